@@ -1,0 +1,45 @@
+# Commands of the project; each does its own set-up in .venv from the pinned lock (hashes checked, no dependency resolved anew).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export DO_NOT_TRACK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup export test lint format ui lock clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(VENV)/.installed  ## the virtual environment, from requirements.lock
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 15) else "lei-exports needs Python 3.11 to 3.14, found " + sys.version.split()[0] + "; name one with: make PYTHON=python3.12 ...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing the locked dependencies into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+export: setup  ## run the main job and show what was published
+	@$(BIN)/lei-exports run
+
+test: setup  ## all tests that this machine can run (what it lacks is skipped, with the reason)
+	@$(BIN)/python -m pytest
+
+lint: setup  ## style and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: setup  ## put the code in the project's format
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+ui: setup  ## serve the Dagster UI on 127.0.0.1:3000, schedules and sensors running
+	@$(BIN)/lei-exports ui
+
+lock: setup  ## pin the dependencies anew (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras --no-header --group dev --output-file requirements.lock pyproject.toml
+
+clean:  ## remove what set-up and tests made (data/ stays)
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

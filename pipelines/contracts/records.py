@@ -1,0 +1,185 @@
+"""What a run writes down about itself: the JSON records of staging and of a published snapshot (DESIGN 3, 4).
+
+Belongs here: the shape of these records, as Pydantic models. Does not: reading or writing files.
+"""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RelationRecord(_Record):
+    """A source table as it stood: what tells a rewritten or altered table from the one read before.
+
+    Attributes:
+        oid: Its oid.
+        filenodes: pg_relation_filenode of it, or of its leaf partitions; empty for a view.
+        columns: Name and type of every column of the table, in order, known to us or not.
+        absent: Known columns that the source lacks; published as NULL.
+        unknown: Columns of the source that are not known; left out.
+        rows: count(*) in the snapshot.
+    """
+
+    oid: int
+    filenodes: tuple[int, ...]
+    columns: tuple[tuple[str, str], ...]
+    absent: tuple[str, ...]
+    unknown: tuple[str, ...]
+    rows: int
+
+
+class SourceRecord(_Record):
+    """Which database was read, and at which instant.
+
+    Attributes:
+        identity: `sample` for the embedded server, else `<system identifier>/<database>/<schema>` (DESIGN 4).
+        server_version: As PostgreSQL says it, such as `18.4`.
+        database_oid: Oid of the database.
+        timeline: Timeline of the cluster.
+        wal_position: WAL position when the snapshot was taken.
+        snapshot_at: The snapshot's instant, UTC, by the server's clock.
+        relations: Per source table.
+    """
+
+    identity: str
+    server_version: str
+    database_oid: int
+    timeline: int
+    wal_position: str
+    snapshot_at: datetime
+    relations: dict[str, RelationRecord]
+
+
+class SegmentRecord(_Record):
+    """A segment of staging: rows of both tables whose domain id lies in one range.
+
+    Attributes:
+        segment: Its number, `id // segment_size`; None for candidates whose domain_id is NULL.
+        rows: Rows per source table.
+    """
+
+    segment: int | None
+    rows: dict[str, int]
+
+
+class StagingRecord(_Record):
+    """A complete staging. It is written last: a staging without it is not complete.
+
+    Attributes:
+        staging_id: Its id, also the id of the snapshot that is published from it.
+        source: What was read.
+        segment_size: Ids of `domains` per segment.
+        include_full_data: Whether gleif_full_data was read.
+        segments: In segment order, None last.
+        accept_new_source: The operator accepts another source than the published one (DESIGN 4).
+        accept_shrink: The operator accepts a source that shrank (DESIGN 4).
+        nulled_values: Values published as NULL because no format can carry them, `<table>.<column>` to count.
+        timings_s: Seconds per stage.
+    """
+
+    staging_id: str
+    source: SourceRecord
+    segment_size: int
+    include_full_data: bool
+    segments: tuple[SegmentRecord, ...]
+    accept_new_source: bool = False
+    accept_shrink: bool = False
+    nulled_values: dict[str, int]
+    timings_s: dict[str, float]
+
+
+class FileRecord(_Record):
+    """A published file.
+
+    Attributes:
+        path: Relative to the snapshot folder (or to the staging's `tables` folder), with `/`.
+        segment: Its segment, None for a file that is not of one segment.
+        rows: Rows in it; of the DuckDB file, rows of all tables.
+        bytes: Its size.
+        sha256: Of its content, lower-case hex.
+        first_snapshot: Id of the snapshot that first had this very file; None while it is only staged.
+    """
+
+    path: str
+    segment: int | None
+    rows: int
+    bytes: int
+    sha256: str
+    first_snapshot: str | None = None
+
+
+class CheckRecord(_Record):
+    """A check and what came of it.
+
+    Attributes:
+        table: Table (or source table, or `snapshot`) that it is about.
+        name: Its name, unique within the table.
+        passed: Its result.
+        severity: `error` blocks the switch, `warn` does not.
+        metadata: What decided the result: counts and ids only.
+    """
+
+    table: str
+    name: str
+    passed: bool
+    severity: Literal["error", "warn"]
+    metadata: dict[str, Any]
+
+
+class TableRecord(_Record):
+    """A built table.
+
+    Attributes:
+        name: Its name.
+        staging_id: Staging that it was computed from.
+        contract_version: Contract that it keeps.
+        rows: Its rows.
+        files: Its Parquet files, in name order.
+        checks: What was checked of it while it was built.
+        timings_s: Seconds per stage.
+    """
+
+    name: str
+    staging_id: str
+    contract_version: str
+    rows: int
+    files: tuple[FileRecord, ...]
+    checks: tuple[CheckRecord, ...]
+    timings_s: dict[str, float]
+
+
+class Manifest(_Record):
+    """manifest.json of a snapshot (DESIGN 4).
+
+    Attributes:
+        id: Id of the snapshot, `<UTC time>-<8 hex digits>`.
+        sequence: Sequence number, previous + 1: the order of snapshots, whatever the clock says.
+        created_at: When it was built, UTC.
+        contract_version: Contract that its tables keep.
+        source: Which database it is a copy of, and of which instant.
+        segment_size: Ids of `domains` per segment.
+        include_full_data: Whether gleif_full_data is published.
+        tables: The tables.
+        database: exports.duckdb.
+        checks: Checks of the whole snapshot; those of a table are in its record.
+        versions: Versions of this project and of the libraries that wrote the files.
+        timings_s: Seconds per stage of the run.
+    """
+
+    id: str
+    sequence: int
+    created_at: datetime
+    contract_version: str
+    source: SourceRecord
+    segment_size: int
+    include_full_data: bool
+    tables: tuple[TableRecord, ...]
+    database: FileRecord
+    checks: tuple[CheckRecord, ...]
+    versions: dict[str, str]
+    timings_s: dict[str, float]

@@ -1,0 +1,69 @@
+"""The exceptions of the pipeline: one small family, each telling an operator what to do.
+
+Belongs here: exception classes. Does not: handling, logging, text that depends on one caller.
+No message holds a password, a connection URL or row content other than ids and counts (DESIGN 7).
+"""
+
+
+class ExportError(Exception):
+    """Base of all expected failures: the command line prints it and exits with status 1.
+
+    Args:
+        what: What failed and where (table, column, file, setting).
+        expected: What was expected there.
+        found: What was there instead.
+        fix: The way out.
+    """
+
+    def __init__(self, what: str, *, expected: str = "", found: str = "", fix: str = "") -> None:
+        """Build the message from its parts; empty parts are left out."""
+        self.what = what
+        self.expected = expected
+        self.found = found
+        self.fix = fix
+        parts = [what.rstrip(".") + "."]
+        parts += [f"{label}: {text.rstrip('.')}." for label, text in self._labelled() if text]
+        super().__init__(" ".join(parts))
+
+    def _labelled(self) -> list[tuple[str, str]]:
+        return [("Expected", self.expected), ("Found", self.found), ("Way out", self.fix)]
+
+
+class SettingsError(ExportError):
+    """A setting is missing or has a value that can't be used."""
+
+
+class SourceError(ExportError):
+    """The source can't be read as it stands: no connection, no privilege, a table or column that does not fit."""
+
+
+class ExtractError(ExportError):
+    """A read failed half-way (connection lost, cancelled, timed out). A new run may succeed: this one is retried."""
+
+
+class GiveWayError(ExtractError):
+    """The run stopped by itself because another session waits for a lock behind it (DESIGN 3.1). Retried."""
+
+
+class StagingError(ExportError):
+    """Staged rows are missing, incomplete, or of different runs."""
+
+
+class ContractError(ExportError):
+    """Rows or columns do not keep the contract of their table."""
+
+
+class PublishError(ExportError):
+    """A snapshot could not be written, verified or switched to. The published one is untouched."""
+
+
+class SourceChangedError(PublishError):
+    """The source is not the one that the published snapshot was made from (DESIGN 4)."""
+
+
+class SnapshotError(ExportError):
+    """A published snapshot is missing or damaged."""
+
+
+class SampleError(ExportError):
+    """The embedded PostgreSQL or the loader of CSV files failed."""

@@ -1,0 +1,70 @@
+"""The settings of DESIGN 5: read from the environment, typed, checked at the door.
+
+Belongs here: names, types, limits and defaults of settings. Does not: anything that acts on them.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from pipelines.errors import SettingsError
+
+# A segment's file name has a fixed width (DESIGN 4: name order is row order); 2^31 / 100 ids still give at most 8 digits.
+SMALLEST_SEGMENT = 100
+LARGEST_SEGMENT = 1_000_000
+
+
+class Settings(BaseSettings):
+    """One run's settings. Field names in upper case are the names of the environment variables."""
+
+    model_config = SettingsConfigDict(frozen=True, hide_input_in_errors=True, extra="ignore", env_ignore_empty=True)
+
+    database_url: SecretStr | None = Field(None, description="PostgreSQL to export; unset: embedded with sample data")
+    source_schema: str = Field("public", min_length=1, description="Schema of `domains` and `gleif_candidates`")
+    export_dir: Path = Field(Path("data/exports"), description="Where snapshots and staging live")
+    segment_size: int = Field(50_000, ge=SMALLEST_SEGMENT, le=LARGEST_SEGMENT, description="Ids of `domains` a segment")
+    read_connections: int = Field(
+        default_factory=lambda: min(os.cpu_count() or 1, 8), ge=1, le=8, description="Parallel reads"
+    )
+    keep_snapshots: int = Field(5, ge=1, description="Newest snapshots that stay")
+    keep_hours: float = Field(24, ge=0, description="Hours for which a snapshot that was current stays")
+    min_rows_pct: float = Field(50, ge=0, le=100, description="Smallest share of the last snapshot's rows; 0 is off")
+    export_max_seconds: float = Field(
+        3600, gt=0, description="Longest time that the source's snapshot is held, seconds"
+    )
+    include_full_data: bool = Field(False, description="Publish gleif_full_data")
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgres_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(("postgresql://", "postgres://")):
+            msg = "must begin with postgresql:// or postgres://"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("export_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+
+def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Read the settings from the environment.
+
+    Args:
+        overrides: Field values that win over the environment.
+
+    Raises:
+        SettingsError: A value can't be used; the message names every such setting, never its value.
+    """
+    try:
+        return Settings(**(overrides or {}))
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
+        raise SettingsError(
+            "Settings can't be used", found=problems, fix="correct the environment variable (README, Settings)"
+        ) from None
