@@ -1,1 +1,1 @@
-"""The machine: reads PostgreSQL, builds the export tables, publishes snapshots. It knows nothing of Dagster (DESIGN 2)."""
+"""The machine: reads PostgreSQL, builds the tables, publishes snapshots. It knows nothing of Dagster (DESIGN 2)."""

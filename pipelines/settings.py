@@ -13,7 +13,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipelines.errors import SettingsError
 
-# A segment's file name has a fixed width (DESIGN 4: name order is row order); 2^31 / 100 ids still give at most 8 digits.
 SMALLEST_SEGMENT = 100
 LARGEST_SEGMENT = 1_000_000
 

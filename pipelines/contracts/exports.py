@@ -4,9 +4,11 @@ Belongs here: columns with dtype, nullability, key and description. Columns that
 derived from contracts/source.py, so that each column is described once. Does not: how a column is computed.
 """
 
+import types
+
 import dataframely as dy
 
-from pipelines.contracts.source import FULL_DATA_COLUMN, Domains, GleifCandidates, source_columns, GLEIF_CANDIDATES
+from pipelines.contracts.source import FULL_DATA_COLUMN, GLEIF_CANDIDATES, Domains, GleifCandidates, source_columns
 
 REJECT_REASONS = (
     "missing_domain",
@@ -22,7 +24,9 @@ _HASH = "md5 of the normalized domain in UTF-8, lower-case hex; always computed,
 
 
 def _schema(name: str, doc: str, columns: dict[str, dy.Column]) -> type[dy.Schema]:
-    return type(dy.Schema)(name, (dy.Schema,), {"__doc__": doc, "__module__": __name__, **columns})
+    return types.new_class(
+        name, (dy.Schema,), exec_body=lambda body: body.update(__doc__=doc, __module__=__name__, **columns)
+    )
 
 
 def joined_column(what: str) -> dy.String:
