@@ -25,6 +25,7 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = Field(None, description="PostgreSQL to export; unset: embedded with sample data")
     source_schema: str = Field("public", min_length=1, description="Schema of `domains` and `gleif_candidates`")
     export_dir: Path = Field(Path("data/exports"), description="Where snapshots and staging live")
+    embedded_dir: Path = Field(Path("data/postgres"), description="Where the embedded PostgreSQL lives")
     segment_size: int = Field(50_000, ge=SMALLEST_SEGMENT, le=LARGEST_SEGMENT, description="Ids of `domains` a segment")
     read_connections: int = Field(
         default_factory=lambda: min(os.cpu_count() or 1, 8), ge=1, le=8, description="Parallel reads"
@@ -35,6 +36,7 @@ class Settings(BaseSettings):
     export_max_seconds: float = Field(
         3600, gt=0, description="Longest time that the source's snapshot is held, seconds"
     )
+    dagster_home: Path = Field(Path("data/dagster_home"), description="Where Dagster keeps runs; created when missing")
     include_full_data: bool = Field(False, description="Publish gleif_full_data")
 
     @field_validator("database_url")
@@ -45,7 +47,7 @@ class Settings(BaseSettings):
             raise ValueError(msg)
         return value
 
-    @field_validator("export_dir")
+    @field_validator("export_dir", "embedded_dir", "dagster_home")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()

@@ -37,7 +37,7 @@ def joined_column(what: str) -> dy.String:
 
 
 def _domain_exports() -> dict[str, dy.Column]:
-    known = Domains.columns()
+    known = dict(Domains.columns())
     del known["id"], known["domain_hash"]
     return {
         "domain_id": dy.Int32(nullable=False, primary_key=True, description="Id of the row of `domains`"),

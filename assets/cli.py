@@ -1,0 +1,88 @@
+"""The console script `lei-exports`: starts what Dagster or the machine does, and says to a person how it went.
+
+Belongs here: commands, their options, exit statuses (0 done, 1 failed with a clear error, 2 wrong usage).
+Dagster is imported only by the commands that run it: its import takes seconds.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from assets.terminal import show_error
+from pipelines.errors import ExportError
+from pipelines.settings import load_settings
+
+app = typer.Typer(
+    name="lei-exports",
+    help="Exports domains and their candidate legal entities from PostgreSQL to DuckDB and Parquet.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+sample_app = typer.Typer(help="The embedded PostgreSQL that is used while DATABASE_URL is unset.", no_args_is_help=True)
+app.add_typer(sample_app, name="sample")
+
+
+@app.command()
+def run(
+    *,
+    accept_new_source: Annotated[
+        bool, typer.Option("--accept-new-source", help="Publish although the source is not the published one.")
+    ] = False,
+    accept_shrink: Annotated[
+        bool,
+        typer.Option("--accept-shrink", help="Publish although the source lost more rows than MIN_ROWS_PCT allows."),
+    ] = False,
+) -> None:
+    """Run the job `export`: read PostgreSQL, build every table, verify, publish."""
+    from assets.launch import launch_export  # noqa: PLC0415  loads Dagster
+
+    launch_export(load_settings(), accept_new_source=accept_new_source, accept_shrink=accept_shrink)
+
+
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65535)] = 3000,
+) -> None:
+    """Serve the Dagster UI on 127.0.0.1, with schedules and sensors running."""
+    from assets.launch import serve_ui  # noqa: PLC0415  loads Dagster
+
+    serve_ui(load_settings(), port)
+
+
+@sample_app.command()
+def load(
+    directory: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", help="Folder with domains.csv and gleif_candidates.csv; the built-in sample when left out."
+        ),
+    ] = None,
+) -> None:
+    """Replace both tables of the embedded PostgreSQL with those of CSV files."""
+    from pipelines.sample.embedded import SAMPLE_DIR, embedded_server  # noqa: PLC0415  starts nothing by itself
+    from pipelines.sample.load import load_directory  # noqa: PLC0415
+
+    settings = load_settings()
+    settings.embedded_dir.parent.mkdir(parents=True, exist_ok=True)
+    with embedded_server(settings.embedded_dir) as conninfo:
+        rows = load_directory(conninfo, directory or SAMPLE_DIR)
+    console = Console()
+    for table, count in rows.items():
+        console.print(f"{table}: {count:,} rows loaded")
+    if settings.database_url is not None:
+        console.print("DATABASE_URL is set: `lei-exports run` reads that database, not the embedded one.")
+
+
+def main() -> None:
+    """Run the console script; an expected failure is one clear message and exit status 1."""
+    try:
+        app()
+    except ExportError as error:
+        show_error(error)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        show_error("Interrupted. Nothing was published.")
+        sys.exit(130)

@@ -1,0 +1,29 @@
+"""The one assembler: all that Dagster loads (workspace.yaml). Tests swap resources through `build_definitions`."""
+
+import dagster as dg
+
+from assets.exports import exports_tables
+from assets.jobs import daily_export, export_job
+from assets.published import published
+from assets.resources import ExportsResource
+from assets.source import source_tables
+from assets.staging import staging
+
+
+def build_definitions(exports: ExportsResource | None = None) -> dg.Definitions:
+    """Everything Dagster sees.
+
+    Args:
+        exports: The settings; None reads them from the environment when a run starts.
+    """
+    return dg.Definitions(
+        assets=[*source_tables, staging, exports_tables, published],
+        jobs=[export_job],
+        schedules=[daily_export],
+        resources={"exports": exports or ExportsResource()},
+        # A process per step costs about 2 s of imports each (FACTS): 10.4 s against 4.3 s for three empty assets.
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_definitions()

@@ -1,0 +1,81 @@
+"""Starts Dagster from the terminal: one run of the job `export` in this process, or the UI.
+
+Belongs here: Dagster's home, instance and run. Does not: what a run does (jobs.py), what a person sees (terminal.py).
+"""
+
+import os
+import sys
+import time
+
+import dagster as dg
+from dagster import DagsterInstance
+from rich.console import Console
+
+from assets.resources import listening
+from assets.terminal import ProgressView, show_error, show_publication
+from pipelines.checks.reconciliation import count_rejects
+from pipelines.reading.snapshots import current_snapshot
+from pipelines.settings import Settings
+
+_INSTANCE_CONFIG = (
+    "# Written by lei-exports when this folder was made; yours to change.\ntelemetry:\n  enabled: false\n"
+)
+
+
+def prepare_home(settings: Settings) -> None:
+    """Make DAGSTER_HOME, with telemetry off, and tell Dagster where it is."""
+    settings.dagster_home.mkdir(parents=True, exist_ok=True)
+    config = settings.dagster_home / "dagster.yaml"
+    if not config.exists():
+        config.write_text(_INSTANCE_CONFIG, encoding="utf-8")
+    os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
+
+
+def launch_export(settings: Settings, *, accept_new_source: bool, accept_shrink: bool) -> None:
+    """Run the job `export` in this process, in Dagster's instance, and show what came of it.
+
+    Raises:
+        SystemExit: With status 1 where the run failed; its error was shown.
+    """
+    prepare_home(settings)
+    from assets.definitions import defs  # noqa: PLC0415  reads nothing, but belongs after the home is known
+
+    console = Console()
+    started = time.monotonic()
+    accepted = {"accept_new_source": accept_new_source, "accept_shrink": accept_shrink}
+    run_config = {
+        "ops": {"staging": {"config": accepted}},
+        "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+    }
+    with DagsterInstance.get() as instance, ProgressView(console) as view, listening(view.show):
+        result = defs.resolve_job_def("export").execute_in_process(
+            run_config=run_config, instance=instance, raise_on_error=False
+        )
+    if not result.success:
+        for message in _failures(result):
+            show_error(message)
+        show_error(f"Run {result.run_id} failed; the published snapshot is as it was.")
+        sys.exit(1)
+    snapshot = current_snapshot(settings.export_dir)
+    if snapshot is not None:
+        rejects = count_rejects(snapshot.scan("rejected_rows"))
+        show_publication(console, snapshot.manifest, rejects, str(snapshot.folder), time.monotonic() - started)
+
+
+def serve_ui(settings: Settings, port: int) -> None:
+    """Replace this process with Dagster's web server and daemon for this project."""
+    prepare_home(settings)
+    command = [sys.executable, "-m", "dagster", "dev", "-h", "127.0.0.1", "-p", str(port), "-m", "assets.definitions"]
+    os.execv(sys.executable, command)  # noqa: S606  no shell, and nothing of the user's but a number
+
+
+def _failures(result: dg.ExecuteInProcessResult) -> list[str]:
+    """Why steps failed, in our words where there are any."""
+    messages = []
+    for event in result.all_node_events:
+        if event.event_type_value == "STEP_FAILURE":
+            failure = event.step_failure_data
+            described = failure.user_failure_data.description if failure.user_failure_data else None
+            error = failure.error
+            messages.append(described or (error.message.strip() if error else "a step failed"))
+    return messages

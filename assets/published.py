@@ -1,0 +1,69 @@
+"""The asset shell of the switch: the only asset that changes what readers see (DESIGN 3.6)."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from assets.catalog import OWNERS, check_results, check_specs, key_of
+from assets.resources import ExportsResource, failures, report_to
+from pipelines.checks.definitions import COUNTS_AGREE, ROWS_RECONCILE, SNAPSHOT_CHECKS, SOURCE_CHECKS, faces_check
+from pipelines.contracts.records import CheckRecord, Manifest
+from pipelines.contracts.tables import published_tables
+from pipelines.run.publication import ChecksFailedError, publish_tables
+
+KEY = key_of("published", "snapshot")
+
+
+@dg.multi_asset(
+    name="published",
+    specs=[
+        dg.AssetSpec(
+            KEY,
+            deps=[key_of("exports", table.name) for table in published_tables(include_full_data=False)],
+            group_name="published",
+            kinds={"duckdb", "parquet"},
+            owners=OWNERS,
+            description="The snapshot that `current` points at: every table as Parquet, and all in one DuckDB file.",
+        )
+    ],
+    check_specs=check_specs(KEY, SNAPSHOT_CHECKS),
+)
+def published(
+    context: dg.AssetExecutionContext, exports: ExportsResource
+) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
+    """Check, write the DuckDB file, verify both faces, switch."""
+    try:
+        publication = publish_tables(exports.settings(), report_to(context.log.info))
+    except ChecksFailedError as error:
+        yield from check_results(KEY, [check for check in error.checks if check.table == "snapshot"])
+        raise dg.Failure(description=str(error), allow_retries=False) from None
+    except Exception:
+        with failures():
+            raise
+    manifest = publication.manifest
+    yield dg.MaterializeResult(
+        asset_key=KEY,
+        metadata={
+            "snapshot_id": manifest.id,
+            "sequence": manifest.sequence,
+            "source": manifest.source.identity,
+            "snapshot_at": dg.MetadataValue.timestamp(manifest.source.snapshot_at),
+            "contract_version": manifest.contract_version,
+            "rows": dg.MetadataValue.json({table.name: table.rows for table in manifest.tables}),
+            "rejected_by_reason": dg.MetadataValue.json(publication.rejects),
+            "duckdb_bytes": manifest.database.bytes,
+            "parquet_bytes": sum(file.bytes for table in manifest.tables for file in table.files),
+            **{f"{stage}_s": round(seconds, 3) for stage, seconds in manifest.timings_s.items()},
+        },
+        check_results=check_results(KEY, _checks(manifest)),
+    )
+
+
+def _checks(manifest: Manifest) -> list[CheckRecord]:
+    """The checks of the asset: those of several tables as they are, all of the verification as one."""
+    of_tables = {ROWS_RECONCILE.name, COUNTS_AGREE.name}
+    others = of_tables | {check.name for check in SOURCE_CHECKS}
+    return [
+        *(check for check in manifest.checks if check.name in of_tables),
+        faces_check([check for check in manifest.checks if check.name not in others]),
+    ]

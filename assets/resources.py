@@ -1,0 +1,75 @@
+"""What assets get from outside: the settings, and where progress goes.
+
+Belongs here: resources, resolved when a run starts, never at import. Does not: work.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from pipelines.errors import ExportError, ExtractError
+from pipelines.progress import OnProgress, Progress, ignore_progress
+from pipelines.settings import Settings, load_settings
+
+_LOG_SECONDS = 5.0
+_listener: ContextVar[OnProgress] = ContextVar("listener", default=ignore_progress)
+
+
+class ExportsResource(dg.ConfigurableResource[Any]):
+    """The settings of DESIGN 5, read from the environment when a run starts.
+
+    Attributes:
+        overrides: Settings by field name that win over the environment; for tests. Not for secrets: Dagster shows them.
+    """
+
+    overrides: dict[str, str] = Field(default_factory=dict)
+
+    def settings(self) -> Settings:
+        """The settings of this run.
+
+        Raises:
+            Failure: A setting can't be used.
+        """
+        with failures():
+            return load_settings(self.overrides)
+
+
+@contextmanager
+def listening(listener: OnProgress) -> Iterator[None]:
+    """Let a terminal in the same process hear the progress of the runs that it starts."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+def report_to(log: Callable[[str], None]) -> OnProgress:
+    """Progress to the listener at once, and to the run's log at most every 5 s."""
+    listener = _listener.get()
+    last = time.monotonic()
+
+    def on_progress(progress: Progress) -> None:
+        nonlocal last
+        listener(progress)
+        if time.monotonic() - last < _LOG_SECONDS:
+            return
+        last = time.monotonic()
+        share = f", {progress.done:,} of {progress.total:,} rows" if progress.total else ""
+        log(f"{progress.stage}: {progress.what}{share}")
+
+    return on_progress
+
+
+@contextmanager
+def failures() -> Iterator[None]:
+    """Turn our errors into Dagster's: the message alone, and a retry only where a new try may succeed."""
+    try:
+        yield
+    except ExportError as error:
+        raise dg.Failure(description=str(error), allow_retries=isinstance(error, ExtractError)) from None

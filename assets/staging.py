@@ -1,0 +1,76 @@
+"""The asset shell of the extraction: one step for both tables, because they are read in one snapshot (DESIGN 3.6)."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from assets.catalog import check_results, check_specs, key_of, source_spec
+from assets.resources import ExportsResource, failures, report_to
+from pipelines.checks.definitions import shrink_check
+from pipelines.contracts.records import StagingRecord
+from pipelines.contracts.source import SOURCE_TABLES
+from pipelines.run.extraction import Acceptance, stage_source
+
+
+class ExtractionConfig(dg.Config):
+    """What an operator knowingly accepts in this run (DESIGN 4).
+
+    Attributes:
+        accept_new_source: Publish although the source is not the one of the published snapshot.
+        accept_shrink: Publish although the source lost more rows than MIN_ROWS_PCT allows.
+    """
+
+    accept_new_source: bool = False
+    accept_shrink: bool = False
+
+
+@dg.multi_asset(
+    name="staging",
+    specs=[
+        source_spec(
+            "staging",
+            table,
+            deps=[key_of("source", table.name)],
+            kinds={"connectorx", "arrow"},
+            description=f"Rows of `{table.name}` in segments of domain ids, all of one instant of the database.",
+        )
+        for table in SOURCE_TABLES
+    ],
+    check_specs=[
+        spec for t in SOURCE_TABLES for spec in check_specs(key_of("staging", t.name), [shrink_check(t.name)])
+    ],
+    retry_policy=dg.RetryPolicy(max_retries=3, delay=2, backoff=dg.Backoff.EXPONENTIAL),
+)
+def staging(
+    context: dg.AssetExecutionContext, config: ExtractionConfig, exports: ExportsResource
+) -> Iterator[dg.MaterializeResult[None]]:
+    """Read both tables into a new staging; a retry takes a new snapshot."""
+    accepted = Acceptance(new_source=config.accept_new_source, shrink=config.accept_shrink)
+    with failures():
+        staged = stage_source(exports.settings(), accepted, report_to(context.log.info))
+    for table in SOURCE_TABLES:
+        key = key_of("staging", table.name)
+        yield dg.MaterializeResult(
+            asset_key=key,
+            metadata=_metadata(staged.record, table.name),
+            check_results=check_results(key, [check for check in staged.checks if check.table == table.name]),
+        )
+
+
+def _metadata(record: StagingRecord, table: str) -> dict[str, Any]:
+    relation = record.source.relations[table]
+    nulled = {name: count for name, count in record.nulled_values.items() if name.startswith(f"{table}.")}
+    return {
+        "dagster/row_count": relation.rows,
+        "staging_id": record.staging_id,
+        "source": record.source.identity,
+        "server_version": record.source.server_version,
+        "snapshot_at": dg.MetadataValue.timestamp(record.source.snapshot_at),
+        "wal_position": record.source.wal_position,
+        "segments": len(record.segments),
+        "absent_columns": dg.MetadataValue.json(list(relation.absent)),
+        "unknown_columns": dg.MetadataValue.json(list(relation.unknown)),
+        "values_set_to_null": dg.MetadataValue.json(nulled),
+        **{f"{stage}_s": round(seconds, 3) for stage, seconds in record.timings_s.items()},
+    }

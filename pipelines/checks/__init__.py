@@ -1,0 +1,1 @@
+"""What is checked of sources, tables and snapshots: names and severity first, then the evaluation. Pure."""

@@ -1,0 +1,1 @@
+"""One exported PostgreSQL snapshot, read in page ranges by several connections (DESIGN 3)."""

@@ -1,0 +1,57 @@
+"""Which PostgreSQL types a known column may have, and the SQL that brings each to the contract's type (DESIGN 4.7).
+
+Belongs here: the table of casts. Does not: reading the catalogue.
+"""
+
+from dataclasses import dataclass
+
+import polars as pl
+from psycopg import sql
+
+# A real keeps 24 bits of a whole number: beyond that the cast would change the value.
+LARGEST_EXACT_IN_REAL = 2**24
+
+_TEXT = "{}::text"
+_CASTS: dict[pl.DataType, dict[str, str]] = {
+    pl.Int32(): {"int4": "{}", "int2": "{}::int4"},
+    # Whole numbers stay whole until they are checked: see LARGEST_EXACT_IN_REAL.
+    pl.Float32(): {"float4": "{}", "int2": "{}::int4", "int4": "{}"},
+    pl.String(): {
+        "text": "{}",
+        "varchar": _TEXT,
+        "bpchar": _TEXT,
+        "uuid": _TEXT,
+        "json": _TEXT,
+        "jsonb": _TEXT,
+        "enum": _TEXT,
+    },
+    pl.Boolean(): {"bool": "{}"},
+    pl.Datetime("us"): {"timestamp": "{}", "timestamptz": "({} AT TIME ZONE 'UTC')"},
+}
+
+
+@dataclass(frozen=True)
+class ReadColumn:
+    """A column as it is read.
+
+    Attributes:
+        name: Its name.
+        expression: SQL that gives it, with its name quoted.
+    """
+
+    name: str
+    expression: sql.Composed
+
+
+def accepted_types(dtype: pl.DataType) -> tuple[str, ...]:
+    """PostgreSQL types (names as in pg_type, `enum` for any enum) that a column of this dtype may have."""
+    return tuple(_CASTS[dtype])
+
+
+def cast_expression(name: str, dtype: pl.DataType, type_name: str) -> ReadColumn | None:
+    """SQL that reads a column as the contract wants it; None where the type can't be cast."""
+    template = _CASTS[dtype].get(type_name)
+    if template is None:
+        return None
+    identifier = sql.Identifier(name)
+    return ReadColumn(name, sql.SQL(template + " AS {}").format(identifier, identifier))

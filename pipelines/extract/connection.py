@@ -1,0 +1,128 @@
+"""Connections to the source: psycopg for questions, a URL for connectorx, and what a refused connection means.
+
+Belongs here: how the source is reached. Does not: what is asked of it.
+"""
+
+from dataclasses import dataclass
+from urllib.parse import quote, urlencode
+
+import psycopg
+from psycopg import errors as pg
+from pydantic import SecretStr
+
+from pipelines.errors import ExportError, ExtractError, SourceError
+
+CONNECT_SECONDS = 10
+LOCK_TIMEOUT_MS = 5000
+
+# libpq's words, as tried with psycopg 3.3: a failed connection mostly carries no SQLSTATE, so the text decides.
+_REFUSALS = (
+    ("password authentication failed", "authentication failed", "check user and password in DATABASE_URL"),
+    ("no password supplied", "the server asks for a password", "put the password into DATABASE_URL, or use ~/.pgpass"),
+    ("no pg_hba.conf entry", "the server refuses this client", "add a line for this host and role to pg_hba.conf"),
+    ("does not exist", "the database or the role does not exist", "check both names in DATABASE_URL"),
+    ("failed to resolve host", "the host name is unknown", "check the host in DATABASE_URL"),
+    ("could not translate host name", "the host name is unknown", "check the host in DATABASE_URL"),
+    ("name or service not known", "the host name is unknown", "check the host in DATABASE_URL"),
+    (
+        "connection refused",
+        "nothing listens there",
+        "check host and port in DATABASE_URL, and that PostgreSQL is running",
+    ),
+    ("no such file", "no server at that socket", "check the socket folder in DATABASE_URL, and that PostgreSQL runs"),
+    ("timeout expired", "no answer in time", "check host, port and firewall"),
+    ("does not support ssl", "the server has no TLS", "turn TLS on in the server, or use sslmode=disable knowingly"),
+    ("certificate", "the server's certificate was not accepted", "check sslrootcert and the host name in DATABASE_URL"),
+    ("root certificate file", "the CA file is missing", "check sslrootcert in DATABASE_URL"),
+    ("too many", "the server has no free connection", "lower READ_CONNECTIONS or raise max_connections"),
+    ("starting up", "the server is starting", "try again"),
+    ("shutting down", "the server is shutting down", "try again when it is up"),
+)
+
+
+@dataclass(frozen=True)
+class SourceAddress:
+    """Where the source is.
+
+    Attributes:
+        url: Its URL as libpq takes it; secret.
+        is_sample: Whether it is the embedded server.
+    """
+
+    url: SecretStr
+    is_sample: bool
+
+
+def connect(address: SourceAddress, application_name: str) -> psycopg.Connection[tuple[object, ...]]:
+    """Open a psycopg connection in autocommit mode.
+
+    Raises:
+        SourceError: The server can't be reached or refuses; says why, without URL or password.
+    """
+    try:
+        connection = psycopg.connect(
+            address.url.get_secret_value(),
+            autocommit=True,
+            connect_timeout=CONNECT_SECONDS,
+            application_name=application_name,
+        )
+    except psycopg.Error as error:
+        raise refused(error) from None
+    connection.execute("SET client_encoding = 'UTF8'")
+    return connection
+
+
+def refused(error: psycopg.Error) -> SourceError:
+    """Say in our words why a connection failed: libpq's text may name what a URL holds."""
+    text = str(error).lower()
+    for words, found, fix in _REFUSALS:
+        if words in text:
+            return SourceError("Can't connect to the source PostgreSQL", found=found, fix=fix)
+    return SourceError(
+        "Can't connect to the source PostgreSQL",
+        found=f"{type(error).__name__} {error.sqlstate or ''}".strip(),
+        fix="try the same URL with psql",
+    )
+
+
+def failed_query(error: psycopg.Error, doing: str) -> ExportError:
+    """Turn an error of a query into ours: the SQLSTATE and its name, never the server's text (it may quote values)."""
+    name = type(error).__name__
+    if isinstance(error, pg.InsufficientPrivilege):
+        return SourceError(
+            f"PostgreSQL refused while {doing}", found="no privilege", fix="grant it: docs/operators.md has the SQL"
+        )
+    if isinstance(error, pg.LockNotAvailable):
+        return ExtractError(
+            f"Gave up while {doing}",
+            expected=f"a lock within {LOCK_TIMEOUT_MS / 1000:.0f} s",
+            found="another session holds the table exclusively",
+            fix="try again when the ALTER TABLE, VACUUM FULL or TRUNCATE is done",
+        )
+    return ExtractError(f"PostgreSQL failed while {doing}", found=f"{name} ({error.sqlstate or 'no SQLSTATE'})")
+
+
+def reader_url(connection: psycopg.Connection[tuple[object, ...]], application_name: str) -> SecretStr:
+    """URL for connectorx that reaches the very server and database that a psycopg connection reached.
+
+    Host, port, user and password come from the open connection, so that service files, ~/.pgpass and a list of hosts
+    are already resolved. verify-ca and verify-full become `require` with the CA: the driver knows no more (FACTS 1.5),
+    and the psycopg connection, opened first, has checked the host name.
+    """
+    info = connection.info
+    host = info.host if info.host.startswith("/") else (info.hostaddr or info.host)
+    given = info.get_parameters()
+    sslmode = given.get("sslmode", "prefer")
+    query = {"application_name": application_name, "connect_timeout": str(CONNECT_SECONDS)}
+    if host.startswith("/"):
+        sslmode = "disable"
+    if sslmode in {"verify-ca", "verify-full"}:
+        sslmode = "require"
+    query["sslmode"] = {"allow": "prefer"}.get(sslmode, sslmode)
+    if given.get("sslrootcert"):
+        query["sslrootcert"] = given["sslrootcert"]
+    login = quote(info.user, safe="") + (f":{quote(info.password, safe='')}" if info.password else "")
+    place = quote(host, safe="") if host.startswith("/") else (f"[{host}]" if ":" in host else host)
+    return SecretStr(
+        f"postgresql://{login}@{place}:{info.port}/{quote(info.dbname, safe='')}?{urlencode(query, quote_via=quote)}"
+    )

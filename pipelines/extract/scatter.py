@@ -1,0 +1,89 @@
+"""Rows in physical order go out to segment files (DESIGN 3.5): candidates of a segment can lie on any page.
+
+Belongs here: which row goes to which file, and the files' writing. Does not: where staging lies (staging/).
+"""
+
+import threading
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from pipelines.contracts.records import SegmentRecord
+from pipelines.contracts.source import SourceTable
+from pipelines.staging.folder import StagingFolder
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Stable argsort of uint16 is a radix sort: 1 core-second for 4.7 million rows in all, with one take (FACTS).
+_RADIX_LIMIT = 2**16
+
+
+class SegmentFiles:
+    """The segment files of a staging while they grow; safe to append to from several threads.
+
+    A file is an Arrow IPC stream without its end mark: each append opens, writes and closes it, so that the number of
+    segments is not bound by the number of open files.
+    """
+
+    def __init__(self, staging: StagingFolder, segment_size: int) -> None:
+        self._staging = staging
+        self._segment_size = segment_size
+        self._locks: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)
+        self._guard = threading.Lock()
+        self._rows: defaultdict[int | None, Counter[str]] = defaultdict(Counter)
+
+    def append(self, table: SourceTable, batch: pa.RecordBatch) -> None:
+        """Distribute a batch over the files of its segments, by `table.segment_column`."""
+        for segment, part in _split(batch, table.segment_column, self._segment_size):
+            path = self._staging.source_file(table.name, segment, self._segment_size)
+            with self._guard:
+                lock = self._locks[path]
+                self._rows[segment][table.name] += part.num_rows
+            message = part.serialize()
+            with lock:
+                is_new = not path.exists()
+                if is_new:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                with path.open("ab") as file:
+                    if is_new:
+                        file.write(part.schema.serialize())
+                    file.write(message)
+
+    def segments(self) -> tuple[SegmentRecord, ...]:
+        """What was written, in segment order, None last."""
+        ordered = sorted(self._rows, key=lambda segment: (segment is None, segment or 0))
+        return tuple(SegmentRecord(segment=segment, rows=dict(self._rows[segment])) for segment in ordered)
+
+    def rows(self) -> Counter[str]:
+        """Rows written, by source table."""
+        return sum(self._rows.values(), Counter())
+
+
+def _split(batch: pa.RecordBatch, column: str, segment_size: int) -> list[tuple[int | None, pa.RecordBatch]]:
+    parts: list[tuple[int | None, pa.RecordBatch]] = []
+    if not batch.num_rows:
+        return parts
+    ids = batch.column(column)
+    if ids.null_count:
+        parts.append((None, batch.filter(ids.is_null())))
+        batch = batch.filter(ids.is_valid())
+        ids = batch.column(column)
+        if not batch.num_rows:
+            return parts
+    segments: NDArray[np.int32] = ids.to_numpy() // np.int32(segment_size)
+    first, last = int(segments.min()), int(segments.max())
+    if first == last:
+        return [*parts, (first, batch)]
+    if (np.diff(segments) < 0).any():
+        spread = last - first < _RADIX_LIMIT
+        order = np.argsort((segments - first).astype(np.uint16) if spread else segments, kind="stable")
+        batch = batch.take(pa.array(order))
+        segments = segments[order]
+    starts = np.flatnonzero(np.diff(segments, prepend=segments[0] - 1))
+    ends = np.append(starts[1:], len(segments))
+    parts += [(int(segments[s]), batch.slice(int(s), int(e - s))) for s, e in zip(starts, ends, strict=True)]
+    return parts

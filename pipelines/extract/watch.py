@@ -1,0 +1,115 @@
+"""A second pair of eyes during the read: the longest time, sessions that wait behind us, and stopping at once.
+
+connectorx does not hear a signal before its query ends (FACTS 1.2), so a run is stopped from outside: its backends are
+cancelled by name, over a connection of their own.
+"""
+
+import threading
+import time
+from types import TracebackType
+from typing import Self
+
+import psycopg
+
+from pipelines.errors import ExportError, ExtractError, GiveWayError
+from pipelines.extract.connection import SourceAddress, connect
+from pipelines.extract.snapshot import SourceSnapshot
+
+_POLL_SECONDS = 0.5
+
+# Whoever waits for a lock that conflicts with ours (only ACCESS EXCLUSIVE does) holds up the application's own SELECTs.
+_WAITING = """
+SELECT count(*) FROM pg_catalog.pg_locks
+WHERE NOT granted AND mode = 'AccessExclusiveLock' AND relation = ANY(%s)
+  AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+"""
+_CANCEL = """
+SELECT pg_cancel_backend(pid) FROM pg_catalog.pg_stat_activity
+WHERE application_name = %s AND pid <> pg_backend_pid()
+"""
+
+
+class Watch:
+    """Watches a snapshot from a thread of its own; a context manager around the read.
+
+    When it sees a reason to stop it cancels every connection of the run and keeps the reason, which `raise_reason`
+    raises in place of the errors that the cancelled reads then report.
+    """
+
+    def __init__(self, address: SourceAddress, snapshot: SourceSnapshot, longest_s: float) -> None:
+        self._address = address
+        self._name = snapshot.application_name
+        self._oids = [r.oid for r in snapshot.relations]
+        self._longest_s = longest_s
+        self._started = time.monotonic()
+        self._stop = threading.Event()
+        self._reason: ExportError | None = None
+        self._thread = threading.Thread(target=self._run, name="export-watch", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Start watching."""
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop watching; where the body failed (a signal, for one), cancel what still runs on the server."""
+        self._stop.set()
+        if error is not None:
+            self.cancel()
+        self._thread.join(timeout=10)
+
+    @property
+    def has_reason(self) -> bool:
+        """Whether the run has to stop."""
+        return self._reason is not None
+
+    def raise_reason(self) -> None:
+        """Raise why the run was stopped, if it was.
+
+        Raises:
+            ExtractError: The longest time was over.
+            GiveWayError: Another session waits for a lock behind this run.
+        """
+        if self._reason is not None:
+            raise self._reason
+
+    def cancel(self) -> None:
+        """Cancel every statement of this run on the server; a server that is gone needs none."""
+        try:
+            with connect(self._address, f"{self._name}-cancel") as connection:
+                connection.execute(_CANCEL, (self._name,))
+        except (ExportError, psycopg.Error):
+            return
+
+    def _run(self) -> None:
+        try:
+            with connect(self._address, f"{self._name}-watch") as connection:
+                while not self._stop.wait(_POLL_SECONDS):
+                    self._reason = self._look(connection)
+                    if self._reason is not None:
+                        connection.execute(_CANCEL, (self._name,))
+                        return
+        except (ExportError, psycopg.Error):
+            # The server is gone or full: the reads will say so themselves.
+            return
+
+    def _look(self, connection: psycopg.Connection[tuple[object, ...]]) -> ExportError | None:
+        elapsed = time.monotonic() - self._started
+        if elapsed > self._longest_s:
+            return ExtractError(
+                "The read took too long and was stopped",
+                expected=f"at most EXPORT_MAX_SECONDS = {self._longest_s:.0f} s",
+                found=f"{elapsed:.0f} s",
+                fix="raise EXPORT_MAX_SECONDS, or look for what slows the server down",
+            )
+        waiting = connection.execute(_WAITING, (self._oids,)).fetchone()
+        if waiting is not None and int(str(waiting[0])):
+            return GiveWayError(
+                "The run gave way to a session that waits for an exclusive lock on a source table",
+                expected="no ALTER TABLE, TRUNCATE or VACUUM FULL during the export",
+                found="one that waits behind it",
+                fix="nothing to do: the run is tried again",
+            )
+        return None

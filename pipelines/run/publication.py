@@ -1,0 +1,139 @@
+"""The third step of a run: from the built tables to a verified snapshot that `current` points at (DESIGN 3.7, 4)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import polars as pl
+
+from pipelines.checks.reconciliation import compare_counts, count_rejects, reconcile_rows
+from pipelines.contracts.records import CheckRecord, Manifest, StagingRecord, TableRecord
+from pipelines.contracts.tables import published_tables
+from pipelines.errors import PublishError, StagingError
+from pipelines.progress import OnProgress, ignore_progress
+from pipelines.publish.snapshots import publish_snapshot
+from pipelines.reading.snapshots import current_snapshot
+from pipelines.run.extraction import shrink_checks
+from pipelines.settings import Settings
+from pipelines.staging.folder import StagingFolder, latest_staging, remove_stagings
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What was published.
+
+    Attributes:
+        manifest: Of the new snapshot.
+        rejects: Rejected rows by reason.
+    """
+
+    manifest: Manifest
+    rejects: dict[str, int]
+
+
+class ChecksFailedError(PublishError):
+    """Checks that block the switch failed.
+
+    Attributes:
+        checks: All checks of the step, passed or not.
+    """
+
+    def __init__(self, checks: Sequence[CheckRecord]) -> None:
+        self.checks = tuple(checks)
+        failed = [check for check in checks if not check.passed and check.severity == "error"]
+        found = "; ".join(
+            f"{c.table}.{c.name} ({', '.join(f'{k}={v}' for k, v in c.metadata.items())})" for c in failed
+        )
+        fixes = []
+        if any(check.name == "source_not_shrunk" for check in failed):
+            fixes.append("if the source really shrank, run with accept_shrink (lei-exports run --accept-shrink)")
+        super().__init__(
+            "Blocking checks failed, so nothing was published",
+            found=found,
+            fix=" ".join(fixes) or "look at the source; a check of the contract that fails is an error in lei-exports",
+        )
+
+
+def raise_if_failed(checks: Sequence[CheckRecord]) -> None:
+    """Stop at checks that failed with severity `error`.
+
+    Raises:
+        ChecksFailedError: Names them with what decided them.
+    """
+    if any(not check.passed and check.severity == "error" for check in checks):
+        raise ChecksFailedError(checks)
+
+
+def publish_tables(settings: Settings, on_progress: OnProgress = ignore_progress) -> Publication:
+    """Publish the tables that were built from the last complete staging.
+
+    Raises:
+        StagingError: A table is not built, or not from this staging.
+        ChecksFailedError: A blocking check failed.
+        PublishError: The snapshot could not be written, verified or switched to; `current` is as it was.
+    """
+    staging = latest_staging(settings.export_dir)
+    record = staging.read_record()
+    tables = published_tables(include_full_data=record.include_full_data)
+    built = [_built(staging, table.name) for table in tables]
+    checks = [*_shrink_checks(settings, record), *_snapshot_checks(staging, record, built)]
+    raise_if_failed([*checks, *(check for table in built for check in table.checks)])
+    manifest = publish_snapshot(
+        export_dir=settings.export_dir,
+        staging=record,
+        tables=tables,
+        built=built,
+        tables_dir=staging.tables_dir,
+        checks=checks,
+        keep_snapshots=settings.keep_snapshots,
+        keep_hours=settings.keep_hours,
+        now=lambda: datetime.now(UTC),
+        timings=_timings(record, built),
+        on_progress=on_progress,
+    )
+    rejects = count_rejects(_scan(staging, _named(built, "rejected_rows")))
+    remove_stagings(settings.export_dir, keep=lambda folder: folder.staging_id == staging.staging_id)
+    return Publication(manifest, rejects)
+
+
+def _built(staging: StagingFolder, name: str) -> TableRecord:
+    record = staging.read_table_record(name)
+    if record is None:
+        raise StagingError(
+            f"Table {name} is not built from the last staging",
+            expected=f"all tables built from staging {staging.staging_id}",
+            found="tables of different runs, or one that was never built",
+            fix=f"materialize exports/{name}, or run the job `export`",
+        )
+    return record
+
+
+def _shrink_checks(settings: Settings, record: StagingRecord) -> list[CheckRecord]:
+    published = current_snapshot(settings.export_dir)
+    return shrink_checks(published.manifest if published else None, record, settings.min_rows_pct)
+
+
+def _snapshot_checks(staging: StagingFolder, record: StagingRecord, built: Sequence[TableRecord]) -> list[CheckRecord]:
+    rows = {table.name: table.rows for table in built}
+    source_rows = {name: relation.rows for name, relation in record.source.relations.items()}
+    return [
+        reconcile_rows(source_rows, rows, _scan(staging, _named(built, "rejected_rows"))),
+        compare_counts(_scan(staging, _named(built, "domain_exports")), rows["candidate_exports"]),
+    ]
+
+
+def _named(built: Sequence[TableRecord], name: str) -> TableRecord:
+    return next(table for table in built if table.name == name)
+
+
+def _scan(staging: StagingFolder, table: TableRecord) -> pl.LazyFrame:
+    return pl.scan_parquet([staging.tables_dir / file.path for file in table.files], glob=False)
+
+
+def _timings(record: StagingRecord, built: Sequence[TableRecord]) -> dict[str, float]:
+    """Seconds per stage of the run so far. Judging is done once for all tables, so it is taken once."""
+    timings = {f"stage_{name}": seconds for name, seconds in record.timings_s.items()}
+    for table in built:
+        for name, seconds in table.timings_s.items():
+            timings[f"build_{name}" if name == "judge" else f"build_{table.name}_{name}"] = seconds
+    return {name: round(seconds, 3) for name, seconds in timings.items()}

@@ -1,0 +1,212 @@
+"""Where a staging lies on disk, which one is the last complete one, and which may be removed.
+
+    $EXPORT_DIR/staging/
+      latest                      id of the last complete staging
+      <id>/
+        .lock                     held while a run writes here; the kernel lets go of it when the run dies
+        source/<table>/<segment>.arrow    Arrow IPC stream of source rows; `all.arrow`: candidates without domain_id
+        staging.json              StagingRecord; written last, so that a staging without it is incomplete
+        tables/<table>/           Parquet files built from it, and table.json (TableRecord), written last
+
+Belongs here: names, completeness, removal. Does not: what is in the files. Staged files are not synced: one that a
+power cut truncates has fewer rows than staging.json says, is found when it is read, and read again from the source.
+"""
+
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+from pydantic import ValidationError
+
+from pipelines.contracts.records import StagingRecord, TableRecord
+from pipelines.contracts.segments import segment_name
+from pipelines.errors import StagingError
+
+_RECORD = "staging.json"
+_TABLE_RECORD = "table.json"
+_LATEST = "latest"
+_LOCK = ".lock"
+
+
+class StagingFolder:
+    """One staging folder.
+
+    Attributes:
+        path: The folder; its name is the staging id.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def staging_id(self) -> str:
+        """Id of the staging."""
+        return self.path.name
+
+    @property
+    def tables_dir(self) -> Path:
+        """Folder of the tables built from this staging."""
+        return self.path / "tables"
+
+    def source_file(self, table: str, segment: int | None, segment_size: int) -> Path:
+        """File of a source table's rows of one segment."""
+        return self.path / "source" / table / f"{segment_name(segment, segment_size)}.arrow"
+
+    def is_complete(self) -> bool:
+        """Whether the extraction of this staging ended."""
+        return (self.path / _RECORD).is_file()
+
+    def read_record(self) -> StagingRecord:
+        """What was staged.
+
+        Raises:
+            StagingError: The staging is not complete, or its record can't be read.
+        """
+        try:
+            return StagingRecord.model_validate_json((self.path / _RECORD).read_bytes())
+        except (OSError, ValidationError) as error:
+            raise StagingError(
+                f"Staging {self.staging_id} has no usable {_RECORD}",
+                found=type(error).__name__,
+                fix="run the export again: it stages anew",
+            ) from None
+
+    def write_record(self, record: StagingRecord) -> None:
+        """Declare the staging complete, and the latest one."""
+        _replace(self.path / _RECORD, record.model_dump_json(indent=1))
+        _replace(self.path.parent / _LATEST, self.staging_id)
+
+    def read_segment(self, table: str, segment: int | None, record: StagingRecord) -> pl.DataFrame | None:
+        """Rows of a source table in one segment, in no order.
+
+        Returns:
+            The rows with the staged columns; None where the segment has none.
+
+        Raises:
+            StagingError: The file is missing, damaged, or has other rows than staged.
+        """
+        rows = next((s.rows.get(table, 0) for s in record.segments if s.segment == segment), 0)
+        if not rows:
+            return None
+        path = self.source_file(table, segment, record.segment_size)
+        try:
+            frame = pl.read_ipc_stream(path).rechunk()
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise _damaged(self.staging_id, path, type(error).__name__) from None
+        if frame.height != rows:
+            raise _damaged(self.staging_id, path, f"{frame.height} rows of {rows}")
+        return frame
+
+    def start_table(self, table: str) -> Path:
+        """Make an empty folder for a table's files; a former build of it is gone."""
+        folder = self.tables_dir / table
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return folder
+
+    def write_table_record(self, record: TableRecord) -> None:
+        """Declare a table built."""
+        _replace(self.tables_dir / record.name / _TABLE_RECORD, record.model_dump_json(indent=1))
+
+    def read_table_record(self, table: str) -> TableRecord | None:
+        """The record of a built table; None where it is not built from this staging."""
+        try:
+            return TableRecord.model_validate_json((self.tables_dir / table / _TABLE_RECORD).read_bytes())
+        except (OSError, ValidationError):
+            return None
+
+
+@contextmanager
+def new_staging(export_dir: Path, now: Callable[[], datetime]) -> Iterator[StagingFolder]:
+    """Make a staging folder and hold its lock; remove it when the body fails.
+
+    Stagings of runs that died are removed first.
+    """
+    root = export_dir / "staging"
+    root.mkdir(parents=True, exist_ok=True)
+    remove_stagings(export_dir, keep=lambda folder: folder.is_complete())
+    folder = StagingFolder(root / f"{now().astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}")
+    folder.path.mkdir()
+    with _held(folder.path / _LOCK):
+        try:
+            yield folder
+        except BaseException:
+            shutil.rmtree(folder.path, ignore_errors=True)
+            raise
+
+
+def latest_staging(export_dir: Path) -> StagingFolder:
+    """The last complete staging.
+
+    Raises:
+        StagingError: There is none.
+    """
+    root = export_dir / "staging"
+    try:
+        folder = StagingFolder(root / (root / _LATEST).read_text().strip())
+    except OSError:
+        folder = None
+    if folder is None or not folder.is_complete():
+        raise StagingError(
+            "Nothing is staged",
+            expected=f"a complete staging under {root}",
+            found="none",
+            fix="materialize the staging assets first, or run the job `export`",
+        )
+    return folder
+
+
+def remove_stagings(export_dir: Path, keep: Callable[[StagingFolder], bool]) -> None:
+    """Remove every staging that `keep` does not want and no living run holds."""
+    root = export_dir / "staging"
+    if not root.is_dir():
+        return
+    for path in sorted(root.iterdir()):
+        folder = StagingFolder(path)
+        if path.is_dir() and not keep(folder) and not _is_held(path / _LOCK):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def _held(lock: Path) -> Iterator[None]:
+    descriptor = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _is_held(lock: Path) -> bool:
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def _damaged(staging_id: str, path: Path, found: str) -> StagingError:
+    return StagingError(
+        f"Staging {staging_id} is damaged: {path.parent.name}/{path.name}",
+        expected="the rows that were staged",
+        found=found,
+        fix="run the export again: it stages anew",
+    )

@@ -1,0 +1,1 @@
+"""Pure functions, LazyFrame in, LazyFrame out: the rules of DESIGN 4. No clock, no path, no log (DESIGN 2)."""

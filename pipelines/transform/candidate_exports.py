@@ -1,0 +1,23 @@
+"""The rule of candidate_exports (DESIGN 4.2)."""
+
+import polars as pl
+
+from pipelines.contracts.tables import Table
+from pipelines.transform.text import is_valid_lei
+
+
+def build_candidate_exports(judged_candidates: pl.LazyFrame, table: Table) -> pl.LazyFrame:
+    """One row per domain row and LEI.
+
+    Args:
+        judged_candidates: From `judge_candidates`, in rank order.
+        table: The contract, with gleif_full_data or without.
+
+    Returns:
+        Columns of the contract, sorted by domain_id, then rank order.
+    """
+    return (
+        judged_candidates.filter(pl.col("reason").is_null())
+        .with_columns(pl.col("id").alias("candidate_id"), is_valid_lei(pl.col("lei_code")).alias("is_valid_lei"))
+        .select(table.columns.keys())
+    )

@@ -1,0 +1,101 @@
+"""Which source rows are exported, and why the others are not (DESIGN 4.6).
+
+A judged frame is the source frame with `reason` and `detail` (String, both NULL where the row is exported) and what
+judging had to find out anyway. Reasons are tried in the order of the contract; the first that fits stands.
+Belongs here: the verdict. Does not: the shape of what is published (domain_exports.py, rejected_rows.py, …).
+"""
+
+import polars as pl
+
+from pipelines.transform.text import is_blank, md5_hex, normalized_domain
+
+# Rank order of the candidates of a domain row (DESIGN 4.1): NULL ranks last, then by id.
+RANK_ORDER = ("domain_id", "rank_position", "id")
+
+
+def judge_domains(domains: pl.LazyFrame) -> pl.LazyFrame:
+    """Judge rows of `domains`.
+
+    Args:
+        domains: Staged rows (contracts/source.py, Domains).
+
+    Returns:
+        The rows sorted by id, with reason, detail, `normalized_domain` (String, NULL where rejected) and
+        `computed_hash` (String, its md5, NULL where rejected).
+    """
+    judged = domains.sort("id").with_columns(*_missing(("domain", "batch_id", "status")))
+    is_kept = pl.col("reason").is_null()
+    return judged.with_columns(
+        pl.when(is_kept).then(normalized_domain(pl.col("domain"))).alias("normalized_domain")
+    ).with_columns(md5_hex(pl.col("normalized_domain")).alias("computed_hash"))
+
+
+def judge_candidates(candidates: pl.LazyFrame, judged_domains: pl.LazyFrame) -> pl.LazyFrame:
+    """Judge rows of `gleif_candidates`, in rank order.
+
+    Args:
+        candidates: Staged rows (contracts/source.py, GleifCandidates) of a set of domain ids.
+        judged_domains: All rows of `domains` with these ids, from `judge_domains`.
+
+    Returns:
+        The rows in rank order, with reason and detail and, of their domain row, `domain`, `batch_id` and
+        `domain_hash` (String, NULL where there is no such row).
+    """
+    parents = judged_domains.select(
+        pl.col("id").alias("domain_id"),
+        "domain",
+        "batch_id",
+        pl.col("computed_hash").alias("domain_hash"),
+        pl.col("reason").is_null().alias("parent_is_kept"),
+    )
+    judged = (
+        candidates.sort(RANK_ORDER, nulls_last=True, maintain_order=False)
+        .join(parents, on="domain_id", how="left", maintain_order="left")
+        .with_columns(*_missing(("lei_code", "legal_name")))
+    )
+    judged = _where_no_reason_yet(
+        judged, ~pl.col("parent_is_kept").fill_null(value=False), "orphan_candidate", _orphan()
+    )
+    return _judge_duplicates(judged).drop("parent_is_kept")
+
+
+def _missing(columns: tuple[str, ...]) -> tuple[pl.Expr, pl.Expr]:
+    """Reason and detail for required texts that are NULL or blank (DESIGN 4.6)."""
+    tests = [(f"missing_{name}", name, pl.col(name).is_null(), is_blank(pl.col(name))) for name in columns]
+    reason = pl.coalesce(*(pl.when(is_null | blank).then(pl.lit(code)) for code, _, is_null, blank in tests))
+    detail = pl.coalesce(
+        *(
+            pl.when(is_null).then(pl.lit(f"{name} is NULL")).when(blank).then(pl.lit(f"{name} is blank"))
+            for _, name, is_null, blank in tests
+        )
+    )
+    return reason.alias("reason"), detail.alias("detail")
+
+
+def _orphan() -> pl.Expr:
+    row = pl.col("domain_id").cast(pl.String)
+    return (
+        pl.when(pl.col("domain_id").is_null())
+        .then(pl.lit("domain_id is NULL"))
+        .when(pl.col("parent_is_kept").is_null())
+        .then(pl.format("no row {} in domains", row))
+        .otherwise(pl.format("row {} of domains is rejected", row))
+    )
+
+
+def _judge_duplicates(judged: pl.LazyFrame) -> pl.LazyFrame:
+    """The first of an LEI in rank order is kept; judged among rows that no earlier reason rejects (DESIGN 4)."""
+    is_open = pl.col("reason").is_null()
+    code = pl.when(is_open).then(pl.col("lei_code"))
+    is_first = pl.struct("domain_id", code).is_first_distinct()
+    first_id = pl.col("id").filter(is_open).first().over("domain_id", code, mapping_strategy="group_to_rows")
+    detail = pl.format("same lei_code as candidate {}, which is first in rank order", first_id)
+    return _where_no_reason_yet(judged, ~is_first, "duplicate_candidate", detail)
+
+
+def _where_no_reason_yet(judged: pl.LazyFrame, test: pl.Expr, reason: str, detail: pl.Expr) -> pl.LazyFrame:
+    applies = pl.col("reason").is_null() & test
+    return judged.with_columns(
+        pl.when(applies).then(pl.lit(reason)).otherwise(pl.col("reason")).alias("reason"),
+        pl.when(applies).then(detail).otherwise(pl.col("detail")).alias("detail"),
+    )

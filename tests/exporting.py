@@ -1,0 +1,36 @@
+"""Runs the export in process against a test database, as the assets do, but without Dagster."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from pipelines.contracts.tables import published_tables
+from pipelines.reading.snapshots import Snapshot, current_snapshot
+from pipelines.run.export import run_export
+from pipelines.run.extraction import NOTHING_ACCEPTED, Acceptance
+from pipelines.settings import Settings, load_settings
+from tests.oracle.compare import assert_faces
+from tests.oracle.postgres import Database
+
+
+def settings_for(database: Database, export_dir: Path, **overrides: Any) -> Settings:
+    """Settings of a run that reads a test database."""
+    return load_settings({"database_url": SecretStr(database.url), "export_dir": export_dir, **overrides})
+
+
+def export(settings: Settings, accepted: Acceptance = NOTHING_ACCEPTED) -> Snapshot:
+    """Run the export; the snapshot that is current then."""
+    publication = run_export(settings, accepted)
+    snapshot = current_snapshot(settings.export_dir)
+    assert snapshot is not None
+    assert snapshot.manifest == publication.manifest
+    return snapshot
+
+
+def assert_agrees(database: Database, snapshot: Snapshot, schema: str = "public") -> None:
+    """Every column, cell, type and order of every table equals the oracle's, in DuckDB and in Parquet."""
+    full = snapshot.manifest.include_full_data
+    tables = published_tables(include_full_data=full)
+    with database.connect() as connection:
+        assert_faces(connection, snapshot.folder, tables, schema, include_full_data=full)
