@@ -1,0 +1,80 @@
+"""A run that is killed at any moment leaves a snapshot that verifies, and the next run needs no help (DESIGN 4)."""
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.reading.snapshots import current_snapshot
+from pipelines.reading.verification import verify_snapshot
+from pipelines.settings import Settings
+from tests.exporting import assert_agrees, export, settings_for
+from tests.hostile import random_rows
+from tests.killing import run_and_kill_after, run_and_kill_at_rename, run_and_measure
+from tests.oracle.postgres import Database
+from tests.oracle.source import create_source_tables, insert_source
+
+pytestmark = pytest.mark.integration
+
+MOMENTS = 20
+
+
+@pytest.fixture
+def published(database: Database, tmp_path: Path) -> Settings:
+    """Settings of a source that is published already."""
+    with database.connect() as connection:
+        create_source_tables(connection)
+        insert_source(connection, *random_rows(7, 300))
+    settings = settings_for(database, tmp_path, segment_size=300)
+    export(settings)
+    return settings
+
+
+def test_killed_at_moments_spread_over_a_run(database: Database, published: Settings) -> None:
+    seconds, _ = run_and_measure(published)
+    killed = 0
+    for moment in range(MOMENTS):
+        change_something(database, moment)
+        killed += run_and_kill_after(published, seconds * (moment + 0.5) / MOMENTS)
+        assert_nothing_is_broken(published)
+    # The last moments may lie behind the end of a run that was faster than the measured one.
+    assert killed >= MOMENTS * 3 // 4
+    assert_recovers(database, published)
+
+
+def test_killed_right_before_and_after_each_rename(database: Database, published: Settings) -> None:
+    change_something(database, 0)
+    _, renames = run_and_measure(published)
+    assert renames > 5
+    for number in range(renames):
+        for before in (True, False):
+            change_something(database, number)
+            run_and_kill_at_rename(published, number, before=before)
+            assert_nothing_is_broken(published)
+    assert_recovers(database, published)
+
+
+def change_something(database: Database, number: int) -> None:
+    with database.connect() as connection:
+        connection.execute("UPDATE domains SET company_name = %s", (f"changed {number}",))
+        connection.execute(
+            "UPDATE gleif_candidates SET legal_name = legal_name || '!' WHERE id %% 3 = %s", (number % 3,)
+        )
+
+
+def assert_nothing_is_broken(settings: Settings) -> None:
+    """`current` verifies after the kill; the next run, without help, succeeds and leaves nothing behind."""
+    snapshot = current_snapshot(settings.export_dir)
+    assert snapshot is not None
+    verify_snapshot(snapshot)
+    before = snapshot.manifest.sequence
+    after = export(settings)
+    assert after.manifest.sequence > before
+    leftovers = [path.name for path in (settings.export_dir / "snapshots").iterdir() if path.name.startswith(".")]
+    assert leftovers == []
+    assert len(list((settings.export_dir / "staging").glob("*/"))) == 1
+
+
+def assert_recovers(database: Database, settings: Settings) -> None:
+    snapshot = export(settings)
+    verify_snapshot(snapshot)
+    assert_agrees(database, snapshot)

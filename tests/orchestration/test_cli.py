@@ -1,0 +1,82 @@
+"""The console script as a person runs it: exit status, words, and nothing secret in them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines.reading.snapshots import current_snapshot
+from pipelines.reading.verification import verify_snapshot
+
+pytestmark = pytest.mark.orchestration
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def lei_exports(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command with nothing of this shell's environment but PATH and HOME."""
+    clean = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    script = Path(sys.executable).with_name("lei-exports")
+    return subprocess.run(
+        [script, *arguments],
+        cwd=cwd,
+        env={**clean, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_run_without_database_url_exports_the_sample(tmp_path: Path) -> None:
+    done = lei_exports("run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    snapshot = current_snapshot(tmp_path / "data" / "exports")
+    assert snapshot is not None
+    verify_snapshot(snapshot)
+    assert snapshot.manifest.source.identity == "sample"
+    assert snapshot.manifest.id in done.stdout
+    for table in snapshot.manifest.tables:
+        assert table.name in done.stdout
+    assert "Traceback" not in done.stderr
+    assert "telemetry:\n  enabled: false" in (tmp_path / "data" / "dagster_home" / "dagster.yaml").read_text()
+
+
+def test_csv_files_can_be_loaded_and_exported(tmp_path: Path) -> None:
+    folder = tmp_path / "dump"
+    folder.mkdir()
+    (folder / "domains.csv").write_text("id,domain,status,batch_id,extra\n7,a.example,success,b,x\n", encoding="utf-8")
+    (folder / "gleif_candidates.csv").write_text("id,domain_id,lei_code,legal_name\n1,7,A,B\n", encoding="utf-8")
+    loaded = lei_exports("sample", "load", "--from", str(folder), cwd=tmp_path)
+    assert loaded.returncode == 0, loaded.stderr
+    assert "domains: 1 rows" in loaded.stdout
+    done = lei_exports("run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "left out: extra" in done.stdout
+
+
+def test_a_server_that_is_not_there_is_one_clear_error(tmp_path: Path) -> None:
+    secret = "s3cr3t-pass"
+    done = lei_exports("run", cwd=tmp_path, DATABASE_URL=f"postgresql://someone:{secret}@127.0.0.1:1/nowhere")
+    assert done.returncode == 1
+    assert "nothing listens there" in done.stderr
+    assert "way out" in done.stderr.lower()
+    everything = done.stdout + done.stderr
+    for path in (tmp_path / "data").rglob("*"):
+        if path.is_file():
+            everything += path.read_bytes().decode("utf-8", "replace")
+    assert secret not in everything
+    assert "postgresql://someone" not in everything
+    assert not (tmp_path / "data" / "exports" / "current").exists()
+
+
+def test_wrong_usage_and_wrong_settings(tmp_path: Path) -> None:
+    assert lei_exports("run", "--no-such-option", cwd=tmp_path).returncode == 2
+    done = lei_exports("run", cwd=tmp_path, KEEP_SNAPSHOTS="none")
+    assert done.returncode == 1
+    assert "KEEP_SNAPSHOTS" in done.stderr
+    done = lei_exports("sample", "load", "--from", str(tmp_path / "nowhere"), cwd=tmp_path)
+    assert done.returncode == 1
+    assert "nowhere" in done.stderr

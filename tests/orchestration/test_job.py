@@ -1,0 +1,177 @@
+"""The job `export` in Dagster: what it publishes, what the operator sees of it, and how it fails."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from assets.definitions import build_definitions
+from assets.resources import ExportsResource
+from pipelines.extract import extraction
+from pipelines.reading.snapshots import Snapshot, current_snapshot
+from pipelines.reading.verification import verify_snapshot
+from tests.exporting import assert_agrees
+from tests.hostile import random_rows
+from tests.oracle.postgres import Database
+from tests.oracle.source import create_source_tables, insert_source
+
+pytestmark = [pytest.mark.orchestration, pytest.mark.integration]
+
+ACCEPT_ALL = {"ops": {"staging": {"config": {"accept_new_source": True, "accept_shrink": True}}}}
+
+
+class Operator:
+    """An operator's instance, export folder and database; runs what a test asks for."""
+
+    def __init__(self, database: Database, export_dir: Path, instance: dg.DagsterInstance) -> None:
+        self.database = database
+        self.export_dir = export_dir
+        self.instance = instance
+        self.definitions = build_definitions(ExportsResource(overrides={"export_dir": str(export_dir)}))
+
+    def run(self, *keys: str, run_config: dict[str, Any] | None = None) -> dg.ExecuteInProcessResult:
+        """Run the job, or materialize some assets alone, as the UI does."""
+        selection = [dg.AssetKey.from_user_string(key) for key in keys] or None
+        return self.definitions.resolve_job_def("export").execute_in_process(
+            instance=self.instance, asset_selection=selection, raise_on_error=False, run_config=run_config
+        )
+
+    def current(self) -> Snapshot:
+        snapshot = current_snapshot(self.export_dir)
+        assert snapshot is not None
+        return snapshot
+
+    def change(self, statement: str) -> None:
+        with self.database.connect() as connection:
+            connection.execute(statement.encode())
+
+
+@pytest.fixture
+def operator(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Operator]:
+    with database.connect() as connection:
+        create_source_tables(connection)
+        insert_source(connection, *random_rows(3, 200))
+    monkeypatch.setenv("DATABASE_URL", database.url)
+    with dg.instance_for_test() as instance:
+        yield Operator(database, tmp_path / "exports", instance)
+
+
+def failure_of(result: dg.ExecuteInProcessResult) -> str:
+    assert not result.success
+    (event,) = [event for event in result.all_node_events if event.event_type_value == "STEP_FAILURE"]
+    failure = event.step_failure_data
+    if failure.user_failure_data is not None and failure.user_failure_data.description:
+        return failure.user_failure_data.description
+    assert failure.error is not None
+    return failure.error.message
+
+
+def test_the_job_publishes_and_tells_what_it_did(operator: Operator) -> None:
+    result = operator.run()
+    assert result.success
+    snapshot = operator.current()
+    assert_agrees(operator.database, snapshot)
+    rows = {table.name: table.rows for table in snapshot.manifest.tables}
+    for name, count in rows.items():
+        materialization = operator.instance.get_latest_materialization_event(dg.AssetKey(["exports", name]))
+        assert materialization is not None
+        assert materialization.asset_materialization is not None
+        metadata = materialization.asset_materialization.metadata
+        assert metadata["dagster/row_count"].value == count
+        assert metadata["write_s"].value >= 0
+    (published,) = result.asset_materializations_for_node("published")
+    assert published.metadata["snapshot_id"].value == snapshot.manifest.id
+    checks = {(c.asset_key.to_user_string(), c.check_name): c.passed for c in result.get_asset_check_evaluations()}
+    specs = {
+        (key.asset_key.to_user_string(), key.name)
+        for key in operator.definitions.resolve_asset_graph().asset_check_keys
+    }
+    assert checks.keys() == specs
+    assert {key for key, passed in checks.items() if not passed} == {("exports/domain_exports", "source_hash_agrees")}
+
+
+def test_one_asset_alone_is_computed_from_the_last_staging(operator: Operator) -> None:
+    assert operator.run().success
+    before = operator.current()
+    operator.change("DELETE FROM gleif_candidates WHERE id % 2 = 0")
+    alone = operator.run("exports/candidate_exports")
+    assert alone.success
+    (materialization,) = alone.asset_materializations_for_node("exports")
+    assert materialization.metadata["dagster/row_count"].value == before.record_of("candidate_exports").rows
+    assert operator.current().manifest.id == before.manifest.id, "only `published` switches"
+
+
+def test_published_refuses_tables_of_different_runs(operator: Operator) -> None:
+    assert operator.run().success
+    before = operator.current().manifest.id
+    assert operator.run("staging/domains", "staging/gleif_candidates").success
+    assert operator.run("exports/candidate_exports").success
+    refusal = failure_of(operator.run("published/snapshot"))
+    assert "domain_exports" in refusal
+    assert "run the job `export`" in refusal
+    assert operator.current().manifest.id == before
+    assert operator.run("exports/domain_exports", "exports/rejected_rows", "published/snapshot").success
+    verify_snapshot(operator.current())
+
+
+def test_a_collapsed_source_fails_its_blocking_check_and_can_be_accepted(operator: Operator) -> None:
+    assert operator.run().success
+    before = operator.current().manifest.id
+    operator.change("TRUNCATE gleif_candidates")
+    result = operator.run()
+    assert not result.success
+    failed = [check for check in result.get_asset_check_evaluations() if not check.passed]
+    assert [(check.asset_key.path[-1], check.check_name) for check in failed] == [
+        ("gleif_candidates", "source_not_shrunk")
+    ]
+    assert failed[0].metadata["rows_now"].value == 0
+    assert operator.current().manifest.id == before
+    assert operator.run(run_config=ACCEPT_ALL).success
+    assert operator.current().record_of("candidate_exports").rows == 0
+
+
+def test_another_source_stops_the_run_until_it_is_accepted(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert operator.run().success
+    before = operator.current().manifest
+    operator.change(
+        "CREATE SCHEMA other; CREATE TABLE other.domains AS TABLE domains;"
+        "CREATE TABLE other.gleif_candidates AS TABLE gleif_candidates"
+    )
+    monkeypatch.setenv("SOURCE_SCHEMA", "other")
+    refusal = failure_of(operator.run())
+    assert before.source.identity in refusal
+    assert "accept_new_source" in refusal
+    assert operator.current().manifest.id == before.id
+    assert operator.run(run_config=ACCEPT_ALL).success
+    assert operator.current().manifest.source.identity.endswith("/other")
+
+
+def test_a_read_that_fails_is_tried_again_with_a_new_snapshot(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[str] = []
+    real = extraction.open_snapshot
+
+    @contextmanager
+    def cut_off_once(*arguments: Any, **options: Any) -> Iterator[Any]:
+        with real(*arguments, **options) as snapshot:
+            tries.append(snapshot.snapshot_id)
+            if len(tries) == 1:
+                operator.change(f"SELECT pg_terminate_backend({snapshot.connection.info.backend_pid})")
+            yield snapshot
+
+    monkeypatch.setattr(extraction, "open_snapshot", cut_off_once)
+    assert operator.run().success
+    assert len(set(tries)) == 2
+
+
+def test_a_wrong_setting_fails_at_once_and_is_not_tried_again(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEGMENT_SIZE", "many")
+    result = operator.run()
+    assert "SEGMENT_SIZE" in failure_of(result)
+    assert not [event for event in result.all_events if event.event_type_value == "STEP_UP_FOR_RETRY"]

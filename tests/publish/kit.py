@@ -1,0 +1,283 @@
+"""Hand-written rows that keep the contracts, staged and published without PostgreSQL or Dagster.
+
+Belongs here: values with names, and a Kit that stages and publishes them; subprocesses of the tests import it too.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from pipelines.contracts.records import (
+    CheckRecord,
+    Manifest,
+    RelationRecord,
+    SegmentRecord,
+    SourceRecord,
+    StagingRecord,
+    TableRecord,
+)
+from pipelines.contracts.segments import segment_name
+from pipelines.contracts.tables import Table, published_tables
+from pipelines.contracts.version import CONTRACT_VERSION
+from pipelines.publish.parquet import write_parquet
+from pipelines.publish.snapshots import publish_snapshot
+from pipelines.reading.snapshots import Snapshot, current_snapshot
+
+TABLES = published_tables(include_full_data=False)
+DOMAIN_EXPORTS, CANDIDATE_EXPORTS, REJECTED_ROWS = TABLES
+SEGMENT_SIZE = 100
+ROOT = Path(__file__).parents[2]
+BEGIN = datetime(2026, 11, 23, 6, 59, 32, tzinfo=UTC)
+
+HOSTILE_TEXTS = (
+    "",
+    "NULL",
+    'Smith; Jones; "Sons"',
+    "O'Brien\r\nLtd\t",
+    "\u202e\u05d7\u05d1\u05e8\u05d4 \U0001f3e6",
+    "a" * 5_000,
+)
+NAN, INFINITY = float("nan"), float("inf")
+
+
+def rows_of(table: Table, rows: Sequence[dict[str, Any]]) -> pl.DataFrame:
+    """Rows with every column that is not given NULL, or empty where NULL is not allowed."""
+    empty: dict[Any, Any] = {pl.String: "", pl.Int32: 0, pl.UInt32: 0, pl.Boolean: False, pl.List: []}
+    defaults = {
+        name: empty[dtype.base_type()] if name in table.required else None
+        for name, dtype in table.polars_schema.items()
+    }
+    return pl.DataFrame([{**defaults, **row} for row in rows], schema=table.polars_schema)
+
+
+def domain_rows(ids: Sequence[int], **values: Any) -> pl.DataFrame:
+    """Rows of domain_exports with distinct values where it matters."""
+    return rows_of(
+        DOMAIN_EXPORTS,
+        [
+            {
+                "domain_id": i,
+                "domain_hash": f"{i:032x}",
+                "domain": f"d{i}.example",
+                "status": "success",
+                "batch_id": f"batch_{i % 3}",
+                "company_name": HOSTILE_TEXTS[i % len(HOSTILE_TEXTS)],
+                "recommendation": None if i % 2 else "",
+                "confidence_score": (NAN, INFINITY, -0.0, 85.3, None)[i % 5],
+                "created_at": datetime(2026, 1, 1) + timedelta(microseconds=i),  # noqa: DTZ001 - UTC without zone
+                "gleif_candidate_count": i % 3,
+                "lei_codes": [f"LEI{i}", "", "b"][: i % 4],
+                **values,
+            }
+            for i in ids
+        ],
+    )
+
+
+def candidate_rows(ids: Sequence[int], per_domain: int = 2) -> pl.DataFrame:
+    """Rows of candidate_exports: ranks 1, 2, ..., the last NULL."""
+    return rows_of(
+        CANDIDATE_EXPORTS,
+        [
+            {
+                "candidate_id": i * 10 + rank,
+                "domain_id": i,
+                "domain_hash": f"{i:032x}",
+                "domain": f"d{i}.example",
+                "batch_id": f"batch_{i % 3}",
+                "lei_code": f"LEI{rank}",
+                "legal_name": HOSTILE_TEXTS[(i + rank) % len(HOSTILE_TEXTS)],
+                "rank_position": rank if rank < per_domain else None,
+                "weighted_score": rank / 3,
+            }
+            for i in ids
+            for rank in range(1, per_domain + 1)
+        ],
+    )
+
+
+def rejected_rows(count: int) -> pl.DataFrame:
+    """Rows of rejected_rows; the last has no domain_id."""
+    return rows_of(
+        REJECTED_ROWS,
+        [
+            {
+                "source_table": "gleif_candidates",
+                "source_id": 9_000 + i,
+                "domain_id": i if i < count - 1 else None,
+                "reason": "orphan_candidate",
+                "detail": f"domain {i} is not there",
+                "row_json": '{"id": 1}',
+            }
+            for i in range(count)
+        ],
+    )
+
+
+def staging_record(staging_id: str, identity: str = "sample", **values: Any) -> StagingRecord:
+    relation = RelationRecord(oid=1, filenodes=(1,), columns=(("id", "integer"),), absent=(), unknown=(), rows=100)
+    fields: dict[str, Any] = {
+        "staging_id": staging_id,
+        "source": SourceRecord(
+            identity=identity,
+            server_version="18.4",
+            database_oid=5,
+            timeline=1,
+            wal_position="0/1",
+            snapshot_at=BEGIN,
+            relations={"domains": relation, "gleif_candidates": relation},
+        ),
+        "segment_size": SEGMENT_SIZE,
+        "include_full_data": False,
+        "segments": (SegmentRecord(segment=0, rows={"domains": 100, "gleif_candidates": 200}),),
+        "nulled_values": {},
+        "timings_s": {"read": 1.0},
+        **values,
+    }
+    return StagingRecord(**fields)
+
+
+def check_record(name: str = "row_count", *, passed: bool = True, severity: Any = "error") -> CheckRecord:
+    return CheckRecord(table="domain_exports", name=name, passed=passed, severity=severity, metadata={})
+
+
+def new_id(number: int) -> str:
+    """Ids in the order of their numbers, an hour apart."""
+    return f"{BEGIN + timedelta(hours=number):%Y%m%dT%H%M%SZ}-{number:08x}"
+
+
+@dataclass
+class Kit:
+    """An export folder and what is published to it."""
+
+    root: Path
+    clock: list[datetime] = field(default_factory=lambda: [BEGIN])
+
+    @property
+    def export_dir(self) -> Path:
+        return self.root / "exports"
+
+    def tables_dir(self, staging_id: str) -> Path:
+        return self.export_dir / "staging" / staging_id / "tables"
+
+    def build(self, staging_id: str, segments: dict[int, Sequence[int]], rejected: int = 2) -> tuple[TableRecord, ...]:
+        """Write the Parquet files of a staging: per segment domains and their candidates."""
+        frames: dict[str, dict[int | None, pl.DataFrame]] = {
+            "domain_exports": {number: domain_rows(ids) for number, ids in segments.items()},
+            "candidate_exports": {number: candidate_rows(ids) for number, ids in segments.items()},
+            "rejected_rows": {None: rejected_rows(rejected)},
+        }
+        return self.write(staging_id, frames)
+
+    def write(
+        self, staging_id: str, frames: dict[str, dict[int | None, pl.DataFrame]], **values: Any
+    ) -> tuple[TableRecord, ...]:
+        records = []
+        for table in TABLES:
+            files = tuple(
+                write_parquet(
+                    frame,
+                    self.tables_dir(staging_id) / table.name / f"{segment_name(number, SEGMENT_SIZE)}.parquet",
+                    table=table,
+                    segment=number,
+                )
+                for number, frame in frames[table.name].items()
+            )
+            fields: dict[str, Any] = {
+                "name": table.name,
+                "staging_id": staging_id,
+                "contract_version": CONTRACT_VERSION,
+                "rows": sum(file.rows for file in files),
+                "files": files,
+                "checks": (check_record(),),
+                "timings_s": {},
+                **values,
+            }
+            records.append(TableRecord(**fields))
+        return tuple(records)
+
+    def publish(
+        self,
+        number: int,
+        segments: dict[int, Sequence[int]] | None = None,
+        *,
+        built: Sequence[TableRecord] | None = None,
+        staging: StagingRecord | None = None,
+        **options: Any,
+    ) -> Manifest:
+        """Stage and publish; the clock is `number` hours after the beginning."""
+        staging = staging or staging_record(new_id(number))
+        if built is None:
+            built = self.build(staging.staging_id, segments or {0: range(1, 6), 1: range(100, 104)})
+        self.clock[0] = BEGIN + timedelta(hours=number)
+        arguments: dict[str, Any] = {
+            "export_dir": self.export_dir,
+            "staging": staging,
+            "tables": TABLES,
+            "built": built,
+            "tables_dir": self.tables_dir(staging.staging_id),
+            "keep_snapshots": 5,
+            "keep_hours": 24,
+            "timings": {"read": 1.0},
+            "now": self._now,
+            "lock_wait_seconds": 20,
+            **options,
+        }
+        return publish_snapshot(**arguments)
+
+    def current(self) -> Snapshot:
+        snapshot = current_snapshot(self.export_dir)
+        assert snapshot is not None
+        return snapshot
+
+    def _now(self) -> datetime:
+        return self.clock[0]
+
+
+def in_duckdb(query: str, database: Path | None = None) -> pl.DataFrame:
+    """The answer of a connection of its own, closed afterwards."""
+    with duckdb.connect(str(database or ":memory:"), read_only=database is not None) as connection:
+        return connection.sql(query).pl()
+
+
+def in_process(script: str, *arguments: object, status: int = 0) -> "subprocess.CompletedProcess[str]":
+    """Run a script with these arguments in a process of its own, which sees the project and these helpers."""
+    run = start_process(script, *arguments)
+    out, err = run.communicate(timeout=60)
+    assert run.returncode == status, err
+    return subprocess.CompletedProcess(run.args, run.returncode, out, err)
+
+
+def start_process(script: str, *arguments: object) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *map(str, arguments)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+def overwrite(path: Path, change: Callable[[bytearray], None]) -> None:
+    """Change a published file in place, as a bad disk would: same size, same name, 0444 or not."""
+    content = bytearray(path.read_bytes())
+    change(content)
+    path.chmod(0o644)
+    path.write_bytes(content)
+    path.chmod(0o444)
+
+
+def flip_a_byte(path: Path, position: float = 0.5) -> None:
+    def flip(content: bytearray) -> None:
+        content[int(len(content) * position)] ^= 0xFF
+
+    overwrite(path, flip)

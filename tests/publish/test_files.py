@@ -1,0 +1,86 @@
+import errno
+from pathlib import Path
+
+import pytest
+
+from pipelines.errors import PublishError
+from pipelines.publish import files
+from pipelines.publish.files import hold_lock, link_or_copy, temporary_path, write_atomically, write_failure
+from pipelines.reading.digests import sha256_of
+from tests.publish.kit import start_process
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from pipelines.publish.files import hold_lock
+with hold_lock(Path(sys.argv[1]), 0):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_write_atomically_replaces_the_whole_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(b"something longer than the new content")
+    write_atomically(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_write_atomically_leaves_the_old_file_when_the_rename_fails(tmp_path: Path) -> None:
+    target = tmp_path / "folder"
+    (target / "inside").mkdir(parents=True)
+    with pytest.raises(OSError, match="folder"):
+        write_atomically(target, b"new")
+    assert (target / "inside").is_dir()
+    assert not temporary_path(target).exists()
+
+
+def test_link_or_copy_links_and_copies_where_links_are_refused(tmp_path: Path, monkeypatch) -> None:
+    source = tmp_path / "a"
+    source.write_bytes(b"x")
+    assert link_or_copy(source, tmp_path / "b")
+    assert (tmp_path / "b").stat().st_ino == source.stat().st_ino
+
+    def refuse(_self: Path, _target: Path) -> None:
+        raise OSError(errno.EXDEV, "another device")
+
+    monkeypatch.setattr(files.Path, "hardlink_to", refuse)
+    assert not link_or_copy(source, tmp_path / "c")
+    assert (tmp_path / "c").stat().st_ino != source.stat().st_ino
+    assert (tmp_path / "c").read_bytes() == b"x"
+
+
+def test_link_or_copy_does_not_overwrite(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x")
+    (tmp_path / "b").write_bytes(b"y")
+    with pytest.raises(FileExistsError):
+        link_or_copy(tmp_path / "a", tmp_path / "b")
+
+
+def test_the_lock_is_refused_while_another_process_holds_it_and_free_when_that_is_killed(tmp_path: Path) -> None:
+    lock = tmp_path / ".publish.lock"
+    with start_process(HOLDER, lock) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(PublishError, match="Another run is publishing"), hold_lock(lock, 0.2):
+            pass
+        holder.kill()
+        holder.wait()
+    with hold_lock(lock, 0):
+        pass
+
+
+def test_a_lock_that_cannot_be_opened_is_our_error(tmp_path: Path) -> None:
+    with pytest.raises(PublishError, match="lock"), hold_lock(tmp_path / "missing" / "lock", 0):
+        pass
+
+
+def test_a_full_disk_names_the_way_out() -> None:
+    assert "free space" in write_failure("x", OSError(errno.ENOSPC, "x", "/e/f")).fix
+    assert "free space" not in write_failure("x", OSError(errno.EACCES, "x", "/e/f")).fix
+
+
+def test_sha256_of_a_known_text(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    assert sha256_of(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

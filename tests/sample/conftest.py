@@ -1,0 +1,47 @@
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from pipelines.sample.embedded import embedded_server
+
+REPO = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def folder():
+    """A folder with a short path (socket addresses), which pytest does not close to other accounts behind our back."""
+    path = Path(tempfile.mkdtemp(prefix="lei-"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def url():
+    path = Path(tempfile.mkdtemp(prefix="lei-"))
+    with embedded_server(path) as address:
+        yield address
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def run_python():
+    """Start Python processes that print `ready` when they are where the test wants them; ends them afterwards."""
+    started = []
+
+    def start(code, *arguments):
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.PIPE, stdin=subprocess.PIPE, cwd=REPO
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        process.stdin.close()
