@@ -6,6 +6,7 @@ Belongs here: Dagster's home, instance and run. Does not: what a run does (jobs.
 import os
 import sys
 import time
+from pathlib import Path
 
 import dagster as dg
 from dagster import DagsterInstance
@@ -17,9 +18,14 @@ from pipelines.checks.reconciliation import count_rejects
 from pipelines.reading.snapshots import current_snapshot
 from pipelines.settings import Settings
 
-_INSTANCE_CONFIG = (
-    "# Written by lei-exports when this folder was made; yours to change.\ntelemetry:\n  enabled: false\n"
-)
+_WORKSPACE = Path(__file__).resolve().parents[1] / "workspace.yaml"
+# nux is the dialog that asks a newcomer for an e-mail address before the first look.
+_INSTANCE_CONFIG = """# Written by lei-exports when this folder was made; yours to change.
+telemetry:
+  enabled: false
+nux:
+  enabled: false
+"""
 
 
 def prepare_home(settings: Settings) -> None:
@@ -65,7 +71,7 @@ def launch_export(settings: Settings, *, accept_new_source: bool, accept_shrink:
 def serve_ui(settings: Settings, port: int) -> None:
     """Replace this process with Dagster's web server and daemon for this project."""
     prepare_home(settings)
-    command = [sys.executable, "-m", "dagster", "dev", "-h", "127.0.0.1", "-p", str(port), "-m", "assets.definitions"]
+    command = [sys.executable, "-m", "dagster", "dev", "-h", "127.0.0.1", "-p", str(port), "-w", str(_WORKSPACE)]
     os.execv(sys.executable, command)  # noqa: S606  no shell, and nothing of the user's but a number
 
 

@@ -1,0 +1,78 @@
+"""What the documents tell people to copy works: every SQL and Python block, on the sample, as it stands there."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines.reading.snapshots import Snapshot
+from tests.exporting import export, settings_for
+from tests.oracle.postgres import Cluster
+from tests.oracle.source import create_source_tables, load_csv_dir
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(sql|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\((?!https?://)([^)#]+)")
+
+
+def blocks(language: str) -> list[object]:
+    return [
+        pytest.param(match.group(2), id=f"{document.relative_to(ROOT)}-{number}")
+        for document in DOCUMENTS
+        for number, match in enumerate(BLOCK.finditer(document.read_text(encoding="utf-8")))
+        if match.group(1) == language
+    ]
+
+
+@pytest.fixture(scope="module")
+def home(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with data/exports of the sample in it, as beside the README."""
+    folder = tmp_path_factory.mktemp("home")
+    with cluster.new_database() as database:
+        with database.connect() as connection:
+            create_source_tables(connection)
+            load_csv_dir(connection, ROOT / "data" / "sample")
+        export(settings_for(database, folder / "data" / "exports"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def snapshot(home: Path) -> Snapshot:
+    from pipelines.reading.snapshots import current_snapshot  # noqa: PLC0415
+
+    found = current_snapshot(home / "data" / "exports")
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("query", blocks("sql"))
+def test_sql(snapshot: Snapshot, query: str) -> None:
+    with snapshot.connect() as connection:
+        rows = connection.execute(query).fetchall()
+    assert rows, "a query of the documents shows something on the sample"
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python(home: Path, code: str) -> None:
+    done = subprocess.run([sys.executable, "-c", code], cwd=home, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document: Path) -> None:
+    for target in LINK.findall(document.read_text(encoding="utf-8")):
+        assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_settings_table_is_complete() -> None:
+    from pipelines.settings import Settings  # noqa: PLC0415
+
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    documented = set(re.findall(r"^\| `([A-Z_]+)` \|", readme, re.MULTILINE))
+    assert documented == {name.upper() for name in Settings.model_fields}
