@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+DUCKDB14 := $(VENV)-duckdb14
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
@@ -23,8 +24,13 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 export: setup  ## run the main job and show what was published
 	@$(BIN)/lei-exports run
 
-test: setup  ## all tests that this machine can run (what it lacks is skipped, with the reason)
-	@$(BIN)/python -m pytest
+test: setup $(DUCKDB14)/.installed  ## all tests that this machine can run (what it lacks is skipped, with the reason)
+	@LEI_EXPORTS_DUCKDB14=$(CURDIR)/$(DUCKDB14) $(BIN)/python -m pytest
+
+# The oldest DuckDB that must read what is published, beside the one that writes it.
+$(DUCKDB14)/.installed: tests/duckdb14.lock $(VENV)/.installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all: --upgrade --target $(DUCKDB14) -r tests/duckdb14.lock || echo "DuckDB 1.4 can't be had here: the test that needs it is skipped."
+	@mkdir -p $(DUCKDB14) && touch $@
 
 lint: setup  ## style and types
 	@$(BIN)/ruff check .
@@ -42,4 +48,4 @@ lock: setup  ## pin the dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras --no-header --group dev --output-file requirements.lock pyproject.toml
 
 clean:  ## remove what set-up and tests made (data/ stays)
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DUCKDB14) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -15,7 +15,7 @@ from pipelines.contracts.records import Manifest
 from pipelines.errors import ExportError
 from pipelines.progress import Progress as Message
 
-_STAGES = {"read": "Reading PostgreSQL", "build": "Building tables", "publish": "Publishing"}
+_STAGES = {"wait": "Waiting", "read": "Reading PostgreSQL", "build": "Building tables", "publish": "Publishing"}
 
 
 class ProgressView:

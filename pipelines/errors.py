@@ -45,6 +45,10 @@ class GiveWayError(ExtractError):
     """The run stopped by itself because another session waits for a lock behind it (DESIGN 3.1). Retried."""
 
 
+class BusyError(ExportError):
+    """Another run works on the same export folder."""
+
+
 class StagingError(ExportError):
     """Staged rows are missing, incomplete, or of different runs."""
 
@@ -63,6 +67,14 @@ class SourceChangedError(PublishError):
 
 class SnapshotError(ExportError):
     """A published snapshot is missing or damaged."""
+
+
+class BatchNotFoundError(ExportError):
+    """A snapshot has no batch of this id."""
+
+
+class BatchFileError(ExportError):
+    """A batch does not fit into the format that was asked for, or its file can't be written."""
 
 
 class SampleError(ExportError):

@@ -67,6 +67,22 @@ class SegmentRecord(_Record):
     rows: dict[str, int]
 
 
+class SegmentPrint(_Record):
+    """Fingerprint of a source table's rows in one segment: equal prints, equal rows (extract/fingerprint.py).
+
+    Attributes:
+        rows: Number of rows.
+        digest: Sum over the rows of a hash of id and row version; as text, because it exceeds 64 bits.
+    """
+
+    rows: int
+    digest: str
+
+
+Prints = dict[str, dict[str, SegmentPrint]]
+"""Fingerprints by source table and segment name (segments.segment_name; `all`: rows without domain id)."""
+
+
 class StagingRecord(_Record):
     """A complete staging. It is written last: a staging without it is not complete.
 
@@ -75,11 +91,15 @@ class StagingRecord(_Record):
         source: What was read.
         segment_size: Ids of `domains` per segment.
         include_full_data: Whether gleif_full_data was read.
-        segments: In segment order, None last.
+        segments: Those that were read, in segment order, None last. With a base snapshot these are the changed ones;
+            one whose rows are gone has no rows.
         accept_new_source: The operator accepts another source than the published one (DESIGN 4).
         accept_shrink: The operator accepts a source that shrank (DESIGN 4).
-        nulled_values: Values published as NULL because no format can carry them, `<table>.<column>` to count.
+        nulled_values: Values published as NULL because no format can carry them, `<table>.<column>` to count; of the
+            segments that were read.
         timings_s: Seconds per stage.
+        base_snapshot: Id of the published snapshot that unchanged segments are taken from; None: all were read.
+        prints: Fingerprints of all segments; empty where they can't be had, such as of a view.
     """
 
     staging_id: str
@@ -91,6 +111,8 @@ class StagingRecord(_Record):
     accept_shrink: bool = False
     nulled_values: dict[str, int]
     timings_s: dict[str, float]
+    base_snapshot: str | None = None
+    prints: Prints = {}
 
 
 class FileRecord(_Record):
@@ -169,6 +191,10 @@ class Manifest(_Record):
         checks: Checks of the whole snapshot; those of a table are in its record.
         versions: Versions of this project and of the libraries that wrote the files.
         timings_s: Seconds per stage of the run.
+        base_snapshot: Id of the snapshot whose unchanged segments it took over; None: everything was read.
+        changed_segments: Names of the segments that were read, where there is a base.
+        prints: Fingerprints of the source's segments, for the next run.
+        rebuilt_database_bytes: Size of exports.duckdb when it was last built anew.
     """
 
     id: str
@@ -183,3 +209,7 @@ class Manifest(_Record):
     checks: tuple[CheckRecord, ...]
     versions: dict[str, str]
     timings_s: dict[str, float]
+    base_snapshot: str | None = None
+    changed_segments: tuple[str, ...] = ()
+    prints: Prints = {}
+    rebuilt_database_bytes: int = 0

@@ -66,16 +66,22 @@ def build_database(
     """
     options = options or WriterOptions()
     spill = database.parent / _SPILL
+    if "?" in str(database):  # DuckDB 2.0 takes it for the query of a URL and looks for the log file elsewhere
+        raise PublishError(
+            "DuckDB can't write below a folder with `?` in its name",
+            found=str(database),
+            fix="choose another EXPORT_DIR",
+        )
     _remove(database, spill)
     task = Task(
-        database=database.name,
-        temp_folder=spill.name,
+        database=str(database),
+        temp_folder=str(spill),
         memory_mb=options.memory_mb,
         parent=os.getpid(),
         tables=tuple(_table_task(table, files[table.name]) for table in tables),
     )
     try:
-        rows = _run(task, database.parent, options)
+        rows = _run(task, options)
         _require_closed(database)
         sync_file(database)
     except BaseException:
@@ -85,10 +91,10 @@ def build_database(
     return rows
 
 
-def _run(task: Task, folder: Path, options: WriterOptions) -> dict[str, int]:
+def _run(task: Task, options: WriterOptions) -> dict[str, int]:
     rows: dict[str, int] = {}
     failure: dict[str, Any] | None = {"kind": "", "table": "", "reason": "ended", "column": ""}
-    with _worker(task, folder, options.keep_open) as (process, errors):
+    with _worker(task, options.keep_open) as (process, errors):
         for event in _events(process):
             if event["event"] == "table":
                 rows[event["table"]] = event["rows"]
@@ -111,14 +117,8 @@ def _table_task(table: Table, files: Sequence[Path]) -> TableTask:
 
 
 @contextmanager
-def _worker(
-    task: Task, folder: Path, keep_open: Sequence[int]
-) -> Iterator[tuple["subprocess.Popen[bytes]", IO[bytes]]]:
-    """The running process and what it writes to stderr; however the block ends, the process has ended too.
-
-    It works in the folder of the file and names it without its path: DuckDB 2.0 takes a `?` in a path for a query and
-    puts the write-ahead log elsewhere.
-    """
+def _worker(task: Task, keep_open: Sequence[int]) -> Iterator[tuple["subprocess.Popen[bytes]", IO[bytes]]]:
+    """The running process and what it writes to stderr; however the block ends, the process has ended too."""
     root = str(Path(pipelines.__file__).resolve().parents[1])
     path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
     with tempfile.TemporaryFile() as errors:
@@ -127,7 +127,6 @@ def _worker(
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
-            cwd=folder,
             env={**os.environ, "PYTHONPATH": path},
             pass_fds=tuple(keep_open),
         )

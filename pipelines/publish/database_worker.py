@@ -56,8 +56,8 @@ class Task:
     """A database to build.
 
     Attributes:
-        database: The file, which must not exist; relative to the folder that the process works in.
-        temp_folder: Where DuckDB may spill, likewise.
+        database: The file, which must not exist.
+        temp_folder: Where DuckDB may spill.
         memory_mb: Most memory that DuckDB takes, MB.
         parent: Process id of the parent.
         tables: Its tables.

@@ -76,7 +76,7 @@ def surplus(snapshots: Sequence[Snapshot], keep_snapshots: int, keep_hours: floa
     return [
         snapshot
         for snapshot, successor in zip(older, snapshots[1:], strict=False)
-        if successor.manifest.created_at < oldest
+        if successor.manifest.created_at <= oldest
     ]
 
 

@@ -17,11 +17,18 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sha256_of_all(paths: Iterable[Path]) -> list[str]:
+def digests_of(paths: Iterable[Path]) -> list[str | None]:
     """Digests of several files in the order given, on all cores (hashlib lets the others run).
 
-    Raises:
-        OSError: One of them is missing or can't be read.
+    Returns:
+        None in the place of a file that is missing or can't be read.
     """
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        return list(pool.map(sha256_of, paths))
+        return list(pool.map(_digest_of, paths))
+
+
+def _digest_of(path: Path) -> str | None:
+    try:
+        return sha256_of(path)
+    except OSError:
+        return None

@@ -22,7 +22,7 @@ from pipelines.reading.contents import (
     parquet_relation,
     table_relation,
 )
-from pipelines.reading.digests import sha256_of_all
+from pipelines.reading.digests import digests_of
 from pipelines.reading.sessions import open_scratch, quoted_text
 from pipelines.reading.snapshots import MANIFEST, Snapshot
 
@@ -31,6 +31,8 @@ Severity = Literal["error", "warn"]
 # Hashing needs tens of MB; the rest is room for row groups of wide texts (gleif_full_data is about 5 kB a row).
 _MEMORY_MB = 1024
 _FACE = "face"
+_UNQUERYABLE = (duckdb.Error, UnicodeDecodeError)  # the latter where DuckDB's message quotes damaged bytes
+_UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)  # what Polars makes of bad bytes
 
 
 def verify_snapshot(snapshot: Snapshot, tables: Sequence[Table] | None = None) -> list[CheckRecord]:
@@ -108,10 +110,11 @@ def verify_parquet(snapshot: Snapshot, table: Table) -> list[CheckRecord]:
     for file in record.files:
         path = snapshot.folder / file.path
         try:
-            if list(pl.read_parquet_schema(path).items()) != expected:
+            scan = pl.scan_parquet(path, glob=False, hive_partitioning=False)
+            if list(scan.collect_schema().items()) != expected:
                 other_columns.append(file.path)
-            rows = pl.scan_parquet(path, glob=False, hive_partitioning=False).select(pl.len()).collect().item()
-        except (pl.exceptions.PolarsError, OSError):
+            rows = scan.select(pl.len()).collect().item()
+        except _UNREADABLE:
             unreadable.append(file.path)
             continue
         if rows != file.rows:
@@ -120,7 +123,7 @@ def verify_parquet(snapshot: Snapshot, table: Table) -> list[CheckRecord]:
     if not other_columns and not unreadable:
         try:
             descents = count_descents(snapshot.parquet_files(table.name), table.sort_by)
-        except (pl.exceptions.PolarsError, OSError) as error:
+        except _UNREADABLE as error:
             unreadable.append(type(error).__name__)
     counts_agree = not other_rows and sum(file.rows for file in record.files) == record.rows
     unsorted = {path.name: count for path, count in descents.items()}
@@ -155,7 +158,7 @@ def verify_database(snapshot: Snapshot, tables: Sequence[Table]) -> list[CheckRe
                 name: connection.execute(f"SELECT count(*) FROM {table_relation(_FACE, name)}").fetchall()[0][0]
                 for name in comments
             }
-    except duckdb.Error as error:
+    except _UNQUERYABLE as error:
         metadata = {"file": snapshot.manifest.database.path, "error": type(error).__name__}
         return [_check(SNAPSHOT, "database_opens", passed=False, metadata=metadata)]
     names = {table.name for table in tables}
@@ -181,7 +184,7 @@ def verify_equal(snapshot: Snapshot, table: Table) -> CheckRecord:
             if in_duckdb != in_parquet:
                 metadata["columns"] = differing_columns(connection, table, relation, files, parameters)
             return _check(table.name, "faces_equal", passed=in_duckdb == in_parquet, metadata=metadata)
-    except duckdb.Error as error:
+    except _UNQUERYABLE as error:
         return _check(table.name, "faces_equal", passed=False, metadata={"error": type(error).__name__})
 
 
@@ -245,7 +248,7 @@ def _attach(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> None:
 
 def _damaged(folder: Path, files: Sequence[FileRecord]) -> list[str]:
     sized = [file for file in files if (folder / file.path).stat().st_size == file.bytes]
-    digests = sha256_of_all([folder / file.path for file in sized])
+    digests = digests_of([folder / file.path for file in sized])
     intact = {file.path for file, digest in zip(sized, digests, strict=True) if digest == file.sha256}
     return [file.path for file in files if file.path not in intact]
 

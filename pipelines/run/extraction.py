@@ -17,6 +17,7 @@ from pipelines.progress import OnProgress, ignore_progress
 from pipelines.publish.guards import check_shrink, require_same_source
 from pipelines.reading.snapshots import current_snapshot
 from pipelines.sample.embedded import embedded_server, ensure_sample
+from pipelines.run.turn import in_turn
 from pipelines.settings import Settings
 from pipelines.staging.folder import new_staging
 
@@ -60,11 +61,17 @@ def open_source(settings: Settings) -> Iterator[SourceAddress]:
 def stage_source(
     settings: Settings, accepted: Acceptance = NOTHING_ACCEPTED, on_progress: OnProgress = ignore_progress
 ) -> StagedSource:
-    """Read both source tables, as of one instant, into a new staging.
+    """Read both source tables, as of one instant, into a new staging. The run's turn begins here.
 
     Raises:
+        BusyError: Another run works on the same export folder.
         ExportError: Whatever stopped the run; nothing is published, an incomplete staging is removed.
     """
+    with in_turn(settings.export_dir, on_progress, keep=True):
+        return _stage(settings, accepted, on_progress)
+
+
+def _stage(settings: Settings, accepted: Acceptance, on_progress: OnProgress) -> StagedSource:
     published = current_snapshot(settings.export_dir)
     options = ExtractOptions(
         schema=settings.source_schema,

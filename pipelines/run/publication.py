@@ -14,6 +14,7 @@ from pipelines.progress import OnProgress, ignore_progress
 from pipelines.publish.snapshots import publish_snapshot
 from pipelines.reading.snapshots import current_snapshot
 from pipelines.run.extraction import shrink_checks
+from pipelines.run.turn import end_turn, in_turn
 from pipelines.settings import Settings
 from pipelines.staging.folder import StagingFolder, latest_staging, remove_stagings
 
@@ -65,13 +66,22 @@ def raise_if_failed(checks: Sequence[CheckRecord]) -> None:
 
 
 def publish_tables(settings: Settings, on_progress: OnProgress = ignore_progress) -> Publication:
-    """Publish the tables that were built from the last complete staging.
+    """Publish the tables that were built from the last complete staging. The run's turn ends here.
 
     Raises:
+        BusyError: Another run works on the same export folder.
         StagingError: A table is not built, or not from this staging.
         ChecksFailedError: A blocking check failed.
         PublishError: The snapshot could not be written, verified or switched to; `current` is as it was.
     """
+    with in_turn(settings.export_dir, on_progress):
+        try:
+            return _publish(settings, on_progress)
+        finally:
+            end_turn(settings.export_dir)
+
+
+def _publish(settings: Settings, on_progress: OnProgress) -> Publication:
     staging = latest_staging(settings.export_dir)
     record = staging.read_record()
     tables = published_tables(include_full_data=record.include_full_data)

@@ -17,9 +17,8 @@ LEI_PATTERN = "^[A-Z0-9]{18}[0-9]{2}$"
 _LEI_LENGTH = 20
 _LEI_MODULUS = 97
 _SOME_LEI = "0" * _LEI_LENGTH
-_ORD_ZERO, _ORD_A = ord("0"), ord("A")
-# Before 15 digits more could overflow Int64, so the remainder is taken every 6 characters (at most 2 digits each).
-_STEPS_PER_REMAINDER = 6
+# A character is at most two digits: 96 and three of them stay below 2^31.
+_STEPS_PER_REMAINDER = 3
 
 
 def normalized_domain(domain: pl.Expr) -> pl.Expr:
@@ -40,25 +39,35 @@ def md5_hex(text: pl.Expr) -> pl.Expr:
 def is_valid_lei(code: pl.Expr) -> pl.Expr:
     """Whether a code has the LEI format and right check digits (ISO 17442-1, ISO 7064 MOD 97-10). String to Boolean.
 
-    In Polars throughout: 30 ms for 471,000 codes, of which python-stdnum, per value, takes seconds (FACTS).
+    Worked out a character position at a time over the whole column: 23 ms for 236,000 codes. As one nested expression
+    the bytes were taken apart again for each position: 430 ms.
     """
+    return code.map_batches(_valid_lei_series, return_dtype=pl.Boolean)
+
+
+def _valid_lei_series(codes: pl.Series) -> pl.Series:
+    code = pl.col("code")
     fits = code.str.contains(LEI_PATTERN)
-    characters = (
-        pl.when(fits)
-        .then(code)
-        .otherwise(pl.lit(_SOME_LEI))
-        .cast(pl.Binary)
-        .bin.reinterpret(dtype=pl.Array(pl.UInt8, _LEI_LENGTH), endianness="little")
+    characters = pl.when(fits).then(code).otherwise(pl.lit(_SOME_LEI)).cast(pl.Binary)
+    columns = (
+        codes.alias("code")
+        .to_frame()
+        .lazy()
+        .select(
+            fits.alias("fits"),
+            characters.bin.reinterpret(dtype=pl.Array(pl.UInt8, _LEI_LENGTH), endianness="little").alias("bytes"),
+        )
+        .with_columns(pl.col("bytes").arr.get(position).alias(str(position)) for position in range(_LEI_LENGTH))
     )
-    remainder = pl.lit(0, dtype=pl.Int64)
+    remainder = pl.lit(0, dtype=pl.Int32)
     for position in range(_LEI_LENGTH):
-        byte = characters.arr.get(position).cast(pl.Int64)
-        is_digit = byte < _ORD_A
-        value = byte - pl.when(is_digit).then(_ORD_ZERO).otherwise(_ORD_A - 10)
-        remainder = remainder * pl.when(is_digit).then(10).otherwise(100) + value
+        byte = pl.col(str(position))
+        is_letter = byte // 64  # 1 for A to Z, 0 for 0 to 9, in ASCII
+        value = byte - ord("0") - is_letter * (ord("A") - ord("9") - 1)
+        remainder = remainder * (is_letter.cast(pl.Int32) * 90 + 10) + value.cast(pl.Int32)
         if position % _STEPS_PER_REMAINDER == _STEPS_PER_REMAINDER - 1:
             remainder %= _LEI_MODULUS
-    return fits & (remainder % _LEI_MODULUS == 1)
+    return columns.select((pl.col("fits") & (remainder % _LEI_MODULUS == 1)).alias(codes.name)).collect().to_series()
 
 
 def _md5_series(series: pl.Series) -> pl.Series:

@@ -117,13 +117,18 @@ def test_an_older_file_is_replaced_and_no_rows_are_fine(tmp_path: Path) -> None:
 
 
 def test_folders_with_glob_characters_and_equal_signs_stand_for_themselves(tmp_path: Path) -> None:
-    folder = tmp_path / "a[1]*?" / "x=1" / "it's"
+    folder = tmp_path / "a[1]*" / "x=1" / "it's"
     decoy = tmp_path / "a1b" / "x=1" / "it's" / "all.parquet"
     path = folder / "all.parquet"
     write_parquet(rejected_rows(3), path, table=REJECTED_ROWS, segment=None)
     write_parquet(rejected_rows(7), decoy, table=REJECTED_ROWS, segment=None)
     assert build_database(folder / "e.duckdb", [REJECTED_ROWS], {"rejected_rows": [path]}) == {"rejected_rows": 3}
     assert sorted(p.name for p in folder.iterdir()) == ["all.parquet", "e.duckdb"]
+
+
+def test_a_question_mark_in_the_path_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PublishError, match="EXPORT_DIR"):
+        build_database(tmp_path / "what?" / "e.duckdb", [], {})
 
 
 def test_a_null_in_a_required_column_names_the_column(tmp_path: Path) -> None:

@@ -1,0 +1,427 @@
+import json
+import stat
+import subprocess
+from datetime import timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from pipelines.errors import ContractError, PublishError, SnapshotError, SourceChangedError, StagingError
+from pipelines.publish.files import hold_lock
+from pipelines.publish.guards import check_shrink, check_source_identity
+from pipelines.publish.switch import building_folder
+from pipelines.reading.snapshots import current_snapshot, list_snapshots
+from pipelines.reading.verification import verify_snapshot
+from tests.publish.kit import (
+    BEGIN,
+    DOMAIN_EXPORTS,
+    REJECTED_ROWS,
+    TABLES,
+    Kit,
+    check_record,
+    domain_rows,
+    flip_a_byte,
+    in_duckdb,
+    new_id,
+    rejected_rows,
+    staging_record,
+    start_process,
+)
+
+READER = """
+import sys, time
+import duckdb
+connection = duckdb.connect(sys.argv[1], read_only=True)
+before = connection.execute("SELECT count(*), sum(domain_id) FROM domain_exports").fetchone()
+print("reading", flush=True)
+deadline = time.monotonic() + 1.5
+while time.monotonic() < deadline:
+    assert connection.execute("SELECT count(*), sum(domain_id) FROM domain_exports").fetchone() == before
+print(before[0])
+"""
+
+
+def test_a_snapshot_has_the_layout_of_the_design(kit: Kit) -> None:
+    manifest = kit.publish(1)
+    folder = kit.export_dir / "snapshots" / new_id(1)
+    assert (kit.export_dir / "current").readlink() == Path("snapshots") / new_id(1)
+    assert sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()) == [
+        "candidate_exports/00000000.parquet",
+        "candidate_exports/00000001.parquet",
+        "domain_exports/00000000.parquet",
+        "domain_exports/00000001.parquet",
+        "exports.duckdb",
+        "manifest.json",
+        "rejected_rows/all.parquet",
+    ]
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*") if path.is_file()}
+    assert modes == {0o444}
+    assert kit.current().manifest == manifest
+    assert (manifest.id, manifest.sequence, manifest.created_at) == (new_id(1), 1, BEGIN + timedelta(hours=1))
+    assert {file.first_snapshot for table in manifest.tables for file in table.files} == {new_id(1)}
+    assert manifest.database.first_snapshot == new_id(1)
+    assert manifest.database.rows == 9 + 18 + 2
+    assert set(manifest.timings_s) == {"read", "publish_link", "publish_database", "publish_verify"}
+    assert all(check.passed for check in manifest.checks)
+    assert {"python", "polars", "duckdb", "duckdb_storage", "lei-exports"} <= set(manifest.versions)
+    assert json.loads((kit.export_dir / "last_checked.json").read_text()) == {
+        "checked_at": (BEGIN + timedelta(hours=1)).isoformat(),
+        "result": "published",
+        "snapshot_id": new_id(1),
+        "sequence": 1,
+    }
+    hidden = [p.name for p in kit.export_dir.rglob(".*")]
+    assert hidden == [".publish.lock"]
+
+
+def test_both_faces_hold_what_was_built(kit: Kit) -> None:
+    kit.publish(1, {0: range(5), 1: range(100, 110)})
+    snapshot = kit.current()
+    expected = pl.concat([domain_rows(range(5)), domain_rows(range(100, 110))])
+    assert_frame_equal(snapshot.scan("domain_exports").collect(), expected)
+    assert_frame_equal(in_duckdb("FROM domain_exports ORDER BY domain_id", snapshot.database_path), expected)
+
+
+def test_empty_tables_are_published(kit: Kit) -> None:
+    frames = {table.name: {None: pl.DataFrame(schema=table.polars_schema)} for table in TABLES}
+    kit.publish(1, built=kit.write(new_id(1), frames))
+    verify_snapshot(kit.current())
+    for table in TABLES:
+        assert kit.current().scan(table.name).collect().schema == table.polars_schema
+        assert in_duckdb(f"FROM {table.name}", kit.current().database_path).schema == table.polars_schema
+
+
+def test_unchanged_files_are_hard_links_and_keep_their_first_snapshot(kit: Kit) -> None:
+    kit.publish(1, {0: range(5), 1: range(100, 110)})
+    manifest = kit.publish(2, {0: range(5), 1: range(100, 111)})
+    first = {file.path: file.first_snapshot for table in manifest.tables for file in table.files}
+    assert first == {
+        "domain_exports/00000000.parquet": new_id(1),
+        "domain_exports/00000001.parquet": new_id(2),
+        "candidate_exports/00000000.parquet": new_id(1),
+        "candidate_exports/00000001.parquet": new_id(2),
+        "rejected_rows/all.parquet": new_id(1),
+    }
+    old, new = (kit.export_dir / "snapshots" / new_id(number) for number in (1, 2))
+    for path, snapshot_id in first.items():
+        assert (old / path).samefile(new / path) == (snapshot_id == new_id(1))
+    assert not (old / "exports.duckdb").samefile(new / "exports.duckdb")
+    assert (new / "exports.duckdb").stat().st_nlink == 1
+
+
+def test_a_damaged_published_file_is_not_taken_over(published: Kit) -> None:
+    flip_a_byte(published.current().folder / "domain_exports" / "00000000.parquet")
+    (published.current().folder / "rejected_rows" / "all.parquet").unlink()
+    manifest = published.publish(2)
+    first = {file.path: file.first_snapshot for table in manifest.tables for file in table.files}
+    assert first["domain_exports/00000000.parquet"] == new_id(2)
+    assert first["rejected_rows/all.parquet"] == new_id(2)
+    assert first["domain_exports/00000001.parquet"] == new_id(1)
+    verify_snapshot(published.current())
+
+
+def test_the_same_staging_published_twice_gets_another_id(kit: Kit) -> None:
+    staging = staging_record(new_id(1))
+    built = kit.build(new_id(1), {0: range(5)})
+    first = kit.publish(1, staging=staging, built=built)
+    second = kit.publish(2, staging=staging, built=built)
+    assert (first.id, first.sequence, second.sequence) == (new_id(1), 1, 2)
+    assert second.id != first.id
+    assert second.id[:17] == first.id[:17]
+    assert kit.current().manifest == second
+    verify_snapshot(kit.current())
+
+
+def test_the_sequence_goes_on_from_the_largest_on_disk(published: Kit) -> None:
+    published.publish(2)
+    (published.export_dir / "current").unlink()
+    (published.export_dir / "current").symlink_to(f"snapshots/{new_id(1)}")
+    assert published.publish(3).sequence == 3
+
+
+def test_an_open_reader_neither_disturbs_nor_is_disturbed(kit: Kit) -> None:
+    kit.publish(1, {0: range(5)})
+    with start_process(READER, kit.export_dir / "current" / "exports.duckdb") as reader:
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == "reading\n"
+        in_this_process = kit.current().connect()
+        kit.publish(2, {0: range(7)}, keep_snapshots=1, keep_hours=0)
+        assert reader.poll() is None
+        assert in_this_process.execute("SELECT count(*) FROM domain_exports").fetchall() == [(5,)]
+        in_this_process.close()
+        out, err = reader.communicate(timeout=20)
+    assert (out, err) == ("5\n", "")
+    with kit.current().connect() as connection:
+        assert connection.execute("SELECT count(*) FROM domain_exports").fetchall() == [(7,)]
+
+
+def test_another_process_in_publish_makes_us_wait_and_then_give_up(published: Kit) -> None:
+    with hold_lock(published.export_dir / ".publish.lock", 0), pytest.raises(PublishError, match="Another run"):
+        published.publish(2, lock_wait_seconds=0.2)
+    assert published.current().manifest.id == new_id(1)
+
+
+def test_leftovers_of_killed_runs_are_removed(published: Kit) -> None:
+    building = building_folder(published.export_dir, new_id(7))
+    (building / "domain_exports").mkdir(parents=True)
+    (building / "domain_exports" / "x").write_text("half")
+    (published.export_dir / f".current-{new_id(7)}").symlink_to("nowhere")
+    deleting = published.export_dir / "snapshots" / f".deleting-{new_id(0)}"
+    deleting.mkdir()
+    published.publish(2)
+    assert [p.name for p in published.export_dir.rglob(".*")] == [".publish.lock"]
+
+
+def test_paths_with_glob_characters_work(tmp_path: Path) -> None:
+    root = tmp_path / "a[b]* x=1"
+    root.mkdir()
+    kit = Kit(root)
+    kit.publish(1)
+    verify_snapshot(kit.current())
+    assert kit.current().scan("domain_exports").collect().height == 9
+
+
+# --- what is refused: always with `current` as it was and nothing left behind
+
+
+def assert_untouched(kit: Kit) -> None:
+    assert kit.current().manifest.id == new_id(1)
+    assert sorted(p.name for p in (kit.export_dir / "snapshots").iterdir()) == [new_id(1)]
+    verify_snapshot(kit.current())
+
+
+def test_tables_of_two_stagings_are_refused(published: Kit) -> None:
+    other, own = published.build(new_id(2), {0: [1]}), published.build(new_id(3), {0: [1]})
+    with pytest.raises(StagingError, match="domain_exports was built from another staging") as caught:
+        published.publish(3, built=[other[0], *own[1:]])
+    assert new_id(2) in caught.value.found
+    assert_untouched(published)
+
+
+@pytest.mark.parametrize(("slice_", "said"), [(slice(1, None), "candidate_exports, rejected_rows"), (slice(0), "none")])
+def test_a_missing_table_is_refused(published: Kit, slice_: slice, said: str) -> None:
+    with pytest.raises(StagingError) as caught:
+        published.publish(2, built=published.build(new_id(2), {0: [1]})[slice_])
+    assert caught.value.found == said
+    assert_untouched(published)
+
+
+def test_a_table_that_stands_twice_is_refused(kit: Kit) -> None:
+    built = kit.build(new_id(1), {0: [1]})
+    with pytest.raises(StagingError):
+        kit.publish(1, built=[*built, built[0]])
+
+
+def test_another_contract_version_is_refused(kit: Kit) -> None:
+    built = kit.build(new_id(1), {0: [1]})
+    with pytest.raises(StagingError, match="contract version"):
+        kit.publish(1, built=[built[0].model_copy(update={"contract_version": "0.9.0"}), *built[1:]])
+
+
+@pytest.mark.parametrize(
+    "files",
+    [[], ["elsewhere/a.parquet"], ["domain_exports/../../a"], ["domain_exports/b", "domain_exports/a"]],
+    ids=["none", "elsewhere", "outside", "order"],
+)
+def test_files_that_are_not_listed_properly_are_refused(kit: Kit, files: list[str]) -> None:
+    built = kit.build(new_id(1), {0: [1]})
+    record = built[0].files[0]
+    wrong = built[0].model_copy(update={"files": tuple(record.model_copy(update={"path": path}) for path in files)})
+    with pytest.raises(StagingError, match="not listed properly"):
+        kit.publish(1, built=[wrong, *built[1:]])
+
+
+def test_a_failed_check_blocks_and_a_warning_does_not(published: Kit) -> None:
+    built = published.build(new_id(2), {0: [1]})
+    failed = built[0].model_copy(update={"checks": (check_record("key_is_unique", passed=False),)})
+    with pytest.raises(PublishError, match=r"domain_exports\.key_is_unique"):
+        published.publish(2, built=[failed, *built[1:]])
+    with pytest.raises(PublishError, match=r"domain_exports\.source_not_shrunk"):
+        published.publish(2, built=built, checks=[check_record("source_not_shrunk", passed=False)])
+    assert_untouched(published)
+    warned = built[0].model_copy(update={"checks": (check_record("status", passed=False, severity="warn"),)})
+    published.publish(2, built=[warned, *built[1:]])
+    assert published.current().manifest.id == new_id(2)
+
+
+def test_a_built_file_that_changed_or_is_gone_is_named(published: Kit) -> None:
+    built = published.build(new_id(2), {0: range(50)})
+    path = published.tables_dir(new_id(2)) / "candidate_exports" / "00000000.parquet"
+    flip_a_byte(path)
+    with pytest.raises(PublishError, match=r"candidate_exports/00000000\.parquet is not what was written"):
+        published.publish(2, built=built)
+    path.unlink()
+    with pytest.raises(PublishError, match=r"candidate_exports/00000000\.parquet is missing"):
+        published.publish(2, built=built)
+    assert_untouched(published)
+
+
+def test_rows_out_of_order_do_not_pass_verification(published: Kit) -> None:
+    built = published.write(
+        new_id(2),
+        {
+            "domain_exports": {0: domain_rows([1, 3, 2])},
+            "candidate_exports": {0: pl.DataFrame(schema=TABLES[1].polars_schema)},
+            "rejected_rows": {None: rejected_rows(1)},
+        },
+    )
+    with pytest.raises(PublishError, match=r"domain_exports\.parquet_sorted"):
+        published.publish(2, built=built)
+    assert_untouched(published)
+
+
+def test_a_table_of_other_columns_cannot_even_be_built(kit: Kit) -> None:
+    with pytest.raises(ContractError):
+        kit.write(new_id(1), {"domain_exports": {0: rejected_rows(1)}})
+
+
+def test_a_null_in_a_required_column_stops_the_switch(published: Kit) -> None:
+    frames = {table.name: {None: pl.DataFrame(schema=table.polars_schema)} for table in TABLES}
+    frames["domain_exports"] = {None: domain_rows([1]).with_columns(batch_id=pl.lit(None, pl.String))}
+    with pytest.raises(PublishError, match=r"domain_exports\.batch_id"):
+        published.publish(2, built=published.write(new_id(2), frames))
+    assert_untouched(published)
+
+
+def test_another_source_is_refused_until_it_is_accepted(kit: Kit) -> None:
+    kit.publish(1, staging=staging_record(new_id(1), identity="7391/app/public"))
+    with pytest.raises(SourceChangedError) as caught:
+        kit.publish(2, staging=staging_record(new_id(2), identity="sample"))
+    assert "7391/app/public" in caught.value.expected
+    assert caught.value.found == "source sample"
+    assert "--accept-new-source" in caught.value.fix
+    assert_untouched(kit)
+    kit.publish(3, staging=staging_record(new_id(3), identity="sample", accept_new_source=True))
+    assert kit.current().manifest.source.identity == "sample"
+
+
+def test_a_damaged_current_manifest_stops_the_run(published: Kit) -> None:
+    """Its source is not known, so anything could be replaced by 60 sample rows."""
+    path = published.current().folder / "manifest.json"
+    path.chmod(0o644)
+    path.write_text("{}")
+    with pytest.raises(SnapshotError, match=r"manifest\.json"):
+        published.publish(2)
+
+
+def test_current_that_is_a_folder_is_refused(kit: Kit) -> None:
+    (kit.export_dir / "current").mkdir(parents=True)
+    with pytest.raises(SnapshotError, match="not a link"):
+        kit.publish(1)
+    assert list((kit.export_dir / "snapshots").iterdir()) == []
+
+
+def test_what_fails_after_the_switch_is_told_and_does_not_look_like_a_failed_publish(published: Kit) -> None:
+    (published.export_dir / "last_checked.json").unlink()
+    (published.export_dir / "last_checked.json").mkdir()
+    said: list[str] = []
+    published.publish(2, on_progress=lambda progress: said.append(progress.what))
+    assert published.current().manifest.id == new_id(2)
+    assert any("published, but" in what for what in said)
+
+
+def test_progress_tells_the_steps(kit: Kit) -> None:
+    said: list[str] = []
+    kit.publish(1, on_progress=lambda progress: said.append(f"{progress.stage}: {progress.what}"))
+    assert said[0] == "publish: 5 Parquet files linked, 0 of them unchanged"
+    assert "publish: domain_exports: 9 rows in exports.duckdb" in said
+    assert said[-2:] == ["publish: both faces verified", f"publish: current is snapshot {new_id(1)}"]
+
+
+# --- guards
+
+
+def test_identity_passes_when_nothing_is_published(kit: Kit) -> None:
+    check_source_identity(None, staging_record(new_id(1)))
+
+
+@pytest.mark.parametrize(
+    ("rows", "pct", "accept", "identity", "passed"),
+    [
+        (100, 50, False, "sample", True),
+        (50, 50, False, "sample", True),
+        (49, 50, False, "sample", False),
+        (0, 50, False, "sample", False),
+        (0, 0, False, "sample", True),
+        (0, 50, True, "sample", True),
+        (0, 50, False, "another", True),
+        (99, 100, False, "sample", False),
+        (1, 0.5, False, "sample", True),
+        (0, 0.5, False, "sample", False),
+    ],
+)
+def test_shrink(published: Kit, *, rows: int, pct: float, accept: bool, identity: str, passed: bool) -> None:
+    manifest = published.current().manifest  # 100 rows in each source table
+    checks = check_shrink(
+        manifest, {"domains": rows, "gleif_candidates": 100}, pct, accept_shrink=accept, identity=identity
+    )
+    assert [(c.table, c.name, c.severity) for c in checks] == [
+        ("domains", "source_not_shrunk", "error"),
+        ("gleif_candidates", "source_not_shrunk", "error"),
+    ]
+    assert (checks[0].passed, checks[1].passed) == (passed, True)
+    assert checks[0].metadata["rows_now"] == rows
+
+
+def test_shrink_passes_when_nothing_is_published() -> None:
+    checks = check_shrink(None, {"domains": 0}, 50, accept_shrink=False, identity="sample")
+    assert checks[0].passed
+    assert checks[0].metadata["rows_before"] is None
+
+
+# --- when the disk is full
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from pipelines.errors import PublishError
+from tests.publish.kit import Kit, new_id
+kit = Kit(Path(sys.argv[1]))
+built = kit.build(new_id(2), {0: range(50)})
+limit = int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+try:
+    kit.publish(2, built=built)
+except PublishError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("limit", [100, 200_000, 900_000])
+def test_a_full_disk_leaves_the_published_snapshot(published: Kit, limit: int) -> None:
+    run = start_process(FULL_DISK, published.root, limit)
+    out, err = run.communicate(timeout=60)
+    assert run.returncode == 0, err
+    assert "free space" in out
+    assert_untouched(published)
+
+
+def test_a_full_file_system_leaves_the_published_snapshot(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2500k", "tmpfs", disk], check=False, capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a tmpfs is not allowed here")
+    try:
+        kit = Kit(disk)
+        kit.publish(1)
+        with pytest.raises(PublishError) as caught:
+            kit.publish(2, {0: range(3_000)})
+        assert "free space" in caught.value.fix
+        assert_untouched(kit)
+        assert current_snapshot(kit.export_dir) is not None
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_listing_has_every_snapshot_in_order(kit: Kit) -> None:
+    for number in (1, 3, 2):
+        kit.publish(number)
+    assert [s.manifest.id for s in list_snapshots(kit.export_dir).snapshots] == [new_id(1), new_id(3), new_id(2)]
+    assert DOMAIN_EXPORTS.name in list_snapshots(kit.export_dir).snapshots[0].table_names
+    assert REJECTED_ROWS.name in list_snapshots(kit.export_dir).snapshots[0].table_names

@@ -1,0 +1,98 @@
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from pipelines.errors import SnapshotError
+from pipelines.publish.retention import prune_snapshots
+from pipelines.reading.snapshots import list_snapshots
+from pipelines.reading.verification import verify_snapshot
+from tests.publish.kit import BEGIN, Kit, new_id
+
+
+def remaining(kit: Kit) -> list[int]:
+    return [int(s.manifest.id[-8:], 16) for s in list_snapshots(kit.export_dir).snapshots]
+
+
+@pytest.fixture(scope="module")
+def five_to_copy(tmp_path_factory: pytest.TempPathFactory) -> Kit:
+    kit = Kit(tmp_path_factory.mktemp("five"))
+    for number in range(1, 6):
+        kit.publish(number, {0: range(5), 1: range(100, 100 + number)})
+    assert remaining(kit) == [1, 2, 3, 4, 5]
+    return kit
+
+
+@pytest.fixture
+def five(five_to_copy: Kit, tmp_path: Path) -> Kit:
+    """Published at hours 1 to 5, all kept."""
+    return five_to_copy.copy_to(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("keep", "hours", "now", "kept"),
+    [
+        (2, 0, 5, [4, 5]),
+        (1, 0, 5, [5]),
+        (5, 0, 100, [1, 2, 3, 4, 5]),
+        (9, 0, 100, [1, 2, 3, 4, 5]),
+        # 2 was current until hour 3, which is 4 hours before hour 7; 1 until hour 2.
+        (1, 4.5, 7, [2, 3, 4, 5]),
+        (1, 4, 7, [3, 4, 5]),
+        (1, 24, 7, [1, 2, 3, 4, 5]),
+    ],
+)
+def test_the_newest_and_the_recently_current_stay(
+    five: Kit, keep: int, hours: float, now: int, kept: list[int]
+) -> None:
+    report = prune_snapshots(five.export_dir, keep, hours, BEGIN + timedelta(hours=now))
+    assert remaining(five) == kept
+    assert sorted(report.deleted) == [new_id(n) for n in range(1, 6) if n not in kept]
+    verify_snapshot(five.current())
+
+
+def test_the_target_of_current_stays_however_old(five: Kit) -> None:
+    (five.export_dir / "current").unlink()
+    (five.export_dir / "current").symlink_to(f"snapshots/{new_id(2)}")
+    prune_snapshots(five.export_dir, 1, 0, BEGIN + timedelta(days=30))
+    assert remaining(five) == [2, 5]
+    verify_snapshot(five.current())
+
+
+def test_nothing_is_deleted_while_nothing_is_current(five: Kit) -> None:
+    (five.export_dir / "current").unlink()
+    prune_snapshots(five.export_dir, 1, 0, BEGIN + timedelta(days=30))
+    assert len(remaining(five)) == 5
+    (five.export_dir / "current").symlink_to("snapshots/gone")
+    with pytest.raises(SnapshotError):
+        prune_snapshots(five.export_dir, 1, 0, BEGIN + timedelta(days=30))
+    assert len(remaining(five)) == 5
+
+
+def test_an_unreadable_folder_is_left_and_reported(five: Kit) -> None:
+    manifest = five.export_dir / "snapshots" / new_id(1) / "manifest.json"
+    manifest.unlink()
+    report = prune_snapshots(five.export_dir, 1, 0, BEGIN + timedelta(days=30))
+    assert list(report.unreadable) == [new_id(1)]
+    assert manifest.parent.is_dir()
+    said: list[str] = []
+    five.publish(6, on_progress=lambda progress: said.append(progress.what))
+    assert any(what.startswith("left alone") and new_id(1) in what for what in said)
+
+
+def test_publishing_prunes_and_finishes_half_deletions(kit: Kit) -> None:
+    for number in range(1, 5):
+        kit.publish(number, keep_snapshots=2, keep_hours=0)
+    assert remaining(kit) == [3, 4]
+    half = kit.export_dir / "snapshots" / f".deleting-{new_id(1)}"
+    (half / "domain_exports").mkdir(parents=True)
+    prune_snapshots(kit.export_dir, 2, 0, BEGIN)
+    assert not half.exists()
+
+
+def test_links_outlive_the_snapshot_that_had_the_file_first(kit: Kit) -> None:
+    kit.publish(1)
+    kit.publish(2, keep_snapshots=1, keep_hours=0)
+    assert remaining(kit) == [2]
+    verify_snapshot(kit.current())
+    assert kit.current().manifest.tables[0].files[0].first_snapshot == new_id(1)
