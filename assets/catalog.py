@@ -11,7 +11,7 @@ import dataframely as dy
 
 from pipelines.checks.definitions import CheckDefinition
 from pipelines.contracts.records import CheckRecord
-from pipelines.contracts.source import SourceTable
+from pipelines.contracts.source import SOURCE_TABLES, SourceTable
 from pipelines.contracts.tables import Table
 
 OWNERS = ["team:data-engineering"]
@@ -62,6 +62,19 @@ def table_spec(table: Table, deps: Sequence[dg.AssetKey]) -> dg.AssetSpec:
         skippable=True,
         metadata={"dagster/column_schema": column_schema(table.columns, table.column_descriptions)},
     )
+
+
+def column_lineage(table: Table) -> dg.TableColumnLineage:
+    """Where each column's values come from, as the contract says; a column without sources is left out."""
+    return dg.TableColumnLineage(
+        {name: [_column_dep(source) for source in sources] for name, sources in table.column_sources.items() if sources}
+    )
+
+
+def _column_dep(source: str) -> dg.TableColumnDep:
+    name, column = source.split(".")
+    layer = "staging" if name in {table.name for table in SOURCE_TABLES} else "exports"
+    return dg.TableColumnDep(key_of(layer, name), column)
 
 
 def check_specs(key: dg.AssetKey, checks: Iterable[CheckDefinition]) -> list[dg.AssetCheckSpec]:

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from assets.batch_command import write_batch_file
 from assets.terminal import show_error
 from pipelines.errors import ExportError
 from pipelines.settings import load_settings
@@ -23,6 +24,8 @@ app = typer.Typer(
 )
 sample_app = typer.Typer(help="The embedded PostgreSQL that is used while DATABASE_URL is unset.", no_args_is_help=True)
 app.add_typer(sample_app, name="sample")
+# A batch id may begin with `-`: what is no option of the command is taken for the id.
+app.command("batch", context_settings={"ignore_unknown_options": True})(write_batch_file)
 
 
 @app.command()
@@ -35,11 +38,14 @@ def run(
         bool,
         typer.Option("--accept-shrink", help="Publish although the source lost more rows than MIN_ROWS_PCT allows."),
     ] = False,
+    full_refresh: Annotated[bool, typer.Option("--full-refresh", help="Read everything, changed or not.")] = False,
 ) -> None:
     """Run the job `export`: read PostgreSQL, build every table, verify, publish."""
     from assets.launch import launch_export  # noqa: PLC0415  loads Dagster
 
-    launch_export(load_settings(), accept_new_source=accept_new_source, accept_shrink=accept_shrink)
+    launch_export(
+        load_settings(), accept_new_source=accept_new_source, accept_shrink=accept_shrink, full_refresh=full_refresh
+    )
 
 
 @app.command()

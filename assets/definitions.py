@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from assets.exports import exports_tables
+from assets.exports import exports_tables, summary_tables
 from assets.jobs import daily_export, export_job
 from assets.published import published
 from assets.resources import ExportsResource
@@ -17,7 +17,7 @@ def build_definitions(exports: ExportsResource | None = None) -> dg.Definitions:
         exports: The settings; None reads them from the environment when a run starts.
     """
     return dg.Definitions(
-        assets=[*source_tables, staging, exports_tables, published],
+        assets=[*source_tables, staging, exports_tables, summary_tables, published],
         jobs=[export_job],
         schedules=[daily_export],
         resources={"exports": exports or ExportsResource()},

@@ -1,32 +1,67 @@
-"""The asset shell of the export tables: one step, because a segment is read and judged once for all of them."""
+"""The asset shells of the export tables: a step for those of staged rows, and one for those computed from them.
 
-from collections.abc import Iterator
+Each is one step, because a segment (a bucket) is read once for all of its tables.
+"""
+
+from collections.abc import Iterable, Iterator
 
 import dagster as dg
 
-from assets.catalog import check_results, check_specs, key_of, table_spec
+from assets.catalog import check_results, check_specs, column_lineage, key_of, table_spec
 from assets.resources import ExportsResource, failures, report_to
 from pipelines.checks.definitions import table_checks
+from pipelines.contracts.records import TableRecord
 from pipelines.contracts.source import SOURCE_TABLES
-from pipelines.contracts.tables import published_tables
+from pipelines.contracts.tables import DERIVED_TABLES, Table, published_tables, segment_tables
 from pipelines.run.building import build_tables
+from pipelines.run.deriving import build_derived_tables
 
 STAGED = [key_of("staging", table.name) for table in SOURCE_TABLES]
 # Columns before the first run are those of the default INCLUDE_FULL_DATA=false; a run's metadata has its own.
-TABLES = published_tables(include_full_data=False)
+TABLES = segment_tables(include_full_data=False)
+INPUTS = [key_of("exports", table.name) for table in TABLES if table.is_segmented]
+
+
+def _check_specs(tables: Iterable[Table]) -> list[dg.AssetCheckSpec]:
+    return [spec for table in tables for spec in check_specs(key_of("exports", table.name), table_checks(table))]
 
 
 @dg.multi_asset(
     name="exports",
     specs=[table_spec(table, STAGED) for table in TABLES],
-    check_specs=[s for table in TABLES for s in check_specs(key_of("exports", table.name), table_checks(table))],
+    check_specs=_check_specs(TABLES),
     can_subset=True,
 )
 def exports_tables(context: dg.AssetExecutionContext, exports: ExportsResource) -> Iterator[dg.MaterializeResult[None]]:
     """Build the selected tables from the last complete staging."""
-    names = [key.path[-1] for key in context.selected_asset_keys]
+    settings = exports.settings()
     with failures():
-        records = build_tables(exports.settings(), names, report_to(context.log.info))
+        records = build_tables(settings, _selected(context), report_to(context.log.info))
+    yield from _results(context, records, include_full_data=settings.include_full_data)
+
+
+@dg.multi_asset(
+    name="summaries",
+    specs=[table_spec(table, INPUTS) for table in DERIVED_TABLES],
+    check_specs=_check_specs(DERIVED_TABLES),
+    can_subset=True,
+)
+def summary_tables(context: dg.AssetExecutionContext, exports: ExportsResource) -> Iterator[dg.MaterializeResult[None]]:
+    """Build the selected tables from domain_exports and candidate_exports of the last complete staging."""
+    settings = exports.settings()
+    with failures():
+        records = build_derived_tables(settings, _selected(context), report_to(context.log.info))
+    yield from _results(context, records, include_full_data=settings.include_full_data)
+
+
+def _selected(context: dg.AssetExecutionContext) -> list[str]:
+    return [key.path[-1] for key in context.selected_asset_keys]
+
+
+def _results(
+    context: dg.AssetExecutionContext, records: Iterable[TableRecord], *, include_full_data: bool
+) -> Iterator[dg.MaterializeResult[None]]:
+    tables = {table.name: table for table in published_tables(include_full_data=include_full_data)}
     for record in records:
         key = key_of("exports", record.name)
         selected = {check.name for check in context.selected_asset_check_keys if check.asset_key == key}
@@ -34,6 +69,7 @@ def exports_tables(context: dg.AssetExecutionContext, exports: ExportsResource) 
             asset_key=key,
             metadata={
                 "dagster/row_count": record.rows,
+                "dagster/column_lineage": column_lineage(tables[record.name]),
                 "staging_id": record.staging_id,
                 "contract_version": record.contract_version,
                 "files": len(record.files),

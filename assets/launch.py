@@ -13,8 +13,9 @@ from dagster import DagsterInstance
 from rich.console import Console
 
 from assets.resources import listening
-from assets.terminal import ProgressView, show_error, show_publication
+from assets.terminal import ProgressView, show_error, show_publication, show_unchanged
 from pipelines.checks.reconciliation import count_rejects
+from pipelines.errors import SnapshotError
 from pipelines.reading.snapshots import current_snapshot
 from pipelines.settings import Settings
 
@@ -37,7 +38,9 @@ def prepare_home(settings: Settings) -> None:
     os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
 
 
-def launch_export(settings: Settings, *, accept_new_source: bool, accept_shrink: bool) -> None:
+def launch_export(
+    settings: Settings, *, accept_new_source: bool, accept_shrink: bool, full_refresh: bool = False
+) -> None:
     """Run the job `export` in this process, in Dagster's instance, and show what came of it.
 
     Raises:
@@ -48,7 +51,12 @@ def launch_export(settings: Settings, *, accept_new_source: bool, accept_shrink:
 
     console = Console()
     started = time.monotonic()
-    accepted = {"accept_new_source": accept_new_source, "accept_shrink": accept_shrink}
+    accepted = {
+        "accept_new_source": accept_new_source,
+        "accept_shrink": accept_shrink,
+        "full_refresh": full_refresh,
+    }
+    before = _current_id(settings)
     run_config = {
         "ops": {"staging": {"config": accepted}},
         "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
@@ -63,9 +71,20 @@ def launch_export(settings: Settings, *, accept_new_source: bool, accept_shrink:
         show_error(f"Run {result.run_id} failed; the published snapshot is as it was.")
         sys.exit(1)
     snapshot = current_snapshot(settings.export_dir)
-    if snapshot is not None:
+    if snapshot is not None and snapshot.manifest.id == before and not full_refresh:
+        show_unchanged(console, snapshot.manifest, str(snapshot.folder), time.monotonic() - started)
+    elif snapshot is not None:
         rejects = count_rejects(snapshot.scan("rejected_rows"))
         show_publication(console, snapshot.manifest, rejects, str(snapshot.folder), time.monotonic() - started)
+
+
+def _current_id(settings: Settings) -> str | None:
+    """Id of the current snapshot; None where there is none, or it can't be read: the run will say so."""
+    try:
+        snapshot = current_snapshot(settings.export_dir)
+    except SnapshotError:
+        return None
+    return snapshot.manifest.id if snapshot else None
 
 
 def serve_ui(settings: Settings, port: int) -> None:

@@ -19,10 +19,12 @@ class ExtractionConfig(dg.Config):
     Attributes:
         accept_new_source: Publish although the source is not the one of the published snapshot.
         accept_shrink: Publish although the source lost more rows than MIN_ROWS_PCT allows.
+        full_refresh: Read everything, changed or not.
     """
 
     accept_new_source: bool = False
     accept_shrink: bool = False
+    full_refresh: bool = False
 
 
 @dg.multi_asset(
@@ -34,6 +36,8 @@ class ExtractionConfig(dg.Config):
             deps=[key_of("source", table.name)],
             kinds={"connectorx", "arrow"},
             description=f"Rows of `{table.name}` in segments of domain ids, all of one instant of the database.",
+            # Nothing changed: nothing is staged, and nothing is built or published either.
+            skippable=True,
         )
         for table in SOURCE_TABLES
     ],
@@ -44,18 +48,24 @@ class ExtractionConfig(dg.Config):
 )
 def staging(
     context: dg.AssetExecutionContext, config: ExtractionConfig, exports: ExportsResource
-) -> Iterator[dg.MaterializeResult[None]]:
-    """Read both tables into a new staging; a retry takes a new snapshot."""
+) -> Iterator[dg.MaterializeResult[None] | dg.AssetObservation | dg.AssetCheckResult]:
+    """Read what changed of both tables into a new staging; a retry takes a new snapshot."""
     accepted = Acceptance(new_source=config.accept_new_source, shrink=config.accept_shrink)
     with failures():
-        staged = stage_source(exports.settings(), accepted, report_to(context.log.info))
+        staged = stage_source(
+            exports.settings(), accepted, report_to(context.log.info), full_refresh=config.full_refresh
+        )
     for table in SOURCE_TABLES:
         key = key_of("staging", table.name)
-        yield dg.MaterializeResult(
-            asset_key=key,
-            metadata=_metadata(staged.record, table.name),
-            check_results=check_results(key, [check for check in staged.checks if check.table == table.name]),
-        )
+        checks = check_results(key, [check for check in staged.checks if check.table == table.name])
+        metadata = _metadata(staged.record, table.name)
+        if staged.unchanged_since is None:
+            yield dg.MaterializeResult(asset_key=key, metadata=metadata, check_results=checks)
+        else:
+            yield dg.AssetObservation(asset_key=key, metadata={**metadata, "unchanged_since": staged.unchanged_since})
+            yield from checks
+    if staged.unchanged_since is not None:
+        context.log.info("Nothing changed since snapshot %s; nothing is published anew.", staged.unchanged_since)
 
 
 def _metadata(record: StagingRecord, table: str) -> dict[str, Any]:
@@ -68,7 +78,8 @@ def _metadata(record: StagingRecord, table: str) -> dict[str, Any]:
         "server_version": record.source.server_version,
         "snapshot_at": dg.MetadataValue.timestamp(record.source.snapshot_at),
         "wal_position": record.source.wal_position,
-        "segments": len(record.segments),
+        "segments_read": len(record.segments),
+        "base_snapshot": record.base_snapshot or "none: everything was read",
         "absent_columns": dg.MetadataValue.json(list(relation.absent)),
         "unknown_columns": dg.MetadataValue.json(list(relation.unknown)),
         "values_set_to_null": dg.MetadataValue.json(nulled),

@@ -100,6 +100,14 @@ def show_publication(
     console.print(f"Where     {folder}", highlight=False, soft_wrap=True)
 
 
+def show_unchanged(console: Console, manifest: Manifest, folder: str, seconds: float) -> None:
+    """Say that the source is as it was published, and what is published."""
+    console.print()
+    console.print(f"Nothing changed in {manifest.source.identity}; looked for it in {seconds:.1f} s", highlight=False)
+    console.print(f"Snapshot  [bold]{manifest.id}[/bold] (number {manifest.sequence}) stays", highlight=False)
+    console.print(f"Where     {folder}", highlight=False, soft_wrap=True)
+
+
 def show_error(error: ExportError | str) -> None:
     """Print an error to standard error, its parts on lines of their own."""
     console = Console(stderr=True, highlight=False)

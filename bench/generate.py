@@ -144,7 +144,7 @@ class Population:
             pl.lit("domain_parse_cached").alias("extraction_method"),
             (pl.col("number") % 1000 / 10).cast(pl.Float32).alias("confidence_score"),
             pl.lit(0).alias("retry_count"),
-            pl.when("success").then(null).otherwise(pl.lit("No name on the page: timeout after 10 s")).alias("error_message"),
+            pl.when("success").then(null).otherwise(pl.lit("No name found: timeout after 10 s")).alias("error_message"),
             ("b" + (pl.col("batch") * 7_919 + 104_729).cast(pl.String).str.zfill(10) + "nZq_x-7Kd2").alias("batch_id"),
             "created_at", (pl.col("created_at") + pl.duration(milliseconds=281)).alias("processed_at"),
             (pl.col("number") % 9000 + 100).alias("processing_time_ms"),

@@ -19,12 +19,15 @@ def settings_for(database: Database, export_dir: Path, **overrides: Any) -> Sett
     return load_settings({"database_url": SecretStr(database.url), "export_dir": export_dir, **overrides})
 
 
-def export(settings: Settings, accepted: Acceptance = NOTHING_ACCEPTED) -> Snapshot:
-    """Run the export; the snapshot that is current then."""
-    publication = run_export(settings, accepted)
+def export(settings: Settings, accepted: Acceptance = NOTHING_ACCEPTED, *, full_refresh: bool = False) -> Snapshot:
+    """Run the export; the snapshot that is current then, new or (where nothing changed) the one before."""
+    before = current_snapshot(settings.export_dir)
+    publication = run_export(settings, accepted, full_refresh=full_refresh)
     snapshot = current_snapshot(settings.export_dir)
     assert snapshot is not None
-    assert snapshot.manifest == publication.manifest
+    expected = before if publication is None else publication
+    assert expected is not None
+    assert snapshot.manifest == expected.manifest
     return snapshot
 
 

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from pipelines.contracts.records import CheckRecord
 from pipelines.contracts.source import SOURCE_TABLES
-from pipelines.contracts.tables import DOMAIN_EXPORTS, Table
+from pipelines.contracts.tables import DERIVED_TABLES, DOMAIN_EXPORTS, Table, candidate_exports
+from pipelines.contracts.vocabularies import KNOWN_VALUES
 
 SNAPSHOT = "snapshot"
 
@@ -67,12 +68,67 @@ def values_conform(table: Table) -> CheckDefinition:
     return CheckDefinition(table.name, "values_conform", "Values keep the rules of the contract.", "error")
 
 
+# Counts whose sum over a derived table is the number of rows of the table that it was computed from.
+SUMMED_COUNTS = {"result_count": "domain_exports", "candidate_count": "candidate_exports"}
+
+
+def adds_up(table: Table, count: str) -> CheckDefinition:
+    """The check that a count of a derived table leaves out no row and takes none twice."""
+    description = f"The sum of {count} is the number of rows of {SUMMED_COUNTS[count]}."
+    return CheckDefinition(table.name, f"{count}_adds_up", description, "error")
+
+
 SOURCE_HASH_AGREES = CheckDefinition(
     DOMAIN_EXPORTS.name,
     "source_hash_agrees",
     "Where the source has a domain_hash, it is the one that is computed.",
     "warn",
 )
+JOINED_TEXTS_AGREE = CheckDefinition(
+    DOMAIN_EXPORTS.name,
+    "joined_texts_agree",
+    "Count, joined texts and lei_codes of each row are those of its rows in candidate_exports, computed again.",
+    "error",
+)
+LEVEL2_COUNT_AGREES = CheckDefinition(
+    DOMAIN_EXPORTS.name,
+    "level2_count_agrees",
+    "Where the source has level2_candidates_count, it is gleif_candidate_count.",
+    "warn",
+)
+PRIMARY_IS_CANDIDATE = CheckDefinition(
+    DOMAIN_EXPORTS.name,
+    "primary_is_candidate",
+    "A primary_lei_code that is not blank is among the candidates of its row.",
+    "warn",
+)
+DOMAIN_CHECKS = (SOURCE_HASH_AGREES, JOINED_TEXTS_AGREE, LEVEL2_COUNT_AGREES, PRIMARY_IS_CANDIDATE)
+
+_CANDIDATES = candidate_exports(include_full_data=False).name
+LEI_FORMAT = CheckDefinition(
+    _CANDIDATES, "lei_format", "lei_code has the format of an LEI: 18 of A to Z and 0 to 9, then two digits.", "warn"
+)
+LEI_CHECK_DIGITS = CheckDefinition(
+    _CANDIDATES,
+    "lei_check_digits",
+    "A lei_code that has the format of an LEI has right check digits (ISO 7064 MOD 97-10).",
+    "warn",
+)
+JURISDICTION_FORMAT = CheckDefinition(
+    _CANDIDATES,
+    "jurisdiction_format",
+    "jurisdiction looks like ISO 3166-1 alpha-2 or ISO 3166-2, such as DE or US-DE.",
+    "warn",
+)
+
+
+def known_values(column: str) -> CheckDefinition:
+    """The check that a column of candidate_exports holds values that GLEIF is known to use."""
+    known = ", ".join(KNOWN_VALUES[column])
+    return CheckDefinition(_CANDIDATES, f"{column}_known", f"{column} is one of {known}, or NULL.", "warn")
+
+
+CANDIDATE_CHECKS = (LEI_FORMAT, LEI_CHECK_DIGITS, *map(known_values, KNOWN_VALUES), JURISDICTION_FORMAT)
 ROWS_RECONCILE = CheckDefinition(
     SNAPSHOT, "rows_reconcile", "Rows in PostgreSQL = rows exported + rows rejected, for both tables.", "error"
 )
@@ -97,4 +153,7 @@ SOURCE_CHECKS = tuple(shrink_check(table.name) for table in SOURCE_TABLES)
 def table_checks(table: Table) -> tuple[CheckDefinition, ...]:
     """All checks of a published table."""
     general = (columns_match(table), required_present(table), key_unique(table), values_conform(table))
-    return (*general, SOURCE_HASH_AGREES) if table.name == DOMAIN_EXPORTS.name else general
+    content = {DOMAIN_EXPORTS.name: DOMAIN_CHECKS, _CANDIDATES: CANDIDATE_CHECKS}
+    if table in DERIVED_TABLES:
+        return (*general, *(adds_up(table, count) for count in SUMMED_COUNTS if count in table.columns))
+    return (*general, *content.get(table.name, ()))

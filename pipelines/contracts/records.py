@@ -164,6 +164,7 @@ class TableRecord(_Record):
         files: Its Parquet files, in name order.
         checks: What was checked of it while it was built.
         timings_s: Seconds per stage.
+        findings: What the checks of its content found, by segment name: a later run that takes a segment over needs it.
     """
 
     name: str
@@ -173,6 +174,7 @@ class TableRecord(_Record):
     files: tuple[FileRecord, ...]
     checks: tuple[CheckRecord, ...]
     timings_s: dict[str, float]
+    findings: dict[str, dict[str, Any]] = {}
 
 
 class Manifest(_Record):

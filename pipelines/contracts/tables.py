@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import dataframely as dy
 import polars as pl
 
-from pipelines.contracts import exports
+from pipelines.contracts import exports, summaries
+from pipelines.contracts.columns import sources_of, unit_of
 
 _DUCKDB_TYPES: dict[pl.DataType, str] = {
     pl.Int32(): "INTEGER",
@@ -76,9 +77,14 @@ class Table:
         """Description of each column with its unit, for catalogues and COMMENT ON COLUMN."""
         return {name: _described(column) for name, column in self.columns.items()}
 
+    @property
+    def column_sources(self) -> dict[str, tuple[str, ...]]:
+        """Per column the columns (`<table>.<column>`, of the source or of another export) that it is taken from."""
+        return {name: sources_of(column) for name, column in self.columns.items()}
+
 
 def _described(column: dy.Column) -> str:
-    unit = (column.metadata or {}).get("unit")
+    unit = unit_of(column)
     text = column.description or ""
     return f"{text} ({unit})" if unit else text
 
@@ -97,6 +103,36 @@ REJECTED_ROWS = Table(
     sort_by=("domain_id", "source_table", "source_id"),
     is_segmented=False,
 )
+UNIQUE_DOMAINS = Table(
+    name="unique_domains",
+    schema=summaries.UniqueDomains,
+    grain="One row per domain across all batches, with its best row and the LEIs of all its rows.",
+    sort_by=("domain_hash",),
+    is_segmented=False,
+)
+ENTITIES = Table(
+    name="entities",
+    schema=summaries.Entities,
+    grain="One row per LEI, with the domains that it is a candidate of.",
+    sort_by=("lei_code",),
+    is_segmented=False,
+)
+BATCH_SUMMARIES = Table(
+    name="batch_summaries",
+    schema=summaries.BatchSummaries,
+    grain="One row per batch, with its counts, percentages and times.",
+    sort_by=("batch_id",),
+    is_segmented=False,
+)
+JURISDICTION_SUMMARIES = Table(
+    name="jurisdiction_summaries",
+    schema=summaries.JurisdictionSummaries,
+    grain="One row per jurisdiction of candidates.",
+    sort_by=("jurisdiction",),
+    is_segmented=False,
+)
+# Computed from domain_exports and candidate_exports alone.
+DERIVED_TABLES = (UNIQUE_DOMAINS, ENTITIES, BATCH_SUMMARIES, JURISDICTION_SUMMARIES)
 
 
 def candidate_exports(*, include_full_data: bool) -> Table:
@@ -110,6 +146,11 @@ def candidate_exports(*, include_full_data: bool) -> Table:
     )
 
 
+def segment_tables(*, include_full_data: bool) -> tuple[Table, ...]:
+    """The tables that are built from staged rows, segment by segment, in that order."""
+    return (DOMAIN_EXPORTS, candidate_exports(include_full_data=include_full_data), REJECTED_ROWS)
+
+
 def published_tables(*, include_full_data: bool) -> tuple[Table, ...]:
     """All published tables, in the order in which they are built."""
-    return (DOMAIN_EXPORTS, candidate_exports(include_full_data=include_full_data), REJECTED_ROWS)
+    return (*segment_tables(include_full_data=include_full_data), *DERIVED_TABLES)

@@ -34,7 +34,7 @@ def staged_schema(columns: dict[str, dy.Column]) -> pa.Schema:
 
 def clean_chunk(
     chunk: pa.Table, table: SourceTable, columns: dict[str, dy.Column], nulled: Counter[str]
-) -> pa.RecordBatch:
+) -> list[pa.RecordBatch]:
     """Bring a chunk to the staged schema.
 
     Args:
@@ -44,38 +44,40 @@ def clean_chunk(
         nulled: Counts per `<table>.<column>`; values set to NULL are added.
 
     Returns:
-        One batch with exactly `columns`.
+        Batches with exactly `columns`: one, unless a column has more text than an Arrow array holds (2 GiB).
 
     Raises:
         ContractError: An id is NULL, or a whole number can't be a real without loss.
     """
-    rows = chunk.num_rows
     schema = staged_schema(columns)
+    return [_clean_batch(batch, table, schema, nulled) for batch in chunk.combine_chunks().to_batches()]
+
+
+def _clean_batch(batch: pa.RecordBatch, table: SourceTable, schema: pa.Schema, nulled: Counter[str]) -> pa.RecordBatch:
     arrays = []
     for field in schema:
-        if field.name not in chunk.column_names:
-            arrays.append(pa.nulls(rows, field.type))
+        if field.name not in batch.schema.names:
+            arrays.append(pa.nulls(batch.num_rows, field.type))
             continue
-        column = chunk.column(field.name).combine_chunks()
-        array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+        array = batch.column(field.name)
         where = f"{table.name}.{field.name}"
         if field.type == pa.float32():
-            array = _as_finite_real(array, chunk, where, nulled)
+            array = _as_finite_real(array, batch, where, nulled)
         elif field.type == pa.timestamp("us"):
             array = _as_finite_timestamp(array, where, nulled)
         arrays.append(array.cast(field.type))
-    batch = pa.RecordBatch.from_arrays(arrays, schema=schema)
-    if batch.column("id").null_count:
+    clean = pa.RecordBatch.from_arrays(arrays, schema=schema)
+    if clean.column("id").null_count:
         raise ContractError(
             f"Source table {table.name} has rows without id",
             expected="an id in every row",
-            found=f"{batch.column('id').null_count} rows with NULL",
+            found=f"{clean.column('id').null_count} or more rows with NULL",
             fix="give these rows an id; it is what the export names a row by",
         )
-    return batch
+    return clean
 
 
-def _as_finite_real(array: pa.Array, chunk: pa.Table, where: str, nulled: Counter[str]) -> pa.Array:
+def _as_finite_real(array: pa.Array, batch: pa.RecordBatch, where: str, nulled: Counter[str]) -> pa.Array:
     if pa.types.is_integer(array.type):
         magnitude = pc.max(pc.abs(array.cast(pa.int64()))).as_py()
         if magnitude is not None and magnitude > LARGEST_EXACT_IN_REAL:
@@ -83,7 +85,7 @@ def _as_finite_real(array: pa.Array, chunk: pa.Table, where: str, nulled: Counte
             raise ContractError(
                 f"Source column {where} can't be published as real",
                 expected=f"whole numbers up to {LARGEST_EXACT_IN_REAL} (24 bits)",
-                found=f"a larger one in the row with id {chunk.column('id')[row].as_py()}",
+                found=f"a larger one in the row with id {batch.column('id')[row].as_py()}",
                 fix="correct the value, or change the column's type to real in the source",
             )
         return array.cast(pa.float32())

@@ -14,16 +14,28 @@ from pipelines.errors import ExportError, ExtractError, SourceError
 
 CONNECT_SECONDS = 10
 LOCK_TIMEOUT_MS = 5000
+# A peer that is gone without a word is noticed after about a minute, not after two hours.
+_KEEPALIVE_IDLE_S, _KEEPALIVE_INTERVAL_S, _KEEPALIVE_PROBES = 30, 10, 3
 
 # libpq's words, as tried with psycopg 3.3: a failed connection mostly carries no SQLSTATE, so the text decides.
+_CHECK_HOST = "check the host in DATABASE_URL; an @ or / in a password must be percent-encoded"
 _REFUSALS = (
+    ("pg_hba.conf rejects", "the server refuses this client", "see the line of pg_hba.conf that rejects it"),
+    ("invalid integer value", "a port or time that is no number", "correct DATABASE_URL"),
+    ("invalid sslmode", "an sslmode that is not known", "correct sslmode in DATABASE_URL"),
+    ("invalid port number", "a port that is not known", "correct the port in DATABASE_URL"),
     ("password authentication failed", "authentication failed", "check user and password in DATABASE_URL"),
     ("no password supplied", "the server asks for a password", "put the password into DATABASE_URL, or use ~/.pgpass"),
-    ("no pg_hba.conf entry", "the server refuses this client", "add a line for this host and role to pg_hba.conf"),
+    (
+        "no pg_hba.conf entry",
+        "the server refuses this client",
+        "add a line for this host and role to pg_hba.conf, or use sslmode=require if it has one for TLS",
+    ),
+    ("root certificate file", "the CA file is missing", "check sslrootcert in DATABASE_URL"),
     ("does not exist", "the database or the role does not exist", "check both names in DATABASE_URL"),
-    ("failed to resolve host", "the host name is unknown", "check the host in DATABASE_URL"),
-    ("could not translate host name", "the host name is unknown", "check the host in DATABASE_URL"),
-    ("name or service not known", "the host name is unknown", "check the host in DATABASE_URL"),
+    ("failed to resolve host", "the host name is unknown", _CHECK_HOST),
+    ("could not translate host name", "the host name is unknown", _CHECK_HOST),
+    ("name or service not known", "the host name is unknown", _CHECK_HOST),
     (
         "connection refused",
         "nothing listens there",
@@ -33,8 +45,14 @@ _REFUSALS = (
     ("timeout expired", "no answer in time", "check host, port and firewall"),
     ("does not support ssl", "the server has no TLS", "turn TLS on in the server, or use sslmode=disable knowingly"),
     ("certificate", "the server's certificate was not accepted", "check sslrootcert and the host name in DATABASE_URL"),
-    ("root certificate file", "the CA file is missing", "check sslrootcert in DATABASE_URL"),
+    ("permission denied for database", "no CONNECT privilege", "GRANT CONNECT ON DATABASE … to the role"),
+    ("not permitted to log in", "the role may not log in", "ALTER ROLE … LOGIN, or use another role"),
     ("too many", "the server has no free connection", "lower READ_CONNECTIONS or raise max_connections"),
+    (
+        "connection slots are reserved",
+        "the server has no free connection",
+        "lower READ_CONNECTIONS or raise max_connections",
+    ),
     ("starting up", "the server is starting", "try again"),
     ("shutting down", "the server is shutting down", "try again when it is up"),
 )
@@ -65,15 +83,25 @@ def connect(address: SourceAddress, application_name: str) -> psycopg.Connection
             autocommit=True,
             connect_timeout=CONNECT_SECONDS,
             application_name=application_name,
+            client_encoding="UTF8",
+            keepalives_idle=_KEEPALIVE_IDLE_S,
+            keepalives_interval=_KEEPALIVE_INTERVAL_S,
+            keepalives_count=_KEEPALIVE_PROBES,
         )
     except psycopg.Error as error:
         raise refused(error) from None
-    connection.execute("SET client_encoding = 'UTF8'")
     return connection
 
 
 def refused(error: psycopg.Error) -> SourceError:
     """Say in our words why a connection failed: libpq's text may name what a URL holds."""
+    if isinstance(error, psycopg.ProgrammingError):
+        return SourceError(
+            "DATABASE_URL can't be read",
+            expected="a URL of PostgreSQL with user, password, host, port and database",
+            found="something that is none, or an option that libpq does not know",
+            fix="percent-encode special characters of user and password, such as %40 for @",
+        )
     text = str(error).lower()
     for words, found, fix in _REFUSALS:
         if words in text:
@@ -90,7 +118,10 @@ def failed_query(error: psycopg.Error, doing: str) -> ExportError:
     name = type(error).__name__
     if isinstance(error, pg.InsufficientPrivilege):
         return SourceError(
-            f"PostgreSQL refused while {doing}", found="no privilege", fix="grant it: docs/operators.md has the SQL"
+            f"PostgreSQL refused while {doing}",
+            expected="SELECT on both tables, and no row-level security that hides rows",
+            found="no privilege",
+            fix="grant it: docs/operators.md has the SQL",
         )
     if isinstance(error, pg.LockNotAvailable):
         return ExtractError(
@@ -99,7 +130,18 @@ def failed_query(error: psycopg.Error, doing: str) -> ExportError:
             found="another session holds the table exclusively",
             fix="try again when the ALTER TABLE, VACUUM FULL or TRUNCATE is done",
         )
-    return ExtractError(f"PostgreSQL failed while {doing}", found=f"{name} ({error.sqlstate or 'no SQLSTATE'})")
+    if isinstance(error, pg.QueryCanceled):
+        return ExtractError(
+            f"PostgreSQL cancelled a query while {doing}",
+            expected="an answer within EXPORT_MAX_SECONDS",
+            found="a statement that took longer, or was cancelled by somebody",
+            fix="start the run again, or raise EXPORT_MAX_SECONDS",
+        )
+    return ExtractError(
+        f"PostgreSQL failed while {doing}",
+        found=f"{name} ({error.sqlstate or 'no SQLSTATE'})",
+        fix="start the run again; if it stays so, the PostgreSQL server's log has the cause",
+    )
 
 
 def reader_url(connection: psycopg.Connection[tuple[object, ...]], application_name: str) -> SecretStr:
@@ -110,12 +152,21 @@ def reader_url(connection: psycopg.Connection[tuple[object, ...]], application_n
     and the psycopg connection, opened first, has checked the host name.
     """
     info = connection.info
-    host = info.host if info.host.startswith("/") else (info.hostaddr or info.host)
+    host = info.host
     given = info.get_parameters()
     sslmode = given.get("sslmode", "prefer")
     query = {"application_name": application_name, "connect_timeout": str(CONNECT_SECONDS)}
+    query |= {
+        "keepalives_idle": str(_KEEPALIVE_IDLE_S),
+        "keepalives_interval": str(_KEEPALIVE_INTERVAL_S),
+        "keepalives_retries": str(_KEEPALIVE_PROBES),
+    }
+    if given.get("options"):
+        query["options"] = given["options"]
     if host.startswith("/"):
         sslmode = "disable"
+    elif info.hostaddr and info.hostaddr != host:
+        query["hostaddr"] = info.hostaddr  # the name stays: a TLS proxy may choose the server by it
     if sslmode in {"verify-ca", "verify-full"}:
         sslmode = "require"
     query["sslmode"] = {"allow": "prefer"}.get(sslmode, sslmode)

@@ -4,8 +4,6 @@ connectorx raises RuntimeError, and pyo3's PanicException, which is no Exception
 policy sees it (FACTS 1.5). Both become ExtractError here. Its text is not passed on: it may quote a URL or a value.
 """
 
-import re
-
 import connectorx
 import pyarrow as pa
 from pydantic import SecretStr
@@ -25,8 +23,11 @@ _SQLSTATE_TEXTS = (
         "raise max_standby_streaming_delay, or turn hot_standby_feedback on",
     ),
     ("terminating connection", "the server ended the connection", "start the run again"),
+    # What a server before 18 says of a snapshot whose exporter is gone.
+    ("invalid snapshot identifier", "the snapshot, a table or a column is gone", "start the run again"),
     ("does not exist", "the snapshot, a table or a column is gone", "start the run again"),
     ("permission denied", "no privilege", "grant SELECT on both tables"),
+    ("row-level security", "row-level security that hides rows", "ALTER ROLE … BYPASSRLS, or change the policy"),
     ("out of range", "a value is outside of what can be read", "look for timestamps after the year 262142"),
     (
         "value too large to decode",
@@ -38,6 +39,7 @@ _SQLSTATE_TEXTS = (
     ("broken pipe", "the connection broke", "start the run again"),
     ("connection reset", "the connection broke", "start the run again"),
 )
+_NOT_TRIED_AGAIN = frozenset({"permission denied", "row-level security"})
 
 
 def read_query(url: SecretStr, query: str, setup: list[str]) -> pa.Table:
@@ -66,12 +68,13 @@ def read_query(url: SecretStr, query: str, setup: list[str]) -> pa.Table:
 
 
 def _as_ours(error: BaseException) -> ExportError:
-    text = str(error)
-    lowered = text.lower()
+    lowered = str(error).lower()
     for words, found, fix in _SQLSTATE_TEXTS:
         if words in lowered:
-            kind = SourceError if words == "permission denied" else ExtractError
+            kind = SourceError if words in _NOT_TRIED_AGAIN else ExtractError
             return kind("A read from PostgreSQL failed", found=found, fix=fix)
-    code = re.search(r"\b[0-9A-Z]{5}\b(?=:)", text)
-    found = type(error).__name__ + (f" {code.group()}" if code else "")
-    return ExtractError("A read from PostgreSQL failed", found=found, fix="the PostgreSQL server's log has the cause")
+    return ExtractError(
+        "A read from PostgreSQL failed",
+        found=type(error).__name__,
+        fix="start the run again; if it stays so, the PostgreSQL server's log has the cause",
+    )

@@ -5,6 +5,7 @@ Belongs here: which row goes to which file, and the files' writing. Does not: wh
 
 import threading
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.contracts.records import SegmentRecord
+from pipelines.contracts.segments import in_order
 from pipelines.contracts.source import SourceTable
-from pipelines.staging.folder import StagingFolder
+from pipelines.staging.folder import StagingFolder, unwritable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,26 +39,33 @@ class SegmentFiles:
         self._rows: defaultdict[int | None, Counter[str]] = defaultdict(Counter)
 
     def append(self, table: SourceTable, batch: pa.RecordBatch) -> None:
-        """Distribute a batch over the files of its segments, by `table.segment_column`."""
+        """Distribute a batch over the files of its segments, by `table.segment_column`.
+
+        Raises:
+            StagingError: A file can't be written.
+        """
         for segment, part in _split(batch, table.segment_column, self._segment_size):
             path = self._staging.source_file(table.name, segment, self._segment_size)
             with self._guard:
                 lock = self._locks[path]
                 self._rows[segment][table.name] += part.num_rows
             message = part.serialize()
-            with lock:
-                is_new = not path.exists()
-                if is_new:
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                with path.open("ab") as file:
+            try:
+                with lock:
+                    is_new = not path.exists()
                     if is_new:
-                        file.write(part.schema.serialize())
-                    file.write(message)
+                        path.parent.mkdir(parents=True, exist_ok=True)
+                    with path.open("ab") as file:
+                        if is_new:
+                            file.write(part.schema.serialize())
+                        file.write(message)
+            except OSError as error:
+                raise unwritable(self._staging.path, error) from None
 
-    def segments(self) -> tuple[SegmentRecord, ...]:
-        """What was written, in segment order, None last."""
-        ordered = sorted(self._rows, key=lambda segment: (segment is None, segment or 0))
-        return tuple(SegmentRecord(segment=segment, rows=dict(self._rows[segment])) for segment in ordered)
+    def segments(self, wanted: Iterable[int | None] | None = None) -> tuple[SegmentRecord, ...]:
+        """What was written, in segment order, None last; of wanted segments, those without a row too."""
+        listed = in_order(set(self._rows) | set(wanted or ()))
+        return tuple(SegmentRecord(segment=segment, rows=dict(self._rows.get(segment, {}))) for segment in listed)
 
     def rows(self) -> Counter[str]:
         """Rows written, by source table."""

@@ -6,7 +6,7 @@ Does not: reading rows (reader.py), watching the clock and the locks (watch.py).
 
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -14,14 +14,18 @@ import psycopg
 from psycopg import sql
 from pydantic import SecretStr
 
-from pipelines.contracts.records import SourceRecord
-from pipelines.errors import ContractError
+from pipelines.contracts.records import Prints, SourceRecord
+from pipelines.errors import ContractError, ExtractError, SourceError
 from pipelines.extract.catalog import Relation, check_server, find_relations
 from pipelines.extract.connection import LOCK_TIMEOUT_MS, SourceAddress, connect, failed_query, reader_url
+from pipelines.extract.fingerprint import take_prints
 
 SAMPLE_IDENTITY = "sample"
-_LOCKABLE = frozenset({"table", "partitioned table", "view"})
 _SHOWN_IDS = 5
+_LOCK_TRIES = 5
+# Beyond the longest time, so that who watches the clock (watch.py) is first: its error says which setting to raise.
+_TIMEOUT_MARGIN_S = 5
+_FIRST_WITH_TRANSACTION_TIMEOUT = 170_000
 
 _POSITION = """
 SELECT (SELECT system_identifier::text FROM pg_control_system()), current_database()::text,
@@ -59,11 +63,7 @@ class SourceSnapshot:
             longest_s: Longest time for one statement, seconds.
         """
         return [
-            "SET idle_in_transaction_session_timeout = 0",
-            f"SET statement_timeout = {max(1, int(longest_s * 1000))}",
-            f"SET lock_timeout = {LOCK_TIMEOUT_MS}",
-            "SET TimeZone = 'UTC'",
-            "SET row_security = off",
+            *(f"SET {name} = '{value}'" for name, value in _session_settings(self.connection, longest_s).items()),
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
             f"SET TRANSACTION SNAPSHOT '{self.snapshot_id}'",
         ]
@@ -72,6 +72,10 @@ class SourceSnapshot:
         """Rows of each source table in the snapshot, by table name."""
         return {relation.table.name: self._count(relation) for relation in self.relations}
 
+    def take_prints(self, segment_size: int) -> Prints:
+        """Fingerprints of both tables by segment (fingerprint.py); empty where the source has none."""
+        return take_prints(self.connection, self.relations, segment_size)
+
     def check_unique_ids(self) -> None:
         """Stop at a repeated id (DESIGN 3.3). Where a unique index says so already, nothing is asked.
 
@@ -79,10 +83,13 @@ class SourceSnapshot:
             ContractError: Names table and ids.
         """
         for relation in self.relations:
-            if relation.has_unique_id:
+            if relation.has_unique_id or not relation.leaves:
                 continue
-            query = sql.SQL("SELECT id FROM {} GROUP BY id HAVING count(*) > 1 ORDER BY id LIMIT {}").format(
-                relation.name, sql.Literal(_SHOWN_IDS)
+            rows_of_all = sql.SQL(" UNION ALL ").join(
+                sql.SQL("SELECT id FROM {}").format(leaf.source) for leaf in relation.leaves
+            )
+            query = sql.SQL("SELECT id FROM ({}) AS t GROUP BY id HAVING count(*) > 1 ORDER BY id LIMIT {}").format(
+                rows_of_all, sql.Literal(_SHOWN_IDS)
             )
             rows = self._ask(query, f"looking for repeated ids in {relation.table.name}")
             if rows:
@@ -94,8 +101,9 @@ class SourceSnapshot:
                 )
 
     def _count(self, relation: Relation) -> int:
-        query = sql.SQL("SELECT count(*) FROM {}").format(relation.name)
-        return int(str(self._ask(query, f"counting {relation.table.name}")[0][0]))
+        doing = f"counting {relation.table.name}"
+        queries = [sql.SQL("SELECT count(*) FROM {}").format(leaf.source) for leaf in relation.leaves]
+        return sum(int(str(self._ask(query, doing)[0][0])) for query in queries)
 
     def _ask(self, query: sql.Composed, doing: str) -> list[tuple[object, ...]]:
         try:
@@ -106,7 +114,7 @@ class SourceSnapshot:
 
 @contextmanager
 def open_snapshot(
-    address: SourceAddress, schema: str, *, include_full_data: bool, longest_s: float
+    address: SourceAddress, schema: str, *, include_full_data: bool, longest_s: float, connections: int = 0
 ) -> Iterator[SourceSnapshot]:
     """Pre-flight, lock, and export a snapshot of the source; close it at the end.
 
@@ -118,6 +126,7 @@ def open_snapshot(
         schema: Schema of both tables.
         include_full_data: Whether gleif_full_data will be read.
         longest_s: Longest time for a statement of the exporting connection, seconds.
+        connections: Connections that must be had at once besides the exporting one.
 
     Raises:
         SourceError: What the pre-flight found (catalog.py, connection.py).
@@ -128,14 +137,11 @@ def open_snapshot(
     try:
         try:
             check_server(connection)
-            _set_up(connection, longest_s)
+            for name, value in _session_settings(connection, longest_s).items():
+                connection.execute("SELECT set_config(%s, %s, false)", (name, value))
             relations = find_relations(connection, schema, include_full_data=include_full_data)
-            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            for relation in relations:
-                if relation.kind in _LOCKABLE:
-                    connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(relation.name))
-            # Looked up again under the lock: an ALTER TABLE may have come in between.
-            relations = find_relations(connection, schema, include_full_data=include_full_data)
+            _check_connections(address, connection, application_name, connections)
+            relations = _begin(connection, relations, schema, include_full_data=include_full_data)
             exported = connection.execute("SELECT pg_export_snapshot()").fetchone()
             position = connection.execute(_POSITION).fetchone()
         except psycopg.Error as error:
@@ -154,18 +160,72 @@ def open_snapshot(
         connection.close()
 
 
-def _set_up(connection: psycopg.Connection[tuple[object, ...]], longest_s: float) -> None:
+def _session_settings(connection: psycopg.Connection[tuple[object, ...]], longest_s: float) -> dict[str, str]:
+    """What every session of a run sets, whatever server, database or role have as default."""
     settings = {
-        "lock_timeout": LOCK_TIMEOUT_MS,
-        "statement_timeout": max(1, int(longest_s * 1000)),
-        "idle_in_transaction_session_timeout": 0,
+        "idle_in_transaction_session_timeout": "0",
+        "idle_session_timeout": "0",
+        "lock_timeout": str(LOCK_TIMEOUT_MS),
+        "statement_timeout": str(int((longest_s + _TIMEOUT_MARGIN_S) * 1000)),
         "row_security": "off",
         "TimeZone": "UTC",
     }
-    if connection.info.server_version >= 170_000:  # noqa: PLR2004  transaction_timeout came with 17
-        settings["transaction_timeout"] = 0
-    for name, value in settings.items():
-        connection.execute("SELECT set_config(%s, %s, false)", (name, str(value)))
+    if connection.info.server_version >= _FIRST_WITH_TRANSACTION_TIMEOUT:
+        settings["transaction_timeout"] = "0"
+    return settings
+
+
+def _check_connections(
+    address: SourceAddress, exporter: psycopg.Connection[tuple[object, ...]], name: str, wanted: int
+) -> None:
+    """Open as many connections as the read will need, at once, and close them: connectorx would try for 30 s (FACTS).
+
+    Raises:
+        SourceError: The server has no room for them, or a pooler gives one server process to several of them.
+    """
+    with ExitStack() as opened:
+        others = [opened.enter_context(connect(address, name)) for _ in range(wanted)]
+        pids = [_backend_pid(connection) for connection in (exporter, *others)]
+    if len(set(pids)) < len(pids):
+        raise SourceError(
+            "Two connections to the source share one server process",
+            expected="a server process for each connection, as a snapshot needs",
+            found="a pooler in transaction or statement mode",
+            fix="point DATABASE_URL at PostgreSQL itself, or at a pool in session mode",
+        )
+
+
+def _backend_pid(connection: psycopg.Connection[tuple[object, ...]]) -> int:
+    row = connection.execute("SELECT pg_backend_pid()").fetchone()
+    assert row is not None  # noqa: S101  a function without FROM gives one row
+    return int(str(row[0]))
+
+
+def _begin(
+    connection: psycopg.Connection[tuple[object, ...]],
+    relations: tuple[Relation, ...],
+    schema: str,
+    *,
+    include_full_data: bool,
+) -> tuple[Relation, ...]:
+    """Begin the transaction whose snapshot is exported, with both tables locked; the tables as they are in it."""
+    for _ in range(_LOCK_TRIES):
+        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        for relation in relations:
+            # LOCK TABLE takes no snapshot yet; a SELECT does, so a rewrite may come between it and its lock.
+            lock = "LOCK TABLE {} IN ACCESS SHARE MODE" if relation.can_lock else "SELECT FROM {} LIMIT 0"
+            connection.execute(sql.SQL(lock).format(relation.name))
+        # Looked up again under the lock: an ALTER TABLE may have come in between.
+        relations = find_relations(connection, schema, include_full_data=include_full_data)
+        if not any(relation.was_rewritten for relation in relations):
+            return relations
+        connection.execute("ROLLBACK")
+    raise ExtractError(
+        "A source table is rewritten again and again",
+        expected="one that stays while it is locked",
+        found=f"a TRUNCATE, REFRESH or the like at each of {_LOCK_TRIES} tries",
+        fix="start the run again when that is done",
+    )
 
 
 def _source_record(

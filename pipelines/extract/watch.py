@@ -18,10 +18,13 @@ from pipelines.extract.snapshot import SourceSnapshot
 _POLL_SECONDS = 0.5
 
 # Whoever waits for a lock that conflicts with ours (only ACCESS EXCLUSIVE does) holds up the application's own SELECTs.
+# Whatever we hold counts: partitions, the tables below a view, indexes.
 _WAITING = """
-SELECT count(*) FROM pg_catalog.pg_locks
-WHERE NOT granted AND mode = 'AccessExclusiveLock' AND relation = ANY(%s)
-  AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+SELECT count(*) FROM pg_catalog.pg_locks w
+WHERE NOT w.granted AND w.mode = 'AccessExclusiveLock' AND w.locktype = 'relation' AND EXISTS (
+    SELECT FROM pg_catalog.pg_locks h JOIN pg_catalog.pg_stat_activity a ON a.pid = h.pid
+    WHERE a.application_name = %s AND h.granted AND h.locktype = 'relation'
+      AND h.database = w.database AND h.relation = w.relation)
 """
 _CANCEL = """
 SELECT pg_cancel_backend(pid) FROM pg_catalog.pg_stat_activity
@@ -39,7 +42,6 @@ class Watch:
     def __init__(self, address: SourceAddress, snapshot: SourceSnapshot, longest_s: float) -> None:
         self._address = address
         self._name = snapshot.application_name
-        self._oids = [r.oid for r in snapshot.relations]
         self._longest_s = longest_s
         self._started = time.monotonic()
         self._stop = threading.Event()
@@ -84,27 +86,35 @@ class Watch:
             return
 
     def _run(self) -> None:
-        try:
-            with connect(self._address, f"{self._name}-watch") as connection:
-                while not self._stop.wait(_POLL_SECONDS):
-                    self._reason = self._look(connection)
-                    if self._reason is not None:
-                        connection.execute(_CANCEL, (self._name,))
-                        return
-        except (ExportError, psycopg.Error):
-            # The server is gone or full: the reads will say so themselves.
-            return
+        while self._reason is None and not self._stop.is_set():
+            try:
+                with connect(self._address, f"{self._name}-watch") as connection:
+                    self._watch(connection)
+            except (ExportError, psycopg.Error):
+                # The server is full or gone, or ended this session: the reads say so themselves, the clock goes on.
+                self._reason = self._late()
+                self._stop.wait(_POLL_SECONDS)
 
-    def _look(self, connection: psycopg.Connection[tuple[object, ...]]) -> ExportError | None:
+    def _watch(self, connection: psycopg.Connection[tuple[object, ...]]) -> None:
+        while not self._stop.wait(_POLL_SECONDS):
+            self._reason = self._late() or self._in_the_way(connection)
+            if self._reason is not None:
+                connection.execute(_CANCEL, (self._name,))
+                return
+
+    def _late(self) -> ExtractError | None:
         elapsed = time.monotonic() - self._started
-        if elapsed > self._longest_s:
-            return ExtractError(
-                "The read took too long and was stopped",
-                expected=f"at most EXPORT_MAX_SECONDS = {self._longest_s:.0f} s",
-                found=f"{elapsed:.0f} s",
-                fix="raise EXPORT_MAX_SECONDS, or look for what slows the server down",
-            )
-        waiting = connection.execute(_WAITING, (self._oids,)).fetchone()
+        if elapsed <= self._longest_s:
+            return None
+        return ExtractError(
+            "The read took too long and was stopped",
+            expected=f"at most EXPORT_MAX_SECONDS = {self._longest_s:g} s",
+            found=f"{elapsed:.1f} s",
+            fix="raise EXPORT_MAX_SECONDS, or look for what slows the server down",
+        )
+
+    def _in_the_way(self, connection: psycopg.Connection[tuple[object, ...]]) -> GiveWayError | None:
+        waiting = connection.execute(_WAITING, (self._name,)).fetchone()
         if waiting is not None and int(str(waiting[0])):
             return GiveWayError(
                 "The run gave way to a session that waits for an exclusive lock on a source table",

@@ -1,46 +1,26 @@
-"""exports.duckdb, built from a snapshot's Parquet files in a process of its own (DESIGN 4, FACTS design 9).
+"""exports.duckdb, built from a snapshot's Parquet files or from an older file (DESIGN 4, FACTS design 9).
 
-Belongs here: the task for that process, its end, its errors in our words, the finished file. Does not: SQL
-(database_worker.py), verification (reading/verification.py).
+Belongs here: the task for the writer's process, the finished file, what is left of it after a failure. Does not: SQL
+(database_worker.py, database_update.py), whether to build or to update (folder.py), verification (reading/faces.py).
 """
 
-import json
 import os
 import shutil
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
 
-import pipelines
 from pipelines.contracts.tables import Table
 from pipelines.errors import PublishError
-from pipelines.publish.database_worker import ColumnTask, TableTask, Task
-from pipelines.publish.files import DISK_FULL_FIX, sync_file
+from pipelines.publish.database_process import WriterOptions, run_task
+from pipelines.publish.database_task import ColumnTask, Replacement, TableTask, Task
+from pipelines.publish.files import sync_file
+from pipelines.reading.row_sql import id_ranges
+from pipelines.reading.scopes import Scope
 from pipelines.reading.sessions import literal_path
 
-DEFAULT_MEMORY_MB = 256  # 200 to 250 MB are enough for 4.7 million candidates; the process then takes about 340 MB
 _SPILL = ".duckdb_spill"
-_END_SECONDS = 10
-
-
-@dataclass(frozen=True)
-class WriterOptions:
-    """How the writer's process runs.
-
-    Attributes:
-        memory_mb: Most memory that DuckDB takes, MB; beyond it spills to a hidden folder beside the file.
-        on_table: Called with name and rows of each table that is complete.
-        keep_open: File descriptors that the process inherits: a lock that it holds until it has ended too.
-    """
-
-    memory_mb: int = DEFAULT_MEMORY_MB
-    on_table: Callable[[str, int], None] = lambda _name, _rows: None
-    keep_open: tuple[int, ...] = ()
+# Hashes of so many rows are in the writer's memory at a time: 24 bytes each.
+_ROWS_PER_REPLACEMENT = 1_000_000
 
 
 def build_database(
@@ -64,133 +44,100 @@ def build_database(
         PublishError: The file could not be built, with DuckDB's kind of error and the table; nothing is left of it.
         OSError: The process can't be started, or the file can't be synced.
     """
-    options = options or WriterOptions()
-    spill = database.parent / _SPILL
     if "?" in str(database):  # DuckDB 2.0 takes it for the query of a URL and looks for the log file elsewhere
         raise PublishError(
             "DuckDB can't write below a folder with `?` in its name",
             found=str(database),
             fix="choose another EXPORT_DIR",
         )
-    _remove(database, spill)
+    _remove(database)
+    tasks = [_table_task(table, files=tuple(literal_path(file) for file in files[table.name])) for table in tables]
+    return _write(database, tasks, options or WriterOptions())
+
+
+def update_database(
+    database: Path,
+    tables: Sequence[Table],
+    scopes: Mapping[str, Scope],
+    most_changes: int,
+    options: WriterOptions | None = None,
+) -> dict[str, int]:
+    """Bring a copy of an older DuckDB file in line with the Parquet files beside it; then as `build_database`.
+
+    Rows that did not change keep their place, new ones go to the end of their table.
+
+    Args:
+        database: The copy, to be changed; it holds all tables with the columns of the contract.
+        tables: Its tables.
+        scopes: What changed of each table, by name; the files' paths begin in the folder of the database.
+        most_changes: Give up where more rows would be deleted and inserted.
+        options: How the process runs.
+
+    Returns:
+        Rows by table name.
+
+    Raises:
+        PublishError: Too many rows changed, or it failed as `build_database` can; nothing is left of the file.
+        OSError: The process can't be started, or the file can't be synced.
+    """
+    tasks = [_table_task(table, replacements=_replacements(scopes[table.name], database.parent)) for table in tables]
+    return _write(database, tasks, options or WriterOptions(), most_changes)
+
+
+def _write(
+    database: Path, tables: Sequence[TableTask], options: WriterOptions, most_changes: int | None = None
+) -> dict[str, int]:
+    spill = database.parent / _SPILL
     task = Task(
         database=str(database),
         temp_folder=str(spill),
         memory_mb=options.memory_mb,
         parent=os.getpid(),
-        tables=tuple(_table_task(table, files[table.name]) for table in tables),
+        tables=tuple(tables),
+        most_changes=most_changes,
     )
     try:
-        rows = _run(task, options)
+        rows = run_task(task, options)
         _require_closed(database)
         sync_file(database)
     except BaseException:
-        _remove(database, spill)
+        _remove(database)
         raise
     shutil.rmtree(spill, ignore_errors=True)
     return rows
 
 
-def _run(task: Task, options: WriterOptions) -> dict[str, int]:
-    rows: dict[str, int] = {}
-    failure: dict[str, Any] | None = {"kind": "", "table": "", "reason": "ended", "column": ""}
-    with _worker(task, options.keep_open) as (process, errors):
-        for event in _events(process):
-            if event["event"] == "table":
-                rows[event["table"]] = event["rows"]
-                options.on_table(event["table"], event["rows"])
-            else:
-                failure = None if event["event"] == "done" else event
-        process.wait(_END_SECONDS)
-        if failure is not None:
-            raise _explained(failure, process.returncode, _last_class(errors), task.memory_mb)
-    return rows
-
-
-def _table_task(table: Table, files: Sequence[Path]) -> TableTask:
+def _table_task(table: Table, *, files: tuple[str, ...] = (), replacements: tuple[Replacement, ...] = ()) -> TableTask:
     descriptions, required = table.column_descriptions, set(table.required)
     columns = tuple(
         ColumnTask(name=name, kind=kind, required=name in required, comment=descriptions[name])
         for name, kind in table.duckdb_types.items()
     )
-    return TableTask(table.name, table.description, columns, tuple(literal_path(file) for file in files))
+    return TableTask(table.name, table.description, columns, files, replacements)
 
 
-@contextmanager
-def _worker(task: Task, keep_open: Sequence[int]) -> Iterator[tuple["subprocess.Popen[bytes]", IO[bytes]]]:
-    """The running process and what it writes to stderr; however the block ends, the process has ended too."""
-    root = str(Path(pipelines.__file__).resolve().parents[1])
-    path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
-    with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "pipelines.publish.database_worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            env={**os.environ, "PYTHONPATH": path},
-            pass_fds=tuple(keep_open),
+def _replacements(scope: Scope, folder: Path) -> tuple[Replacement, ...]:
+    """What to replace of a table, segments in groups of bounded size."""
+    if scope.is_empty:
+        return ()
+    if scope.segments is None:
+        return (Replacement(None, tuple(literal_path(folder / file.path) for file in scope.files)),)
+    groups: list[list[int]] = [[]]
+    rows = 0
+    for segment in scope.segments:
+        of_segment = sum(file.rows for file in scope.files if file.segment == segment)
+        if groups[-1] and rows + of_segment > _ROWS_PER_REPLACEMENT:
+            groups.append([])
+            rows = 0
+        groups[-1].append(segment)
+        rows += of_segment
+    return tuple(
+        Replacement(
+            tuple(id_ranges(group, scope.segment_size)),
+            tuple(literal_path(folder / file.path) for file in scope.files if file.segment in group),
         )
-        try:
-            if process.stdin is None:
-                raise AssertionError  # stdin=PIPE
-            with suppress(BrokenPipeError):  # it ended at once; its status and stderr say why
-                process.stdin.write(task.to_json().encode() + b"\n")
-                process.stdin.flush()
-            yield process, errors
-        finally:
-            process.kill()
-            process.wait()
-            for pipe in (process.stdin, process.stdout):
-                if pipe is not None:
-                    with suppress(BrokenPipeError):
-                        pipe.close()
-
-
-def _events(process: "subprocess.Popen[bytes]") -> Iterator[dict[str, Any]]:
-    if process.stdout is None:
-        raise AssertionError  # stdout=PIPE
-    for line in process.stdout:
-        yield json.loads(line)
-
-
-def _explained(failure: dict[str, Any], status: int | None, stderr_class: str, memory_mb: int) -> PublishError:
-    what = "exports.duckdb could not be built"
-    if failure["table"]:
-        what += f", at table {failure['table']}"
-    reason, kind = failure["reason"], failure["kind"]
-    if reason == "disk_full":
-        return PublishError(what, found=f"no room on the disk (DuckDB {kind})", fix=DISK_FULL_FIX)
-    if reason == "out_of_memory":
-        return PublishError(
-            what,
-            expected=f"that {memory_mb} MB of memory and the room to spill beside the file are enough",
-            found=f"DuckDB {kind}",
-            fix=f"{DISK_FULL_FIX}; if there is room, choose a smaller SEGMENT_SIZE or give the writer more memory",
-        )
-    if reason == "null":
-        return PublishError(
-            what,
-            expected=f"no NULL in {failure['table']}.{failure['column']}",
-            found=f"a NULL (DuckDB {kind})",
-            fix="the rows break their contract: this is a defect of the transform, report it with the run's log",
-        )
-    if reason == "ended":
-        killed = status is not None and status < 0
-        found = f"its process was killed by signal {-(status or 0)}" if killed else f"its process ended with {status}"
-        return PublishError(
-            what,
-            found=f"{found}{f' after {stderr_class}' if stderr_class else ''}",
-            fix="look for the kernel's out-of-memory killer, then run again",
-        )
-    return PublishError(what, found=f"DuckDB {kind}", fix="verify the staged Parquet files, then run again")
-
-
-def _last_class(errors: IO[bytes]) -> str:
-    """The exception's class of a traceback on stderr, without its text, which could hold row content."""
-    errors.seek(0)
-    lines = errors.read().decode(errors="replace").strip().splitlines()
-    name = lines[-1].split(":")[0].strip() if lines else ""
-    return name if name.replace(".", "").isidentifier() else ""
+        for group in groups
+    )
 
 
 def _require_closed(database: Path) -> None:
@@ -200,7 +147,7 @@ def _require_closed(database: Path) -> None:
         )
 
 
-def _remove(database: Path, spill: Path) -> None:
+def _remove(database: Path) -> None:
     for path in (database, database.with_name(f"{database.name}.wal")):
         path.unlink(missing_ok=True)
-    shutil.rmtree(spill, ignore_errors=True)
+    shutil.rmtree(database.parent / _SPILL, ignore_errors=True)

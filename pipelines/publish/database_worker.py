@@ -1,7 +1,8 @@
-"""The process that fills exports.duckdb: `python -m pipelines.publish.database_worker`, started by database.py.
+"""The process that writes exports.duckdb: `python -m pipelines.publish.database_worker`, by database_process.py.
 
-Belongs here: DDL, INSERT, comments, and how the process ends with its parent. Does not: contracts or Polars (it gets
-names, types and files as JSON, so that its memory is DuckDB's), syncing, modes, verification.
+Belongs here: building the file from nothing, and how the process ends with its parent. Does not: changing a copy
+(database_update.py), contracts or Polars (it gets names, types and files as JSON, so that its memory is DuckDB's),
+syncing, modes, verification.
 
 Protocol: one line of JSON on stdin (Task), then stdin stays open: its end means that the parent is gone. On stdout one
 line of JSON per event: `table` (name, rows), at last `done`, or `failed` (kind, table, reason, column).
@@ -16,81 +17,19 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
-from pipelines.reading.sessions import CONFIG, quoted, quoted_text
+from pipelines.publish.database_sql import TableError, comment_and_close, names_of, open_writer, relation_of
+from pipelines.publish.database_task import TableTask, Task
+from pipelines.publish.database_update import TooManyChangesError, update
+from pipelines.reading.sessions import quoted
 
-STORAGE_VERSION = "v1.4.0"  # the oldest DuckDB that must open the file (DESIGN 4); 2.0's own format is unreadable there
-_ALIAS = "exports"
 _PR_SET_PDEATHSIG = 1
 _NOT_NULL = re.compile(r"NOT NULL constraint failed: (\w+)\.(\w+)")
 _FULL_TEXTS = ("No space left on device", "File too large", "Disk quota exceeded", "not enough disk space")
-
-
-@dataclass(frozen=True)
-class ColumnTask:
-    """A column to create: its name, DuckDB type, whether it refuses NULL, its comment."""
-
-    name: str
-    kind: str
-    required: bool
-    comment: str
-
-
-@dataclass(frozen=True)
-class TableTask:
-    """A table to create and the Parquet files to fill it from, in that order (as read_parquet takes them)."""
-
-    name: str
-    comment: str
-    columns: tuple[ColumnTask, ...]
-    files: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Task:
-    """A database to build.
-
-    Attributes:
-        database: The file, which must not exist.
-        temp_folder: Where DuckDB may spill.
-        memory_mb: Most memory that DuckDB takes, MB.
-        parent: Process id of the parent.
-        tables: Its tables.
-    """
-
-    database: str
-    temp_folder: str
-    memory_mb: int
-    parent: int
-    tables: tuple[TableTask, ...]
-
-    def to_json(self) -> str:
-        """This task in one line."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, line: str | bytes) -> "Task":
-        """The task of a line that to_json wrote."""
-        raw = json.loads(line)
-        tables = tuple(
-            TableTask(**{**t, "columns": tuple(ColumnTask(**c) for c in t["columns"]), "files": tuple(t["files"])})
-            for t in raw.pop("tables")
-        )
-        return cls(**raw, tables=tables)
-
-
-class _TableError(Exception):
-    """DuckDB failed at one table."""
-
-    def __init__(self, table: str, cause: BaseException) -> None:
-        super().__init__(table)
-        self.table = table
-        self.cause = cause
 
 
 def build(task: Task, on_table: Callable[[str, int], None]) -> None:
@@ -107,10 +46,7 @@ def build(task: Task, on_table: Callable[[str, int], None]) -> None:
     Raises:
         Exception: As DuckDB raises it, wrapped where the table is known.
     """
-    config = {**CONFIG, "threads": 1, "memory_limit": f"{task.memory_mb}MB", "temp_directory": task.temp_folder}
-    with duckdb.connect(":memory:", config=config) as connection:
-        location = quoted_text(task.database)
-        connection.execute(f"ATTACH {location} AS {_ALIAS} (STORAGE_VERSION '{STORAGE_VERSION}')")
+    with open_writer(task, threads=1) as connection:
         for table in task.tables:
             connection.execute(_create(table))
         workers = max(1, min(len(task.tables), os.cpu_count() or 1))
@@ -118,54 +54,39 @@ def build(task: Task, on_table: Callable[[str, int], None]) -> None:
             fills = [pool.submit(_fill, connection.cursor(), table, on_table) for table in task.tables]
             for fill in fills:
                 fill.result()
-        for statement in _comments(task.tables):
-            connection.execute(statement)
-        connection.execute(f"CHECKPOINT {_ALIAS}")
-        connection.execute(f"DETACH {_ALIAS}")
-
-
-def _relation(table: TableTask) -> str:
-    return f"{_ALIAS}.main.{quoted(table.name)}"
+        comment_and_close(connection, task.tables)
 
 
 def _create(table: TableTask) -> str:
     # No compression hints: left alone DuckDB 2.0 writes the same dict_fsst for 1.4 storage, in the same time.
     columns = ", ".join(f"{quoted(c.name)} {c.kind}{' NOT NULL' if c.required else ''}" for c in table.columns)
-    return f"CREATE TABLE {_relation(table)} ({columns})"
+    return f"CREATE TABLE {relation_of(table)} ({columns})"
 
 
 def _fill(connection: duckdb.DuckDBPyConnection, table: TableTask, on_table: Callable[[str, int], None]) -> None:
-    names = ", ".join(quoted(column.name) for column in table.columns)
+    names = names_of(table)
     try:
         with connection:
             connection.execute("BEGIN")
             inserted = connection.execute(
-                f"INSERT INTO {_relation(table)} ({names})"
+                f"INSERT INTO {relation_of(table)} ({names})"
                 f" SELECT {names} FROM read_parquet(?, hive_partitioning = false)",
                 [list(table.files)],
             ).fetchall()
             connection.execute("COMMIT")
     except Exception as error:
-        raise _TableError(table.name, error) from error
+        raise TableError(table.name, error) from error
     on_table(table.name, inserted[0][0])
-
-
-def _comments(tables: tuple[TableTask, ...]) -> list[str]:
-    statements = []
-    for table in tables:
-        statements.append(f"COMMENT ON TABLE {_relation(table)} IS {quoted_text(table.comment)}")
-        statements += [
-            f"COMMENT ON COLUMN {_relation(table)}.{quoted(c.name)} IS {quoted_text(c.comment)}" for c in table.columns
-        ]
-    return statements
 
 
 def _failure(error: BaseException) -> dict[str, Any]:
     """What of an error may leave this process: classes and names, never its text, which can hold row content."""
-    table, cause = (error.table, error.cause) if isinstance(error, _TableError) else ("", error)
+    table, cause = (error.table, error.cause) if isinstance(error, TableError) else ("", error)
     text = str(cause)
     reason, column = "", ""
-    if any(full in text for full in _FULL_TEXTS):
+    if isinstance(cause, TooManyChangesError):
+        reason = "too_many_changes"
+    elif any(full in text for full in _FULL_TEXTS):
         reason = "disk_full"
     elif isinstance(cause, duckdb.OutOfMemoryException):
         # Where it may spill, DuckDB says this of a full disk too.
@@ -200,7 +121,8 @@ def main() -> None:
     _die_with(task.parent)
     status = 0
     try:
-        build(task, lambda name, rows: _emit({"event": "table", "table": name, "rows": rows}))
+        write = build if task.most_changes is None else update
+        write(task, lambda name, rows: _emit({"event": "table", "table": name, "rows": rows}))
         event: dict[str, Any] = {"event": "done", "bytes": Path(task.database).stat().st_size}
     except BaseException as error:  # noqa: BLE001 - all of them are the parent's to report
         event, status = _failure(error), 1

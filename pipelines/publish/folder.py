@@ -3,36 +3,60 @@
 Belongs here: filling a folder that nobody sees yet. Does not: its name, the lock, the switch (snapshots.py).
 """
 
-import importlib.metadata
-import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.contracts.records import FileRecord, Manifest, TableRecord
+from pipelines.contracts.records import FileRecord, Manifest, StagingRecord, TableRecord
 from pipelines.contracts.tables import Table
 from pipelines.errors import PublishError
-from pipelines.publish.database import WriterOptions, build_database
-from pipelines.publish.database_worker import STORAGE_VERSION
+from pipelines.publish.database import build_database
+from pipelines.publish.database_process import WriterOptions
 from pipelines.publish.files import PUBLISHED_MODE, link_or_copy, sync_file, sync_folder, write_atomically
+from pipelines.publish.taking_over import NotTakenOver, scopes_of, take_over_database
 from pipelines.reading.digests import sha256_of
+from pipelines.reading.scopes import Scope
 from pipelines.reading.snapshots import DATABASE, MANIFEST, Snapshot
 
-_PACKAGES = ("lei-exports", "polars", "duckdb", "pyarrow")
 _LINKING_THREADS = 4
 
 
-def link_tables(
-    folder: Path, snapshot_id: str, built: Sequence[TableRecord], tables_dir: Path, published: Snapshot | None
+@dataclass(frozen=True)
+class WrittenDatabase:
+    """exports.duckdb of a new snapshot.
+
+    Attributes:
+        record: What the manifest says of it, without its first snapshot.
+        rebuilt_bytes: Its size, or that of the older file it goes back to, when built anew.
+        scopes: What of each table was replaced in the copy of an older file; None: it was built anew.
+    """
+
+    record: FileRecord
+    rebuilt_bytes: int
+    scopes: dict[str, Scope] | None
+
+
+def link_tables(  # noqa: PLR0913 - from where to where, and who hears of damage
+    folder: Path,
+    snapshot_id: str,
+    built: Sequence[TableRecord],
+    tables_dir: Path,
+    before: Snapshot | None,
+    *,
+    say: Callable[[str], None] = lambda _: None,
 ) -> tuple[TableRecord, ...]:
     """Give every built file a name in the folder; an unchanged one is the published file itself.
+
+    Every file is read once and its digest compared: 0.3 s for 430 MB, and a snapshot never hands damage on.
 
     Args:
         folder: The new snapshot's folder.
         snapshot_id: Its id, the first snapshot of files that are new.
         built: The tables.
         tables_dir: Where the paths of their files begin.
-        published: The current snapshot.
+        before: The snapshot whose files are taken over where they are the same.
+        say: Hears of published files that are damaged.
 
     Returns:
         The records with `first_snapshot` filled in.
@@ -44,20 +68,16 @@ def link_tables(
     for table in built:
         (folder / table.name).mkdir()
     files = [file for table in built for file in table.files]
-    before = {} if published is None else {f.path: f for table in published.manifest.tables for f in table.files}
+    published = {} if before is None else {f.path: f for table in before.manifest.tables for f in table.files}
 
     def link(file: FileRecord) -> FileRecord:
         target = folder / file.path
-        old = before.get(file.path)
-        if published is not None and old is not None and old.sha256 == file.sha256:
-            source = published.folder / file.path
-            # A published file can have been damaged since: only what still has its digest is taken over.
-            if source.is_file() and link_or_copy(source, target) is not None and sha256_of(target) == file.sha256:
-                _finish(target)
+        old = published.get(file.path)
+        if before is not None and old is not None and old.sha256 == file.sha256:
+            if _take_over(before.folder / file.path, target, file):
                 return file.model_copy(update={"first_snapshot": old.first_snapshot})
-            target.unlink(missing_ok=True)
+            say(f"{file.path} of snapshot {before.manifest.id} is missing or damaged: the built one replaces it")
         _link_built(tables_dir / file.path, target, file)
-        _finish(target)
         return file.model_copy(update={"first_snapshot": snapshot_id})
 
     with ThreadPoolExecutor(max_workers=_LINKING_THREADS) as pool:
@@ -67,38 +87,47 @@ def link_tables(
     return tuple(t.model_copy(update={"files": tuple(linked[file.path] for file in t.files)}) for t in built)
 
 
-def add_database(
+def add_database(  # noqa: PLR0913 - what is written, from what, and how
     folder: Path,
     tables: Sequence[Table],
     records: Sequence[TableRecord],
     options: WriterOptions,
-) -> FileRecord:
-    """Build exports.duckdb from the folder's Parquet files: always a new file, never a link.
+    *,
+    staging: StagingRecord,
+    base: Snapshot | None,
+    say: Callable[[str], None] = lambda _: None,
+) -> WrittenDatabase:
+    """Write exports.duckdb so that it equals the folder's Parquet files: always a new file, never a link.
 
     Args:
         folder: The new snapshot's folder, its Parquet files complete.
         tables: The tables.
         records: What was built of each.
         options: How the writer's process runs.
+        staging: What was read.
+        base: The snapshot whose file is copied and changed where that will do; None: build it anew.
+        say: Hears why it was built anew although there is a base.
 
     Returns:
-        What the manifest says of the file, without its first snapshot.
+        The file, synced, read-only.
 
     Raises:
         PublishError: It could not be built.
-        OSError: It could not be synced.
+        OSError: It could not be copied or synced.
     """
     database = folder / DATABASE
-    files: Mapping[str, list[Path]] = {table.name: [folder / f.path for f in table.files] for table in records}
+    if base is not None:
+        try:
+            scopes = scopes_of(base, staging, tables, records)
+            rows = take_over_database(database, base, tables, scopes, options)
+            return _written(database, rows, base.manifest.rebuilt_database_bytes, scopes)
+        except NotTakenOver as reason:
+            say(f"exports.duckdb is built anew: {reason.why}")
+        except PublishError as error:
+            say(f"exports.duckdb is built anew: {error.what}: {error.found}")
+    files = {table.name: [folder / f.path for f in table.files] for table in records}
     rows = build_database(database, tables, files, options)
-    _finish(database)
-    return FileRecord(
-        path=DATABASE,
-        segment=None,
-        rows=sum(rows.values()),
-        bytes=database.stat().st_size,
-        sha256=sha256_of(database),
-    )
+    return _written(database, rows, database.stat().st_size, None)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -112,19 +141,38 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     _finish(path)
 
 
-def library_versions() -> dict[str, str]:
-    """Versions of what wrote the files."""
-    versions = {"python": platform.python_version(), "duckdb_storage": STORAGE_VERSION}
-    for package in _PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:  # run from a checkout that is not installed
-            versions[package] = "not installed"
-    return versions
+def _written(
+    database: Path, rows: dict[str, int], rebuilt_bytes: int, scopes: dict[str, Scope] | None
+) -> WrittenDatabase:
+    _finish(database)
+    record = FileRecord(
+        path=DATABASE,
+        segment=None,
+        rows=sum(rows.values()),
+        bytes=database.stat().st_size,
+        sha256=sha256_of(database),
+    )
+    return WrittenDatabase(record, rebuilt_bytes, scopes)
+
+
+def _take_over(source: Path, target: Path, file: FileRecord) -> bool:
+    """Link a published file if it still is what was published: it can have been damaged since."""
+    if not source.is_file():
+        return False
+    is_link = link_or_copy(source, target)
+    if sha256_of(target) != file.sha256:
+        target.unlink()
+        return False
+    if not is_link or target.stat().st_mode & 0o777 != PUBLISHED_MODE:
+        _finish(target)
+    return True
 
 
 def _link_built(source: Path, target: Path, file: FileRecord) -> None:
-    fix = "build the table again: run the job `export`"
+    fix = (
+        "build the table again: run the job `export`; if the published file is damaged too, read everything anew:"
+        " lei-exports run --full-refresh"
+    )
     if not source.is_file():
         raise PublishError(f"The built file {file.path} is missing", expected=str(source), fix=fix)
     link_or_copy(source, target)
@@ -135,6 +183,7 @@ def _link_built(source: Path, target: Path, file: FileRecord) -> None:
             found=f"{target.stat().st_size} bytes, other content",
             fix=fix,
         )
+    _finish(target)
 
 
 def _finish(path: Path) -> None:

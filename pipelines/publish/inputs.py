@@ -6,7 +6,7 @@ Belongs here: refusals that need only the records. Does not: the source guards (
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from pipelines.contracts.records import CheckRecord, StagingRecord, TableRecord
+from pipelines.contracts.records import CheckRecord, Manifest, StagingRecord, TableRecord
 from pipelines.contracts.tables import Table
 from pipelines.contracts.version import CONTRACT_VERSION
 from pipelines.errors import PublishError, StagingError
@@ -52,6 +52,26 @@ def require_publishable(
             found=", ".join(failed),
             fix="see the metadata of these checks in the run; correct the source or the transform",
         )
+
+
+def require_base(staging: StagingRecord, newest: Manifest | None) -> None:
+    """Refuse a staging whose unchanged segments come from a snapshot that is not the newest any more.
+
+    Args:
+        staging: The staging that is published.
+        newest: The manifest of the newest snapshot.
+
+    Raises:
+        StagingError: Another snapshot was built since the staging began, or its base is gone.
+    """
+    if staging.base_snapshot is None or (newest is not None and newest.id == staging.base_snapshot):
+        return
+    raise StagingError(
+        f"Staging {staging.staging_id} continues a snapshot that is not the newest any more",
+        expected=f"snapshot {staging.base_snapshot}",
+        found="no snapshot" if newest is None else f"snapshot {newest.id}",
+        fix="run the job `export` again: it looks for what changed since the newest snapshot",
+    )
 
 
 def _require_of_staging(record: TableRecord, staging: StagingRecord) -> None:

@@ -3,31 +3,38 @@
 Belongs here: the rule and the deletion. Does not: leftovers of killed runs other than half-deleted snapshots.
 """
 
+import os
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from pipelines.reading.snapshots import SNAPSHOTS, Snapshot, current_snapshot, list_snapshots
-
-DELETING = ".deleting-"
+from pipelines.publish.files import hold_lock
+from pipelines.publish.switch import DELETING, LOCK, LOCK_WAIT_SECONDS, forget_switches, remove_half_deleted
+from pipelines.reading.history import Switch, read_hold, read_switches
+from pipelines.reading.snapshots import Snapshot, current_snapshot, list_snapshots
 
 
 @dataclass(frozen=True)
 class PruneReport:
-    """What retention did.
+    """What retention did, or would do.
 
     Attributes:
         deleted: Ids of the snapshots that are gone.
         unreadable: Name of each folder that could not be judged or deleted, and why; it was left.
+        freed_bytes: Room on the disk that they had for themselves; files that others link stay.
     """
 
     deleted: tuple[str, ...]
     unreadable: dict[str, str]
+    freed_bytes: int = 0
 
 
-def prune_snapshots(export_dir: Path, keep_snapshots: int, keep_hours: float, now: datetime) -> PruneReport:
+def prune_snapshots(
+    export_dir: Path, keep_snapshots: int, keep_hours: float, now: datetime, *, is_trial: bool = False
+) -> PruneReport:
     """Delete the snapshots that need not stay. Call it with the publish lock held.
 
     Args:
@@ -35,55 +42,109 @@ def prune_snapshots(export_dir: Path, keep_snapshots: int, keep_hours: float, no
         keep_snapshots: So many of the newest stay (KEEP_SNAPSHOTS).
         keep_hours: What was current in so many last hours stays (KEEP_HOURS).
         now: The time.
+        is_trial: Delete nothing, say what would go.
 
     Returns:
         What was deleted and what was left for the operator.
 
     Raises:
-        SnapshotError: `current` can't be resolved; then nothing is deleted.
+        SnapshotError: `current` or rollback.json can't be read; then nothing is deleted.
+        OSError: The record of switches could not be shortened.
     """
-    current = current_snapshot(export_dir)
-    remove_half_deleted(export_dir)
+    current, hold = current_snapshot(export_dir), read_hold(export_dir)
     listing = list_snapshots(export_dir)
-    protected = None if current is None else current.folder
-    deleted: list[str] = []
     unreadable = {name: error.what for name, error in listing.unreadable.items()}
-    for snapshot in surplus(listing.snapshots, keep_snapshots, keep_hours, now):
-        if protected is None or snapshot.folder == protected:
-            continue
+    protected = {None if hold is None else hold.snapshot_id}
+    if current is not None:
+        protected.add(current.manifest.id)
+    candidates = [
+        snapshot
+        for snapshot in surplus(listing.snapshots, read_switches(export_dir), keep_snapshots, keep_hours, now)
+        if current is not None and snapshot.manifest.id not in protected and snapshot.folder != current.folder
+    ]
+    freed = _own_bytes([snapshot.folder for snapshot in candidates])
+    if is_trial:
+        return PruneReport(tuple(snapshot.manifest.id for snapshot in candidates), unreadable, freed)
+    remove_half_deleted(export_dir)
+    deleted: list[str] = []
+    for snapshot in candidates:
         try:
             _delete(snapshot.folder)
         except OSError as error:
             unreadable[snapshot.folder.name] = f"could not be deleted: {error.strerror}"
         else:
             deleted.append(snapshot.manifest.id)
-    return PruneReport(tuple(deleted), unreadable)
+    forget_switches(export_dir)
+    return PruneReport(tuple(deleted), unreadable, freed)
 
 
-def surplus(snapshots: Sequence[Snapshot], keep_snapshots: int, keep_hours: float, now: datetime) -> list[Snapshot]:
+def prune_now(  # noqa: PLR0913 - the settings of retention, and how to go about it
+    export_dir: Path,
+    keep_snapshots: int,
+    keep_hours: float,
+    now: datetime,
+    *,
+    is_trial: bool = False,
+    lock_wait_seconds: float = LOCK_WAIT_SECONDS,
+) -> PruneReport:
+    """As `prune_snapshots`, on demand of an operator: it waits for a run that is publishing.
+
+    Raises:
+        PublishError: A run is still publishing.
+        SnapshotError: `current` or rollback.json can't be read; then nothing is deleted.
+        OSError: The record of switches could not be shortened.
+    """
+    with hold_lock(export_dir / LOCK, lock_wait_seconds):
+        return prune_snapshots(export_dir, keep_snapshots, keep_hours, now, is_trial=is_trial)
+
+
+def surplus(
+    snapshots: Sequence[Snapshot], switches: Sequence[Switch], keep_snapshots: int, keep_hours: float, now: datetime
+) -> list[Snapshot]:
     """Snapshots that neither number nor age keeps.
-
-    A snapshot counts as current until the next one in sequence was created, so its age begins there.
 
     Args:
         snapshots: All, in order of their sequence numbers.
+        switches: What `current` pointed at, oldest first.
         keep_snapshots: So many of the newest stay.
         keep_hours: What was current in so many last hours stays.
         now: The time.
     """
     oldest = now - timedelta(hours=keep_hours)
+    surplus = []
     older = snapshots[: max(0, len(snapshots) - keep_snapshots)]
-    return [
-        snapshot
-        for snapshot, successor in zip(older, snapshots[1:], strict=False)
-        if successor.manifest.created_at <= oldest
-    ]
+    for snapshot, successor in zip(older, snapshots[1:], strict=False):
+        ended = _ended_at(snapshot, successor, switches)
+        if ended is None or ended <= oldest:
+            surplus.append(snapshot)
+    return surplus
 
 
-def remove_half_deleted(export_dir: Path) -> None:
-    """Finish the deletions of a run that was killed."""
-    for folder in (export_dir / SNAPSHOTS).glob(f"{DELETING}*"):
-        shutil.rmtree(folder, ignore_errors=True)
+def _ended_at(snapshot: Snapshot, successor: Snapshot, switches: Sequence[Switch]) -> datetime | None:
+    """When a snapshot was last current; None: never.
+
+    Where the record does not tell, such as of snapshots older than it, that is when the next one was built.
+    """
+    snapshot_id = snapshot.manifest.id
+    ends = [switch.at for switch in switches if switch.previous == snapshot_id]
+    if ends:
+        return max(ends)
+    is_on_record = bool(switches) and snapshot.manifest.created_at > switches[0].at
+    was_current = any(switch.snapshot_id == snapshot_id for switch in switches)
+    return None if is_on_record and not was_current else successor.manifest.created_at
+
+
+def _own_bytes(folders: Sequence[Path]) -> int:
+    """Bytes of files that have no name outside of these folders."""
+    names: Counter[tuple[int, int]] = Counter()
+    files: dict[tuple[int, int], os.stat_result] = {}
+    for folder in folders:
+        for path in folder.rglob("*"):
+            if path.is_file():
+                stat = path.stat()
+                names[stat.st_dev, stat.st_ino] += 1
+                files[stat.st_dev, stat.st_ino] = stat
+    return sum(stat.st_size for inode, stat in files.items() if names[inode] >= stat.st_nlink)
 
 
 def _delete(folder: Path) -> None:

@@ -1,1 +1,4 @@
-"""Readers of a published snapshot: resolve `current` once, scan, query, verify. Nothing here writes."""
+"""Readers of a published snapshot: resolve `current` once, scan, query, verify, give out a batch as a file.
+
+Nothing here writes to the export folder.
+"""

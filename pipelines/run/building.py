@@ -4,24 +4,21 @@ Belongs here: which frames are held when, and who writes them. Does not: rules (
 (publish/). Memory is that of one segment: its frames are let go before the next one is read.
 """
 
-import shutil
 import time
-from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any
 
 import polars as pl
 
-from pipelines.checks.definitions import SOURCE_HASH_AGREES
-from pipelines.checks.evaluation import TableChecks
-from pipelines.contracts.records import CheckRecord, FileRecord, StagingRecord, TableRecord
+from pipelines.checks.content import CandidateChecks, DomainChecks
+from pipelines.contracts.records import CheckRecord, StagingRecord, TableRecord
 from pipelines.contracts.segments import segment_name
 from pipelines.contracts.source import DOMAINS, GLEIF_CANDIDATES, SourceTable, source_columns
-from pipelines.contracts.tables import DOMAIN_EXPORTS, REJECTED_ROWS, Table, candidate_exports, published_tables
-from pipelines.contracts.version import CONTRACT_VERSION
+from pipelines.contracts.tables import DOMAIN_EXPORTS, REJECTED_ROWS, candidate_exports, segment_tables
 from pipelines.progress import OnProgress, Progress, ignore_progress
-from pipelines.publish.parquet import write_parquet
+from pipelines.reading.snapshots import Snapshot
+from pipelines.run.base import base_snapshot
+from pipelines.run.table_build import TableBuild
 from pipelines.settings import Settings
 from pipelines.staging.folder import StagingFolder, latest_staging
 from pipelines.transform.candidate_exports import build_candidate_exports
@@ -29,13 +26,62 @@ from pipelines.transform.domain_exports import build_domain_exports
 from pipelines.transform.judging import judge_candidates, judge_domains
 from pipelines.transform.rejected_rows import build_rejected_rows
 
-_SHOWN_IDS = 5
+
+class _BySegment:
+    """Checks of content, kept by segment: those of a segment that is taken over are known from the run that read it."""
+
+    def __init__(self, make: type[DomainChecks] | type[CandidateChecks]) -> None:
+        self._make = make
+        self._found: dict[str, dict[str, Any]] = {}
+
+    def keep(self, segment: str, checks: DomainChecks | CandidateChecks) -> None:
+        """Keep what was found in a segment."""
+        self._found[segment] = checks.state()
+
+    def take_over(self, findings: dict[str, dict[str, Any]], changed: Sequence[str]) -> None:
+        """Take over what was found in all segments but the changed ones."""
+        self._found |= {segment: found for segment, found in findings.items() if segment not in changed}
+
+    def findings(self) -> dict[str, dict[str, Any]]:
+        """What was found, by segment name."""
+        return self._found
+
+    def results(self) -> list[CheckRecord]:
+        """One record a check over all segments, in the order of the definitions."""
+        total = self._make()
+        for segment in sorted(self._found):
+            total.add_state(self._found[segment])
+        return total.results()
+
+
+class _SegmentBuilds:
+    """The wanted tables, and the checks of what is in them."""
+
+    def __init__(self, staging: StagingFolder, record: StagingRecord, names: Sequence[str] | None) -> None:
+        self.candidates = candidate_exports(include_full_data=record.include_full_data)
+        self.domain_checks = _BySegment(DomainChecks)
+        self.candidate_checks = _BySegment(CandidateChecks)
+        self.content = {DOMAIN_EXPORTS.name: self.domain_checks, self.candidates.name: self.candidate_checks}
+        self.tables = {
+            table.name: TableBuild(table, staging, record, self.content.get(table.name))
+            for table in segment_tables(include_full_data=record.include_full_data)
+            if names is None or table.name in names
+        }
+
+    def take_over(self, base: Snapshot, record: StagingRecord) -> None:
+        """Take everything but the staged segments from a published snapshot."""
+        changed = [segment.segment for segment in record.segments]
+        changed_names = [segment_name(segment, record.segment_size) for segment in changed]
+        for name, build in self.tables.items():
+            build.take_over(base, changed)
+            if name in self.content:
+                self.content[name].take_over(base.record_of(name).findings, changed_names)
 
 
 def build_tables(
     settings: Settings, names: Sequence[str] | None = None, on_progress: OnProgress = ignore_progress
 ) -> list[TableRecord]:
-    """Build tables from the last complete staging.
+    """Build the tables that go by segment, and rejected_rows, from the last complete staging.
 
     Args:
         settings: The run's settings.
@@ -51,147 +97,55 @@ def build_tables(
     """
     staging = latest_staging(settings.export_dir)
     record = staging.read_record()
-    tables = [
-        t for t in published_tables(include_full_data=record.include_full_data) if names is None or t.name in names
-    ]
-    builds = {table.name: _TableBuild(table, staging, record) for table in tables}
+    builds = _SegmentBuilds(staging, record, names)
+    if record.base_snapshot is not None:
+        builds.take_over(base_snapshot(settings.export_dir, record), record)
     total = sum(sum(segment.rows.values()) for segment in record.segments)
     done = 0
     for segment in record.segments:
         _build_segment(staging, record, segment.segment, builds)
         done += sum(segment.rows.values())
         on_progress(Progress("build", f"segment {segment_name(segment.segment, record.segment_size)}", done, total))
-    return [build.finish() for build in builds.values()]
+    return [build.finish() for build in builds.tables.values()]
 
 
-@dataclass
-class _TableBuild:
-    """A table while it is built."""
-
-    table: Table
-    staging: StagingFolder
-    record: StagingRecord
-    folder: Path = field(init=False)
-    checks: TableChecks = field(init=False)
-    files: list[FileRecord] = field(default_factory=list)
-    more_checks: list[CheckRecord] = field(default_factory=list)
-    source_hashes: "_SourceHashes" = field(init=False)
-    timings: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
-
-    def __post_init__(self) -> None:
-        self.folder = self.staging.start_table(self.table.name)
-        self.checks = TableChecks(self.table)
-        self.source_hashes = _SourceHashes()
-
-    def add(self, frame: pl.DataFrame, segment: int | None) -> None:
-        """Check and write the rows of one segment; a segment without rows has no file."""
-        if frame.is_empty():
-            return
-        started = time.monotonic()
-        self.checks.look_at(frame)
-        checked = time.monotonic()
-        # Parts of a table that is not segmented are joined into one file at the end, in the order of the segments.
-        folder = self.folder if self.table.is_segmented else self.folder / "parts"
-        folder.mkdir(exist_ok=True)
-        path = folder / f"{segment_name(segment, self.record.segment_size)}.parquet"
-        self.files.append(write_parquet(frame, path, table=self.table, segment=segment))
-        self.timings["check"] += checked - started
-        self.timings["write"] += time.monotonic() - checked
-
-    def finish(self) -> TableRecord:
-        """Close the table: one file at least, its checks, its record."""
-        if not self.table.is_segmented:
-            self._join_parts()
-        elif not self.files:
-            self._write_empty(0)
-        if not sum(file.rows for file in self.files):
-            self.checks.look_at(self.table.schema.create_empty())
-        checks = self.checks.results()
-        if self.table.name == DOMAIN_EXPORTS.name:
-            checks.append(self.source_hashes.result())
-        record = TableRecord(
-            name=self.table.name,
-            staging_id=self.staging.staging_id,
-            contract_version=CONTRACT_VERSION,
-            rows=sum(file.rows for file in self.files),
-            files=tuple(self.files),
-            checks=tuple(checks),
-            timings_s={name: round(seconds, 3) for name, seconds in self.timings.items()},
-        )
-        self.staging.write_table_record(record)
-        return record
-
-    def _join_parts(self) -> None:
-        parts = self.folder / "parts"
-        started = time.monotonic()
-        if self.files:
-            # Segments are written in order, so the parts' order is the table's.
-            frame = pl.concat([pl.scan_parquet(parts / Path(file.path).name) for file in self.files])
-            path = self.folder / f"{segment_name(None, self.record.segment_size)}.parquet"
-            self.files = [write_parquet(frame, path, table=self.table, segment=None)]
-            shutil.rmtree(parts)
-        else:
-            self._write_empty(None)
-        self.timings["write"] += time.monotonic() - started
-
-    def _write_empty(self, segment: int | None) -> None:
-        path = self.folder / f"{segment_name(segment, self.record.segment_size)}.parquet"
-        self.files = [write_parquet(self.table.schema.create_empty(), path, table=self.table, segment=segment)]
-
-
-class _SourceHashes:
-    """Compares the source's own domain_hash with the computed one (DESIGN 4.1: a check warns)."""
-
-    def __init__(self) -> None:
-        self._compared = 0
-        self._counts: Counter[str] = Counter()
-        self._ids: list[int] = []
-
-    def look_at(self, judged_domains: pl.DataFrame) -> None:
-        """Compare the kept rows of one segment."""
-        kept = judged_domains.filter(pl.col("reason").is_null() & pl.col("domain_hash").is_not_null())
-        different = kept.filter(pl.col("domain_hash") != pl.col("computed_hash"))["id"]
-        self._compared += kept.height
-        self._counts["different"] += different.len()
-        self._ids += different.head(max(0, _SHOWN_IDS - len(self._ids))).to_list()
-
-    def result(self) -> CheckRecord:
-        """The outcome over all segments."""
-        return SOURCE_HASH_AGREES.result(
-            passed=not self._counts["different"],
-            rows_compared=self._compared,
-            rows_that_differ=self._counts["different"],
-            first_domain_ids=self._ids,
-        )
-
-
-def _build_segment(
-    staging: StagingFolder, record: StagingRecord, segment: int | None, builds: dict[str, _TableBuild]
-) -> None:
+def _build_segment(staging: StagingFolder, record: StagingRecord, segment: int | None, builds: _SegmentBuilds) -> None:
     """Compute one segment once, for all wanted tables."""
     started = time.monotonic()
+    tables = builds.tables
+    name = segment_name(segment, record.segment_size)
     judged_domains = judge_domains(_read(staging, record, segment, DOMAINS).lazy()).collect()
     candidates = _read(staging, record, segment, GLEIF_CANDIDATES).lazy()
     judged_candidates = judge_candidates(candidates, judged_domains.lazy()).collect()
     del candidates
-    contract = candidate_exports(include_full_data=record.include_full_data)
-    exported = build_candidate_exports(judged_candidates.lazy(), contract).collect()
+    exported = build_candidate_exports(judged_candidates.lazy(), builds.candidates).collect()
     judged = time.monotonic() - started
-    for build in builds.values():
+    for build in tables.values():
         build.timings["judge"] += judged
-    if REJECTED_ROWS.name in builds:
+    if REJECTED_ROWS.name in tables:
         rejected = build_rejected_rows(
             judged_domains.lazy(), judged_candidates.lazy(), include_full_data=record.include_full_data
         ).collect()
-        builds[REJECTED_ROWS.name].add(rejected, segment)
+        tables[REJECTED_ROWS.name].add(rejected, segment)
     del judged_candidates
-    if DOMAIN_EXPORTS.name in builds:
-        build = builds[DOMAIN_EXPORTS.name]
-        build.source_hashes.look_at(judged_domains)
-        build.add(build_domain_exports(judged_domains.lazy(), exported.lazy()).collect(), segment)
+    if DOMAIN_EXPORTS.name in tables:
+        build = tables[DOMAIN_EXPORTS.name]
+        with build.timed("transform"):
+            frame = build_domain_exports(judged_domains.lazy(), exported.lazy()).collect()
+        with build.timed("check"):
+            checks = DomainChecks()
+            checks.look_at(judged_domains, frame, exported)
+            builds.domain_checks.keep(name, checks)
+        build.add(frame, segment)
+        del frame
     del judged_domains
-    if contract.name in builds:
-        builds[contract.name].add(exported, segment)
+    if builds.candidates.name in tables:
+        build = tables[builds.candidates.name]
+        with build.timed("check"):
+            of_candidates = CandidateChecks()
+            of_candidates.look_at(exported)
+            builds.candidate_checks.keep(name, of_candidates)
+        build.add(exported, segment)
 
 
 def _read(staging: StagingFolder, record: StagingRecord, segment: int | None, table: SourceTable) -> pl.DataFrame:

@@ -15,9 +15,11 @@ from pipelines.extract.connection import SourceAddress
 from pipelines.extract.extraction import ExtractOptions, extract_source
 from pipelines.progress import OnProgress, ignore_progress
 from pipelines.publish.guards import check_shrink, require_same_source
+from pipelines.publish.switch import record_last_checked
 from pipelines.reading.snapshots import current_snapshot
+from pipelines.run.base import find_base
+from pipelines.run.turn import end_turn, in_turn
 from pipelines.sample.embedded import embedded_server, ensure_sample
-from pipelines.run.turn import in_turn
 from pipelines.settings import Settings
 from pipelines.staging.folder import new_staging
 
@@ -40,10 +42,17 @@ NOTHING_ACCEPTED = Acceptance()
 
 @dataclass(frozen=True)
 class StagedSource:
-    """A complete staging and what was checked of it."""
+    """What came of looking at the source.
+
+    Attributes:
+        record: What was staged; where nothing changed, only what was looked at.
+        checks: What was checked of it.
+        unchanged_since: Id of the published snapshot that is as the source is now; None: there is a new staging.
+    """
 
     record: StagingRecord
     checks: tuple[CheckRecord, ...]
+    unchanged_since: str | None = None
 
 
 @contextmanager
@@ -59,29 +68,44 @@ def open_source(settings: Settings) -> Iterator[SourceAddress]:
 
 
 def stage_source(
-    settings: Settings, accepted: Acceptance = NOTHING_ACCEPTED, on_progress: OnProgress = ignore_progress
+    settings: Settings,
+    accepted: Acceptance = NOTHING_ACCEPTED,
+    on_progress: OnProgress = ignore_progress,
+    *,
+    full_refresh: bool = False,
 ) -> StagedSource:
-    """Read both source tables, as of one instant, into a new staging. The run's turn begins here.
+    """Read what changed of both source tables, as of one instant, into a new staging. The run's turn begins here.
+
+    Args:
+        settings: The run's settings.
+        accepted: What the operator accepts.
+        on_progress: Hears how far it is.
+        full_refresh: Read everything, changed or not.
 
     Raises:
         BusyError: Another run works on the same export folder.
         ExportError: Whatever stopped the run; nothing is published, an incomplete staging is removed.
     """
     with in_turn(settings.export_dir, on_progress, keep=True):
-        return _stage(settings, accepted, on_progress)
+        staged = _stage(settings, accepted, on_progress, full_refresh=full_refresh)
+    if staged.unchanged_since is not None:
+        end_turn(settings.export_dir)
+    return staged
 
 
-def _stage(settings: Settings, accepted: Acceptance, on_progress: OnProgress) -> StagedSource:
+def _stage(settings: Settings, accepted: Acceptance, on_progress: OnProgress, *, full_refresh: bool) -> StagedSource:
     published = current_snapshot(settings.export_dir)
+    manifest = published.manifest if published else None
+    base = None if full_refresh else find_base(settings, on_progress)
     options = ExtractOptions(
         schema=settings.source_schema,
         segment_size=settings.segment_size,
         read_connections=settings.read_connections,
         longest_s=settings.export_max_seconds,
         include_full_data=settings.include_full_data,
+        base=base.manifest if base else None,
     )
     with new_staging(settings.export_dir, _now) as staging, open_source(settings) as address:
-        manifest = published.manifest if published else None
         record = extract_source(
             address,
             staging,
@@ -89,9 +113,18 @@ def _stage(settings: Settings, accepted: Acceptance, on_progress: OnProgress) ->
             on_progress,
             lambda source: require_same_source(manifest, source.identity, is_accepted=accepted.new_source),
         ).model_copy(update={"accept_new_source": accepted.new_source, "accept_shrink": accepted.shrink})
-        checks = shrink_checks(manifest, record, settings.min_rows_pct)
+        checks = tuple(shrink_checks(manifest, record, settings.min_rows_pct))
+        if base is not None and record.base_snapshot is not None and not record.segments:
+            record_last_checked(
+                settings.export_dir,
+                checked_at=_now(),
+                result="unchanged",
+                snapshot_id=manifest.id if manifest else None,
+                sequence=manifest.sequence if manifest else None,
+            )
+            return StagedSource(record, checks, unchanged_since=base.manifest.id)
         staging.write_record(record)
-    return StagedSource(record, tuple(checks))
+    return StagedSource(record, checks)
 
 
 def shrink_checks(published: Manifest | None, record: StagingRecord, min_rows_pct: float) -> list[CheckRecord]:

@@ -78,9 +78,16 @@ class StagingFolder:
             ) from None
 
     def write_record(self, record: StagingRecord) -> None:
-        """Declare the staging complete, and the latest one."""
-        _replace(self.path / _RECORD, record.model_dump_json(indent=1))
-        _replace(self.path.parent / _LATEST, self.staging_id)
+        """Declare the staging complete, and the latest one.
+
+        Raises:
+            StagingError: Its files can't be written.
+        """
+        try:
+            _replace(self.path / _RECORD, record.model_dump_json(indent=1))
+            _replace(self.path.parent / _LATEST, self.staging_id)
+        except OSError as error:
+            raise unwritable(self.path, error) from None
 
     def read_segment(self, table: str, segment: int | None, record: StagingRecord) -> pl.DataFrame | None:
         """Rows of a source table in one segment, in no order.
@@ -124,21 +131,27 @@ class StagingFolder:
 
 @contextmanager
 def new_staging(export_dir: Path, now: Callable[[], datetime]) -> Iterator[StagingFolder]:
-    """Make a staging folder and hold its lock; remove it when the body fails.
+    """Make a staging folder and hold its lock; remove it when the body fails or leaves it incomplete.
 
     Stagings of runs that died are removed first.
+
+    Raises:
+        StagingError: The folder can't be made.
     """
     root = export_dir / "staging"
-    root.mkdir(parents=True, exist_ok=True)
-    remove_stagings(export_dir, keep=lambda folder: folder.is_complete())
     folder = StagingFolder(root / f"{now().astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}")
-    folder.path.mkdir()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        remove_stagings(export_dir, keep=lambda folder: folder.is_complete())
+        folder.path.mkdir()
+    except OSError as error:
+        raise unwritable(root, error) from None
     with _held(folder.path / _LOCK):
         try:
             yield folder
-        except BaseException:
-            shutil.rmtree(folder.path, ignore_errors=True)
-            raise
+        finally:
+            if not folder.is_complete():
+                shutil.rmtree(folder.path, ignore_errors=True)
 
 
 def latest_staging(export_dir: Path) -> StagingFolder:
@@ -201,6 +214,16 @@ def _replace(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.new")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)
+
+
+def unwritable(path: Path, error: OSError) -> StagingError:
+    """What to say where a staging can't be written."""
+    return StagingError(
+        f"{path} can't be written",
+        expected="a folder with room that this user may write to",
+        found=error.strerror or type(error).__name__,
+        fix="make room, make the folder writable, or set EXPORT_DIR to another one",
+    )
 
 
 def _damaged(staging_id: str, path: Path, found: str) -> StagingError:

@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.reading.snapshots import current_snapshot
 from pipelines.reading.verification import verify_snapshot
-from tests.publish.kit import Kit, in_process, new_id
+from tests.publish.kit import TABLES, Kit, in_process, new_id
 
 # Counts every call that changes what a reader or the next run could see, and dies before or after number N of them.
 KILLED = """
@@ -43,7 +43,7 @@ kit.publish(2, {0: range(3000)}, on_progress=kill_soon)
 """
 SIGKILLED = -9
 # manifest.json, the folder's name, the link, `current`, last_checked.json, `.deleting-`, and the deletion's folders.
-CALLS = ["replace", "rename", "symlink", "replace", "replace", "rename", "rmdir", "rmdir", "rmdir", "rmdir"]
+CALLS = ["replace", "rename", "symlink", "replace", "replace", "rename", *["rmdir"] * (1 + len(TABLES))]
 
 
 def test_the_calls_are_those_that_the_next_test_kills_at(published: Kit) -> None:

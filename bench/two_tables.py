@@ -1,0 +1,30 @@
+"""domain_exports and candidate_exports alone, both faces: everything that a run does for these two, without Dagster."""
+
+import tempfile
+from pathlib import Path
+
+from pipelines.contracts.tables import DOMAIN_EXPORTS, candidate_exports
+from pipelines.publish.database import build_database
+from pipelines.run.building import build_tables
+from pipelines.run.extraction import stage_source
+from pipelines.run.turn import end_turn
+from pipelines.settings import load_settings
+from pipelines.staging.folder import latest_staging
+
+
+def main() -> None:
+    """Run on DATABASE_URL into a folder that is thrown away."""
+    with tempfile.TemporaryDirectory(dir=load_settings().export_dir.parent) as folder:
+        settings = load_settings({"export_dir": Path(folder)})
+        stage_source(settings)
+        tables = (DOMAIN_EXPORTS, candidate_exports(include_full_data=False))
+        built = build_tables(settings, [table.name for table in tables])
+        tables_dir = latest_staging(settings.export_dir).tables_dir
+        files = {record.name: [tables_dir / file.path for file in record.files] for record in built}
+        rows = build_database(Path(folder) / "exports.duckdb", tables, files)
+        end_turn(settings.export_dir)
+    print(rows)
+
+
+if __name__ == "__main__":
+    main()

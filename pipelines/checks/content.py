@@ -1,0 +1,169 @@
+"""Checks of what domain_exports and candidate_exports hold, frame after frame while they are built.
+
+Belongs here: comparisons of columns with each other, with the source, with known values. Does not: shape, keys
+(evaluation.py). Metadata has counts, ids and vocabulary values only (DESIGN 7).
+"""
+
+from collections import Counter
+from typing import Any
+
+import polars as pl
+
+from pipelines.checks.definitions import (
+    JOINED_TEXTS_AGREE,
+    JURISDICTION_FORMAT,
+    LEI_CHECK_DIGITS,
+    LEI_FORMAT,
+    LEVEL2_COUNT_AGREES,
+    PRIMARY_IS_CANDIDATE,
+    SOURCE_HASH_AGREES,
+    CheckDefinition,
+    known_values,
+)
+from pipelines.checks.joined_texts import find_other_joins
+from pipelines.contracts.records import CheckRecord
+from pipelines.contracts.vocabularies import JURISDICTION_PATTERN, KNOWN_VALUES
+from pipelines.transform.text import LEI_PATTERN, is_blank
+
+Found = dict[str, Any]
+_SHOWN_IDS = 5
+_SHOWN_VALUES = 10
+# A vocabulary column may hold anything; a value longer than this is no vocabulary value.
+_SHOWN_CHARACTERS = 40
+
+
+class _Finding:
+    """Rows that break one check: how many of how many, and the ids of the first."""
+
+    def __init__(self, check: CheckDefinition) -> None:
+        self._check = check
+        self._compared = 0
+        self._broken = 0
+        self._ids: list[int] = []
+
+    def add(self, compared: int, broken: pl.Series) -> None:
+        """Add the ids of the broken rows among those compared."""
+        self._compared += compared
+        self._broken += broken.len()
+        self._ids += broken.head(max(0, _SHOWN_IDS - len(self._ids))).to_list()
+
+    def state(self) -> Found:
+        return {"compared": self._compared, "broken": self._broken, "ids": self._ids}
+
+    def add_state(self, state: Found) -> None:
+        self._compared += state["compared"]
+        self._broken += state["broken"]
+        self._ids = [*self._ids, *state["ids"]][:_SHOWN_IDS]
+
+    def result(self, ids: str) -> CheckRecord:
+        return self._check.result(
+            passed=not self._broken,
+            **{"rows_compared": self._compared, "rows_that_differ": self._broken, f"first_{ids}s": self._ids},
+        )
+
+
+class DomainChecks:
+    """Checks of domain_exports, with the rows that it was built from."""
+
+    def __init__(self) -> None:
+        self._hash = _Finding(SOURCE_HASH_AGREES)
+        self._joined = _Finding(JOINED_TEXTS_AGREE)
+        self._level2 = _Finding(LEVEL2_COUNT_AGREES)
+        self._primary = _Finding(PRIMARY_IS_CANDIDATE)
+
+    def look_at(self, judged_domains: pl.DataFrame, domain_exports: pl.DataFrame, candidates: pl.DataFrame) -> None:
+        """Look at one segment.
+
+        Args:
+            judged_domains: The source rows with their verdict and computed_hash.
+            domain_exports: The table's rows.
+            candidates: Rows of candidate_exports of the same domain ids, in their order.
+        """
+        hashed = judged_domains.filter(pl.col("reason").is_null() & pl.col("domain_hash").is_not_null())
+        self._hash.add(hashed.height, hashed.filter(pl.col("domain_hash") != pl.col("computed_hash"))["id"])
+        self._joined.add(domain_exports.height, find_other_joins(domain_exports, candidates))
+        counted = domain_exports.filter(pl.col("level2_candidates_count").is_not_null())
+        other = pl.col("level2_candidates_count").cast(pl.Int64) != pl.col("gleif_candidate_count").cast(pl.Int64)
+        self._level2.add(counted.height, counted.filter(other)["domain_id"])
+        chosen = domain_exports.filter(~is_blank(pl.col("primary_lei_code")))
+        absent = ~pl.col("lei_codes").list.contains(pl.col("primary_lei_code"))
+        self._primary.add(chosen.height, chosen.filter(absent)["domain_id"])
+
+    def state(self) -> Found:
+        """What was found so far, as a record can keep it."""
+        return {name: finding.state() for name, finding in self._findings().items()}
+
+    def add_state(self, state: Found) -> None:
+        """Add what was found of other rows, in another run perhaps."""
+        for name, finding in self._findings().items():
+            finding.add_state(state[name])
+
+    def results(self) -> list[CheckRecord]:
+        """One record a check, in the order of the definitions."""
+        return [finding.result("domain_id") for finding in self._findings().values()]
+
+    def _findings(self) -> dict[str, _Finding]:
+        return {"hash": self._hash, "joined": self._joined, "level2": self._level2, "primary": self._primary}
+
+
+class CandidateChecks:
+    """Checks of candidate_exports."""
+
+    def __init__(self) -> None:
+        self._format = _Finding(LEI_FORMAT)
+        self._digits = _Finding(LEI_CHECK_DIGITS)
+        self._rows = 0
+        self._unknown: dict[str, Counter[str]] = {name: Counter() for name in (*KNOWN_VALUES, "jurisdiction")}
+
+    def look_at(self, candidates: pl.DataFrame) -> None:
+        """Look at some rows of the table."""
+        self._rows += candidates.height
+        invalid = candidates.lazy().filter(~pl.col("is_valid_lei")).select("candidate_id", "lei_code").collect()
+        has_format = invalid["lei_code"].str.contains(LEI_PATTERN)
+        self._format.add(candidates.height, invalid.filter(~has_format)["candidate_id"])
+        with_format = candidates.height - int((~has_format).sum())
+        self._digits.add(with_format, invalid.filter(has_format)["candidate_id"])
+        for name, known in KNOWN_VALUES.items():
+            self._count(name, candidates, pl.col(name).is_in(known))
+        self._count("jurisdiction", candidates, pl.col("jurisdiction").str.contains(JURISDICTION_PATTERN))
+
+    def state(self) -> Found:
+        """What was found so far, as a record can keep it."""
+        return {
+            "format": self._format.state(),
+            "digits": self._digits.state(),
+            "rows": self._rows,
+            "unknown": {name: dict(values) for name, values in self._unknown.items()},
+        }
+
+    def add_state(self, state: Found) -> None:
+        """Add what was found of other rows, in another run perhaps."""
+        self._format.add_state(state["format"])
+        self._digits.add_state(state["digits"])
+        self._rows += state["rows"]
+        for name, values in state["unknown"].items():
+            self._unknown[name].update(values)
+
+    def results(self) -> list[CheckRecord]:
+        """One record a check, in the order of the definitions."""
+        return [
+            self._format.result("candidate_id"),
+            self._digits.result("candidate_id"),
+            *(self._of_values(known_values(name), self._unknown[name]) for name in KNOWN_VALUES),
+            self._of_values(JURISDICTION_FORMAT, self._unknown["jurisdiction"]),
+        ]
+
+    def _count(self, name: str, candidates: pl.DataFrame, is_known: pl.Expr) -> None:
+        values = candidates.lazy().group_by(name).agg(pl.len().alias("rows")).filter(~is_known).collect()
+        for value, rows in values.iter_rows():
+            self._unknown[name][value[:_SHOWN_CHARACTERS]] += rows
+
+    def _of_values(self, check: CheckDefinition, unknown: Counter[str]) -> CheckRecord:
+        shown = sorted(unknown.items(), key=lambda found: (-found[1], found[0]))[:_SHOWN_VALUES]
+        return check.result(
+            passed=not unknown,
+            rows=self._rows,
+            rows_with_other_values=unknown.total(),
+            other_values=len(unknown),
+            most_frequent=dict(shown),
+        )

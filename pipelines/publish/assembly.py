@@ -1,0 +1,155 @@
+"""From built tables to a complete, verified snapshot folder that nobody sees yet (DESIGN 3.7).
+
+Belongs here: the order of link, DuckDB file, verification and manifest, and what each took. Does not: the folder's
+name, the lock, the switch (snapshots.py).
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from pipelines.contracts.records import CheckRecord, Manifest, StagingRecord, TableRecord
+from pipelines.contracts.segments import segment_name
+from pipelines.contracts.tables import Table
+from pipelines.contracts.version import CONTRACT_VERSION
+from pipelines.errors import PublishError, SnapshotError
+from pipelines.progress import OnProgress, Progress
+from pipelines.publish.database_process import WriterOptions
+from pipelines.publish.files import sync_folder
+from pipelines.publish.folder import WrittenDatabase, add_database, link_tables, write_manifest
+from pipelines.publish.versions import library_versions
+from pipelines.reading.snapshots import Snapshot
+from pipelines.reading.verification import failed_checks, raise_failed, verify_faces
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    """What a snapshot is made of: the arguments of publish_snapshot that its content depends on."""
+
+    staging: StagingRecord
+    tables: Sequence[Table]
+    built: Sequence[TableRecord]
+    tables_dir: Path
+    timings: dict[str, float]
+    now: Callable[[], datetime]
+    checks: Sequence[CheckRecord]
+    memory_mb: int
+    on_progress: OnProgress
+
+    def say(self, what: str) -> None:
+        """Tell whoever watches."""
+        self.on_progress(Progress("publish", what))
+
+
+def assemble(  # noqa: PLR0913 - each is a fact of the snapshot
+    inputs: Ingredients, folder: Path, snapshot_id: str, *, sequence: int, newest: Snapshot | None, lock: int
+) -> Manifest:
+    """Fill an empty folder with a verified snapshot; its manifest is written last.
+
+    Args:
+        inputs: What it is made of.
+        folder: The folder.
+        snapshot_id: Its id.
+        sequence: Its sequence number.
+        newest: The newest snapshot so far: files that are the same are taken over from it.
+        lock: Descriptor of the publish lock, which the writer's process holds too.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        PublishError: A file is damaged or can't be written, or the snapshot did not pass verification.
+        OSError: The disk refused.
+    """
+    clock = _Stopwatch()
+    records = link_tables(folder, snapshot_id, inputs.built, inputs.tables_dir, newest, say=inputs.say)
+    files = [file for table in records for file in table.files]
+    unchanged = sum(file.first_snapshot != snapshot_id for file in files)
+    inputs.say(f"{len(files)} Parquet files linked, {unchanged} of them unchanged")
+    clock.lap("publish_link")
+    options = WriterOptions(
+        memory_mb=inputs.memory_mb,
+        on_table=lambda name, rows: inputs.say(f"{name}: {rows:,} rows in exports.duckdb"),
+        keep_open=(lock,),
+    )
+
+    def finish(base: Snapshot | None) -> tuple[Manifest, WrittenDatabase, list[CheckRecord]]:
+        database = add_database(
+            folder, inputs.tables, records, options, staging=inputs.staging, base=base, say=inputs.say
+        )
+        clock.lap("publish_database")
+        manifest = _manifest(inputs, snapshot_id, sequence, records, database)
+        verified = verify_faces(Snapshot(folder, manifest), inputs.tables, database.scopes)
+        clock.lap("publish_verify")
+        return manifest, database, verified
+
+    manifest, database, verified = finish(newest if inputs.staging.base_snapshot else None)
+    if database.scopes is not None and failed_checks(verified):
+        names = ", ".join(f"{check.table}.{check.name}" for check in failed_checks(verified))
+        inputs.say(f"exports.duckdb is built anew: the changed copy did not pass {names}")
+        manifest, database, verified = finish(None)
+    _require_passed(verified)
+    how = "changes of both faces verified" if database.scopes is not None else "both faces verified"
+    inputs.say(how)
+    timings = {**inputs.timings, **clock.laps}
+    manifest = manifest.model_copy(update={"checks": (*inputs.checks, *verified), "timings_s": timings})
+    write_manifest(folder, manifest)
+    sync_folder(folder)
+    return manifest
+
+
+def _manifest(
+    inputs: Ingredients,
+    snapshot_id: str,
+    sequence: int,
+    records: tuple[TableRecord, ...],
+    database: WrittenDatabase,
+) -> Manifest:
+    staging = inputs.staging
+    changed = [segment_name(segment.segment, staging.segment_size) for segment in staging.segments]
+    return Manifest(
+        id=snapshot_id,
+        sequence=sequence,
+        created_at=inputs.now(),
+        contract_version=CONTRACT_VERSION,
+        source=staging.source,
+        segment_size=staging.segment_size,
+        include_full_data=staging.include_full_data,
+        tables=records,
+        database=database.record.model_copy(update={"first_snapshot": snapshot_id}),
+        checks=tuple(inputs.checks),
+        versions=library_versions(),
+        timings_s=inputs.timings,
+        base_snapshot=staging.base_snapshot,
+        changed_segments=tuple(changed) if staging.base_snapshot else (),
+        prints=staging.prints,
+        rebuilt_database_bytes=database.rebuilt_bytes,
+    )
+
+
+def _require_passed(verified: Sequence[CheckRecord]) -> None:
+    try:
+        raise_failed(verified, "The new snapshot did not pass verification")
+    except SnapshotError as error:
+        raise PublishError(
+            error.what,
+            expected=error.expected,
+            found=error.found,
+            fix="read everything anew: lei-exports run --full-refresh; if it fails again, report it",
+        ) from None
+
+
+class _Stopwatch:
+    """Seconds per stage; a stage that runs twice counts both."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._since = time.monotonic()
+
+    def lap(self, name: str) -> None:
+        """End the stage that runs and begin the next."""
+        now = time.monotonic()
+        self.laps[name] = round(self.laps.get(name, 0.0) + now - self._since, 3)
+        self._since = now

@@ -1,0 +1,94 @@
+"""What the process that writes exports.duckdb is told to do, as JSON on its stdin.
+
+Belongs here: the task's shape, with plain names, types and paths, so that the process needs no contracts and no Polars.
+Does not: doing it (database_worker.py, database_update.py).
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ColumnTask:
+    """A column: its name, DuckDB type, whether it refuses NULL, its comment."""
+
+    name: str
+    kind: str
+    required: bool
+    comment: str
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """Rows to bring in line with Parquet files.
+
+    Attributes:
+        ranges: Ranges of domain ids, both ends included, ascending; None: every row of the table.
+        files: The files that hold these rows now (as read_parquet takes them); none: the rows are gone.
+    """
+
+    ranges: tuple[tuple[int, int], ...] | None
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TableTask:
+    """A table: to create and fill from Parquet files in that order, or to bring in line with some of them.
+
+    Attributes:
+        name: Its name.
+        comment: Its comment.
+        columns: Its columns.
+        files: All its Parquet files (as read_parquet takes them), where it is built.
+        replacements: What to replace of it, where it is updated.
+    """
+
+    name: str
+    comment: str
+    columns: tuple[ColumnTask, ...]
+    files: tuple[str, ...] = ()
+    replacements: tuple[Replacement, ...] = ()
+
+
+@dataclass(frozen=True)
+class Task:
+    """A database to build or to update.
+
+    Attributes:
+        database: The file; it must not exist if it is built, and holds all tables if it is updated.
+        temp_folder: Where DuckDB may spill.
+        memory_mb: Most memory that DuckDB takes, MB.
+        parent: Process id of the parent.
+        tables: Its tables.
+        most_changes: Update it, and give up beyond so many rows that are deleted or inserted; None: build it.
+    """
+
+    database: str
+    temp_folder: str
+    memory_mb: int
+    parent: int
+    tables: tuple[TableTask, ...]
+    most_changes: int | None = None
+
+    def to_json(self) -> str:
+        """This task in one line."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, line: str | bytes) -> "Task":
+        """The task of a line that to_json wrote."""
+        raw = json.loads(line)
+        tables = tuple(_table(table) for table in raw.pop("tables"))
+        return cls(**raw, tables=tables)
+
+
+def _table(raw: dict[str, Any]) -> TableTask:
+    columns = tuple(ColumnTask(**column) for column in raw.pop("columns"))
+    files, replacements = tuple(raw.pop("files")), tuple(_replacement(part) for part in raw.pop("replacements"))
+    return TableTask(**raw, columns=columns, files=files, replacements=replacements)
+
+
+def _replacement(raw: dict[str, Any]) -> Replacement:
+    ranges = raw["ranges"]
+    return Replacement(None if ranges is None else tuple((first, last) for first, last in ranges), tuple(raw["files"]))

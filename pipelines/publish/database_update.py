@@ -1,0 +1,81 @@
+"""Brings a copy of an older exports.duckdb in line with new Parquet files, in the writer's process (DESIGN 4).
+
+Belongs here: which rows differ, DELETE and INSERT. Does not: the copy, or which parts of a table are looked at.
+Rows are told apart by a hash of all their cells, so that only those that differ are written, not their whole segment:
+1 % of a segment's rows costs 1 % of its inserts, and the file grows by as little.
+"""
+
+import os
+from collections.abc import Callable
+
+import duckdb
+
+from pipelines.publish.database_sql import TableError, comment_and_close, names_of, open_writer, relation_of
+from pipelines.publish.database_task import Replacement, TableTask, Task
+from pipelines.reading.row_sql import in_ranges, row_hash
+
+_THREADS = 2  # each takes a share of the memory limit; hashing gains from two, deleting and inserting from none
+
+
+class TooManyChangesError(Exception):
+    """So many rows differ that building the file anew is cheaper."""
+
+
+def update(task: Task, on_table: Callable[[str, int], None]) -> None:
+    """Replace the rows that differ, comment on the tables, and leave one file without a write-ahead log.
+
+    The file is a private copy until it is verified, so a transaction a replacement is enough; one for all would hold
+    the hashes of every replacement until its end.
+
+    Args:
+        task: What to update.
+        on_table: Called with name and rows when a table is complete.
+
+    Raises:
+        TooManyChangesError: More rows differ than the task allows; the file is half-way.
+        Exception: As DuckDB raises it, wrapped where the table is known.
+    """
+    most = task.most_changes or 0
+    changes = 0
+    with open_writer(task, min(_THREADS, os.cpu_count() or 1)) as connection:
+        for table in task.tables:
+            try:
+                for replacement in table.replacements:
+                    changes += _replace(connection, table, replacement, most - changes)
+                rows = connection.execute(f"SELECT count(*) FROM {relation_of(table)}").fetchall()[0][0]
+            except duckdb.Error as error:
+                raise TableError(table.name, error) from error
+            on_table(table.name, rows)
+        comment_and_close(connection, task.tables)
+
+
+def _replace(connection: duckdb.DuckDBPyConnection, table: TableTask, part: Replacement, most: int) -> int:
+    """Replace rows of one part of a table; how many were deleted and inserted."""
+    target, names = relation_of(table), names_of(table)
+    row = row_hash({column.name: column.kind for column in table.columns})
+    condition = "true" if part.ranges is None else in_ranges(part.ranges)
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE before AS SELECT rowid AS place, {row} AS h FROM {target} WHERE {condition}"
+    )
+    files = list(part.files)
+    source = "read_parquet(?, hive_partitioning = false)"
+    if files:
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE now AS SELECT {row} AS h FROM {source}", [files])
+    else:
+        connection.execute("CREATE OR REPLACE TEMP TABLE now (h UBIGINT)")
+    only_before, only_now = (
+        connection.execute(f"SELECT count(*) FROM {left} ANTI JOIN {right} USING (h)").fetchall()[0][0]
+        for left, right in (("before", "now"), ("now", "before"))
+    )
+    if only_before + only_now > most:
+        raise TooManyChangesError
+    connection.execute("BEGIN")
+    if only_before:
+        connection.execute(f"DELETE FROM {target} WHERE rowid IN (SELECT place FROM before ANTI JOIN now USING (h))")
+    if only_now:
+        connection.execute(
+            f"INSERT INTO {target} ({names}) SELECT {names} FROM {source} WHERE {row} NOT IN (SELECT h FROM before)",
+            [files],
+        )
+    connection.execute("COMMIT")
+    return int(only_before + only_now)

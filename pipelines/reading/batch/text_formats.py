@@ -1,0 +1,68 @@
+"""A batch as CSV, JSON or NDJSON: bytes, a chunk of rows at a time, put together by DuckDB.
+
+Belongs here: what a row and a file of these formats look like. Does not: how a value is spelled (expressions.py).
+"""
+
+import codecs
+import json
+from collections.abc import Iterator, Mapping
+
+from pipelines.reading.batch.batches import CANDIDATES, DOMAINS, Batch, ChunkSize
+from pipelines.reading.batch.columns import SHEET_COLUMNS
+from pipelines.reading.batch.expressions import csv_cell, json_value
+from pipelines.reading.sessions import quoted_text
+
+_LINE_END = "\r\n"
+OF_CHUNK = "batch_id = $batch_id AND domain_id BETWEEN $first_id AND $last_id"
+RANK_ORDER = "rank_position ASC NULLS LAST, candidate_id ASC"
+
+
+def stream_csv(batch: Batch, size: ChunkSize, *, raw: bool, bom: bool) -> Iterator[bytes]:
+    """The batch as CSV (RFC 4180): every cell quoted, lines end with CR LF.
+
+    Args:
+        batch: The open batch.
+        size: How much is in memory at a time.
+        raw: Leave texts alone that a spreadsheet would run as a formula.
+        bom: Begin with the mark by which Excel knows UTF-8.
+
+    Yields:
+        The header line, then the rows of a chunk.
+    """
+    header = ",".join(f'"{column.header}"' for column in SHEET_COLUMNS) + _LINE_END
+    yield (codecs.BOM_UTF8 if bom else b"") + header.encode()
+    cells = ", ',', ".join(csv_cell(c.name, batch.domain_columns[c.name], raw=raw) for c in SHEET_COLUMNS)
+    sql = f"SELECT concat({cells}, {quoted_text(_LINE_END)}) FROM {DOMAINS} WHERE {OF_CHUNK} ORDER BY domain_id"
+    for rows in batch.read(sql, size):
+        yield "".join(row[0] for row in rows).encode()
+
+
+def stream_ndjson(batch: Batch, size: ChunkSize) -> Iterator[bytes]:
+    """The batch as NDJSON: one object a line, the line's end included; it yields the lines of a chunk."""
+    for rows in batch.read(_objects(batch), size):
+        yield "".join(f"{row[0]}\n" for row in rows).encode()
+
+
+def stream_json(batch: Batch, size: ChunkSize) -> Iterator[bytes]:
+    """The batch as one JSON array with the objects of `stream_ndjson`; it yields those of a chunk."""
+    before = "[\n"
+    for rows in batch.read(_objects(batch), size):
+        yield (before + ",\n".join(row[0] for row in rows)).encode()
+        before = ",\n"
+    yield b"\n]\n"
+
+
+def _objects(batch: Batch) -> str:
+    candidate = f"concat('{{', {_members(batch.candidate_columns)}, '}}')"
+    domain = f"concat('{{', {_members(batch.domain_columns)}, ',\"candidates\":[', coalesce(candidates, ''), ']}}')"
+    return f"""
+        WITH ranked AS (
+            SELECT domain_id, string_agg({candidate}, ',' ORDER BY {RANK_ORDER}) AS candidates
+            FROM {CANDIDATES} WHERE {OF_CHUNK} GROUP BY domain_id
+        ), rows AS (SELECT * FROM {DOMAINS} WHERE {OF_CHUNK})
+        SELECT {domain} FROM rows LEFT JOIN ranked USING (domain_id) ORDER BY domain_id"""
+
+
+def _members(columns: Mapping[str, str]) -> str:
+    pairs = ((json.dumps(name), json_value(name, kind)) for name, kind in columns.items())
+    return ", ',', ".join(f"{quoted_text(f'{name}:')}, {value}" for name, value in pairs)

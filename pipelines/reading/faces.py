@@ -1,0 +1,188 @@
+"""Checks of the two faces of a snapshot, DuckDB and Parquet: their shape, their rows, that both hold the same.
+
+Belongs here: one check at a time, read anew from the files. Does not: which are run (verification.py), digests.
+A failed check names files, columns and counts, never a row.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import duckdb
+import polars as pl
+
+from pipelines.contracts.records import CheckRecord, FileRecord
+from pipelines.contracts.tables import Table
+from pipelines.reading.contents import (
+    Fingerprint,
+    count_descents,
+    differing_columns,
+    fingerprint,
+    parquet_relation,
+    table_relation,
+)
+from pipelines.reading.row_sql import DOMAIN_ID
+from pipelines.reading.scopes import Scope, whole
+from pipelines.reading.sessions import open_scratch, quoted_text
+from pipelines.reading.snapshots import Snapshot
+
+SNAPSHOT = "snapshot"
+Severity = Literal["error", "warn"]
+# Hashing needs tens of MB; the rest is room for row groups of wide texts (gleif_full_data is about 5 kB a row).
+_MEMORY_MB = 1024
+_FACE = "face"
+_UNQUERYABLE = (duckdb.Error, UnicodeDecodeError)  # the latter where DuckDB's message quotes damaged bytes
+_UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)  # what Polars makes of bad bytes
+
+
+def verify_parquet(snapshot: Snapshot, table: Table, scope: Scope | None = None) -> list[CheckRecord]:
+    """Check a table's Parquet files: each has the contract's columns and its own rows; all are in sort order.
+
+    Args:
+        snapshot: The snapshot.
+        table: What the files should hold.
+        scope: The files to look at; None: all. The order of segments follows from every row being in its own.
+    """
+    record = snapshot.record_of(table.name)
+    files = (scope or whole(record, snapshot.manifest.segment_size)).files
+    expected = list(table.polars_schema.items())
+    other_columns, other_rows, unreadable = [], [], []
+    for file in files:
+        scan = pl.scan_parquet(snapshot.folder / file.path, glob=False, hive_partitioning=False)
+        try:
+            if list(scan.collect_schema().items()) != expected:
+                other_columns.append(file.path)
+            elif not _has_its_rows(scan, file, table, snapshot.manifest.segment_size):
+                other_rows.append(file.path)
+        except _UNREADABLE:
+            unreadable.append(file.path)
+    descents: dict[Path, int] = {}
+    if not other_columns and not unreadable:
+        try:
+            descents = count_descents([snapshot.folder / file.path for file in files], table.sort_by)
+        except _UNREADABLE as error:
+            unreadable.append(type(error).__name__)
+    counts_agree = not other_rows and sum(file.rows for file in record.files) == record.rows
+    unsorted = {path.name: count for path, count in descents.items()}
+    return [
+        check(
+            table.name,
+            "parquet_columns",
+            passed=not other_columns and not unreadable,
+            metadata={"files": len(files), "other_columns": other_columns, "unreadable": unreadable},
+        ),
+        check(table.name, "parquet_rows", passed=counts_agree, metadata={"rows": record.rows, "differs": other_rows}),
+        check(table.name, "parquet_sorted", passed=not unsorted, metadata={"rows_out_of_order": unsorted}),
+    ]
+
+
+def verify_database(snapshot: Snapshot, tables: Sequence[Table]) -> list[CheckRecord]:
+    """Check the DuckDB file: exactly these tables, with the contract's columns, types, comments and row counts."""
+    try:
+        with open_scratch(_MEMORY_MB) as connection:
+            _attach(connection, snapshot)
+            columns = connection.execute(
+                "SELECT table_name, column_name, data_type, is_nullable, comment FROM duckdb_columns()"
+                " WHERE database_name = ? ORDER BY table_name, column_index",
+                [_FACE],
+            ).fetchall()
+            comments = dict(
+                connection.execute(
+                    "SELECT table_name, comment FROM duckdb_tables() WHERE database_name = ?", [_FACE]
+                ).fetchall()
+            )
+            counts = {
+                name: connection.execute(f"SELECT count(*) FROM {table_relation(_FACE, name)}").fetchall()[0][0]
+                for name in comments
+            }
+    except _UNQUERYABLE as error:
+        metadata = {"file": snapshot.manifest.database.path, "error": type(error).__name__}
+        return [check(SNAPSHOT, "database_opens", passed=False, metadata=metadata)]
+    names = {table.name for table in tables}
+    differing = {"missing": sorted(names - comments.keys()), "unexpected": sorted(comments.keys() - names)}
+    checks = [check(SNAPSHOT, "database_tables", passed=names == comments.keys(), metadata=differing)]
+    for table in tables:
+        if table.name in comments:
+            shape = [row[1:] for row in columns if row[0] == table.name]
+            checks += _database_checks(snapshot, table, shape, comments[table.name], counts[table.name])
+    return checks
+
+
+def verify_equal(snapshot: Snapshot, table: Table, scope: Scope | None = None) -> CheckRecord:
+    """Check that a table holds the same rows in DuckDB and in Parquet, cell by cell (order-independent hashes).
+
+    Args:
+        snapshot: The snapshot.
+        table: The table.
+        scope: The rows to compare; None: all.
+    """
+    record = snapshot.record_of(table.name)
+    scope = scope or whole(record, snapshot.manifest.segment_size)
+    relation, kinds = table_relation(_FACE, table.name), table.duckdb_types
+    files, parameters = parquet_relation([snapshot.folder / file.path for file in scope.files])
+    try:
+        with open_scratch(_MEMORY_MB) as connection:
+            _attach(connection, snapshot)
+            in_duckdb = fingerprint(connection, relation, kinds, condition=scope.condition)
+            in_parquet = Fingerprint(0, 0, 0)
+            if scope.files:
+                in_parquet = fingerprint(connection, files, kinds, parameters)
+            metadata: dict[str, Any] = {"rows_duckdb": in_duckdb.rows, "rows_parquet": in_parquet.rows}
+            if scope.segments is not None:
+                metadata["segments"] = len(scope.segments)
+            if in_duckdb != in_parquet and scope.files:
+                left = (relation, scope.condition)
+                metadata["columns"] = differing_columns(connection, table, left, files, parameters)
+            return check(table.name, "faces_equal", passed=in_duckdb == in_parquet, metadata=metadata)
+    except _UNQUERYABLE as error:
+        return check(table.name, "faces_equal", passed=False, metadata={"error": type(error).__name__})
+
+
+def check(
+    table: str, name: str, *, passed: bool, metadata: dict[str, Any], severity: Severity = "error"
+) -> CheckRecord:
+    """The record of a check of a snapshot."""
+    return CheckRecord(table=table, name=name, passed=passed, severity=severity, metadata=metadata)
+
+
+def _has_its_rows(scan: pl.LazyFrame, file: FileRecord, table: Table, segment_size: int) -> bool:
+    """Whether a file has as many rows as its record says, all of them of its segment."""
+    if not table.is_segmented or file.segment is None:
+        return bool(scan.select(pl.len()).collect().item() == file.rows)
+    segments = pl.col(DOMAIN_ID).cast(pl.Int64).floordiv(segment_size)
+    inside = segments.eq(file.segment).all(ignore_nulls=False).fill_null(value=False)
+    return scan.select(pl.len() == file.rows, inside.alias("inside")).collect().row(0) == (True, True)
+
+
+def _database_checks(
+    snapshot: Snapshot, table: Table, shape: list[tuple[str, str, bool, str | None]], comment: str | None, rows: int
+) -> list[CheckRecord]:
+    expected = {name: (kind, name not in table.required) for name, kind in table.duckdb_types.items()}
+    found = {name: (kind, nullable) for name, kind, nullable, _ in shape}
+    differs = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+    in_order = list(expected) == list(found)
+    described = {name: text for name, _, _, text in shape}
+    uncommented = [name for name, text in table.column_descriptions.items() if described.get(name) != text]
+    of_table = comment == table.description
+    published = snapshot.record_of(table.name).rows
+    return [
+        check(
+            table.name,
+            "database_columns",
+            passed=not differs and in_order,
+            metadata={"differs": differs, "other_order": not in_order},
+        ),
+        check(
+            table.name,
+            "database_comments",
+            passed=of_table and not uncommented,
+            metadata={"columns": uncommented, "table_comment_differs": not of_table},
+        ),
+        check(
+            table.name, "database_rows", passed=rows == published, metadata={"rows": rows, "rows_manifest": published}
+        ),
+    ]
+
+
+def _attach(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> None:
+    connection.execute(f"ATTACH {quoted_text(str(snapshot.database_path))} AS {_FACE} (READ_ONLY)")

@@ -1,0 +1,89 @@
+"""What `current` pointed at and when, and whether a rollback holds it: switches.jsonl and rollback.json (DESIGN 4).
+
+Belongs here: the shape of both files and reading them. Does not: writing them (publish/switch.py, publish/rollback.py).
+"""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+
+from pipelines.errors import SnapshotError
+
+HOLD = "rollback.json"
+SWITCHES = "switches.jsonl"
+SwitchReason = Literal["published", "rollback", "release", "completed"]
+_FROM = AliasChoices("from", "previous")  # a keyword in Python, the plainest word in the files
+
+
+class _Line(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Hold(_Line):
+    """An operator rolled back: runs build new snapshots, but do not switch to them.
+
+    Attributes:
+        held_at: Since when, UTC.
+        snapshot_id: The snapshot that `current` points at meanwhile.
+        previous: The one that it pointed at before; `from` in the file.
+    """
+
+    held_at: datetime
+    snapshot_id: str
+    previous: str | None = Field(validation_alias=_FROM, serialization_alias="from")
+
+
+class Switch(_Line):
+    """One switch of `current`.
+
+    Attributes:
+        at: When, UTC. It is written right before the switch, so a killed one may stand here too.
+        snapshot_id: The snapshot that it points at since.
+        sequence: Its sequence number.
+        previous: The snapshot that it pointed at until then; `from` in the file.
+        why: A run published it, an operator rolled back or released the rollback, or a run that was killed between
+            building and switching was completed.
+    """
+
+    at: datetime
+    snapshot_id: str
+    sequence: int
+    previous: str | None = Field(validation_alias=_FROM, serialization_alias="from")
+    why: SwitchReason
+
+
+def read_hold(export_dir: Path) -> Hold | None:
+    """The rollback that is in force, if any.
+
+    Raises:
+        SnapshotError: The file is there and can't be read; a rollback must not end by accident.
+    """
+    path = export_dir / HOLD
+    try:
+        return Hold.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError) as error:
+        raise SnapshotError(
+            f"{path} can't be read",
+            expected="the record of a rollback",
+            found=type(error).__name__,
+            fix="roll back again, or remove the file to end the rollback",
+        ) from None
+
+
+def read_switches(export_dir: Path) -> list[Switch]:
+    """All switches that are on record, oldest first; a line that a crash cut off is left out."""
+    try:
+        lines = (export_dir / SWITCHES).read_bytes().splitlines()
+    except OSError:
+        return []
+    switches = []
+    for line in lines:
+        try:
+            switches.append(Switch.model_validate_json(line))
+        except ValidationError:
+            continue
+    return switches

@@ -1,0 +1,70 @@
+"""What other rooms call: report.html of a snapshot, and the plots of an asset's page.
+
+Belongs here: the ways in. Does not: anything else. All work before the snapshot is published and after.
+"""
+
+from collections.abc import Mapping
+
+import polars as pl
+
+from pipelines.contracts.records import Manifest
+from pipelines.report.drawing import image_uri
+from pipelines.report.figures import Figures, measure_tables
+from pipelines.report.page import make_page
+from pipelines.report.runs import show_timings
+from pipelines.report.sections import Section
+from pipelines.report.tables import candidate_sections, domain_sections, reject_sections
+
+REPORT = "report.html"
+SNAPSHOT = "snapshot"
+# Charts on the page of the asset `published/snapshot`, the rest is in report.html.
+_ON_SNAPSHOT = ("over-time", "primaries", "jurisdictions", "rejects")
+
+
+def render_report(tables: Mapping[str, pl.LazyFrame], manifest: Manifest, previous: Manifest | None) -> bytes:
+    """The content of report.html.
+
+    Args:
+        tables: Scans by table name; those that charts are made of are read, a missing one leaves its charts out.
+        manifest: The snapshot's manifest, or what is known of it before it is written.
+        previous: Manifest of the snapshot before; None where there is none.
+
+    Returns:
+        UTF-8; the same for the same arguments.
+    """
+    return make_page(measure_tables(tables), manifest, previous).encode()
+
+
+def plots_for(table_name: str, figures: Figures, manifest: Manifest | None = None) -> dict[str, str]:
+    """Charts as Markdown with embedded images, for the metadata of an asset.
+
+    Args:
+        table_name: A published table, or `snapshot`.
+        figures: What was counted, at least of that table.
+        manifest: For `snapshot`: adds its stage timings.
+
+    Returns:
+        Markdown by metadata key, `plot_<chart>`; empty for a table without charts, nothing for a chart without rows.
+    """
+    sections = _sections_of(table_name, figures, manifest)
+    return {f"plot_{section.name.replace('-', '_')}": _markdown(section) for section in sections if section.chart}
+
+
+def _sections_of(table_name: str, figures: Figures, manifest: Manifest | None) -> list[Section]:
+    by_table = {
+        "domain_exports": domain_sections,
+        "candidate_exports": candidate_sections,
+        "rejected_rows": reject_sections,
+    }
+    if table_name in by_table:
+        return by_table[table_name](figures)
+    if table_name != SNAPSHOT:
+        return []
+    sections = [section for sections_of in by_table.values() for section in sections_of(figures)]
+    timings = [] if manifest is None else [show_timings(manifest)]
+    return [*(section for section in sections if section.name in _ON_SNAPSHOT), *timings]
+
+
+def _markdown(section: Section) -> str:
+    # Only the title's and our own words outside the image: Markdown in a value from the data would be followed.
+    return f"![{section.title}]({image_uri(section.chart)})" if section.chart else ""

@@ -1,0 +1,146 @@
+"""What the manifest says of the run: what changed since the snapshot before, how long each stage took, the checks.
+
+Belongs here: words and figures from manifests. Does not: rows of tables (sections.py), HTML (page.py).
+"""
+
+import json
+from typing import NamedTuple
+
+import polars as pl
+
+from pipelines.contracts.records import CheckRecord, Manifest
+from pipelines.report.charts import draw_bars
+from pipelines.report.sections import Section
+from pipelines.report.texts import counted, plain, seconds, signed, whole
+
+_STAGES_DRAWN, _LABEL = 14, 24
+_SEGMENTS_NAMED = 12
+_LONGEST_CAUSE = 240
+_PARTS = {"stage": "read", "build": "build", "publish": "publish"}
+VERDICTS = ("failed", "warning", "passed")
+
+
+class Changes(NamedTuple):
+    """What changed since the snapshot before.
+
+    Attributes:
+        says: In words.
+        table: Rows per table before and now; None where there is no snapshot before.
+    """
+
+    says: list[str]
+    table: pl.DataFrame | None
+
+
+class Checks(NamedTuple):
+    """All checks of a snapshot.
+
+    Attributes:
+        says: In words.
+        table: Worst first: verdict (one of VERDICTS), table, check, and for those that did not pass what decided it.
+    """
+
+    says: str
+    table: pl.DataFrame
+
+
+def compare_snapshots(manifest: Manifest, previous: Manifest | None) -> Changes:
+    """Say what changed since the snapshot before."""
+    if previous is None:
+        return Changes(["There is no snapshot before this one."], None)
+    before = {table.name: table.rows for table in previous.tables}
+    now = {table.name: table.rows for table in manifest.tables}
+    rows = [
+        (name, _count(before, name), _count(now, name), signed(now.get(name, 0) - before.get(name, 0)))
+        for name in dict.fromkeys((*now, *before))
+    ]
+    schema = dict.fromkeys(("table", "rows before", "rows now", "difference"), pl.String)
+    since = f"{previous.source.snapshot_at:%Y-%m-%d %H:%M} UTC"
+    says = [f"Compared with snapshot {previous.id} (number {previous.sequence}) of {since}."]
+    if manifest.source.identity != previous.source.identity:
+        says.append("It was read from another source.")
+    if manifest.contract_version != previous.contract_version:
+        says.append(f"Its contract version is {previous.contract_version}.")
+    says.append(_segments_read(manifest))
+    return Changes(says, pl.DataFrame(rows, schema, orient="row"))
+
+
+def show_timings(manifest: Manifest) -> Section:
+    """How long the stages of the run took, in the order in which they ran."""
+    timings = {name: duration for name, duration in manifest.timings_s.items() if duration >= 0}
+    total = sum(timings.values())
+    names = {name: _stage(name) for name in timings}
+    says = "No stage was timed."
+    if timings:
+        longest = max(timings, key=timings.__getitem__)
+        says = f"{seconds(total)} in {counted(len(timings), 'stage')}; longest {names[longest]}"
+        says += f" with {seconds(timings[longest])}."
+    # Drawn: a table's stages as one, and of these the longest.
+    tables = [table.name for table in manifest.tables]
+    sums: dict[str, float] = {}
+    for name, duration in timings.items():
+        drawn = next((table for table in tables if name.startswith(f"build_{table}_")), names[name])
+        sums[drawn] = sums.get(drawn, 0) + duration
+    top = sorted(sums, key=sums.__getitem__, reverse=True)[:_STAGES_DRAWN]
+    bars = {plain(name, _LABEL): duration for name, duration in sums.items() if name in top}
+    chart = draw_bars(list(bars), list(bars.values()), [seconds(d) for d in bars.values()]) if bars else None
+    table = pl.DataFrame(
+        {"stage": list(names.values()), "seconds": [f"{d:.3f}" for d in timings.values()]},
+        schema={"stage": pl.String, "seconds": pl.String},
+    )
+    return Section("timings", "Time per stage", says, chart, table)
+
+
+def list_checks(manifest: Manifest) -> Checks:
+    """All checks, those of the snapshot and those of its tables, worst first."""
+    checks = [*manifest.checks, *(check for table in manifest.tables for check in table.checks)]
+    verdicts = [_verdict(check) for check in checks]
+    order = sorted(range(len(checks)), key=lambda i: VERDICTS.index(verdicts[i]))
+    rows = [(verdicts[i], checks[i].table, checks[i].name, _cause(checks[i])) for i in order]
+    says = f"{whole(verdicts.count('passed'))} of {counted(len(checks), 'check')} passed"
+    warned, failed = verdicts.count("warning"), verdicts.count("failed")
+    says += f", {counted(warned, 'warning')}" if warned else ""
+    says += f", {whole(failed)} failed" if failed else ""
+    schema = dict.fromkeys(("verdict", "table", "check", "cause"), pl.String)
+    return Checks(f"{says}.", pl.DataFrame(rows, schema, orient="row"))
+
+
+def _count(counts: dict[str, int], name: str) -> str:
+    return whole(counts[name]) if name in counts else "not there"
+
+
+def _segments_read(manifest: Manifest) -> str:
+    if manifest.base_snapshot is None:
+        return "Everything was read anew."
+    changed = manifest.changed_segments
+    if not changed:
+        return f"No segment changed: all were taken over from {manifest.base_snapshot}."
+    names = ", ".join(changed[:_SEGMENTS_NAMED]) + (", …" if len(changed) > _SEGMENTS_NAMED else "")
+    return (
+        f"{counted(len(changed), 'segment')} changed and read anew ({names}); the others were taken over from"
+        f" {manifest.base_snapshot}."
+    )
+
+
+def _stage(name: str) -> str:
+    part, _, rest = name.partition("_")
+    return plain(f"{_PARTS[part]}: {rest.replace('_', ' ')}" if part in _PARTS and rest else name)
+
+
+def _verdict(check: CheckRecord) -> str:
+    if check.passed:
+        return "passed"
+    return "warning" if check.severity == "warn" else "failed"
+
+
+def _cause(check: CheckRecord) -> str:
+    if check.passed:
+        return ""
+    parts = (f"{name.replace('_', ' ')} {_figure(value)}" for name, value in check.metadata.items())
+    return plain(", ".join(parts), _LONGEST_CAUSE)
+
+
+def _figure(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return whole(value) if isinstance(value, int) else str(value)

@@ -1,0 +1,101 @@
+"""Texts and numbers as people read them; what comes from the data is made harmless here, whatever it holds.
+
+Belongs here: single values. Does not: HTML (page.py), or which values are shown.
+"""
+
+import unicodedata
+from collections.abc import Iterable
+
+NULL, BLANK = "(none)", "(blank)"
+LONGEST = 40
+_THOUSAND = 1000
+_UNITS = ("", "k", "M", "G", "T")
+# Marks on one letter; more would pile up over the lines above.
+_MOST_MARKS = 2
+_CHARACTER_PX, _WIDE_PX = 7.6, 12.5
+
+
+def plain(text: str | None, longest: int = LONGEST) -> str:
+    """A value from the data, on one line, short, without control, formatting or direction-changing characters."""
+    if text is None:
+        return NULL
+    # A text of megabytes costs nothing: what is far beyond the end is not looked at.
+    start = unicodedata.normalize("NFC", text[: longest * 4])
+    head = " ".join(_visible(start).split())
+    if not head:
+        return BLANK
+    return head if len(head) <= longest and len(text) <= longest * 4 else f"{head[: longest - 1]}…"
+
+
+def distinct_labels(texts: Iterable[str | None], longest: int = LONGEST) -> list[str]:
+    """Labels of different values, in their order: no two alike, also where shortening made them so."""
+    labels: dict[str, None] = {}
+    for text in texts:
+        label = base = plain(text, longest)
+        number = 2
+        while label in labels:
+            label, number = f"{base} ({number})", number + 1
+        labels[label] = None
+    return list(labels)
+
+
+def whole(number: int) -> str:
+    """A whole number with its thousands apart."""
+    return f"{number:,}"
+
+
+def compact(number: float) -> str:
+    """A number in at most three digits and a unit, for a place in a chart: 4.72M."""
+    rank = 0
+    while abs(number) >= _THOUSAND - 0.5 and rank < len(_UNITS) - 1:
+        number, rank = number / _THOUSAND, rank + 1
+    return f"{number:.3g}{_UNITS[rank]}"
+
+
+def share(part: int, total: int) -> str:
+    """A part in percent of a total; a part that is neither none nor all never reads 0 or 100."""
+    if not total:
+        return "0\N{NO-BREAK SPACE}%"
+    percent = 100 * part / total
+    if 0 < percent < 0.1:  # noqa: PLR2004  half of what one digit can show
+        return "< 0.1\N{NO-BREAK SPACE}%"
+    if 99.9 < percent < 100:  # noqa: PLR2004
+        return "> 99.9\N{NO-BREAK SPACE}%"
+    return f"{percent:.1f}\N{NO-BREAK SPACE}%" if percent % 1 else f"{percent:.0f}\N{NO-BREAK SPACE}%"
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """A number with its noun."""
+    return f"{whole(number)} {one if number == 1 else many or one + 's'}"
+
+
+def signed(number: int) -> str:
+    """A difference with its sign."""
+    return f"{number:+,}".replace("-", "\N{MINUS SIGN}") if number else "0"
+
+
+def seconds(duration: float) -> str:
+    """A duration: milliseconds below a second, minutes from two minutes on."""
+    if duration < 1:
+        return f"{duration * 1000:.0f}\N{NO-BREAK SPACE}ms"
+    return f"{duration:.1f}\N{NO-BREAK SPACE}s" if duration < 120 else f"{duration / 60:.1f}\N{NO-BREAK SPACE}min"  # noqa: PLR2004
+
+
+def width_px(text: str) -> float:
+    """How wide a text of 12 px may get, by a wide font (DejaVu Sans): the reader's font is not known here."""
+    return sum(_WIDE_PX if unicodedata.east_asian_width(character) in "WF" else _CHARACTER_PX for character in text)
+
+
+def _visible(text: str) -> str:
+    characters: list[str] = []
+    marks = 0
+    for character in text:
+        category = unicodedata.category(character)
+        marks = marks + 1 if category in {"Me", "Mn"} else 0
+        if character.isspace():
+            characters.append(" ")
+        elif category[0] == "C":  # control, format (direction, zero width), surrogate, private, unassigned
+            characters.append("\N{REPLACEMENT CHARACTER}")
+        elif marks <= _MOST_MARKS:
+            characters.append(character)
+    return "".join(characters)

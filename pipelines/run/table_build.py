@@ -1,0 +1,168 @@
+"""A table while it is built in a staging: checks and writes its rows part by part, then closes it.
+
+Belongs here: files and checks of one table. Does not: where its rows come from (building.py, deriving.py).
+"""
+
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import polars as pl
+
+from pipelines.checks.evaluation import TableChecks
+from pipelines.contracts.records import CheckRecord, FileRecord, StagingRecord, TableRecord
+from pipelines.contracts.segments import segment_name
+from pipelines.contracts.tables import Table
+from pipelines.contracts.version import CONTRACT_VERSION
+from pipelines.publish.files import link_or_copy, write_failure
+from pipelines.publish.parquet import write_parquet
+from pipelines.reading.snapshots import Snapshot
+from pipelines.staging.folder import StagingFolder
+
+
+class ContentChecks(Protocol):
+    """Checks of what is in a table, told of its rows by whoever builds it."""
+
+    def results(self) -> list[CheckRecord]:
+        """One record a check, in the order of the definitions."""
+
+    def findings(self) -> dict[str, dict[str, Any]]:
+        """What was found, by segment name; empty where it can't be told by segment."""
+
+
+class NoContentChecks:
+    """For a table that has none."""
+
+    def results(self) -> list[CheckRecord]:
+        """No record."""
+        return []
+
+    def findings(self) -> dict[str, dict[str, Any]]:
+        """Nothing."""
+        return {}
+
+
+class TableBuild:
+    """A table while it is built.
+
+    Attributes:
+        table: Its contract.
+        timings: Seconds per stage so far; the builder adds its own.
+    """
+
+    def __init__(
+        self, table: Table, staging: StagingFolder, record: StagingRecord, content: ContentChecks | None = None
+    ) -> None:
+        self.table = table
+        self.timings: defaultdict[str, float] = defaultdict(float)
+        self._staging = staging
+        self._segment_size = record.segment_size
+        self._folder = staging.start_table(table.name)
+        self._checks = TableChecks(table)
+        self._content = content or NoContentChecks()
+        self._files: list[FileRecord] = []
+        self._parts: list[Path] = []
+        self._kept: pl.LazyFrame | None = None
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Count the seconds of the body as a stage of this table."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.timings[stage] += time.monotonic() - started
+
+    def add(self, frame: pl.DataFrame, segment: int | None) -> None:
+        """Check and write rows that follow the ones before.
+
+        Args:
+            frame: Rows in the table's order; none writes nothing.
+            segment: Their segment; of a table without segments, None or anything, only their order counts.
+        """
+        if frame.is_empty():
+            return
+        with self.timed("check"):
+            self._checks.look_at(frame)
+        with self.timed("write"):
+            if self.table.is_segmented:
+                self._files.append(write_parquet(frame, self._file(segment), table=self.table, segment=segment))
+            else:
+                self._add_part(frame)
+
+    def take_over(self, base: Snapshot, changed: Sequence[int | None]) -> None:
+        """Take the rows of all other segments from a published snapshot: its files, or of one file its rows.
+
+        Raises:
+            PublishError: A file can't be linked or copied.
+        """
+        with self.timed("take_over"):
+            if not self.table.is_segmented:
+                self._kept = _of_other_segments(base.scan(self.table.name), changed, self._segment_size)
+                return
+            for file in base.record_of(self.table.name).files:
+                if file.segment not in changed and file.rows:
+                    target = self._file(file.segment)
+                    try:
+                        link_or_copy(base.folder / file.path, target)
+                    except OSError as error:
+                        raise write_failure(f"{file.path} could not be taken over", error) from error
+                    self._files.append(file)
+
+    def finish(self) -> TableRecord:
+        """Close the table: one file at least, its checks, its record."""
+        with self.timed("write"):
+            if self._parts or self._kept is not None:
+                self._join_parts()
+            elif not self._files:
+                segment = 0 if self.table.is_segmented else None
+                empty = self.table.schema.create_empty()
+                self._files = [write_parquet(empty, self._file(segment), table=self.table, segment=segment)]
+        if not sum(file.rows for file in self._files):
+            self._checks.look_at(self.table.schema.create_empty())
+        record = TableRecord(
+            name=self.table.name,
+            staging_id=self._staging.staging_id,
+            contract_version=CONTRACT_VERSION,
+            rows=sum(file.rows for file in self._files),
+            files=tuple(sorted(self._files, key=lambda file: file.path)),
+            checks=(*self._checks.results(), *self._content.results()),
+            timings_s={name: round(seconds, 3) for name, seconds in self.timings.items()},
+            findings=self._content.findings(),
+        )
+        self._staging.write_table_record(record)
+        return record
+
+    def _file(self, segment: int | None) -> Path:
+        return self._folder / f"{segment_name(segment, self._segment_size)}.parquet"
+
+    def _add_part(self, frame: pl.DataFrame) -> None:
+        """Put rows aside, not compressed: they are read once more, for the one file."""
+        folder = self._folder / "parts"
+        folder.mkdir(exist_ok=True)
+        path = folder / f"{len(self._parts):06d}.arrow"
+        try:
+            frame.write_ipc(path)
+        except OSError as error:
+            raise write_failure(f"{self.table.name}/parts/{path.name} could not be written", error) from error
+        self._parts.append(path)
+
+    def _join_parts(self) -> None:
+        parts = [pl.scan_ipc(part) for part in self._parts]
+        if self._kept is None:
+            frame = pl.concat(parts)
+        else:
+            # Old and new rows alternate by segment; rejected rows are few enough to be sorted as a whole.
+            frame = pl.concat([self._kept, *parts]).sort(self.table.sort_by, nulls_last=True)
+        self._files = [write_parquet(frame, self._file(None), table=self.table, segment=None)]
+        shutil.rmtree(self._folder / "parts", ignore_errors=True)
+
+
+def _of_other_segments(rows: pl.LazyFrame, changed: Sequence[int | None], segment_size: int) -> pl.LazyFrame:
+    segment = pl.col("domain_id").floordiv(segment_size)
+    is_changed = segment.is_in([number for number in changed if number is not None])
+    return rows.filter(~is_changed.fill_null(None in changed))

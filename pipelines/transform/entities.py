@@ -1,0 +1,63 @@
+"""The rule of entities (DESIGN 4.4)."""
+
+import polars as pl
+
+from pipelines.contracts.tables import ENTITIES
+from pipelines.transform.text import normalized_domain
+
+LATEST_ROW = (
+    "legal_name",
+    "jurisdiction",
+    "entity_status",
+    "registration_status",
+    "legal_form",
+    "entity_category",
+    "is_valid_lei",
+)
+# What is read of candidate_exports.
+COLUMNS = (
+    "lei_code",
+    "candidate_id",
+    "domain",
+    "batch_id",
+    "rank_position",
+    "is_primary_selection",
+    "created_at",
+    *LATEST_ROW,
+)
+
+
+def build_entities(candidate_exports: pl.LazyFrame) -> pl.LazyFrame:
+    """One row per LEI.
+
+    Args:
+        candidate_exports: All rows of a set of LEIs; of its columns COLUMNS.
+
+    Returns:
+        Columns of the contract, sorted by lei_code. domain_count counts normalized domains: their hash is one of them.
+    """
+    rows = candidate_exports.with_columns(normalized_domain(pl.col("domain")))
+    # Distinct pairs, sorted once: a sorted list of distinct values within each group takes several times as long. By
+    # LEI as well: then the groups are runs, and this frame is in the order of the table.
+    domains = (
+        rows.select("lei_code", "domain")
+        .unique()
+        .sort("lei_code", "domain")
+        .group_by("lei_code", maintain_order=True)
+        .agg(pl.len().cast(pl.UInt32).alias("domain_count"), pl.col("domain").alias("domains"))
+    )
+    figures = (
+        # The latest row of an LEI is its last one: NULL is oldest, ties go to the highest candidate_id.
+        rows.sort("created_at", "candidate_id", nulls_last=False)
+        .group_by("lei_code", maintain_order=True)
+        .agg(
+            pl.col(LATEST_ROW).last(),
+            pl.len().cast(pl.UInt32).alias("candidate_count"),
+            pl.col("batch_id").n_unique().cast(pl.UInt32).alias("batch_count"),
+            pl.col("is_primary_selection").sum().cast(pl.UInt32).alias("primary_count"),
+            pl.col("rank_position").min().alias("best_rank"),
+            pl.col("created_at").min().alias("first_seen_at"),
+            pl.col("created_at").max().alias("last_seen_at"),
+        )
+    )
+    return domains.join(figures, on="lei_code", maintain_order="left").select(ENTITIES.columns.keys())

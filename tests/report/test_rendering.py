@@ -1,0 +1,83 @@
+"""Plots for Dagster's pages, and every drawing against Vega-Lite's own schema."""
+
+import base64
+import re
+
+import altair as alt
+import pytest
+
+from pipelines.report.charts import TEXT_PX, WIDTH
+from pipelines.report.drawing import inline_svg
+from pipelines.report.figures import measure_tables
+from pipelines.report.rendering import plots_for
+from pipelines.report.runs import show_timings
+from pipelines.report.sections import Section
+from pipelines.report.tables import candidate_sections, domain_sections, reject_sections
+from tests.report.kit import Frames, empty, hostile, lazy, manifest_of, ordinary
+
+MOST_BYTES = 50_000
+PLOT = re.compile(r"!\[[A-Za-z ]+\]\(data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)\)")
+PLOTS = {
+    "domain_exports": ["over_time", "batches", "primaries", "candidates_per_domain", "confidence"],
+    "candidate_exports": ["jurisdictions", "statuses"],
+    "rejected_rows": ["rejects"],
+    "snapshot": ["over_time", "primaries", "jurisdictions", "rejects", "timings"],
+    "entities": [],
+}
+
+
+def sections_of(frames: Frames) -> list[Section]:
+    figures = measure_tables(lazy(frames))
+    sections = [*domain_sections(figures), *candidate_sections(figures), *reject_sections(figures)]
+    return [*sections, show_timings(manifest_of(frames))]
+
+
+@pytest.mark.parametrize("table", PLOTS)
+@pytest.mark.parametrize("make", [ordinary, hostile])
+def test_plots_are_small_images(make: type, table: str) -> None:
+    frames = make()
+    plots = plots_for(table, measure_tables(lazy(frames)), manifest_of(frames))
+    if make is ordinary:
+        assert list(plots) == [f"plot_{name}" for name in PLOTS[table]]
+    for markdown in plots.values():
+        found = PLOT.fullmatch(markdown)
+        assert found is not None
+        assert len(markdown) < MOST_BYTES
+        assert base64.b64decode(found[1]).startswith(b"<svg")
+
+
+@pytest.mark.parametrize("table", PLOTS)
+def test_no_plot_of_nothing(table: str) -> None:
+    assert plots_for(table, measure_tables(lazy(empty()))) == {}
+    assert plots_for(table, measure_tables({})) == {}
+
+
+@pytest.mark.parametrize("make", [ordinary, hostile])
+def test_drawings_keep_the_schema_of_vega_lite(make: type) -> None:
+    for section in sections_of(make()):
+        if section.chart is not None:
+            kind = alt.LayerChart if "layer" in section.chart else alt.Chart
+            kind.from_dict(section.chart, validate=True)
+
+
+@pytest.mark.parametrize("make", [ordinary, hostile])
+def test_drawings_fit_a_phone_and_take_the_colour_of_the_page(make: type) -> None:
+    for section in sections_of(make()):
+        if section.chart is None:
+            continue
+        svg = inline_svg(section.chart, "a & b")
+        box = re.search(r'viewBox="0 0 ([0-9.]+) ([0-9.]+)"', svg)
+        assert box is not None
+        assert float(box[1]) <= WIDTH + 10, section.name
+        assert float(box[2]) < 500, section.name
+        assert {int(size) for size in re.findall(r'font-size="(\d+)px"', svg)} == {TEXT_PX}
+        assert set(re.findall(r'<text[^>]* fill="([^"]+)"', svg)) <= {"currentColor", "black", "white"}
+        assert 'aria-label="a &amp; b"' in svg
+
+
+def test_drawings_have_no_ids_that_could_meet_on_a_page() -> None:
+    for section in sections_of(hostile()):
+        if section.chart is not None:
+            svg = inline_svg(section.chart, "x")
+            assert " id=" not in svg
+            assert "url(" not in re.sub(">[^<]*<", "><", svg)
