@@ -3,6 +3,7 @@
 Belongs here: Dagster's home, instance and run. Does not: what a run does (jobs.py), what a person sees (terminal.py).
 """
 
+import logging
 import os
 import sys
 import time
@@ -61,6 +62,8 @@ def launch_export(
         "ops": {"staging": {"config": accepted}},
         "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
     }
+    # Where nothing changed, later steps are skipped, and Dagster warns of each blocking check that they did not emit.
+    logging.getLogger("dagster._core.execution.plan.active").setLevel(logging.ERROR)
     with DagsterInstance.get() as instance, ProgressView(console) as view, listening(view.show):
         result = defs.resolve_job_def("export").execute_in_process(
             run_config=run_config, instance=instance, raise_on_error=False

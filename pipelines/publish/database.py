@@ -113,7 +113,7 @@ def _table_task(table: Table, *, files: tuple[str, ...] = (), replacements: tupl
         ColumnTask(name=name, kind=kind, required=name in required, comment=descriptions[name])
         for name, kind in table.duckdb_types.items()
     )
-    return TableTask(table.name, table.description, columns, files, replacements)
+    return TableTask(table.name, table.description, columns, table.key, files, replacements)
 
 
 def _replacements(scope: Scope, folder: Path) -> tuple[Replacement, ...]:

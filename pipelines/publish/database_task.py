@@ -40,6 +40,7 @@ class TableTask:
         name: Its name.
         comment: Its comment.
         columns: Its columns.
+        key: Names of the columns of its primary key.
         files: All its Parquet files (as read_parquet takes them), where it is built.
         replacements: What to replace of it, where it is updated.
     """
@@ -47,6 +48,7 @@ class TableTask:
     name: str
     comment: str
     columns: tuple[ColumnTask, ...]
+    key: tuple[str, ...]
     files: tuple[str, ...] = ()
     replacements: tuple[Replacement, ...] = ()
 
@@ -85,8 +87,9 @@ class Task:
 
 def _table(raw: dict[str, Any]) -> TableTask:
     columns = tuple(ColumnTask(**column) for column in raw.pop("columns"))
-    files, replacements = tuple(raw.pop("files")), tuple(_replacement(part) for part in raw.pop("replacements"))
-    return TableTask(**raw, columns=columns, files=files, replacements=replacements)
+    replacements = tuple(_replacement(part) for part in raw.pop("replacements"))
+    key, files = tuple(raw.pop("key")), tuple(raw.pop("files"))
+    return TableTask(**raw, columns=columns, key=key, files=files, replacements=replacements)
 
 
 def _replacement(raw: dict[str, Any]) -> Replacement:

@@ -13,6 +13,7 @@ import duckdb
 from pipelines.publish.database_sql import TableError, comment_and_close, names_of, open_writer, relation_of
 from pipelines.publish.database_task import Replacement, TableTask, Task
 from pipelines.reading.row_sql import in_ranges, row_hash
+from pipelines.reading.sessions import quoted
 
 _THREADS = 2  # each takes a share of the memory limit; hashing gains from two, deleting and inserting from none
 
@@ -50,32 +51,46 @@ def update(task: Task, on_table: Callable[[str, int], None]) -> None:
 
 
 def _replace(connection: duckdb.DuckDBPyConnection, table: TableTask, part: Replacement, most: int) -> int:
-    """Replace rows of one part of a table; how many were deleted and inserted."""
-    target, names = relation_of(table), names_of(table)
+    """Replace rows of one part of a table; how many were deleted and inserted.
+
+    All columns are read once from either side. The rest goes by key, which names a row once on either side.
+    """
+    target, names, key = relation_of(table), names_of(table), ", ".join(quoted(name) for name in table.key)
     row = row_hash({column.name: column.kind for column in table.columns})
     condition = "true" if part.ranges is None else in_ranges(part.ranges)
-    connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE before AS SELECT rowid AS place, {row} AS h FROM {target} WHERE {condition}"
-    )
+    old = f"(SELECT rowid AS place, {key} FROM {target} WHERE {condition} AND rowid <= ?)"
+    last = _one(connection, f"SELECT coalesce(max(rowid), -1) FROM {target}")
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE before AS SELECT {row} AS h FROM {target} WHERE {condition}")
     files = list(part.files)
     source = "read_parquet(?, hive_partitioning = false)"
-    if files:
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE now AS SELECT {row} AS h FROM {source}", [files])
-    else:
-        connection.execute("CREATE OR REPLACE TEMP TABLE now (h UBIGINT)")
-    only_before, only_now = (
-        connection.execute(f"SELECT count(*) FROM {left} ANTI JOIN {right} USING (h)").fetchall()[0][0]
-        for left, right in (("before", "now"), ("now", "before"))
-    )
-    if only_before + only_now > most:
-        raise TooManyChangesError
+    now = _one(connection, f"SELECT count(*) FROM {source}", files) if files else 0
+    inserted = deleted = 0
     connection.execute("BEGIN")
-    if only_before:
-        connection.execute(f"DELETE FROM {target} WHERE rowid IN (SELECT place FROM before ANTI JOIN now USING (h))")
-    if only_now:
-        connection.execute(
+    if files:
+        inserted = _one(
+            connection,
             f"INSERT INTO {target} ({names}) SELECT {names} FROM {source} WHERE {row} NOT IN (SELECT h FROM before)",
-            [files],
+            files,
         )
+    if inserted > most:
+        raise TooManyChangesError
+    if inserted:
+        new = f"(SELECT {key} FROM {target} WHERE {condition} AND rowid > ?)"
+        deleted = _delete(connection, target, f"{old} SEMI JOIN {new} USING ({key})", last, last)
+    kept = _one(connection, "SELECT count(*) FROM before") - deleted
+    if kept != now - inserted:  # rows whose key is gone
+        gone = f"{old} ANTI JOIN (SELECT {key} FROM {source}) USING ({key})"
+        deleted += _delete(connection, target, gone, last, files) if files else _delete(connection, target, old, last)
+    if inserted + deleted > most:
+        raise TooManyChangesError
     connection.execute("COMMIT")
-    return int(only_before + only_now)
+    return inserted + deleted
+
+
+def _delete(connection: duckdb.DuckDBPyConnection, target: str, places: str, *parameters: object) -> int:
+    return _one(connection, f"DELETE FROM {target} WHERE rowid IN (SELECT place FROM {places})", *parameters)
+
+
+def _one(connection: duckdb.DuckDBPyConnection, statement: str, *parameters: object) -> int:
+    """The one number that a statement answers: rows that it changed, or what it selects."""
+    return int(connection.execute(statement, list(parameters)).fetchall()[0][0])

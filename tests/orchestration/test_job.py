@@ -100,13 +100,24 @@ def test_the_job_publishes_and_tells_what_it_did(operator: Operator) -> None:
     assert checks.keys() == specs
     # Random rows break what is only warned of, and nothing else.
     warned = {
-        *(
-            ("exports/domain_exports", name)
-            for name in ("source_hash_agrees", "primary_is_candidate")
-        ),
+        *(("exports/domain_exports", name) for name in ("source_hash_agrees", "primary_is_candidate")),
         *(("exports/candidate_exports", name) for name in WARNED_OF_CANDIDATES),
     }
     assert {key for key, passed in checks.items() if not passed} == warned
+
+
+def test_nothing_changed_is_said_and_nothing_is_published(operator: Operator) -> None:
+    assert operator.run().success
+    before = operator.current().manifest
+    again = operator.run()
+    assert again.success
+    assert not [event for event in again.all_events if event.is_step_materialization]
+    observations = [event for event in again.all_events if event.event_type_value == "ASSET_OBSERVATION"]
+    assert {event.asset_key.path[-1] for event in observations} == {"domains", "gleif_candidates"}
+    assert operator.current().manifest.id == before.id
+    full = {"ops": {"staging": {"config": {"full_refresh": True}}}}
+    assert operator.run(run_config=full).success
+    assert operator.current().manifest.sequence == before.sequence + 1
 
 
 def test_one_asset_alone_is_computed_from_the_last_staging(operator: Operator) -> None:
@@ -123,6 +134,7 @@ def test_one_asset_alone_is_computed_from_the_last_staging(operator: Operator) -
 def test_published_refuses_tables_of_different_runs(operator: Operator) -> None:
     assert operator.run().success
     before = operator.current().manifest.id
+    operator.change("UPDATE domains SET retry_count = 7")
     assert operator.run("staging/domains", "staging/gleif_candidates").success
     assert operator.run("exports/candidate_exports").success
     refusal = failure_of(operator.run("published/snapshot"))

@@ -30,6 +30,7 @@ from pipelines.contracts.tables import Table, published_tables
 from pipelines.contracts.version import CONTRACT_VERSION
 from pipelines.publish.parquet import write_parquet
 from pipelines.publish.snapshots import publish_snapshot
+from pipelines.reading.finding import newest_snapshot
 from pipelines.reading.snapshots import Snapshot, current_snapshot
 
 TABLES = published_tables(include_full_data=False)
@@ -169,10 +170,17 @@ class Kit:
     def tables_dir(self, staging_id: str) -> Path:
         return self.export_dir / "staging" / staging_id / "tables"
 
-    def build(self, staging_id: str, segments: dict[int, Sequence[int]], rejected: int = 2) -> tuple[TableRecord, ...]:
-        """Write the Parquet files of a staging: per segment domains and their candidates."""
+    def build(
+        self,
+        staging_id: str,
+        segments: dict[int, Sequence[int]],
+        rejected: int = 2,
+        values: dict[int, dict[str, Any]] | None = None,
+    ) -> tuple[TableRecord, ...]:
+        """Write the Parquet files of a staging: per segment domains and their candidates; `values` by segment."""
+        values = values or {}
         frames: dict[str, dict[int | None, pl.DataFrame]] = {
-            "domain_exports": {number: domain_rows(ids) for number, ids in segments.items()},
+            "domain_exports": {n: domain_rows(ids, **values.get(n, {})) for n, ids in segments.items()},
             "candidate_exports": {number: candidate_rows(ids) for number, ids in segments.items()},
             "rejected_rows": {None: rejected_rows(rejected)},
         }
@@ -233,6 +241,43 @@ class Kit:
             **options,
         }
         return publish_snapshot(**arguments)
+
+    def publish_changes(
+        self,
+        number: int,
+        segments: dict[int, Sequence[int]],
+        rejected: int = 2,
+        values: dict[int, dict[str, Any]] | None = None,
+        *,
+        linked: bool = True,
+        **options: Any,
+    ) -> Manifest:
+        """Publish on top of the newest snapshot, as a run does that reads only what changed."""
+        base = newest_snapshot(self.export_dir)
+        assert base is not None
+        built = self.build(new_id(number), segments, rejected, values)
+        before = {file.path: file for table in base.manifest.tables for file in table.files}
+        changed = set()
+        for file in (file for table in built for file in table.files):
+            same = file.path in before and before[file.path].sha256 == file.sha256
+            path = self.tables_dir(new_id(number)) / file.path
+            if same and linked:
+                path.unlink()
+                path.hardlink_to(base.folder / file.path)
+            elif not same and file.segment is not None:
+                changed.add(file.segment)
+        staging = staging_record(
+            new_id(number),
+            base_snapshot=base.manifest.id,
+            segments=tuple(SegmentRecord(segment=segment, rows={}) for segment in sorted(changed)),
+        )
+        return self.publish(number, built=built, staging=staging, **options)
+
+    def edit_manifest(self, **changes: Any) -> None:
+        """Change what the current snapshot says of itself."""
+        snapshot = self.current()
+        text = snapshot.manifest.model_copy(update=changes).model_dump_json()
+        overwrite(snapshot.folder / "manifest.json", lambda content: content.__setitem__(slice(None), text.encode()))
 
     def current(self) -> Snapshot:
         snapshot = current_snapshot(self.export_dir)

@@ -235,7 +235,7 @@ def test_the_storage_version_is_that_of_duckdb_1_4(tmp_path: Path, files) -> Non
 
 
 def table_task(path: Path) -> TableTask:
-    return TableTask("t", "It's a table", (ColumnTask("a", "INTEGER", True, 'A "column"'),), (str(path),))
+    return TableTask("t", "It's a table", (ColumnTask("a", "INTEGER", True, 'A "column"'),), ("a",), (str(path),))
 
 
 def wait_until(happened) -> None:

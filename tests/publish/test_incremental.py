@@ -1,0 +1,390 @@
+"""Publishing on top of an older snapshot gives what publishing everything anew gives, in both faces."""
+
+import math
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from pipelines.errors import PublishError, StagingError
+from pipelines.publish import database as database_module
+from pipelines.publish.database import build_database, update_database
+from pipelines.publish.parquet import write_parquet
+from pipelines.reading.digests import sha256_of
+from pipelines.reading.scopes import Scope, differing
+from pipelines.reading.snapshots import Snapshot, list_snapshots
+from pipelines.reading.verification import verify_snapshot
+from tests.publish.kit import (
+    DOMAIN_EXPORTS,
+    REJECTED_ROWS,
+    TABLES,
+    Kit,
+    domain_rows,
+    flip_a_byte,
+    in_duckdb,
+    in_process,
+    new_id,
+    overwrite,
+    rejected_rows,
+    start_process,
+)
+from tests.publish.test_database import READ_1_4
+from tests.publish.test_publish import READER
+
+BEFORE: dict[int, Any] = {-1: [-7, -2], 0: range(5), 1: range(100, 110), 3: [300]}
+# What a run finds changed: segments, rejected rows, values of all domain rows of a segment.
+CHANGES: dict[str, tuple[dict[int, Any], int, dict[int, dict[str, Any]]]] = {
+    "nothing": (BEFORE, 2, {}),
+    "cells": (BEFORE, 2, {1: {"company_name": "other"}}),
+    "cells_of_neighbours": (BEFORE, 2, {0: {"status": "failed"}, 1: {"lei_codes": [""]}, -1: {"domain": "x"}}),
+    "minus_zero": (BEFORE, 2, {3: {"confidence_score": -0.0}}),
+    "rows_more": ({**BEFORE, 1: range(100, 150)}, 2, {}),
+    "rows_fewer": ({**BEFORE, 1: [103]}, 2, {}),
+    "rows_others": ({**BEFORE, 1: range(110, 120)}, 2, {}),
+    "segment_more": ({**BEFORE, 2: [200, 201], 7: [799]}, 2, {}),
+    "segment_fewer": ({-1: [-7, -2], 1: range(100, 110), 3: [300]}, 2, {}),
+    "segments_all_gone": ({0: []}, 2, {}),
+    "segment_of_another_place": ({-1: [-7, -2], 0: range(5), 2: range(200, 210), 3: [300]}, 2, {}),
+    "rejected_rows_more": (BEFORE, 9, {}),
+    "rejected_rows_gone": (BEFORE, 0, {}),
+    "everything": ({1: range(103, 140), 9: [900]}, 5, {1: {"company_name": None}}),
+}
+
+
+@pytest.fixture(scope="module")
+def base_to_copy(tmp_path_factory: pytest.TempPathFactory) -> Kit:
+    kit = Kit(tmp_path_factory.mktemp("base"))
+    kit.publish(1, BEFORE, built=kit.build(new_id(1), BEFORE, 2, {3: {"confidence_score": 0.0}}))
+    return kit
+
+
+@pytest.fixture
+def base(base_to_copy: Kit, tmp_path: Path) -> Kit:
+    """One snapshot of the segments in BEFORE."""
+    return base_to_copy.copy_to(tmp_path)
+
+
+class Said(list[str]):
+    def __call__(self, progress: Any) -> None:
+        self.append(progress.what)
+
+    @property
+    def why_anew(self) -> str:
+        return "".join(what for what in self if "built anew" in what)
+
+
+def contents(snapshot: Snapshot) -> dict[str, list[pl.DataFrame]]:
+    """Each table from both faces; DuckDB's in sort order."""
+    orders = {
+        table.name: ", ".join(f"{name} NULLS LAST" for name in dict.fromkeys((*table.sort_by, *table.key)))
+        for table in TABLES
+    }
+    return {
+        name: [
+            snapshot.scan(name).collect(),
+            in_duckdb(f"FROM {name} ORDER BY {order}", snapshot.database_path),
+        ]
+        for name, order in orders.items()
+    }
+
+
+def assert_same(one: Snapshot, other: Snapshot) -> None:
+    left, right = contents(one), contents(other)
+    for name, faces in left.items():
+        for frame, expected in zip(faces, right[name], strict=True):
+            assert_frame_equal(frame, expected)
+            for column in frame.select(pl.selectors.float()).columns:
+                signs = [[math.copysign(1, x) for x in f[column].drop_nulls()] for f in (frame, expected)]
+                assert signs[0] == signs[1]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_it_is_what_a_rebuild_gives(base: Kit, tmp_path: Path, change: str) -> None:
+    segments, rejected, values = CHANGES[change]
+    values = {3: {"confidence_score": 0.0}, **values}
+    said = Said()
+    manifest = base.publish_changes(2, segments, rejected, values, on_progress=said)
+    assert not said.why_anew
+    verify_snapshot(base.current())
+    (tmp_path / "anew").mkdir()
+    anew = Kit(tmp_path / "anew")
+    anew.publish(2, built=anew.build(new_id(2), segments, rejected, values))
+    assert_same(base.current(), anew.current())
+    before = list_snapshots(base.export_dir).snapshots[0].manifest
+    assert manifest.base_snapshot == new_id(1)
+    assert manifest.rebuilt_database_bytes == before.rebuilt_database_bytes == before.database.bytes
+    assert base.current().database_path.stat().st_nlink == 1
+
+
+def test_many_runs_one_after_the_other(base: Kit, tmp_path: Path) -> None:
+    segments: dict[int, Any] = dict(BEFORE)
+    values: dict[int, dict[str, Any]] = {3: {"confidence_score": 0.0}}
+    for number in range(2, 7):
+        segments[number % 3] = [number % 3 * 100 + i for i in range(number * 3)]
+        values[1] = {"company_name": f"run {number}"}
+        base.publish_changes(number, segments, number, values, keep_snapshots=1, keep_hours=0)
+    (tmp_path / "anew").mkdir()
+    anew = Kit(tmp_path / "anew")
+    anew.publish(6, built=anew.build(new_id(6), segments, 6, values))
+    assert_same(base.current(), anew.current())
+    verify_snapshot(base.current())
+
+
+def test_the_manifest_tells_what_was_read(base: Kit) -> None:
+    manifest = base.publish_changes(2, {**BEFORE, 1: [103], 3: []}, values={})
+    assert manifest.changed_segments == ("00000001", "00000003")
+    first = {file.path: file.first_snapshot for table in manifest.tables for file in table.files}
+    assert first["domain_exports/00000000.parquet"] == new_id(1)
+    assert first["domain_exports/00000001.parquet"] == new_id(2)
+    check = next(c for c in manifest.checks if (c.table, c.name) == ("domain_exports", "faces_equal"))
+    assert check.metadata == {"rows_duckdb": 1, "rows_parquet": 1, "segments": 2}
+    assert manifest.database.first_snapshot == new_id(2)
+
+
+def test_replacements_of_bounded_size(base: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database_module, "_ROWS_PER_REPLACEMENT", 8)
+    base.publish_changes(2, {0: range(9), 1: range(100, 112), 2: [200], 4: [], 5: [501]}, 3)
+    verify_snapshot(base.current())
+
+
+# --- when a copy will not do: the file is built anew, and says why
+
+
+def damage_database(kit: Kit) -> None:
+    flip_a_byte(kit.current().database_path)
+
+
+def lose_database(kit: Kit) -> None:
+    kit.current().database_path.unlink()
+
+
+def change_version(kit: Kit) -> None:
+    kit.edit_manifest(versions={**kit.current().manifest.versions, "duckdb": "1.9.9"})
+
+
+def forget_size(kit: Kit) -> None:
+    kit.edit_manifest(rebuilt_database_bytes=0)
+
+
+def grow_before(kit: Kit) -> None:
+    kit.edit_manifest(rebuilt_database_bytes=1_000)
+
+
+def grow_by_the_change(kit: Kit) -> None:
+    kit.edit_manifest(rebuilt_database_bytes=int(kit.current().database_path.stat().st_size / 1.5) + 1)
+
+
+def other_segments(kit: Kit) -> None:
+    kit.edit_manifest(segment_size=77)
+
+
+def tamper(kit: Kit) -> None:
+    """Rows of a segment that does not change are gone, and the manifest has the digest of that."""
+    path = kit.current().database_path
+    path.chmod(0o644)
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("DELETE FROM candidate_exports WHERE domain_id = 3")
+    record = kit.current().manifest.database
+    kit.edit_manifest(database=record.model_copy(update={"sha256": sha256_of(path), "bytes": path.stat().st_size}))
+
+
+@pytest.mark.parametrize(
+    ("prepare", "why"),
+    [
+        (damage_database, r"exports\.duckdb is damaged"),
+        (lose_database, r"exports\.duckdb is missing"),
+        (change_version, "the DuckDB version is not that of snapshot"),
+        (other_segments, "the SEGMENT_SIZE is not that"),
+        (forget_size, "is not known"),
+        (grow_before, "it has grown from 1,000 bytes"),
+        (grow_by_the_change, "it has grown from"),
+        (tamper, r"did not pass candidate_exports\.database_rows"),
+    ],
+)
+def test_the_database_is_built_anew(base: Kit, prepare: Callable[[Kit], None], why: str) -> None:
+    prepare(base)
+    said = Said()
+    manifest = base.publish_changes(2, {**BEFORE, 1: range(100, 200), 2: range(200, 300)}, 3000, on_progress=said)
+    assert re.search(why, said.why_anew)
+    assert manifest.rebuilt_database_bytes == manifest.database.bytes
+    verify_snapshot(base.current())
+
+
+def test_a_database_of_wrong_rows_in_a_changed_segment_is_put_right(base: Kit) -> None:
+    """Rows are compared, not trusted: what the older file has too much of or lacks does not matter."""
+    path = base.current().database_path
+    path.chmod(0o644)
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("DELETE FROM domain_exports WHERE domain_id = 103")
+        connection.execute("UPDATE domain_exports SET domain = 'wrong' WHERE domain_id = 104")
+    record = base.current().manifest.database
+    base.edit_manifest(database=record.model_copy(update={"sha256": sha256_of(path)}))
+    said = Said()
+    base.publish_changes(2, {**BEFORE, 1: range(100, 111)}, on_progress=said)
+    assert not said.why_anew
+    verify_snapshot(base.current())
+
+
+def test_too_many_changes(tmp_path: Path) -> None:
+    path = tmp_path / "domain_exports" / "00000000.parquet"
+    record = write_parquet(domain_rows(range(50)), path, table=DOMAIN_EXPORTS, segment=0)
+    database = tmp_path / "exports.duckdb"
+    build_database(database, [DOMAIN_EXPORTS], {"domain_exports": [path]})
+    write_parquet(domain_rows(range(50), status="failed"), path, table=DOMAIN_EXPORTS, segment=0)
+    scopes = {"domain_exports": Scope((record,), (0,), 100)}
+    with pytest.raises(PublishError, match="could not be updated"):
+        update_database(database, [DOMAIN_EXPORTS], scopes, 99)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["domain_exports"]
+
+
+# --- damage of the older snapshot's Parquet files
+
+
+def test_a_damaged_file_that_only_the_base_has_stops_the_run(base: Kit) -> None:
+    flip_a_byte(base.current().folder / "domain_exports" / "00000000.parquet")
+    said = Said()
+    with pytest.raises(PublishError, match=r"domain_exports/00000000\.parquet is not what was written") as caught:
+        # The build step cannot know: it links what the base has.
+        publish_links(base, said)
+    assert "--full-refresh" in caught.value.fix
+    assert f"domain_exports/00000000.parquet of snapshot {new_id(1)} is missing or damaged" in "".join(said)
+    assert base.current().manifest.id == new_id(1)
+    assert len(list_snapshots(base.export_dir).snapshots) == 1
+
+
+def publish_links(kit: Kit, said: Said) -> None:
+    snapshot, staging_id = kit.current(), new_id(2)
+    built = []
+    for record in snapshot.manifest.tables:
+        (kit.tables_dir(staging_id) / record.name).mkdir(parents=True)
+        for file in record.files:
+            (kit.tables_dir(staging_id) / file.path).hardlink_to(snapshot.folder / file.path)
+        built.append(record.model_copy(update={"staging_id": staging_id}))
+    kit.publish(2, built=built, on_progress=said)
+
+
+def test_a_damaged_file_is_replaced_by_a_built_one(base: Kit) -> None:
+    flip_a_byte(base.current().folder / "candidate_exports" / "00000001.parquet")
+    (base.current().folder / "rejected_rows" / "all.parquet").unlink()
+    said = Said()
+    base.publish_changes(2, BEFORE, values={3: {"confidence_score": 0.0}}, linked=False, on_progress=said)
+    for path in ("candidate_exports/00000001.parquet", "rejected_rows/all.parquet"):
+        assert any(path in what and "missing or damaged" in what for what in said)
+    verify_snapshot(base.current())
+
+
+# --- which snapshot it goes on from
+
+
+def test_a_base_that_is_not_the_newest_any_more_is_refused(base: Kit) -> None:
+    built = base.build(new_id(3), {0: [1]})
+    base.publish(2)
+    staging = base_staging(new_id(3), new_id(1))
+    with pytest.raises(StagingError, match="not the newest any more") as caught:
+        base.publish(3, built=built, staging=staging)
+    assert new_id(1) in caught.value.expected
+    assert new_id(2) in caught.value.found
+    assert base.current().manifest.id == new_id(2)
+
+
+def base_staging(staging_id: str, base_id: str) -> Any:
+    from tests.publish.kit import staging_record  # noqa: PLC0415
+
+    return staging_record(staging_id, base_snapshot=base_id)
+
+
+def test_what_differs_is_told_by_digests(base: Kit) -> None:
+    before = base.current()
+    base.publish_changes(2, {0: [1], 1: range(100, 110), 4: [400]}, 3)
+    now = base.current()
+    scope = differing(DOMAIN_EXPORTS, before.record_of("domain_exports"), now.record_of("domain_exports"), 100)
+    assert [file.path for file in scope.files] == [
+        "domain_exports/00000000.parquet",
+        "domain_exports/00000004.parquet",
+    ]
+    assert scope.segments == (-1, 0, 3, 4)
+    assert scope.id_ranges == [(-100, 99), (300, 499)]
+    whole = differing(REJECTED_ROWS, before.record_of("rejected_rows"), now.record_of("rejected_rows"), 100)
+    assert (whole.segments, whole.condition, whole.is_empty) == (None, "true", False)
+    same = differing(REJECTED_ROWS, now.record_of("rejected_rows"), now.record_of("rejected_rows"), 100)
+    assert same.is_empty
+
+
+# --- as it happens to other snapshots
+
+
+def test_an_open_reader_of_the_base_is_not_disturbed(base: Kit) -> None:
+    digest = sha256_of(base.current().database_path)
+    old = base.current().database_path
+    with start_process(READER, old) as reader:
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == "reading\n"
+        with base.current().connect() as connection:
+            base.publish_changes(2, {**BEFORE, 1: [103]})
+            assert connection.execute("SELECT count(*) FROM domain_exports").fetchall() == [(18,)]
+        out, err = reader.communicate(timeout=20)
+    assert (out, err) == ("18\n", "")
+    assert sha256_of(old) == digest
+
+
+@pytest.mark.skipif("LEI_EXPORTS_DUCKDB14" not in os.environ, reason="LEI_EXPORTS_DUCKDB14: a folder with DuckDB 1.4")
+def test_duckdb_1_4_reads_a_changed_copy(base: Kit) -> None:
+    base.publish_changes(2, {**BEFORE, 1: range(100, 150)}, 7)
+    said = in_process(READ_1_4, os.environ["LEI_EXPORTS_DUCKDB14"], base.current().database_path).stdout.split()
+    assert said[1:] == ["58", "116", "7", str(sum(len(table.columns) for table in TABLES))]
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from pipelines.errors import PublishError
+from tests.publish.kit import Kit
+kit, limit = Kit(Path(sys.argv[1])), int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+try:
+    kit.publish_changes(2, {0: range(5), 1: range(100, 105)})
+except PublishError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("limit", [300_000, 800_000])
+def test_a_full_disk_leaves_the_base(base: Kit, limit: int) -> None:
+    assert "free space" in in_process(FULL_DISK, base.root, limit).stdout
+    assert base.current().manifest.id == new_id(1)
+    assert [path.name for path in (base.export_dir / "snapshots").iterdir()] == [new_id(1)]
+    verify_snapshot(base.current())
+
+
+def test_a_text_of_the_contract_that_changed_is_published(base: Kit) -> None:
+    path = base.current().database_path
+    path.chmod(0o644)
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("COMMENT ON COLUMN domain_exports.domain IS 'an older text'")
+        connection.execute("COMMENT ON TABLE entities IS NULL")
+    record = base.current().manifest.database
+    base.edit_manifest(database=record.model_copy(update={"sha256": sha256_of(path)}))
+    said = Said()
+    base.publish_changes(2, BEFORE, on_progress=said)
+    assert not said.why_anew
+    verify_snapshot(base.current())
+
+
+def test_a_row_outside_of_its_segment_does_not_pass(base: Kit) -> None:
+    frames = {"domain_exports": {0: domain_rows([1, 100])}, "candidate_exports": {0: domain_rows([])}}
+    built = list(base.build(new_id(2), BEFORE))
+    path = base.tables_dir(new_id(2)) / "domain_exports" / "00000000.parquet"
+    file = write_parquet(frames["domain_exports"][0], path, table=DOMAIN_EXPORTS, segment=0)
+    files = (built[0].files[0], file, *built[0].files[2:])
+    built[0] = built[0].model_copy(update={"files": files, "rows": sum(f.rows for f in files)})
+    with pytest.raises(PublishError, match=r"domain_exports\.parquet_rows .*00000000"):
+        base.publish(2, built=built, staging=base_staging(new_id(2), new_id(1)))
+    assert base.current().manifest.id == new_id(1)
+    assert rejected_rows(0).is_empty()
+    assert overwrite is not None
