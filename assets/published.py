@@ -1,7 +1,6 @@
 """The asset shell of the switch: the only asset that changes what readers see (DESIGN 3.6)."""
 
 from collections.abc import Iterator
-from datetime import timedelta
 
 import dagster as dg
 
@@ -12,8 +11,6 @@ from pipelines.contracts.records import CheckRecord, Manifest
 from pipelines.contracts.tables import published_tables
 from pipelines.run.publication import ChecksFailedError, publish_tables
 
-# The job runs every day: a run that is an hour late is worth a look, one that was missed twice is an incident.
-FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=49), warn_window=timedelta(hours=25))
 KEY = key_of("published", "snapshot")
 
 
@@ -26,7 +23,6 @@ KEY = key_of("published", "snapshot")
             group_name="published",
             kinds={"duckdb", "parquet"},
             owners=OWNERS,
-            freshness_policy=FRESHNESS,
             description="The snapshot that `current` points at: every table as Parquet, and all in one DuckDB file.",
         )
     ],

@@ -178,7 +178,7 @@ class Kit:
         values: dict[int, dict[str, Any]] | None = None,
     ) -> tuple[TableRecord, ...]:
         """Write the Parquet files of a staging: per segment domains and their candidates; `values` by segment."""
-        values = values or {}
+        values, segments = values or {}, dict(sorted(segments.items()))
         frames: dict[str, dict[int | None, pl.DataFrame]] = {
             "domain_exports": {n: domain_rows(ids, **values.get(n, {})) for n, ids in segments.items()},
             "candidate_exports": {number: candidate_rows(ids) for number, ids in segments.items()},

@@ -1,0 +1,119 @@
+"""The sensor `source_changed`: one run per change, again after a failure with growing pauses, never past a success."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from assets.definitions import build_definitions
+from assets.resources import ExportsResource
+from assets.sensors import FIRST_PAUSE, LONGEST_PAUSE, POSITION_TAG, Cursor, Try, decide, source_changed
+from pipelines.extract.connection import SourceAddress
+from pipelines.extract.probe import probe_source
+from tests.exporting import settings_for
+from tests.hostile import random_rows
+from tests.oracle.postgres import Database
+from tests.oracle.source import create_source_tables, insert_source
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+def failed(minutes_ago: float, position: str = "p") -> Try:
+    return Try(position, "failed", NOW - timedelta(minutes=minutes_ago))
+
+
+def test_a_new_position_asks_for_one_run() -> None:
+    assert decide("p", Cursor("before"), [], NOW).run_key == "p:0"
+    assert decide("p", Cursor(), [Try("p", "running", None)], NOW).run_key is None
+    assert decide("p", Cursor(), [Try("", "running", None)], NOW).run_key is None, "somebody else's run is under way"
+
+
+def test_the_cursor_moves_only_past_a_success() -> None:
+    assert decide("p", Cursor("o"), [], NOW).cursor == Cursor("o")
+    assert decide("p", Cursor("o"), [failed(9)], NOW).cursor == Cursor("o")
+    done = decide("p", Cursor("o"), [Try("p", "succeeded", NOW)], NOW)
+    assert done.cursor == Cursor("p")
+    assert done.run_key is None
+    assert decide("p", Cursor("p"), [], NOW).run_key is None
+
+
+def test_a_failed_key_is_never_asked_again_and_pauses_grow() -> None:
+    assert decide("p", Cursor(), [failed(0.5)], NOW).run_key is None
+    assert decide("p", Cursor(), [failed(1.1)], NOW).run_key == "p:1"
+    assert decide("p", Cursor(), [failed(9), failed(1.1)], NOW).run_key is None
+    assert decide("p", Cursor(), [failed(9), failed(2.1)], NOW).run_key == "p:2"
+    many = [failed(1000)] * 30
+    assert decide("p", Cursor(), [*many, failed(LONGEST_PAUSE / timedelta(minutes=1) + 0.1)], NOW).run_key == "p:31"
+    assert FIRST_PAUSE < LONGEST_PAUSE
+
+
+def test_a_failure_of_another_position_does_not_delay() -> None:
+    assert decide("p", Cursor(), [failed(0.1, "other")], NOW).run_key == "p:0"
+
+
+@pytest.mark.orchestration
+@pytest.mark.integration
+def test_a_change_is_asked_for_again_after_its_run_failed(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with database.connect() as connection:
+        create_source_tables(connection)
+        insert_source(connection, *random_rows(2, 50))
+    monkeypatch.setenv("DATABASE_URL", database.url)
+    exports = ExportsResource(overrides={"export_dir": str(tmp_path), "min_rows_pct": "0"})
+    definitions = build_definitions(exports)
+    job = definitions.resolve_job_def("export")
+
+    def tick(instance: dg.DagsterInstance, cursor: str | None) -> dg.SensorResult:
+        context = dg.build_sensor_context(instance=instance, cursor=cursor, definitions=definitions)
+        result = source_changed(context, exports=exports)
+        assert isinstance(result, dg.SensorResult)
+        return result
+
+    with dg.instance_for_test() as instance:
+        first = tick(instance, None)
+        assert first.run_requests is not None
+        (request,) = first.run_requests
+        assert request.run_key is not None
+        monkeypatch.setenv("SOURCE_SCHEMA", "nowhere")
+        assert not job.execute_in_process(instance=instance, tags=request.tags, raise_on_error=False).success
+        monkeypatch.delenv("SOURCE_SCHEMA")
+        waiting = tick(instance, first.cursor)
+        assert not waiting.run_requests
+        assert "1 tries failed" in str(waiting.skip_reason)
+        monkeypatch.setattr("assets.sensors.FIRST_PAUSE", timedelta(0))
+        (again,) = tick(instance, waiting.cursor).run_requests or []
+        assert again.run_key != request.run_key
+        assert again.tags[POSITION_TAG] == request.tags[POSITION_TAG]
+        assert job.execute_in_process(instance=instance, tags=again.tags).success
+        done = tick(instance, waiting.cursor)
+        assert not done.run_requests
+        assert request.tags[POSITION_TAG] in str(done.cursor)
+        observed = instance.get_latest_materialization_event(dg.AssetKey(["source", "domains"]))
+        assert observed is not None
+
+
+@pytest.mark.integration
+def test_the_probe_sees_each_kind_of_change_without_a_scan(database: Database, tmp_path: Path) -> None:
+    url = settings_for(database, tmp_path).database_url
+    assert url is not None
+    address = SourceAddress(url, is_sample=False)
+    with database.connect(autocommit=True) as connection:
+        create_source_tables(connection)
+        scans = "SELECT sum(seq_scan) FROM pg_stat_user_tables"
+        seen = [probe_source(address, "public")]
+        for statement in (
+            "INSERT INTO domains (id, domain, status, batch_id) VALUES (1, 'a.example', 'success', 'b')",
+            "UPDATE domains SET domain = 'b.example'",
+            "DELETE FROM domains",
+            "TRUNCATE gleif_candidates",
+        ):
+            connection.execute(statement.encode())
+            connection.execute("SELECT pg_stat_force_next_flush()")
+            seen.append(probe_source(address, "public"))
+        before = connection.execute(scans).fetchone()
+        assert len(set(seen)) == len(seen)
+        assert probe_source(address, "public") == seen[-1]
+        connection.execute("SELECT pg_stat_force_next_flush()")
+        assert connection.execute(scans).fetchone() == before
