@@ -6,7 +6,7 @@ DUCKDB14 := $(VENV)-duckdb14
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup export test lint format ui lock clean
+.PHONY: help setup export test lint bench format ui lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,6 +36,9 @@ lint: setup  ## style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+bench: setup  ## measure: the floor, our runs and an empty job, side by side (BENCH="--domains 100000" for less)
+	@$(BIN)/python -m bench.run $(BENCH)
 
 format: setup  ## put the code in the project's format
 	@$(BIN)/ruff check --fix .

@@ -121,7 +121,7 @@ def failed_query(error: psycopg.Error, doing: str) -> ExportError:
             f"PostgreSQL refused while {doing}",
             expected="SELECT on both tables, and no row-level security that hides rows",
             found="no privilege",
-            fix="grant it: docs/operators.md has the SQL",
+            fix="grant it: docs/security.md has the SQL",
         )
     if isinstance(error, pg.LockNotAvailable):
         return ExtractError(

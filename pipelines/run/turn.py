@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipelines.errors import BusyError
+from pipelines.errors import BusyError, SettingsError
 from pipelines.progress import OnProgress, Progress
 
 WAIT_SECONDS = 600.0
@@ -27,13 +27,13 @@ def take_turn(export_dir: Path, on_progress: OnProgress, wait_seconds: float = W
 
     Raises:
         BusyError: Another process still had it after `wait_seconds`.
+        SettingsError: The folder can't be made or written to.
     """
-    export_dir.mkdir(parents=True, exist_ok=True)
     path = export_dir / _FILE
     with _guard:
         if path in _held:
             return False
-        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+        descriptor = _open(path)
         try:
             _wait_for(descriptor, path, on_progress, wait_seconds)
         except BaseException:
@@ -73,6 +73,19 @@ def in_turn(export_dir: Path, on_progress: OnProgress, *, keep: bool = False) ->
         raise
     if is_new and not keep:
         end_turn(export_dir)
+
+
+def _open(path: Path) -> int:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise SettingsError(
+            f"EXPORT_DIR {path.parent} can't be used",
+            expected="a folder that this user may write to",
+            found=error.strerror or type(error).__name__,
+            fix="set EXPORT_DIR to another folder, or give this user the right to write there",
+        ) from None
 
 
 def _wait_for(descriptor: int, path: Path, on_progress: OnProgress, wait_seconds: float) -> None:

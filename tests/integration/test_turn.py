@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import BusyError
+from pipelines.errors import BusyError, SettingsError
 from pipelines.progress import Progress, ignore_progress
 from pipelines.run.turn import end_turn, take_turn
 from pipelines.settings import Settings
@@ -72,6 +72,13 @@ def test_the_turn_of_this_process_is_not_taken_twice(tmp_path: Path) -> None:
     assert not take_turn(tmp_path, ignore_progress)
     end_turn(tmp_path)
     end_turn(tmp_path)
+
+
+def test_a_folder_that_can_not_be_made_is_a_clear_error(tmp_path: Path) -> None:
+    in_the_way = tmp_path / "file"
+    in_the_way.write_text("", encoding="utf-8")
+    with pytest.raises(SettingsError, match="EXPORT_DIR"):
+        take_turn(in_the_way / "exports", ignore_progress)
 
 
 def test_runs_at_once_publish_one_after_the_other(database: Database, tmp_path: Path) -> None:
