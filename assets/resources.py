@@ -17,6 +17,8 @@ from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.settings import Settings, load_settings
 
 _LOG_SECONDS = 5.0
+# 2, 4 and 8 s: longer than a restart of PostgreSQL takes.
+_MOST_RETRIES, _FIRST_DELAY_S = 3, 2.0
 _listener: ContextVar[OnProgress] = ContextVar("listener", default=ignore_progress)
 
 
@@ -67,9 +69,19 @@ def report_to(log: Callable[[str], None]) -> OnProgress:
 
 
 @contextmanager
-def failures() -> Iterator[None]:
-    """Turn our errors into Dagster's: the message alone, and a retry only where a new try may succeed."""
+def failures(retry_number: int | None = None) -> Iterator[None]:
+    """Turn our errors into Dagster's: the message alone, and a retry only where a new try may succeed.
+
+    Not by a RetryPolicy: with one, Dagster tries a step again that an operator has just terminated.
+
+    Args:
+        retry_number: Of this try, from 0, in a step that may be tried again; None: it may not.
+    """
     try:
         yield
     except ExportError as error:
-        raise dg.Failure(description=str(error), allow_retries=isinstance(error, ExtractError)) from None
+        failure = dg.Failure(description=str(error), allow_retries=False)
+        if retry_number is None or retry_number >= _MOST_RETRIES or not isinstance(error, ExtractError):
+            raise failure from None
+        delay_s = _FIRST_DELAY_S * 2**retry_number
+        raise dg.RetryRequested(max_retries=_MOST_RETRIES, seconds_to_wait=delay_s) from failure

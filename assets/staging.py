@@ -45,14 +45,13 @@ class ExtractionConfig(dg.Config):
     check_specs=[
         spec for t in SOURCE_TABLES for spec in check_specs(key_of("staging", t.name), [shrink_check(t.name)])
     ],
-    retry_policy=dg.RetryPolicy(max_retries=3, delay=2, backoff=dg.Backoff.EXPONENTIAL),
 )
 def staging(
     context: dg.AssetExecutionContext, config: ExtractionConfig, exports: ExportsResource
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetObservation | dg.AssetCheckResult]:
     """Read what changed of both tables into a new staging; a retry takes a new snapshot."""
     accepted = Acceptance(new_source=config.accept_new_source, shrink=config.accept_shrink)
-    with failures():
+    with failures(context.retry_number):
         staged = stage_source(
             exports.settings(), accepted, report_to(context.log.info), full_refresh=config.full_refresh
         )

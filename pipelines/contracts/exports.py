@@ -17,15 +17,16 @@ from pipelines.contracts.source import (
     source_columns,
 )
 
-REJECT_REASONS = (
-    "missing_domain",
-    "missing_batch_id",
-    "missing_status",
-    "missing_lei_code",
-    "missing_legal_name",
-    "orphan_candidate",
-    "duplicate_candidate",
-)
+# What each means; where several fit, the first stands. Missing is NULL or blank.
+REJECT_REASONS = {
+    "missing_domain": "A row of `domains` whose domain is NULL or blank",
+    "missing_batch_id": "A row of `domains` whose batch_id is NULL or blank",
+    "missing_status": "A row of `domains` whose status is NULL or blank",
+    "missing_lei_code": "A candidate whose lei_code is NULL or blank",
+    "missing_legal_name": "A candidate whose legal_name is NULL or blank",
+    "orphan_candidate": "A candidate whose domain_id is NULL, or whose domain row is not there or is itself rejected",
+    "duplicate_candidate": "A candidate whose LEI another candidate of the same domain row, earlier in rank order, has",
+}
 
 _HASH = "md5 of the normalized domain in UTF-8, lower-case hex; always computed, the same in every batch"
 HASH_PATTERN = "^[0-9a-f]{32}$"

@@ -11,7 +11,7 @@ import polars as pl
 from pipelines.contracts import exports, summaries
 from pipelines.contracts.columns import sources_of, unit_of
 
-_DUCKDB_TYPES: dict[pl.DataType, str] = {
+DUCKDB_TYPES: dict[pl.DataType, str] = {
     pl.Int32(): "INTEGER",
     pl.Int64(): "BIGINT",
     pl.UInt32(): "UINTEGER",
@@ -65,7 +65,7 @@ class Table:
     @property
     def duckdb_types(self) -> dict[str, str]:
         """DuckDB types by column name, in published order."""
-        return {name: _DUCKDB_TYPES[column.dtype] for name, column in self.columns.items()}
+        return {name: DUCKDB_TYPES[column.dtype] for name, column in self.columns.items()}
 
     @property
     def description(self) -> str:

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipelines.contracts.tables import Table
+from pipelines.contracts.views import View, views_of
 from pipelines.errors import PublishError
 from pipelines.publish.database_process import WriterOptions, run_task
-from pipelines.publish.database_task import ColumnTask, Replacement, TableTask, Task
+from pipelines.publish.database_task import ColumnTask, Replacement, TableTask, Task, ViewTask
 from pipelines.publish.files import sync_file
 from pipelines.reading.row_sql import id_ranges
 from pipelines.reading.scopes import Scope
@@ -29,7 +30,7 @@ def build_database(
     files: Mapping[str, Sequence[Path]],
     options: WriterOptions | None = None,
 ) -> dict[str, int]:
-    """Build a DuckDB file that holds the tables in the order of their files; on disk and without log when it returns.
+    """Build a DuckDB file of the tables, in the order of their files, and their views; on disk when it returns.
 
     Args:
         database: The file to build, in an existing folder; an older one there is removed.
@@ -52,7 +53,7 @@ def build_database(
         )
     _remove(database)
     tasks = [_table_task(table, files=tuple(literal_path(file) for file in files[table.name])) for table in tables]
-    return _write(database, tasks, options or WriterOptions())
+    return _write(database, tasks, views_of(tables), options or WriterOptions())
 
 
 def update_database(
@@ -81,11 +82,15 @@ def update_database(
         OSError: The process can't be started, or the file can't be synced.
     """
     tasks = [_table_task(table, replacements=_replacements(scopes[table.name], database.parent)) for table in tables]
-    return _write(database, tasks, options or WriterOptions(), most_changes)
+    return _write(database, tasks, views_of(tables), options or WriterOptions(), most_changes)
 
 
 def _write(
-    database: Path, tables: Sequence[TableTask], options: WriterOptions, most_changes: int | None = None
+    database: Path,
+    tables: Sequence[TableTask],
+    views: Sequence[View],
+    options: WriterOptions,
+    most_changes: int | None = None,
 ) -> dict[str, int]:
     spill = database.parent / _SPILL
     task = Task(
@@ -95,6 +100,7 @@ def _write(
         parent=os.getpid(),
         tables=tuple(tables),
         most_changes=most_changes,
+        views=tuple(_view_task(view) for view in views),
     )
     try:
         rows = run_task(task, options)
@@ -114,6 +120,11 @@ def _table_task(table: Table, *, files: tuple[str, ...] = (), replacements: tupl
         for name, kind in table.duckdb_types.items()
     )
     return TableTask(table.name, table.description, columns, table.key, files, replacements)
+
+
+def _view_task(view: View) -> ViewTask:
+    columns = tuple((name, column.description) for name, column in view.columns.items())
+    return ViewTask(view.name, view.description, view.query, columns)
 
 
 def _replacements(scope: Scope, folder: Path) -> tuple[Replacement, ...]:

@@ -1,11 +1,13 @@
 """SQL and errors that building and updating exports.duckdb have in common; for the writer's process only.
 
-Belongs here: names, comments, attaching the file. Does not: what is done with the rows.
+Belongs here: names, views, comments, attaching the file. Does not: what is done with the rows.
 """
+
+from collections.abc import Iterable
 
 import duckdb
 
-from pipelines.publish.database_task import TableTask, Task
+from pipelines.publish.database_task import TableTask, Task, ViewTask
 from pipelines.reading.sessions import CONFIG, quoted, quoted_text
 
 STORAGE_VERSION = "v1.4.0"  # the oldest DuckDB that must open the file (DESIGN 4); 2.0's own format is unreadable there
@@ -29,8 +31,8 @@ def open_writer(task: Task, threads: int) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def relation_of(table: TableTask) -> str:
-    """The table in SQL."""
+def relation_of(table: TableTask | ViewTask) -> str:
+    """The table or view in SQL."""
     return f"{ALIAS}.main.{quoted(table.name)}"
 
 
@@ -39,14 +41,25 @@ def names_of(table: TableTask) -> str:
     return ", ".join(quoted(column.name) for column in table.columns)
 
 
-def comment_and_close(connection: duckdb.DuckDBPyConnection, tables: tuple[TableTask, ...]) -> None:
-    """Comment on the tables, and leave one file without a write-ahead log."""
+def finish_and_close(connection: duckdb.DuckDBPyConnection, task: Task) -> None:
+    """Create the views, comment on everything, and leave one file without a write-ahead log."""
     connection.execute("BEGIN")
-    for table in tables:
-        connection.execute(f"COMMENT ON TABLE {relation_of(table)} IS {quoted_text(table.comment)}")
-        for column in table.columns:
-            place = f"{relation_of(table)}.{quoted(column.name)}"
-            connection.execute(f"COMMENT ON COLUMN {place} IS {quoted_text(column.comment)}")
+    for table in task.tables:
+        _comment(connection, "TABLE", table, [(column.name, column.comment) for column in table.columns])
+    for view in task.views:
+        try:
+            connection.execute(f"CREATE OR REPLACE VIEW {relation_of(view)} AS {view.query}")
+            _comment(connection, "VIEW", view, view.columns)
+        except duckdb.Error as error:
+            raise TableError(view.name, error) from error
     connection.execute("COMMIT")
     connection.execute(f"CHECKPOINT {ALIAS}")
     connection.execute(f"DETACH {ALIAS}")
+
+
+def _comment(
+    connection: duckdb.DuckDBPyConnection, what: str, of: TableTask | ViewTask, columns: Iterable[tuple[str, str]]
+) -> None:
+    connection.execute(f"COMMENT ON {what} {relation_of(of)} IS {quoted_text(of.comment)}")
+    for name, comment in columns:
+        connection.execute(f"COMMENT ON COLUMN {relation_of(of)}.{quoted(name)} IS {quoted_text(comment)}")

@@ -54,6 +54,16 @@ class TableTask:
 
 
 @dataclass(frozen=True)
+class ViewTask:
+    """A view: its name, its comment, its SELECT over unqualified tables, name and comment of each column."""
+
+    name: str
+    comment: str
+    query: str
+    columns: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
 class Task:
     """A database to build or to update.
 
@@ -64,6 +74,7 @@ class Task:
         parent: Process id of the parent.
         tables: Its tables.
         most_changes: Update it, and give up beyond so many rows that are deleted or inserted; None: build it.
+        views: Its views.
     """
 
     database: str
@@ -72,6 +83,7 @@ class Task:
     parent: int
     tables: tuple[TableTask, ...]
     most_changes: int | None = None
+    views: tuple[ViewTask, ...] = ()
 
     def to_json(self) -> str:
         """This task in one line."""
@@ -82,7 +94,8 @@ class Task:
         """The task of a line that to_json wrote."""
         raw = json.loads(line)
         tables = tuple(_table(table) for table in raw.pop("tables"))
-        return cls(**raw, tables=tables)
+        views = tuple(_view(view) for view in raw.pop("views"))
+        return cls(**raw, tables=tables, views=views)
 
 
 def _table(raw: dict[str, Any]) -> TableTask:
@@ -90,6 +103,11 @@ def _table(raw: dict[str, Any]) -> TableTask:
     replacements = tuple(_replacement(part) for part in raw.pop("replacements"))
     key, files = tuple(raw.pop("key")), tuple(raw.pop("files"))
     return TableTask(**raw, columns=columns, key=key, files=files, replacements=replacements)
+
+
+def _view(raw: dict[str, Any]) -> ViewTask:
+    columns = tuple((name, comment) for name, comment in raw.pop("columns"))
+    return ViewTask(**raw, columns=columns)
 
 
 def _replacement(raw: dict[str, Any]) -> Replacement:

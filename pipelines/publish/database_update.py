@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import duckdb
 
-from pipelines.publish.database_sql import TableError, comment_and_close, names_of, open_writer, relation_of
+from pipelines.publish.database_sql import TableError, finish_and_close, names_of, open_writer, relation_of
 from pipelines.publish.database_task import Replacement, TableTask, Task
 from pipelines.reading.row_sql import in_ranges, row_hash
 from pipelines.reading.sessions import quoted
@@ -23,7 +23,7 @@ class TooManyChangesError(Exception):
 
 
 def update(task: Task, on_table: Callable[[str, int], None]) -> None:
-    """Replace the rows that differ, comment on the tables, and leave one file without a write-ahead log.
+    """Replace the rows that differ, create views and comments anew, and leave one file without a write-ahead log.
 
     The file is a private copy until it is verified, so a transaction a replacement is enough; one for all would hold
     the hashes of every replacement until its end.
@@ -47,7 +47,7 @@ def update(task: Task, on_table: Callable[[str, int], None]) -> None:
             except duckdb.Error as error:
                 raise TableError(table.name, error) from error
             on_table(table.name, rows)
-        comment_and_close(connection, task.tables)
+        finish_and_close(connection, task)
 
 
 def _replace(connection: duckdb.DuckDBPyConnection, table: TableTask, part: Replacement, most: int) -> int:

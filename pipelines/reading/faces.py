@@ -13,6 +13,7 @@ import polars as pl
 
 from pipelines.contracts.records import CheckRecord, FileRecord
 from pipelines.contracts.tables import Table
+from pipelines.contracts.views import View, views_of
 from pipelines.reading.contents import (
     Fingerprint,
     count_descents,
@@ -108,6 +109,42 @@ def verify_database(snapshot: Snapshot, tables: Sequence[Table]) -> list[CheckRe
     return checks
 
 
+def verify_views(snapshot: Snapshot, tables: Sequence[Table]) -> CheckRecord:
+    """Check that the DuckDB file has exactly the views of these tables, each with its columns, types and comments.
+
+    Every view is queried for no rows: DuckDB then binds it to the tables as they are, and computes nothing.
+
+    Args:
+        snapshot: The snapshot.
+        tables: The tables that its DuckDB file should have.
+    """
+    expected = {view.name: view for view in views_of(tables)}
+    try:
+        with open_scratch(_MEMORY_MB) as connection:
+            _attach(connection, snapshot)
+            comments = dict(
+                connection.execute(
+                    "SELECT view_name, comment FROM duckdb_views() WHERE database_name = ? AND NOT internal", [_FACE]
+                ).fetchall()
+            )
+            shapes = {name: _found_shape(connection, name) for name in comments}
+    except _UNQUERYABLE as error:
+        return check(SNAPSHOT, "database_views", passed=False, metadata={"error": type(error).__name__})
+    metadata = {
+        "views": len(comments),
+        "missing": sorted(expected.keys() - comments.keys()),
+        "unexpected": sorted(comments.keys() - expected.keys()),
+        "unqueryable": sorted(name for name, shape in shapes.items() if shape is None),
+        "differs": sorted(
+            name
+            for name in expected.keys() & comments.keys()
+            if shapes[name] is not None and (shapes[name], comments[name]) != _view_shape(expected[name])
+        ),
+    }
+    wrong = any(metadata[kind] for kind in ("missing", "unexpected", "unqueryable", "differs"))
+    return check(SNAPSHOT, "database_views", passed=not wrong, metadata=metadata)
+
+
 def verify_equal(snapshot: Snapshot, table: Table, scope: Scope | None = None) -> CheckRecord:
     """Check that a table holds the same rows in DuckDB and in Parquet, cell by cell (order-independent hashes).
 
@@ -182,6 +219,26 @@ def _database_checks(
             table.name, "database_rows", passed=rows == published, metadata={"rows": rows, "rows_manifest": published}
         ),
     ]
+
+
+def _view_shape(view: View) -> tuple[list[tuple[str, str, str | None]], str]:
+    return [(name, column.kind, column.description) for name, column in view.columns.items()], view.description
+
+
+def _found_shape(connection: duckdb.DuckDBPyConnection, name: str) -> list[tuple[str, str, str | None]] | None:
+    """Name, type and comment of each column as a query of the view finds them; None: it can't be queried."""
+    try:
+        described = connection.execute(f"DESCRIBE FROM {table_relation(_FACE, name)}").fetchall()
+        connection.execute(f"FROM {table_relation(_FACE, name)} LIMIT 0").fetchall()
+    except duckdb.Error:
+        return None
+    comments = dict(
+        connection.execute(
+            "SELECT column_name, comment FROM duckdb_columns() WHERE database_name = ? AND table_name = ?",
+            [_FACE, name],
+        ).fetchall()
+    )
+    return [(row[0], row[1], comments.get(row[0])) for row in described]
 
 
 def _attach(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> None:

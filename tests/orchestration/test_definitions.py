@@ -3,12 +3,16 @@
 import json
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.freshness import TimeWindowFreshnessPolicy
 
+from assets.catalog import column_lineage
 from assets.definitions import build_definitions
+from pipelines.contracts.source import SOURCE_TABLES
 from pipelines.contracts.tables import published_tables
 
 pytestmark = pytest.mark.orchestration
@@ -46,6 +50,34 @@ def test_columns_are_described_before_the_first_run() -> None:
         assert {column.name: column.description for column in schema.columns} == table.column_descriptions
         assert [column.name for column in schema.columns] == list(table.columns)
         assert all(column.description for column in schema.columns)
+
+
+def test_column_lineage_names_columns_that_are_there() -> None:
+    graph = build_definitions().resolve_asset_graph()
+    full = published_tables(include_full_data=True)
+    known = {
+        key: {column.name for column in graph.get(key).metadata["dagster/column_schema"].columns}
+        for key in graph.get_all_asset_keys()
+        if "dagster/column_schema" in graph.get(key).metadata
+    }
+    for table in full:
+        key = dg.AssetKey(["exports", table.name])
+        lineage = column_lineage(table).deps_by_column
+        assert set(lineage) <= set(table.columns)
+        for name, deps in lineage.items():
+            assert deps, (table.name, name)
+            for dep in deps:
+                assert dep.column_name in known[dep.asset_key], (table.name, name, dep)
+                assert dep.asset_key in graph.get(key).parent_keys, (table.name, name, dep)
+
+
+def test_the_source_has_a_freshness_policy_that_a_daily_look_keeps() -> None:
+    graph = build_definitions().resolve_asset_graph()
+    for table in SOURCE_TABLES:
+        policy = graph.get(dg.AssetKey(["source", table.name])).freshness_policy
+        assert isinstance(policy, TimeWindowFreshnessPolicy)
+        assert timedelta(days=1) < policy.warn_window.to_timedelta() < timedelta(days=2)
+        assert policy.fail_window.to_timedelta() > timedelta(days=2)
 
 
 def test_the_daily_schedule_runs_by_default_and_has_a_time_zone() -> None:

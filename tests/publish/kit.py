@@ -253,6 +253,18 @@ class Kit:
         **options: Any,
     ) -> Manifest:
         """Publish on top of the newest snapshot, as a run does that reads only what changed."""
+        return self.publish(number, **self.stage_changes(number, segments, rejected, values, linked=linked), **options)
+
+    def stage_changes(
+        self,
+        number: int,
+        segments: dict[int, Sequence[int]],
+        rejected: int = 2,
+        values: dict[int, dict[str, Any]] | None = None,
+        *,
+        linked: bool = True,
+    ) -> dict[str, Any]:
+        """A staging on top of the newest snapshot and its tables; files that are the same are linked."""
         base = newest_snapshot(self.export_dir)
         assert base is not None
         built = self.build(new_id(number), segments, rejected, values)
@@ -271,7 +283,7 @@ class Kit:
             base_snapshot=base.manifest.id,
             segments=tuple(SegmentRecord(segment=segment, rows={}) for segment in sorted(changed)),
         )
-        return self.publish(number, built=built, staging=staging, **options)
+        return {"built": built, "staging": staging}
 
     def edit_manifest(self, **changes: Any) -> None:
         """Change what the current snapshot says of itself."""

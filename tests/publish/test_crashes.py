@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.reading.finding import newest_snapshot
 from pipelines.reading.snapshots import current_snapshot
 from pipelines.reading.verification import verify_snapshot
 from tests.publish.kit import TABLES, Kit, in_process, new_id
@@ -14,15 +15,10 @@ import os, signal, sys
 from pathlib import Path
 from tests.publish.kit import Kit, new_id
 kit, number, when, calls = Kit(Path(sys.argv[1])), int(sys.argv[2]), sys.argv[3], []
-if "changes" in sys.argv:
-    publish = lambda **options: kit.publish_changes(2, {0: range(5), 1: range(100, 111)}, **options)
-else:
-    built = kit.build(new_id(2), {0: range(5), 1: range(100, 111)})
-    publish = lambda **options: kit.publish(2, built=built, **options)
+segments = {0: range(5), 1: range(100, 111)}
+staged = kit.stage_changes(2, segments) if "changes" in sys.argv else {"built": kit.build(new_id(2), segments)}
 def counted(call):
     def wrapper(*arguments, **options):
-        if "domain_exports" in str(arguments[0]) or "/parts" in str(arguments[0]) or "staging" in str(arguments[0]):
-            return call(*arguments, **options)  # building the staging
         calls.append(call.__name__)
         if len(calls) == number and when == "before":
             os.kill(os.getpid(), signal.SIGKILL)
@@ -33,7 +29,7 @@ def counted(call):
     return wrapper
 for name in ("replace", "rename", "symlink", "rmdir"):
     setattr(os, name, counted(getattr(os, name)))
-publish(keep_snapshots=1, keep_hours=0)
+kit.publish(2, **staged, keep_snapshots=1, keep_hours=0)
 print(" ".join(calls))
 """
 # Dies while the writer's process is at work: some time after the message that stands before it.
@@ -45,7 +41,10 @@ def kill_soon(progress):
     if "linked" in progress.what:
         threading.Timer(float(sys.argv[2]), os.kill, (os.getpid(), signal.SIGKILL)).start()
 kit = Kit(Path(sys.argv[1]))
-kit.publish(2, {0: range(3000)}, on_progress=kill_soon)
+if "changes" in sys.argv:
+    kit.publish_changes(2, {0: range(100), 1: range(100, 200)}, 5000, on_progress=kill_soon)
+else:
+    kit.publish(2, {0: range(3000)}, on_progress=kill_soon)
 """
 SIGKILLED = -9
 # manifest.json, the folder's name, the link, `current`, last_checked.json, `.deleting-`, and the deletion's folders.
@@ -76,6 +75,33 @@ def test_the_first_publish_of_all_is_killed(kit: Kit, number: int) -> None:
 def test_killed_while_the_database_is_built(published: Kit, seconds: float) -> None:
     in_process(KILLED_AT_WORK, published.root, seconds, status=SIGKILLED)
     assert published.current().manifest.id == new_id(1)
+    assert_the_next_run_succeeds(published)
+
+
+@pytest.mark.parametrize(
+    ("number", "when"), [(1, "before"), (2, "before"), (2, "after"), (3, "after"), (4, "after"), (6, "before")], ids=str
+)
+def test_a_run_that_changes_a_copy_is_killed(published: Kit, number: int, when: str) -> None:
+    published.edit_manifest(rebuilt_database_bytes=100_000_000)
+    in_process(KILLED, published.root, number, when, "changes", status=SIGKILLED)
+    verify_snapshot(published.current())
+    is_built = (number, when) not in {(1, "before"), (2, "before")}
+    newest = newest_snapshot(published.export_dir)
+    assert newest is not None
+    assert newest.manifest.id == new_id(2 if is_built else 1)
+    verify_snapshot(newest)
+    said: list[str] = []
+    manifest = published.publish_changes(3, {0: range(9)}, 5, on_progress=lambda progress: said.append(progress.what))
+    assert not [what for what in said if "anew" in what]
+    assert manifest.base_snapshot == newest.manifest.id
+    verify_snapshot(published.current())
+
+
+@pytest.mark.parametrize("seconds", [0.05, 0.4])
+def test_killed_while_a_copy_is_changed(published: Kit, seconds: float) -> None:
+    in_process(KILLED_AT_WORK, published.root, seconds, "changes", status=SIGKILLED)
+    assert published.current().manifest.id == new_id(1)
+    verify_snapshot(published.current())
     assert_the_next_run_succeeds(published)
 
 
