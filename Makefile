@@ -6,7 +6,7 @@ DUCKDB14 := $(VENV)-duckdb14
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup export test lint bench format ui lock clean
+.PHONY: help setup export test lint bench format dictionary ui serve lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,10 @@ bench: setup  ## measure: the floor, our runs and an empty job, side by side (BE
 format: setup  ## put the code in the project's format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+dictionary: setup  ## write the data dictionary, data/README.md, anew from the contracts
+	@$(BIN)/python -m pipelines.contracts.dictionary > data/README.md.new
+	@mv data/README.md.new data/README.md
 
 ui: setup  ## serve the Dagster UI on 127.0.0.1:3000, schedules and sensors running
 	@$(BIN)/lei-exports ui

@@ -6,13 +6,16 @@ the start of the run, not of Python.
 
 import multiprocessing
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
+from pipelines.contracts.tables import published_tables
 from pipelines.run.export import run_export
 from pipelines.settings import Settings
 
@@ -20,10 +23,15 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload([__name__])
 _LONGEST_RUN_S = 60
 _RENAMES = ("replace", "rename", "symlink")
+_TABLES = "|".join(table.name for table in published_tables(include_full_data=False))
+_NAMES = re.compile(rf"\d{{8}}T\d{{6}}Z-[0-9a-f]{{8}}|{_TABLES}|-?\d{{6,}}|\ball\b|[0-9a-f]{{8,}}")
 
 
-def run_and_measure(settings: Settings) -> tuple[float, int]:
-    """Run once to the end: seconds and number of renames."""
+def run_and_measure(settings: Settings) -> tuple[float, dict[str, int]]:
+    """Run once to the end: seconds, and the number of the first rename of each kind.
+
+    Renames of one kind differ in ids, segments and table names only: a kill at any of them is the same.
+    """
     receiver, sender = _CONTEXT.Pipe(duplex=False)
     process = _start(_measured, settings, sender)
     assert receiver.poll(_LONGEST_RUN_S), "the run did not end"
@@ -67,7 +75,7 @@ def _measured(settings: Settings, sender: Connection) -> None:
     seen = _watch_renames(_let_pass)
     started = time.monotonic()
     run_export(settings)
-    sender.send((time.monotonic() - started, seen[0]))
+    sender.send((time.monotonic() - started, seen.first_of_kind(settings.export_dir)))
 
 
 def _killed_at_rename(settings: Settings, number: int, before: bool) -> None:  # noqa: FBT001  positional through a process
@@ -83,19 +91,35 @@ def _let_pass(_number: int, *, before: bool) -> None:
     """Do nothing at a rename."""
 
 
-def _watch_renames(hook: Callable[..., None]) -> list[int]:
-    """Call a hook before and after each os.replace, os.rename and os.symlink of this process; their number so far."""
-    seen = [0]
+class _Renames:
+    """The renames of a process so far, by their targets."""
+
+    def __init__(self) -> None:
+        self.targets: list[str] = []
+
+    def first_of_kind(self, export_dir: Path) -> dict[str, int]:
+        """Number of the first rename of each kind, by kind."""
+        kinds: dict[str, int] = {}
+        for number, target in enumerate(self.targets):
+            kind = _NAMES.sub("*", os.path.relpath(target, export_dir))
+            kinds.setdefault(kind, number)
+        return kinds
+
+
+def _watch_renames(hook: Callable[..., None]) -> _Renames:
+    """Call a hook before and after each os.replace, os.rename and os.symlink of this process."""
+    renames = _Renames()
 
     def wrap(original: Callable[..., None]) -> Callable[..., None]:
         def renaming(*arguments: Any, **options: Any) -> None:
-            hook(seen[0], before=True)
+            number = len(renames.targets)
+            hook(number, before=True)
             original(*arguments, **options)
-            hook(seen[0], before=False)
-            seen[0] += 1
+            hook(number, before=False)
+            renames.targets.append(os.fspath(arguments[1]))
 
         return renaming
 
     for name in _RENAMES:
         setattr(os, name, wrap(getattr(os, name)))
-    return seen
+    return renames

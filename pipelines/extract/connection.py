@@ -3,6 +3,11 @@
 Belongs here: how the source is reached. Does not: what is asked of it.
 """
 
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
@@ -93,6 +98,32 @@ def connect(address: SourceAddress, application_name: str) -> psycopg.Connection
     return connection
 
 
+def cut_off(connection: psycopg.Connection[tuple[object, ...]]) -> None:
+    """End a connection whose peer may never answer: whoever waits for an answer gets an error at once.
+
+    Keepalives do not find such a peer where something between, such as a proxy, still acknowledges them.
+    """
+    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as ours:
+        ours.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def cutting_off_after(seconds: float, *connections: psycopg.Connection[tuple[object, ...]]) -> Iterator[None]:
+    """Cut connections off when the body takes longer than this."""
+
+    def cut() -> None:
+        for connection in connections:
+            cut_off(connection)
+
+    timer = threading.Timer(seconds, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def refused(error: psycopg.Error) -> SourceError:
     """Say in our words why a connection failed: libpq's text may name what a URL holds."""
     if isinstance(error, psycopg.ProgrammingError):
@@ -136,6 +167,13 @@ def failed_query(error: psycopg.Error, doing: str) -> ExportError:
             expected="an answer within EXPORT_MAX_SECONDS",
             found="a statement that took longer, or was cancelled by somebody",
             fix="start the run again, or raise EXPORT_MAX_SECONDS",
+        )
+    if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
+        return ExtractError(
+            f"PostgreSQL failed while {doing}",
+            expected="a connection that lasts",
+            found="the connection broke, or nobody answered any more",
+            fix="start the run again; if it stays so, look at the network, and at what stands between",
         )
     return ExtractError(
         f"PostgreSQL failed while {doing}",

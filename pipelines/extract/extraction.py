@@ -8,7 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,10 +28,13 @@ from pipelines.extract.reader import read_query
 from pipelines.extract.scatter import SegmentFiles
 from pipelines.extract.snapshot import SourceSnapshot, open_snapshot
 from pipelines.extract.watch import Watch
+from pipelines.extract.workers import Workers
 from pipelines.progress import OnProgress, Progress
 from pipelines.staging.folder import StagingFolder
 
 _WAIT_SECONDS = 0.5
+# A server that is there cancels within milliseconds; a peer that fell silent never answers.
+_GIVE_UP_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,10 @@ class _Reading:
         if self.has_failed.is_set():
             return
         try:
-            setup = self.snapshot.reader_setup(self.options.longest_s)
-            self.store(table, read_query(self.snapshot.reader_url, query, setup))
+            setup = self.snapshot.reader_setup()
+            chunk = read_query(self.snapshot.reader_url, query, setup)
+            if not self.has_failed.is_set():  # this thread may have been given up, and its staging be gone
+                self.store(table, chunk)
         except BaseException:
             self.has_failed.set()
             raise
@@ -194,7 +199,7 @@ def _look_for_changes(snapshot: SourceSnapshot, options: ExtractOptions, watch: 
 
 
 def _run_watched(ask: Callable[[], Prints], watch: Watch) -> Prints:
-    with ThreadPoolExecutor(1, thread_name_prefix="export-prints") as pool:
+    with Workers(1, "export-ask") as pool:
         future = pool.submit(ask)
         try:
             _wait_for([future], watch)
@@ -213,8 +218,8 @@ def _read_all(reading: _Reading, watch: Watch, prints: Prints) -> Census:
         for part in plan_ranges(relation, reading.only, reading.options.segment_size)
     ]
     with (
-        ThreadPoolExecutor(reading.options.read_connections, thread_name_prefix="export-read") as pool,
-        ThreadPoolExecutor(1, thread_name_prefix="export-count") as counter,
+        Workers(reading.options.read_connections, "export-read") as pool,
+        Workers(1, "export-count") as counter,
     ):
         counted = counter.submit(reading.count, prints)
         futures: list[Future[Any]] = [counted, *(pool.submit(reading.read, *query) for query in queries)]
@@ -222,7 +227,7 @@ def _read_all(reading: _Reading, watch: Watch, prints: Prints) -> Census:
             _wait_for(futures, watch)
         except BaseException:
             reading.has_failed.set()
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.drop_waiting()
             _cancel_until_done(futures, watch)
             watch.raise_reason()
             raise
@@ -241,9 +246,12 @@ def _wait_for(futures: list[Future[Any]], watch: Watch) -> None:
 
 def _cancel_until_done(futures: list[Future[Any]], watch: Watch) -> None:
     # Again and again: a connection that is between two statements when it is cancelled goes on to the next one.
-    while pending := [future for future in futures if not future.done()]:
+    until = time.monotonic() + _GIVE_UP_SECONDS
+    while (pending := [future for future in futures if not future.done()]) and time.monotonic() < until:
         watch.cancel()
         wait(pending, timeout=_WAIT_SECONDS)
+    if pending:
+        watch.give_up()
 
 
 def _check_ids(snapshot: SourceSnapshot, watch: Watch) -> None:

@@ -36,6 +36,7 @@ _SQLSTATE_TEXTS = (
     ),
     ("timed out waiting for connection", "no connection could be opened", "check max_connections of the server"),
     ("connection closed", "the connection broke", "start the run again"),
+    ("error communicating with the server", "the connection broke", "start the run again"),
     ("broken pipe", "the connection broke", "start the run again"),
     ("connection reset", "the connection broke", "start the run again"),
 )

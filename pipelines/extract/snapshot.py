@@ -6,19 +6,28 @@ Does not: reading rows (reader.py), watching the clock and the locks (watch.py).
 
 import secrets
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import psycopg
+from psycopg import errors as pg
 from psycopg import sql
 from pydantic import SecretStr
 
 from pipelines.contracts.records import Prints, SourceRecord
-from pipelines.errors import ContractError, ExtractError, SourceError
+from pipelines.errors import ContractError, ExtractError
 from pipelines.extract.catalog import Relation, check_server, find_relations
-from pipelines.extract.connection import LOCK_TIMEOUT_MS, SourceAddress, connect, failed_query, reader_url
+from pipelines.extract.connection import (
+    LOCK_TIMEOUT_MS,
+    SourceAddress,
+    connect,
+    cutting_off_after,
+    failed_query,
+    reader_url,
+)
 from pipelines.extract.fingerprint import take_prints
+from pipelines.extract.pooler import check_own_processes
 
 SAMPLE_IDENTITY = "sample"
 _SHOWN_IDS = 5
@@ -26,6 +35,10 @@ _LOCK_TRIES = 5
 # Beyond the longest time, so that who watches the clock (watch.py) is first: its error says which setting to raise.
 _TIMEOUT_MARGIN_S = 5
 _FIRST_WITH_TRANSACTION_TIMEOUT = 170_000
+# Catalogue questions take milliseconds, locks up to LOCK_TIMEOUT_MS each, a few times.
+_PREPARE_SECONDS = 120.0
+# So often a server process looks whether its client is still there: one of a killed run ends while it still computes.
+_CLIENT_CHECK = {"client_connection_check_interval": "5s"}
 
 _POSITION = """
 SELECT (SELECT system_identifier::text FROM pg_control_system()), current_database()::text,
@@ -46,6 +59,7 @@ class SourceSnapshot:
         relations: Both source tables.
         source: Identity and position; the rows of its relations are still 0 (`count_rows` tells them).
         application_name: Name of every connection of this run, to find and cancel them by.
+        session_settings: What every connection of this run sets.
         reader_url: URL for connectorx; secret.
     """
 
@@ -54,16 +68,13 @@ class SourceSnapshot:
     relations: tuple[Relation, ...]
     source: SourceRecord
     application_name: str
+    session_settings: dict[str, str]
     reader_url: SecretStr
 
-    def reader_setup(self, longest_s: float) -> list[str]:
-        """Statements that put a connection of connectorx into this snapshot, one each (FACTS 1.1).
-
-        Args:
-            longest_s: Longest time for one statement, seconds.
-        """
+    def reader_setup(self) -> list[str]:
+        """Statements that put a connection of connectorx into this snapshot, one each (FACTS 1.1)."""
         return [
-            *(f"SET {name} = '{value}'" for name, value in _session_settings(self.connection, longest_s).items()),
+            *(f"SET {name} = '{value}'" for name, value in self.session_settings.items()),
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
             f"SET TRANSACTION SNAPSHOT '{self.snapshot_id}'",
         ]
@@ -136,32 +147,35 @@ def open_snapshot(
     connection = connect(address, application_name)
     try:
         try:
-            check_server(connection)
-            for name, value in _session_settings(connection, longest_s).items():
-                connection.execute("SELECT set_config(%s, %s, false)", (name, value))
-            relations = find_relations(connection, schema, include_full_data=include_full_data)
-            _check_connections(address, connection, application_name, connections)
-            relations = _begin(connection, relations, schema, include_full_data=include_full_data)
-            exported = connection.execute("SELECT pg_export_snapshot()").fetchone()
-            position = connection.execute(_POSITION).fetchone()
+            with cutting_off_after(min(_PREPARE_SECONDS, longest_s + _TIMEOUT_MARGIN_S), connection):
+                check_server(connection)
+                check_own_processes(address, connection, application_name, connections)
+                settings = _set_up(connection, longest_s)
+                relations = find_relations(connection, schema, include_full_data=include_full_data)
+                relations = _begin(connection, relations, schema, include_full_data=include_full_data)
+                exported = connection.execute("SELECT pg_export_snapshot()").fetchone()
+                position = connection.execute(_POSITION).fetchone()
         except psycopg.Error as error:
             raise failed_query(error, "preparing the export") from None
         assert exported is not None  # noqa: S101  a function without FROM gives one row
         assert position is not None  # noqa: S101
-        yield SourceSnapshot(
-            connection=connection,
-            snapshot_id=str(exported[0]),
-            relations=relations,
-            source=_source_record(position, relations, schema, is_sample=address.is_sample),
-            application_name=application_name,
-            reader_url=reader_url(connection, application_name),
-        )
+        # Longer than the server's own limit: only a server that fell silent is still busy then.
+        with cutting_off_after(longest_s + 2 * _TIMEOUT_MARGIN_S, connection):
+            yield SourceSnapshot(
+                connection=connection,
+                snapshot_id=str(exported[0]),
+                relations=relations,
+                source=_source_record(position, relations, schema, is_sample=address.is_sample),
+                application_name=application_name,
+                session_settings=settings,
+                reader_url=reader_url(connection, application_name),
+            )
     finally:
         connection.close()
 
 
-def _session_settings(connection: psycopg.Connection[tuple[object, ...]], longest_s: float) -> dict[str, str]:
-    """What every session of a run sets, whatever server, database or role have as default."""
+def _set_up(connection: psycopg.Connection[tuple[object, ...]], longest_s: float) -> dict[str, str]:
+    """Set what every session of a run sets, whatever server, database or role have as default; what that is."""
     settings = {
         "idle_in_transaction_session_timeout": "0",
         "idle_session_timeout": "0",
@@ -172,33 +186,15 @@ def _session_settings(connection: psycopg.Connection[tuple[object, ...]], longes
     }
     if connection.info.server_version >= _FIRST_WITH_TRANSACTION_TIMEOUT:
         settings["transaction_timeout"] = "0"
-    return settings
-
-
-def _check_connections(
-    address: SourceAddress, exporter: psycopg.Connection[tuple[object, ...]], name: str, wanted: int
-) -> None:
-    """Open as many connections as the read will need, at once, and close them: connectorx would try for 30 s (FACTS).
-
-    Raises:
-        SourceError: The server has no room for them, or a pooler gives one server process to several of them.
-    """
-    with ExitStack() as opened:
-        others = [opened.enter_context(connect(address, name)) for _ in range(wanted)]
-        pids = [_backend_pid(connection) for connection in (exporter, *others)]
-    if len(set(pids)) < len(pids):
-        raise SourceError(
-            "Two connections to the source share one server process",
-            expected="a server process for each connection, as a snapshot needs",
-            found="a pooler in transaction or statement mode",
-            fix="point DATABASE_URL at PostgreSQL itself, or at a pool in session mode",
-        )
-
-
-def _backend_pid(connection: psycopg.Connection[tuple[object, ...]]) -> int:
-    row = connection.execute("SELECT pg_backend_pid()").fetchone()
-    assert row is not None  # noqa: S101  a function without FROM gives one row
-    return int(str(row[0]))
+    set_one = "SELECT set_config(%s, %s, false)"
+    for name, value in settings.items():
+        connection.execute(set_one, (name, value))
+    try:
+        for name, value in _CLIENT_CHECK.items():
+            connection.execute(set_one, (name, value))
+    except pg.InvalidParameterValue:
+        return settings  # a server whose system can't tell, such as Windows
+    return settings | _CLIENT_CHECK
 
 
 def _begin(

@@ -6,16 +6,18 @@ cancelled by name, over a connection of their own.
 
 import threading
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
 import psycopg
 
 from pipelines.errors import ExportError, ExtractError, GiveWayError
-from pipelines.extract.connection import SourceAddress, connect
+from pipelines.extract.connection import SourceAddress, connect, cut_off
 from pipelines.extract.snapshot import SourceSnapshot
 
 _POLL_SECONDS = 0.5
+_ANSWER_SECONDS = 2.0
 
 # Whoever waits for a lock that conflicts with ours (only ACCESS EXCLUSIVE does) holds up the application's own SELECTs.
 # Whatever we hold counts: partitions, the tables below a view, indexes.
@@ -41,6 +43,8 @@ class Watch:
 
     def __init__(self, address: SourceAddress, snapshot: SourceSnapshot, longest_s: float) -> None:
         self._address = address
+        self._exporter = snapshot.connection
+        self._connection: psycopg.Connection[tuple[object, ...]] | None = None
         self._name = snapshot.application_name
         self._longest_s = longest_s
         self._started = time.monotonic()
@@ -60,11 +64,14 @@ class Watch:
         self._stop.set()
         if error is not None:
             self.cancel()
-        self._thread.join(timeout=10)
+        self._thread.join(timeout=_ANSWER_SECONDS)
+        if self._thread.is_alive() and self._connection is not None:
+            cut_off(self._connection)
 
     @property
     def has_reason(self) -> bool:
-        """Whether the run has to stop."""
+        """Whether the run has to stop. The clock is looked at here too: the thread may wait for a silent peer."""
+        self._reason = self._reason or self._late()
         return self._reason is not None
 
     def raise_reason(self) -> None:
@@ -79,11 +86,17 @@ class Watch:
 
     def cancel(self) -> None:
         """Cancel every statement of this run on the server; a server that is gone needs none."""
-        try:
-            with connect(self._address, f"{self._name}-cancel") as connection:
-                connection.execute(_CANCEL, (self._name,))
-        except (ExportError, psycopg.Error):
-            return
+        helper = threading.Thread(target=self._cancel, name="export-cancel", daemon=True)
+        helper.start()
+        helper.join(timeout=_ANSWER_SECONDS)
+
+    def give_up(self) -> None:
+        """Where no cancel helped, nobody answers: let go of the exporting connection and of the threads that read."""
+        cut_off(self._exporter)
+
+    def _cancel(self) -> None:
+        with suppress(ExportError, psycopg.Error), connect(self._address, f"{self._name}-cancel") as connection:
+            connection.execute(_CANCEL, (self._name,))
 
     def _run(self) -> None:
         while self._reason is None and not self._stop.is_set():
@@ -96,6 +109,7 @@ class Watch:
                 self._stop.wait(_POLL_SECONDS)
 
     def _watch(self, connection: psycopg.Connection[tuple[object, ...]]) -> None:
+        self._connection = connection
         while not self._stop.wait(_POLL_SECONDS):
             self._reason = self._late() or self._in_the_way(connection)
             if self._reason is not None:

@@ -9,8 +9,8 @@ import shutil
 from datetime import datetime
 from pathlib import Path
 
-from pipelines.publish.files import sync_folder, write_atomically
-from pipelines.reading.history import SWITCHES, Switch, SwitchReason, read_switches
+from pipelines.publish.files import sync_folder, temporary_path, write_atomically
+from pipelines.reading.history import HOLD, SWITCHES, Switch, SwitchReason, read_switches
 from pipelines.reading.snapshots import CURRENT, SNAPSHOTS, Snapshot
 
 LAST_CHECKED = "last_checked.json"
@@ -141,6 +141,8 @@ def remove_leftovers(export_dir: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
     for link in export_dir.glob(f"{_TEMPORARY_LINK}*"):
         link.unlink(missing_ok=True)
+    for name in (LAST_CHECKED, HOLD, SWITCHES):
+        temporary_path(export_dir / name).unlink(missing_ok=True)
     remove_half_deleted(export_dir)
 
 

@@ -13,7 +13,7 @@ import polars as pl
 
 from pipelines.contracts.records import CheckRecord, FileRecord
 from pipelines.contracts.tables import Table
-from pipelines.contracts.views import View, views_of
+from pipelines.contracts.views import views_of
 from pipelines.reading.contents import (
     Fingerprint,
     count_descents,
@@ -32,6 +32,8 @@ Severity = Literal["error", "warn"]
 # Hashing needs tens of MB; the rest is room for row groups of wide texts (gleif_full_data is about 5 kB a row).
 _MEMORY_MB = 1024
 _FACE = "face"
+# Comment of a view; name, type and comment of each of its columns.
+_ViewShape = tuple[str | None, list[tuple[str, str, str | None]]]
 _UNQUERYABLE = (duckdb.Error, UnicodeDecodeError)  # the latter where DuckDB's message quotes damaged bytes
 _UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)  # what Polars makes of bad bytes
 
@@ -78,7 +80,7 @@ def verify_parquet(snapshot: Snapshot, table: Table, scope: Scope | None = None)
 
 
 def verify_database(snapshot: Snapshot, tables: Sequence[Table]) -> list[CheckRecord]:
-    """Check the DuckDB file: exactly these tables, with the contract's columns, types, comments and row counts."""
+    """Check the DuckDB file: exactly these tables and views, with the contract's columns, types, comments, rows."""
     try:
         with open_scratch(_MEMORY_MB) as connection:
             _attach(connection, snapshot)
@@ -96,53 +98,19 @@ def verify_database(snapshot: Snapshot, tables: Sequence[Table]) -> list[CheckRe
                 name: connection.execute(f"SELECT count(*) FROM {table_relation(_FACE, name)}").fetchall()[0][0]
                 for name in comments
             }
+            views = _views(connection)
     except _UNQUERYABLE as error:
         metadata = {"file": snapshot.manifest.database.path, "error": type(error).__name__}
         return [check(SNAPSHOT, "database_opens", passed=False, metadata=metadata)]
     names = {table.name for table in tables}
     differing = {"missing": sorted(names - comments.keys()), "unexpected": sorted(comments.keys() - names)}
     checks = [check(SNAPSHOT, "database_tables", passed=names == comments.keys(), metadata=differing)]
+    checks.append(_views_check(views, tables))
     for table in tables:
         if table.name in comments:
             shape = [row[1:] for row in columns if row[0] == table.name]
             checks += _database_checks(snapshot, table, shape, comments[table.name], counts[table.name])
     return checks
-
-
-def verify_views(snapshot: Snapshot, tables: Sequence[Table]) -> CheckRecord:
-    """Check that the DuckDB file has exactly the views of these tables, each with its columns, types and comments.
-
-    Every view is queried for no rows: DuckDB then binds it to the tables as they are, and computes nothing.
-
-    Args:
-        snapshot: The snapshot.
-        tables: The tables that its DuckDB file should have.
-    """
-    expected = {view.name: view for view in views_of(tables)}
-    try:
-        with open_scratch(_MEMORY_MB) as connection:
-            _attach(connection, snapshot)
-            comments = dict(
-                connection.execute(
-                    "SELECT view_name, comment FROM duckdb_views() WHERE database_name = ? AND NOT internal", [_FACE]
-                ).fetchall()
-            )
-            shapes = {name: _found_shape(connection, name) for name in comments}
-    except _UNQUERYABLE as error:
-        return check(SNAPSHOT, "database_views", passed=False, metadata={"error": type(error).__name__})
-    metadata = {
-        "views": len(comments),
-        "missing": sorted(expected.keys() - comments.keys()),
-        "unexpected": sorted(comments.keys() - expected.keys()),
-        "unqueryable": sorted(name for name, shape in shapes.items() if shape is None),
-        "differs": sorted(
-            name
-            for name in expected.keys() & comments.keys()
-            if shapes[name] is not None and (shapes[name], comments[name]) != _view_shape(expected[name])
-        ),
-    }
-    wrong = any(metadata[kind] for kind in ("missing", "unexpected", "unqueryable", "differs"))
-    return check(SNAPSHOT, "database_views", passed=not wrong, metadata=metadata)
 
 
 def verify_equal(snapshot: Snapshot, table: Table, scope: Scope | None = None) -> CheckRecord:
@@ -221,24 +189,43 @@ def _database_checks(
     ]
 
 
-def _view_shape(view: View) -> tuple[list[tuple[str, str, str | None]], str]:
-    return [(name, column.kind, column.description) for name, column in view.columns.items()], view.description
+def _views_check(views: dict[str, _ViewShape | None], tables: Sequence[Table]) -> CheckRecord:
+    expected = {
+        view.name: (view.description, [(name, c.kind, c.description) for name, c in view.columns.items()])
+        for view in views_of(tables)
+    }
+    unqueryable = {name for name, shape in views.items() if shape is None}
+    known = expected.keys() & views.keys() - unqueryable
+    metadata = {
+        "missing": sorted(expected.keys() - views.keys()),
+        "unexpected": sorted(views.keys() - expected.keys()),
+        "unqueryable": sorted(unqueryable),
+        "differs": sorted(name for name in known if views[name] != expected[name]),
+    }
+    return check(SNAPSHOT, "database_views", passed=not any(metadata.values()), metadata=metadata)
 
 
-def _found_shape(connection: duckdb.DuckDBPyConnection, name: str) -> list[tuple[str, str, str | None]] | None:
-    """Name, type and comment of each column as a query of the view finds them; None: it can't be queried."""
-    try:
-        described = connection.execute(f"DESCRIBE FROM {table_relation(_FACE, name)}").fetchall()
-        connection.execute(f"FROM {table_relation(_FACE, name)} LIMIT 0").fetchall()
+def _views(connection: duckdb.DuckDBPyConnection) -> dict[str, _ViewShape | None]:
+    """The views of the DuckDB file by name; None where one can't be queried."""
+    comments = connection.execute(
+        "SELECT view_name, comment FROM duckdb_views() WHERE database_name = ? AND NOT internal", [_FACE]
+    ).fetchall()
+    return {name: _view_shape(connection, name, comment) for name, comment in comments}
+
+
+def _view_shape(connection: duckdb.DuckDBPyConnection, name: str, comment: str | None) -> _ViewShape | None:
+    relation = table_relation(_FACE, name)
+    try:  # for no rows: it is bound to the tables as they are, and nothing is computed
+        found = connection.execute(f"FROM {relation} LIMIT 0").description or []
     except duckdb.Error:
         return None
-    comments = dict(
+    texts = dict(
         connection.execute(
             "SELECT column_name, comment FROM duckdb_columns() WHERE database_name = ? AND table_name = ?",
             [_FACE, name],
         ).fetchall()
     )
-    return [(row[0], row[1], comments.get(row[0])) for row in described]
+    return comment, [(column[0], str(column[1]), texts.get(column[0])) for column in found]
 
 
 def _attach(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> None:

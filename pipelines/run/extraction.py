@@ -14,14 +14,15 @@ from pipelines.contracts.records import CheckRecord, Manifest, StagingRecord
 from pipelines.extract.connection import SourceAddress
 from pipelines.extract.extraction import ExtractOptions, extract_source
 from pipelines.progress import OnProgress, ignore_progress
+from pipelines.publish.files import hold_lock
 from pipelines.publish.guards import check_shrink, require_same_source
-from pipelines.publish.switch import record_last_checked
+from pipelines.publish.switch import LOCK, LOCK_WAIT_SECONDS, record_last_checked, remove_leftovers
 from pipelines.reading.snapshots import current_snapshot
 from pipelines.run.base import find_base
 from pipelines.run.turn import end_turn, in_turn
 from pipelines.sample.embedded import embedded_server, ensure_sample
 from pipelines.settings import Settings
-from pipelines.staging.folder import new_staging
+from pipelines.staging.folder import latest_id, new_staging, remove_stagings
 
 
 @dataclass(frozen=True)
@@ -122,9 +123,18 @@ def _stage(settings: Settings, accepted: Acceptance, on_progress: OnProgress, *,
                 snapshot_id=manifest.id if manifest else None,
                 sequence=manifest.sequence if manifest else None,
             )
+            _tidy(settings)
             return StagedSource(record, checks, unchanged_since=base.manifest.id)
         staging.write_record(record)
     return StagedSource(record, checks)
+
+
+def _tidy(settings: Settings) -> None:
+    """Remove what killed runs left: with nothing to publish, no publish does so."""
+    with hold_lock(settings.export_dir / LOCK, LOCK_WAIT_SECONDS):
+        remove_leftovers(settings.export_dir)
+    latest = latest_id(settings.export_dir)
+    remove_stagings(settings.export_dir, keep=lambda folder: folder.staging_id == latest)
 
 
 def shrink_checks(published: Manifest | None, record: StagingRecord, min_rows_pct: float) -> list[CheckRecord]:

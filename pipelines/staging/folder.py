@@ -154,6 +154,14 @@ def new_staging(export_dir: Path, now: Callable[[], datetime]) -> Iterator[Stagi
                 shutil.rmtree(folder.path, ignore_errors=True)
 
 
+def latest_id(export_dir: Path) -> str | None:
+    """Id of the staging that was completed last; None before the first."""
+    try:
+        return (export_dir / "staging" / _LATEST).read_text(encoding="utf-8").strip() or None
+    except OSError:
+        return None
+
+
 def latest_staging(export_dir: Path) -> StagingFolder:
     """The last complete staging.
 
@@ -161,10 +169,8 @@ def latest_staging(export_dir: Path) -> StagingFolder:
         StagingError: There is none.
     """
     root = export_dir / "staging"
-    try:
-        folder = StagingFolder(root / (root / _LATEST).read_text().strip())
-    except OSError:
-        folder = None
+    latest = latest_id(export_dir)
+    folder = StagingFolder(root / latest) if latest else None
     if folder is None or not folder.is_complete():
         raise StagingError(
             "Nothing is staged",

@@ -44,8 +44,8 @@ def test_killed_at_moments_spread_over_a_run(database: Database, published: Sett
 def test_killed_right_before_and_after_each_rename(database: Database, published: Settings) -> None:
     change_something(database, 0)
     _, renames = run_and_measure(published)
-    assert renames > 5
-    for number in range(renames):
+    assert {"staging/*/staging.json", "staging/latest", "snapshots/*", "current"} <= renames.keys()
+    for number in renames.values():
         for before in (True, False):
             change_something(database, number)
             run_and_kill_at_rename(published, number, before=before)
@@ -68,7 +68,7 @@ def assert_nothing_is_broken(settings: Settings) -> None:
     verify_snapshot(snapshot)
     before = snapshot.manifest.sequence
     after = export(settings)
-    assert after.manifest.sequence > before
+    assert after.manifest.sequence >= before, "the same where the killed run had published already"
     leftovers = [path.name for path in (settings.export_dir / "snapshots").iterdir() if path.name.startswith(".")]
     assert leftovers == []
     assert len(list((settings.export_dir / "staging").glob("*/"))) == 1

@@ -12,6 +12,7 @@ from psycopg import sql
 from pydantic import SecretStr
 
 from pipelines.errors import ContractError, ExtractError, SourceError
+from pipelines.extract import pooler
 from pipelines.extract import snapshot as snapshot_module
 from pipelines.extract.catalog import check_server
 from pipelines.extract.connection import SourceAddress, connect, reader_url
@@ -180,7 +181,7 @@ def test_pooler_that_shares_a_server_process(
     published: Published, source: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A PgBouncer is not to be had everywhere: what it would show is the same process id twice.
-    monkeypatch.setattr(snapshot_module, "_backend_pid", lambda _: 4711)
+    monkeypatch.setattr(pooler, "backend_pid", lambda _: 4711)
     fails_soon(published, source.url, "share one server process", "session mode")
 
 

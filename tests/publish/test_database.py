@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -12,10 +13,11 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from pipelines.contracts.tables import candidate_exports
+from pipelines.contracts.views import VIEWS
 from pipelines.errors import PublishError
 from pipelines.publish.database import build_database
 from pipelines.publish.database_process import WriterOptions
-from pipelines.publish.database_task import ColumnTask, TableTask, Task
+from pipelines.publish.database_task import ColumnTask, TableTask, Task, ViewTask
 from pipelines.publish.parquet import write_parquet
 from tests.publish.kit import (
     CANDIDATE_EXPORTS,
@@ -62,6 +64,8 @@ print(duckdb.__version__)
 for table in ("domain_exports", "candidate_exports", "rejected_rows"):
     print(connection.execute(f"SELECT count(*) FROM (SELECT DISTINCT * FROM {table})").fetchone()[0])
 print(connection.execute("SELECT count(*) FROM duckdb_columns() WHERE comment IS NOT NULL").fetchone()[0])
+views = connection.execute("SELECT view_name FROM duckdb_views() WHERE comment IS NOT NULL").fetchall()
+print(len([connection.execute(f"FROM {name}").fetchall() for name, in views]))
 """
 
 
@@ -214,6 +218,7 @@ def test_the_writer_ends_when_its_stdin_ends(tmp_path: Path) -> None:
 
 def test_a_task_survives_its_json() -> None:
     task = Task("/a'b\n/\u05d7.duckdb", "/t", 1, 2, (table_task(Path("/f.parquet")),))
+    task = replace(task, views=(ViewTask("v", "It's a view", "SELECT '\n' AS a", (("a", 'A "column"'),)),))
     assert Task.from_json(task.to_json()) == task
     assert "\n" not in task.to_json()
 
@@ -223,7 +228,8 @@ def test_duckdb_1_4_reads_the_file(tmp_path: Path, files) -> None:
     build_database(tmp_path / "exports.duckdb", TABLES, files)
     said = in_process(READ_1_4, os.environ["LEI_EXPORTS_DUCKDB14"], tmp_path / "exports.duckdb").stdout.split()
     assert re.match(r"1\.4\.", said[0])
-    assert said[1:] == ["70", "140", "5", str(sum(len(table.columns) for table in TABLES))]
+    columns = sum(len(relation.columns) for relation in (*TABLES, *VIEWS))
+    assert said[1:] == ["70", "140", "5", str(columns), str(len(VIEWS))]
 
 
 def test_the_storage_version_is_that_of_duckdb_1_4(tmp_path: Path, files) -> None:

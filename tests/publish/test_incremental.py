@@ -333,7 +333,7 @@ def test_an_open_reader_of_the_base_is_not_disturbed(base: Kit) -> None:
 def test_duckdb_1_4_reads_a_changed_copy(base: Kit) -> None:
     base.publish_changes(2, {**BEFORE, 1: range(100, 150)}, 7)
     said = in_process(READ_1_4, os.environ["LEI_EXPORTS_DUCKDB14"], base.current().database_path).stdout.split()
-    assert said[1:] == ["58", "116", "7", str(sum(len(table.columns) for table in TABLES))]
+    assert said[1:4] == ["58", "116", "7"]
 
 
 FULL_DISK = """

@@ -1,0 +1,199 @@
+"""The commands about published snapshots: `snapshots`, `verify`, `rollback`, `prune`, `wait`.
+
+Belongs here: their options, and what they say to a person or a script. Does not: finding, verifying, switching or
+deleting (pipelines/reading, pipelines/publish), or anything of Dagster.
+"""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.contracts.records import Manifest
+from pipelines.errors import SnapshotError
+from pipelines.publish.retention import prune_now
+from pipelines.publish.rollback import release_rollback, rollback
+from pipelines.reading.finding import find_snapshot, wait_for_snapshot
+from pipelines.reading.history import read_hold
+from pipelines.reading.snapshots import Snapshot, current_snapshot, list_snapshots
+from pipelines.reading.verification import check_snapshot, describe_check, raise_failed
+from pipelines.settings import load_settings
+
+_MINUTE_S, _HOUR_S, _DAY_S = 60, 3_600, 86_400
+_MEGABYTE = 1_000_000
+
+
+def add_snapshot_commands(app: typer.Typer) -> None:
+    """Make the commands of this module part of the console script."""
+    app.command("snapshots")(show_snapshots)
+    app.command("verify")(verify)
+    app.command("rollback")(roll_back)
+    app.command("prune")(prune)
+    app.command("wait")(wait)
+
+
+def show_snapshots(*, as_json: Annotated[bool, typer.Option("--json", help="As JSON, for a script.")] = False) -> None:
+    """List the snapshots on disk, newest first; the current one is marked."""
+    export_dir = load_settings().export_dir
+    listing, current, hold = list_snapshots(export_dir), current_snapshot(export_dir), read_hold(export_dir)
+    current_id = None if current is None else current.manifest.id
+    held_id = None if hold is None else hold.snapshot_id
+    newest_first = [snapshot.manifest for snapshot in reversed(listing.snapshots)]
+    if as_json:
+        content = {
+            "current": current_id,
+            "held": None if hold is None else hold.model_dump(mode="json", by_alias=True),
+            "snapshots": [_facts(manifest, current_id) for manifest in newest_first],
+            "unreadable": {name: error.what for name, error in listing.unreadable.items()},
+        }
+        typer.echo(json.dumps(content, indent=2))
+        return
+    console = Console(highlight=False)
+    table = Table(box=None, header_style="bold")
+    for title in ("", "Snapshot", "number", "age", "rows", "MB", "base"):
+        table.add_column(title, justify="left" if title in {"", "Snapshot"} else "right", no_wrap=True)
+    now, numbers = datetime.now(UTC), {manifest.id: str(manifest.sequence) for manifest in newest_first}
+    for manifest in newest_first:
+        mark = "held" if manifest.id == held_id else "current"
+        table.add_row(
+            mark if manifest.id == current_id else "",
+            manifest.id,
+            numbers[manifest.id],
+            _age((now - manifest.created_at).total_seconds()),
+            f"{_rows(manifest):,}",
+            f"{_bytes(manifest) / _MEGABYTE:,.1f}",
+            numbers.get(manifest.base_snapshot or "", "gone" if manifest.base_snapshot else ""),
+        )
+    console.print(table) if newest_first else console.print(f"No snapshot in {export_dir}")
+    for name, error in listing.unreadable.items():
+        console.print(f"[yellow]Unreadable[/yellow] {name}: {error.what}", soft_wrap=True)
+    if hold is not None:
+        console.print(
+            f"[yellow]Held[/yellow] at {hold.snapshot_id} since {hold.held_at:%Y-%m-%d %H:%M} UTC: runs build and do"
+            " not switch until `lei-exports rollback --release`.",
+            soft_wrap=True,
+        )
+
+
+def verify(
+    snapshot_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Id or number of a snapshot; left out: the current one.")
+    ] = None,
+) -> None:
+    """Compare every file with its digest, and DuckDB with Parquet cell by cell; exit status 1 where one differs."""
+    export_dir = load_settings().export_dir
+    snapshot = _current(export_dir) if snapshot_id is None else find_snapshot(export_dir, snapshot_id)
+    checks = check_snapshot(snapshot)
+    manifest = snapshot.manifest
+    raise_failed(checks, f"Snapshot {manifest.id} is damaged")
+    console = Console(highlight=False)
+    for check in checks:
+        if not check.passed:
+            console.print(f"[yellow]Warning[/yellow] {describe_check(check)}", soft_wrap=True)
+    files = 1 + sum(len(table.files) for table in manifest.tables)
+    console.print(
+        f"Snapshot {manifest.id} is what was published: {files:,} files, {_bytes(manifest):,} bytes,"
+        f" {len(checks)} checks.",
+        soft_wrap=True,
+    )
+
+
+def roll_back(
+    snapshot_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Id or number of the snapshot to go back to.")
+    ] = None,
+    *,
+    release: Annotated[bool, typer.Option("--release", help="End a rollback: switch to the newest snapshot.")] = False,
+) -> None:
+    """Go back to a snapshot that verifies; runs build new ones but do not switch until the rollback is released."""
+    if release == (snapshot_id is not None):
+        raise typer.BadParameter("give the ID of a snapshot, or --release")
+    export_dir, console = load_settings().export_dir, Console(highlight=False)
+    if release:
+        newest = release_rollback(export_dir, now=_now).manifest
+        console.print(f"Released: current is the newest snapshot, {newest.id} (number {newest.sequence}).")
+        return
+    hold = rollback(export_dir, snapshot_id or "", now=_now)
+    before = f", before {hold.previous}" if hold.previous not in {None, hold.snapshot_id} else ""
+    console.print(f"Held: current is {hold.snapshot_id}{before}.", soft_wrap=True)
+    console.print("Runs build new snapshots and do not switch to them until `lei-exports rollback --release`.")
+
+
+def prune(
+    *, dry_run: Annotated[bool, typer.Option("--dry-run", help="Delete nothing, say what would go.")] = False
+) -> None:
+    """Delete the snapshots that KEEP_SNAPSHOTS and KEEP_HOURS do not keep; the current one always stays."""
+    settings, console = load_settings(), Console(highlight=False)
+    if not settings.export_dir.is_dir():
+        console.print(f"No snapshot in {settings.export_dir}", soft_wrap=True)
+        return
+    report = prune_now(settings.export_dir, settings.keep_snapshots, settings.keep_hours, _now(), is_trial=dry_run)
+    for deleted in report.deleted:
+        console.print(f"{'Would delete' if dry_run else 'Deleted'} {deleted}")
+    for name, why in report.unreadable.items():
+        console.print(f"[yellow]Left alone[/yellow] {name}: {why}", soft_wrap=True)
+    verb = "would free" if dry_run else "freed"
+    console.print(f"{len(report.deleted)} snapshots, {verb} {report.freed_bytes / _MEGABYTE:,.1f} MB.")
+
+
+def wait(
+    *,
+    after: Annotated[
+        str,
+        typer.Option("--after", metavar="ID", help="Id or number of the last one that you have seen; 0: none."),
+    ],
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", metavar="SECONDS", min=0, help="Longest wait; left out: for ever.")
+    ] = None,
+) -> None:
+    """Wait until a newer snapshot is current and print its id; exit status 1 when the time is over."""
+    snapshot = wait_for_snapshot(load_settings().export_dir, after, timeout)
+    if snapshot is None:
+        raise SnapshotError(
+            f"No snapshot after {after} became current within {timeout:g} s",
+            fix="wait longer, or look at the runs and at `lei-exports snapshots`",
+        )
+    typer.echo(snapshot.manifest.id)
+
+
+def _current(export_dir: Path) -> Snapshot:
+    snapshot = current_snapshot(export_dir)
+    if snapshot is None:
+        raise SnapshotError(f"Nothing is published in {export_dir}", fix="run `lei-exports run`, or set EXPORT_DIR")
+    return snapshot
+
+
+def _facts(manifest: Manifest, current_id: str | None) -> dict[str, Any]:
+    return {
+        "id": manifest.id,
+        "sequence": manifest.sequence,
+        "created_at": manifest.created_at.isoformat(),
+        "rows": {table.name: table.rows for table in manifest.tables},
+        "bytes": _bytes(manifest),
+        "base_snapshot": manifest.base_snapshot,
+        "contract_version": manifest.contract_version,
+        "is_current": manifest.id == current_id,
+    }
+
+
+def _rows(manifest: Manifest) -> int:
+    return sum(table.rows for table in manifest.tables)
+
+
+def _bytes(manifest: Manifest) -> int:
+    return manifest.database.bytes + sum(file.bytes for table in manifest.tables for file in table.files)
+
+
+def _age(seconds: float) -> str:
+    for unit, size in (("d", _DAY_S), ("h", _HOUR_S), ("min", _MINUTE_S)):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,70 @@
+"""Threads for calls that may never return, such as a read from a peer that fell silent.
+
+They are daemons: neither a run that gives them up nor the end of the process waits for them, as it would for those of
+ThreadPoolExecutor.
+"""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from queue import Empty, SimpleQueue
+from types import TracebackType
+from typing import Self, TypeVar
+
+Result = TypeVar("Result")
+
+
+class Workers:
+    """Threads that take calls in their order; a context manager whose end drops what has not begun, and waits for none.
+
+    Args:
+        count: How many calls run at a time.
+        name: Of the threads.
+    """
+
+    def __init__(self, count: int, name: str) -> None:
+        self._count = count
+        self._waiting: SimpleQueue[tuple[Future[object], Callable[[], object]] | None] = SimpleQueue()
+        for number in range(count):
+            threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True).start()
+
+    def __enter__(self) -> Self:
+        """Nothing more to do: the threads run already."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Drop what has not begun; each thread ends with its call."""
+        self.drop_waiting()
+        for _ in range(self._count):
+            self._waiting.put(None)
+
+    def submit(self, function: Callable[..., Result], *arguments: object) -> Future[Result]:
+        """Call a function when a thread is free."""
+        future: Future[Result] = Future()
+        self._waiting.put((future, lambda: function(*arguments)))  # type: ignore[arg-type]
+        return future
+
+    def drop_waiting(self) -> None:
+        """Cancel the calls that have not begun."""
+        while True:
+            try:
+                item = self._waiting.get_nowait()
+            except Empty:
+                return
+            if item is not None:
+                item[0].cancel()
+
+    def _work(self) -> None:
+        while (item := self._waiting.get()) is not None:
+            future, call = item
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                result = call()
+            except BaseException as error:  # noqa: BLE001  whoever waits for the future gets it
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+            del future, call, item

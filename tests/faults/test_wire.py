@@ -1,0 +1,123 @@
+"""A wire that is cut half-way, or on which nobody answers any more, ends a run with a clear error (DESIGN 3)."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.errors import ExtractError, SourceError
+from pipelines.extract import connection as connection_module
+from pipelines.extract import extraction, pooler
+from pipelines.reading.snapshots import current_snapshot
+from pipelines.reading.verification import verify_snapshot
+from pipelines.run.export import run_export
+from pipelines.settings import Settings
+from tests.exporting import assert_agrees, export, settings_for
+from tests.faults.kit import Server, Wire, embedded_programs, new_server
+from tests.hostile import random_rows
+from tests.integration.kit import assert_no_sessions, assert_says, scalar, session, wait_until
+from tests.oracle.source import create_source_tables, insert_source
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with new_server(embedded_programs()) as server:
+        with server.database().connect() as connection:
+            create_source_tables(connection)
+            insert_source(connection, *random_rows(2, 4000))
+        yield server
+
+
+@pytest.fixture
+def wire(server: Server) -> Iterator[Wire]:
+    with Wire(server.port) as wire:
+        yield wire
+
+
+@pytest.fixture
+def published(server: Server, tmp_path: Path) -> Settings:
+    """Settings of a run that reads the server itself; a snapshot is published."""
+    settings = settings_for(server.over_tcp(), tmp_path, segment_size=1000, read_connections=2)
+    export(settings)
+    return settings
+
+
+def through(wire: Wire, server: Server, settings: Settings, **changes: Any) -> Settings:
+    url = settings_for(server.over_tcp(wire.port), settings.export_dir).database_url
+    return settings.model_copy(update={"database_url": url, **changes})
+
+
+def fails(server: Server, settings: Settings, *says: str, kind: type[Exception] = ExtractError) -> float:
+    """The run fails like this and leaves nothing; seconds that it took."""
+    before = current_snapshot(settings.export_dir)
+    started = time.monotonic()
+    with pytest.raises(kind) as caught:
+        run_export(settings, full_refresh=True)
+    seconds = time.monotonic() - started
+    assert_says(caught.value, *says)
+    after = current_snapshot(settings.export_dir)
+    assert before is not None
+    assert after is not None
+    assert after.manifest.id == before.manifest.id
+    verify_snapshot(after)
+    assert len(list((settings.export_dir / "staging").glob("*/"))) == 1
+    assert_no_sessions(server.database())
+    return seconds
+
+
+@pytest.mark.parametrize("count", [1_000, 40_000, 400_000, 1_500_000])
+def test_cut_half_way(server: Server, wire: Wire, published: Settings, count: int) -> None:
+    wire.cut_after(count)
+    kind, says = (SourceError, "did not answer") if count == 1_000 else (ExtractError, "the connection broke")
+    assert fails(server, through(wire, server, published), says, kind=kind) < 10
+    assert_agrees(server.database(), export(through(wire, server, published), full_refresh=True))
+
+
+@pytest.mark.parametrize("moment", ["reading", "ids", "preparing"])
+def test_nobody_answers_any_more(
+    server: Server, wire: Wire, published: Settings, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """No keepalive finds this: the kernel of what stands between still acknowledges."""
+    threads = threading.active_count()
+    settings = through(wire, server, published, export_max_seconds=2.0)
+    monkeypatch.setattr(extraction, "_GIVE_UP_SECONDS", 1.0)
+    monkeypatch.setattr("pipelines.extract.snapshot._TIMEOUT_MARGIN_S", 1)
+    if moment == "reading":
+        silent_before(monkeypatch, wire, extraction, "read_query")
+        says = "EXPORT_MAX_SECONDS = 2 s"
+    elif moment == "ids":
+        silent_before(monkeypatch, wire, extraction, "_check_ids")
+        says = "EXPORT_MAX_SECONDS = 2 s"
+    else:
+        silent_before(monkeypatch, wire, connection_module, "cutting_off_after")
+        silent_before(monkeypatch, wire, pooler, "cutting_off_after")
+        monkeypatch.setattr(pooler, "_ANSWER_SECONDS", 1.0)
+        says = "did not answer"
+    kind = SourceError if moment == "preparing" else ExtractError
+    before = current_snapshot(settings.export_dir)
+    started = time.monotonic()
+    with pytest.raises(kind) as caught:
+        run_export(settings, full_refresh=True)
+    assert time.monotonic() - started < 12
+    assert_says(caught.value, says)
+    assert current_snapshot(settings.export_dir) == before
+    wire.cut()
+    with session(server.database()) as looker:
+        ours = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'lei-exports-%'"
+        wait_until(lambda: scalar(looker, ours) == 0, 10)
+    wait_until(lambda: threading.active_count() <= threads + 2, 10)
+
+
+def silent_before(monkeypatch: pytest.MonkeyPatch, wire: Wire, module: Any, name: str) -> None:
+    real = getattr(module, name)
+
+    def silent(*arguments: Any, **options: Any) -> Any:
+        wire.fall_silent()
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(module, name, silent)

@@ -1,0 +1,319 @@
+import json
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from pipelines.errors import PublishError, SnapshotError
+from pipelines.publish.files import hold_lock
+from pipelines.publish.retention import prune_now, prune_snapshots
+from pipelines.publish.rollback import release_rollback, rollback
+from pipelines.publish.snapshots import record_unchanged
+from pipelines.publish.switch import forget_switches
+from pipelines.reading.finding import find_snapshot, newest_snapshot, sequence_of, wait_for_snapshot
+from pipelines.reading.history import read_hold, read_switches
+from pipelines.reading.snapshots import list_snapshots
+from pipelines.reading.verification import verify_snapshot
+from tests.publish.kit import BEGIN, Kit, flip_a_byte, in_process, new_id
+
+SIGKILLED = -9
+# Dies before or after one of the steps of a rollback or a release: rollback.json, the link, its rename.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from pipelines.publish.rollback import release_rollback, rollback
+from tests.publish.kit import BEGIN, Kit, new_id
+root, what, number, when, calls = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4], []
+def counted(call):
+    def wrapper(*arguments, **options):
+        calls.append(call.__name__)
+        if len(calls) == number and when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = call(*arguments, **options)
+        if len(calls) == number and when == "after":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+    return wrapper
+for name in ("replace", "symlink"):
+    setattr(os, name, counted(getattr(os, name)))
+kit = Kit(root)
+if what == "rollback":
+    rollback(kit.export_dir, new_id(1), now=lambda: BEGIN)
+else:
+    os.unlink = counted(os.unlink)
+    release_rollback(kit.export_dir, now=lambda: BEGIN)
+print(" ".join(calls))
+"""
+
+
+@pytest.fixture(scope="module")
+def two_to_copy(tmp_path_factory: pytest.TempPathFactory) -> Kit:
+    kit = Kit(tmp_path_factory.mktemp("two"))
+    kit.publish(1)
+    kit.publish(2, {0: range(7)})
+    return kit
+
+
+@pytest.fixture
+def two(two_to_copy: Kit, tmp_path: Path) -> Kit:
+    """Published at hours 1 and 2."""
+    return two_to_copy.copy_to(tmp_path)
+
+
+def at(hours: float) -> Callable[[], object]:
+    return lambda: BEGIN + timedelta(hours=hours)
+
+
+def last_checked(kit: Kit) -> dict[str, object]:
+    found: dict[str, object] = json.loads((kit.export_dir / "last_checked.json").read_text())
+    return found
+
+
+def test_runs_build_but_do_not_switch_until_the_release(two: Kit) -> None:
+    hold = rollback(two.export_dir, new_id(1), now=at(3))
+    assert two.current().manifest.id == new_id(1)
+    assert json.loads((two.export_dir / "rollback.json").read_text()) == {
+        "held_at": "2026-11-23T09:59:32Z",
+        "snapshot_id": new_id(1),
+        "from": new_id(2),
+    }
+    assert read_hold(two.export_dir) == hold
+    said: list[str] = []
+    built = two.publish(4, {0: range(9)}, on_progress=lambda progress: said.append(progress.what))
+    assert (built.id, built.sequence) == (new_id(4), 3)
+    assert two.current().manifest.id == new_id(1)
+    assert last_checked(two)["result"] == "held"
+    assert (last_checked(two)["snapshot_id"], last_checked(two)["sequence"]) == (new_id(1), 1)
+    assert any(new_id(4) in what and new_id(1) in what and "--release" in what for what in said)
+    changes = two.publish_changes(5, {0: range(10)})
+    assert changes.base_snapshot == new_id(4)
+    assert release_rollback(two.export_dir, now=at(6)).manifest.id == new_id(5)
+    assert two.current().manifest == changes
+    assert not (two.export_dir / "rollback.json").exists()
+    verify_snapshot(two.current())
+    two.publish(7)
+    assert two.current().manifest.id == new_id(7)
+    assert [(s.snapshot_id[-1], (s.previous or "-")[-1], s.why) for s in read_switches(two.export_dir)] == [
+        ("1", "-", "published"),
+        ("2", "1", "published"),
+        ("1", "2", "rollback"),
+        ("5", "1", "release"),
+        ("7", "5", "published"),
+    ]
+
+
+def test_a_damaged_target_is_refused(two: Kit) -> None:
+    flip_a_byte(two.export_dir / "snapshots" / new_id(1) / "domain_exports" / "00000001.parquet")
+    with pytest.raises(SnapshotError, match="is damaged"):
+        rollback(two.export_dir, new_id(1), now=at(3))
+    assert two.current().manifest.id == new_id(2)
+    assert read_hold(two.export_dir) is None
+
+
+def test_a_release_to_a_damaged_snapshot_is_refused_and_the_hold_stays(two: Kit) -> None:
+    rollback(two.export_dir, "1", now=at(3))
+    flip_a_byte(two.export_dir / "snapshots" / new_id(2) / "exports.duckdb")
+    with pytest.raises(SnapshotError, match="the rollback stays") as caught:
+        release_rollback(two.export_dir, now=at(4))
+    assert "--full-refresh" in caught.value.fix
+    assert two.current().manifest.id == new_id(1)
+    two.publish(5, {0: range(8)})
+    assert release_rollback(two.export_dir, now=at(6)).manifest.id == new_id(5)
+
+
+def test_the_current_snapshot_can_be_held_and_a_hold_moved(two: Kit) -> None:
+    rollback(two.export_dir, new_id(2), now=at(3))
+    two.publish(4, {0: range(8)})
+    assert two.current().manifest.id == new_id(2)
+    rollback(two.export_dir, new_id(1), now=at(5))
+    assert two.current().manifest.id == new_id(1)
+    rollback(two.export_dir, new_id(4), now=at(6))
+    assert release_rollback(two.export_dir, now=at(7)).manifest.id == new_id(4)
+
+
+def test_without_a_rollback_there_is_nothing_to_release(two: Kit, tmp_path: Path) -> None:
+    with pytest.raises(SnapshotError, match="No rollback"):
+        release_rollback(two.export_dir, now=at(3))
+    with pytest.raises(SnapshotError, match="is not there"):
+        rollback(tmp_path / "nowhere", "1", now=at(3))
+
+
+def test_a_rollback_waits_for_a_run_that_publishes(two: Kit) -> None:
+    with hold_lock(two.export_dir / ".publish.lock", 0), pytest.raises(PublishError, match="Another run"):
+        rollback(two.export_dir, new_id(1), now=at(3), lock_wait_seconds=0.1)
+
+
+def test_an_unreadable_hold_stops_the_run(two: Kit) -> None:
+    (two.export_dir / "rollback.json").write_text("{")
+    with pytest.raises(SnapshotError, match=r"rollback\.json can't be read"):
+        two.publish(3)
+    with pytest.raises(SnapshotError, match=r"rollback\.json can't be read"):
+        prune_snapshots(two.export_dir, 1, 0, BEGIN + timedelta(days=9))
+    assert len(list_snapshots(two.export_dir).snapshots) == 2
+
+
+@pytest.mark.parametrize(("number", "when"), [(1, "before"), (1, "after"), (2, "after"), (3, "before")], ids=str)
+def test_a_rollback_is_killed(two: Kit, number: int, when: str) -> None:
+    in_process(KILLED, two.root, "rollback", number, when, status=SIGKILLED)
+    is_held = (number, when) != (1, "before")
+    assert two.current().manifest.id == new_id(2)
+    record_unchanged(two.export_dir, now=at(3))
+    assert two.current().manifest.id == new_id(1 if is_held else 2)
+    two.publish(4, {0: range(8)})
+    assert two.current().manifest.id == new_id(1 if is_held else 4)
+    assert (read_hold(two.export_dir) is not None) == is_held
+    assert {path.name for path in two.export_dir.rglob(".*")} == {".publish.lock"}
+
+
+@pytest.mark.parametrize(("number", "when"), [(1, "before"), (1, "after"), (3, "before"), (3, "after")], ids=str)
+def test_a_release_is_killed(two: Kit, number: int, when: str) -> None:
+    rollback(two.export_dir, new_id(1), now=at(3))
+    in_process(KILLED, two.root, "release", number, when, status=SIGKILLED)
+    is_released = (number, when) != (1, "before")
+    record_unchanged(two.export_dir, now=at(3))
+    assert two.current().manifest.id == new_id(2 if is_released else 1)
+
+
+def test_the_steps_that_the_tests_above_kill_at(two: Kit) -> None:
+    assert in_process(KILLED, two.root, "rollback", 0, "-").stdout.split() == ["replace", "symlink", "replace"]
+    steps = in_process(KILLED, two.root, "release", 0, "-").stdout.split()
+    assert [step for step in steps if step != "unlink"] == ["symlink", "replace"]
+    assert steps[0] == "unlink"
+
+
+# --- a look that found nothing
+
+
+def test_an_unchanged_source_is_written_down(two: Kit) -> None:
+    assert record_unchanged(two.export_dir, now=at(9)) == two.current()
+    assert last_checked(two) == {
+        "checked_at": (BEGIN + timedelta(hours=9)).isoformat(),
+        "result": "unchanged",
+        "snapshot_id": new_id(2),
+        "sequence": 2,
+    }
+
+
+def test_a_switch_that_was_cut_off_is_made_up_for(two: Kit) -> None:
+    link = two.export_dir / "current"
+    link.unlink()
+    link.symlink_to(f"snapshots/{new_id(1)}")
+    said: list[str] = []
+    record_unchanged(two.export_dir, now=at(9), on_progress=lambda progress: said.append(progress.what))
+    assert two.current().manifest.id == new_id(2)
+    assert "cut off" in "".join(said)
+    assert read_switches(two.export_dir)[-1].why == "completed"
+
+
+# --- retention knows what was current
+
+
+def remaining(kit: Kit) -> list[int]:
+    return [s.manifest.sequence for s in list_snapshots(kit.export_dir).snapshots]
+
+
+def test_what_a_rollback_needs_stays(two: Kit) -> None:
+    rollback(two.export_dir, new_id(1), now=at(3))
+    two.publish(4, {0: range(8)}, keep_snapshots=1, keep_hours=0)
+    # 1 is current, 4 is what the release goes to; 2 was current until hour 3.
+    assert remaining(two) == [1, 3]
+    assert release_rollback(two.export_dir, now=at(5)).manifest.id == new_id(4)
+
+
+def test_hours_count_from_when_a_snapshot_was_last_current(two: Kit) -> None:
+    rollback(two.export_dir, new_id(1), now=at(3))
+    two.publish(4, {0: range(8)})
+    release_rollback(two.export_dir, now=at(20))
+    two.publish(21, {0: range(9)})
+    # 1 was current until hour 20, 2 until hour 3, 4 until hour 21.
+    report = prune_now(two.export_dir, 1, 2, BEGIN + timedelta(hours=21.5), is_trial=True)
+    assert report.deleted == (new_id(2),)
+    assert remaining(two) == [1, 2, 3, 4]
+    assert prune_now(two.export_dir, 1, 1.2, BEGIN + timedelta(hours=21.5)).deleted == (new_id(1), new_id(2))
+
+
+def test_a_snapshot_that_never_was_current_does_not_count_as_current(two: Kit) -> None:
+    rollback(two.export_dir, new_id(1), now=at(3))
+    two.publish(4, {0: range(8)})
+    two.publish(5, {0: range(9)})
+    assert prune_now(two.export_dir, 1, 24, BEGIN + timedelta(hours=6)).deleted == (new_id(4),)
+
+
+def test_without_a_record_the_next_snapshot_ends_it(two: Kit) -> None:
+    (two.export_dir / "switches.jsonl").write_bytes(b"\xff not json\n")
+    assert prune_now(two.export_dir, 1, 5, BEGIN + timedelta(hours=6)).deleted == ()
+    assert prune_now(two.export_dir, 1, 5, BEGIN + timedelta(hours=7.1)).deleted == (new_id(1),)
+
+
+def test_freed_bytes_are_those_that_nothing_else_links(two: Kit) -> None:
+    snapshot = two.export_dir / "snapshots" / new_id(1)
+    only_here = sum(p.stat().st_size for p in snapshot.rglob("*") if p.is_file() and p.stat().st_nlink == 1)
+    report = prune_now(two.export_dir, 1, 0, BEGIN + timedelta(days=1))
+    assert report.freed_bytes == only_here > 0
+
+
+def test_a_line_that_a_crash_cut_off_is_left_out(two: Kit) -> None:
+    with (two.export_dir / "switches.jsonl").open("ab") as file:
+        file.write(b'{"at": "2026-')
+    two.publish(3, {0: range(8)})
+    assert [switch.sequence for switch in read_switches(two.export_dir)] == [1, 2, 3]
+
+
+def test_the_record_is_shortened(two: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.publish.switch._REMEMBERED", 2)
+    for name in (new_id(1), new_id(2)) * 3:
+        rollback(two.export_dir, name, now=at(3))
+    before = read_switches(two.export_dir)
+    (two.export_dir / "snapshots" / new_id(2)).rename(two.root / "gone")
+    forget_switches(two.export_dir)
+    after = read_switches(two.export_dir)
+    assert after[-2:] == before[-2:]
+    assert {switch.previous for switch in after[:-2]} == {new_id(1)}
+
+
+# --- finding and waiting
+
+
+def test_snapshots_are_found_by_id_and_number(two: Kit) -> None:
+    assert find_snapshot(two.export_dir, "1").manifest.id == new_id(1)
+    assert find_snapshot(two.export_dir, new_id(2)).manifest.sequence == 2
+    with pytest.raises(SnapshotError) as caught:
+        find_snapshot(two.export_dir, new_id(2)[:-1])
+    assert caught.value.expected.startswith(f"one of these: {new_id(2)}")
+    (two.export_dir / "snapshots" / new_id(1) / "manifest.json").unlink()
+    with pytest.raises(SnapshotError, match=r"manifest\.json can't be read"):
+        find_snapshot(two.export_dir, new_id(1))
+    newest = newest_snapshot(two.export_dir)
+    assert newest is not None
+    assert newest.manifest.id == new_id(2)
+
+
+def test_the_number_of_a_deleted_snapshot_is_still_known(two: Kit) -> None:
+    prune_now(two.export_dir, 1, 0, BEGIN + timedelta(days=1))
+    assert sequence_of(two.export_dir, new_id(1)) == 1
+    snapshot = wait_for_snapshot(two.export_dir, new_id(1), 0)
+    assert snapshot is not None
+    assert snapshot.manifest.id == new_id(2)
+
+
+def test_waiting_ends_with_the_switch(two: Kit) -> None:
+    assert wait_for_snapshot(two.export_dir, 2, 0.05) is None
+    publisher = threading.Timer(0.3, lambda: two.publish(3, {0: range(8)}))
+    publisher.start()
+    started = time.monotonic()
+    snapshot = wait_for_snapshot(two.export_dir, new_id(2), 20)
+    publisher.join()
+    assert snapshot is not None
+    assert snapshot.manifest.id == new_id(3)
+    assert time.monotonic() - started < 15
+
+
+def test_a_rollback_is_nothing_new_to_wait_for(two: Kit) -> None:
+    rollback(two.export_dir, new_id(1), now=at(3))
+    two.publish(4, {0: range(8)})
+    assert wait_for_snapshot(two.export_dir, 2, 0) is None
+    release_rollback(two.export_dir, now=at(5))
+    assert wait_for_snapshot(two.export_dir, 2, 0) == two.current()
