@@ -19,6 +19,7 @@ from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.reading.snapshots import Snapshot
 from pipelines.run.base import base_snapshot
 from pipelines.run.table_build import TableBuild
+from pipelines.run.turn import in_turn
 from pipelines.settings import Settings
 from pipelines.staging.folder import StagingFolder, latest_staging
 from pipelines.transform.candidate_exports import build_candidate_exports
@@ -92,9 +93,15 @@ def build_tables(
         One record per table, in the order of the contract. Failed checks are in it; they raise nothing here.
 
     Raises:
+        BusyError: Another run works on the same export folder.
         StagingError: Nothing is staged, or a staged file is damaged.
         PublishError: A file can't be written.
     """
+    with in_turn(settings.export_dir, on_progress):
+        return _build(settings, names, on_progress)
+
+
+def _build(settings: Settings, names: Sequence[str] | None, on_progress: OnProgress) -> list[TableRecord]:
     staging = latest_staging(settings.export_dir)
     record = staging.read_record()
     builds = _SegmentBuilds(staging, record, names)

@@ -29,6 +29,7 @@ from pipelines.errors import StagingError
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.run.dividing import BUCKET_ROWS, Divided, Inputs, Needs, divide
 from pipelines.run.table_build import TableBuild
+from pipelines.run.turn import in_turn
 from pipelines.settings import Settings
 from pipelines.staging.folder import StagingFolder, latest_staging
 from pipelines.transform import batch_summaries, entities, jurisdiction_summaries, unique_domains
@@ -63,14 +64,20 @@ def build_derived_tables(
         One record per table, in the order of the contract. Failed checks are in it; they raise nothing here.
 
     Raises:
+        BusyError: Another run works on the same export folder.
         StagingError: Nothing is staged, or domain_exports or candidate_exports is not built from it.
         PublishError: A file can't be written.
     """
-    staging = latest_staging(settings.export_dir)
-    record = staging.read_record()
     tables = [table for table in DERIVED_TABLES if names is None or table.name in names]
     if not tables:
         return []
+    with in_turn(settings.export_dir, on_progress):
+        return _build(settings, tables, on_progress, bucket_rows)
+
+
+def _build(settings: Settings, tables: Sequence[Table], on_progress: OnProgress, bucket_rows: int) -> list[TableRecord]:
+    staging = latest_staging(settings.export_dir)
+    record = staging.read_record()
     inputs = Inputs(
         staging.tables_dir,
         _built(staging, DOMAIN_EXPORTS.name),
