@@ -17,11 +17,14 @@ from assets.resources import listening
 from assets.terminal import ProgressView, show_error, show_publication, show_unchanged
 from pipelines.checks.reconciliation import count_rejects
 from pipelines.errors import SnapshotError
+from pipelines.reading.finding import newest_snapshot
+from pipelines.reading.history import read_hold
 from pipelines.reading.snapshots import current_snapshot
 from pipelines.settings import Settings
 
 _WORKSPACE = Path(__file__).resolve().parents[1] / "workspace.yaml"
 # nux is the dialog that asks a newcomer for an e-mail address before the first look.
+_INTERRUPTED = 130
 _INSTANCE_CONFIG = """# Written by lei-exports when this folder was made; yours to change.
 telemetry:
   enabled: false
@@ -57,7 +60,7 @@ def launch_export(
         "accept_shrink": accept_shrink,
         "full_refresh": full_refresh,
     }
-    before = _current_id(settings)
+    before = _newest_id(settings)
     run_config = {
         "ops": {"staging": {"config": accepted}},
         "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
@@ -68,23 +71,40 @@ def launch_export(
         result = defs.resolve_job_def("export").execute_in_process(
             run_config=run_config, instance=instance, raise_on_error=False
         )
+    if _was_interrupted(result):
+        show_error(f"Interrupted. Run {result.run_id} published nothing.")
+        sys.exit(_INTERRUPTED)
     if not result.success:
         for message in _failures(result):
             show_error(message)
         show_error(f"Run {result.run_id} failed; the published snapshot is as it was.")
         sys.exit(1)
-    snapshot = current_snapshot(settings.export_dir)
-    if snapshot is not None and snapshot.manifest.id == before and not full_refresh:
-        show_unchanged(console, snapshot.manifest, str(snapshot.folder), time.monotonic() - started)
-    elif snapshot is not None:
+    _show_result(console, settings, before, time.monotonic() - started)
+
+
+def _show_result(console: Console, settings: Settings, before: str | None, seconds: float) -> None:
+    """Show the newest snapshot: it is current, but for a rollback that is in force."""
+    hold = read_hold(settings.export_dir)
+    snapshot = current_snapshot(settings.export_dir) if hold is None else newest_snapshot(settings.export_dir)
+    if snapshot is None:
+        return
+    if snapshot.manifest.id == before:
+        show_unchanged(console, snapshot.manifest, str(snapshot.folder), seconds)
+    else:
         rejects = count_rejects(snapshot.scan("rejected_rows"))
-        show_publication(console, snapshot.manifest, rejects, str(snapshot.folder), time.monotonic() - started)
+        show_publication(console, snapshot.manifest, rejects, str(snapshot.folder), seconds)
+    if hold is not None:
+        console.print(
+            f"[yellow]Rolled back[/yellow]: {hold.snapshot_id} stays current since {hold.held_at:%Y-%m-%d %H:%M} UTC; "
+            "the newest is used after: lei-exports rollback --release",
+            highlight=False,
+        )
 
 
-def _current_id(settings: Settings) -> str | None:
-    """Id of the current snapshot; None where there is none, or it can't be read: the run will say so."""
+def _newest_id(settings: Settings) -> str | None:
+    """Id of the newest snapshot; None where there is none, or it can't be read: the run will say so."""
     try:
-        snapshot = current_snapshot(settings.export_dir)
+        snapshot = newest_snapshot(settings.export_dir)
     except SnapshotError:
         return None
     return snapshot.manifest.id if snapshot else None
@@ -95,6 +115,16 @@ def serve_ui(settings: Settings, port: int) -> None:
     prepare_home(settings)
     command = [sys.executable, "-m", "dagster", "dev", "-h", "127.0.0.1", "-p", str(port), "-w", str(_WORKSPACE)]
     os.execv(sys.executable, command)  # noqa: S606  no shell, and nothing of the user's but a number
+
+
+def _was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
+    """Whether somebody stopped the run: Ctrl-C, or a SIGTERM as from Dagster's "terminate"."""
+    errors = [
+        event.step_failure_data.error
+        for event in result.all_node_events
+        if event.event_type_value == "STEP_FAILURE" and event.step_failure_data.error is not None
+    ]
+    return any(error.cls_name in {"DagsterExecutionInterruptedError", "KeyboardInterrupt"} for error in errors)
 
 
 def _failures(result: dg.ExecuteInProcessResult) -> list[str]:

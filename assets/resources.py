@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from pipelines.errors import ExportError, ExtractError
+from pipelines.errors import ExportError, ExtractError, SourceError
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.settings import Settings, load_settings
 
@@ -81,7 +81,9 @@ def failures(retry_number: int | None = None) -> Iterator[None]:
         yield
     except ExportError as error:
         failure = dg.Failure(description=str(error), allow_retries=False)
-        if retry_number is None or retry_number >= _MOST_RETRIES or not isinstance(error, ExtractError):
+        # A source that was there at the first try and is gone now may be restarting.
+        again = isinstance(error, ExtractError) or (bool(retry_number) and isinstance(error, SourceError))
+        if retry_number is None or retry_number >= _MOST_RETRIES or not again:
             raise failure from None
         delay_s = _FIRST_DELAY_S * 2**retry_number
         raise dg.RetryRequested(max_retries=_MOST_RETRIES, seconds_to_wait=delay_s) from failure

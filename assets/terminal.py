@@ -8,10 +8,11 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from pipelines.contracts.records import Manifest
+from pipelines.contracts.records import CheckRecord, Manifest
 from pipelines.errors import ExportError
 from pipelines.progress import Progress as Message
 
@@ -71,7 +72,7 @@ def show_publication(
         highlight=False,
     )
     for name, relation in source.relations.items():
-        left_out = f"; left out: {', '.join(relation.unknown)}" if relation.unknown else ""
+        left_out = f"; left out: {escape(', '.join(relation.unknown))}" if relation.unknown else ""
         console.print(f"          {name}: {relation.rows:,} rows{left_out}", highlight=False)
     table = Table(box=None, header_style="bold")
     table.add_column("Published")
@@ -90,14 +91,18 @@ def show_publication(
         )
     else:
         console.print("Rejected  no row")
-    warnings = [c for t in manifest.tables for c in t.checks if not c.passed]
-    for check in warnings:
-        why = ", ".join(f"{name} {value}" for name, value in check.metadata.items())
-        console.print(f"[yellow]Warning[/yellow]   {check.table}.{check.name}: {why}", highlight=False)
+    for check in (check for record in manifest.tables for check in record.checks if not check.passed):
+        console.print(f"[yellow]Warning[/yellow]   {check.table}.{check.name}: {escape(_why(check))}", highlight=False)
     console.print(
         f"Snapshot  [bold]{manifest.id}[/bold] (number {manifest.sequence}) in {seconds:.1f} s", highlight=False
     )
     console.print(f"Where     {folder}", highlight=False, soft_wrap=True)
+
+
+def _why(check: CheckRecord) -> str:
+    """What decided a check, in words: its counts and examples that are not empty."""
+    told = {name: value for name, value in check.metadata.items() if value not in ([], {}, None, "")}
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in told.items())
 
 
 def show_unchanged(console: Console, manifest: Manifest, folder: str, seconds: float) -> None:
@@ -112,9 +117,9 @@ def show_error(error: ExportError | str) -> None:
     """Print an error to standard error, its parts on lines of their own."""
     console = Console(stderr=True, highlight=False)
     if isinstance(error, str):
-        console.print(f"[bold red]Error[/bold red]: {error}", soft_wrap=True)
+        console.print(f"[bold red]Error[/bold red]: {escape(error)}", soft_wrap=True)
         return
-    console.print("[bold red]Error[/bold red]:", error.what, soft_wrap=True, markup=True)
+    console.print(f"[bold red]Error[/bold red]: {escape(error.what)}", soft_wrap=True)
     for label, text in (("expected", error.expected), ("found", error.found), ("way out", error.fix)):
         if text:
             console.print(f"  {label}: ", end="")

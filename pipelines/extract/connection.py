@@ -58,6 +58,11 @@ _REFUSALS = (
         "the server has no free connection",
         "lower READ_CONNECTIONS or raise max_connections",
     ),
+    (
+        "closed the connection unexpectedly",
+        "it broke while it was made",
+        "try again; look at the network, or at a pooler",
+    ),
     ("starting up", "the server is starting", "try again"),
     ("shutting down", "the server is shutting down", "try again when it is up"),
 )

@@ -108,19 +108,21 @@ class _Reading:
             self.on_progress(Progress("read", table.name, self.done, self.total))
 
 
-def extract_source(
+def extract_source(  # noqa: PLR0913, PLR0917 - where from, where to, how, and whom it tells
     address: SourceAddress,
     staging: StagingFolder,
     options: ExtractOptions,
     on_progress: OnProgress,
     check_source: Callable[[SourceRecord], None],
+    check_room: Callable[[int, int], None],
 ) -> StagingRecord:
     """Read both tables of the source, as of one instant, into the segment files of a staging.
 
     With a base, only segments that changed since are read; without, or where fingerprints can't be compared, all are.
 
     The staging is not declared complete here: the caller does so with the record, once nothing speaks against it.
-    `check_source` sees which source it is before a row is read, and may raise.
+    `check_source` sees which source it is before a row is read, `check_room` how many bytes of the tables will be read, and
+    how many they have; both may raise.
 
     Returns:
         The record of what was staged. Where nothing changed it has a base and no segment.
@@ -155,6 +157,9 @@ def extract_source(
             changes = _look_for_changes(snapshot, options, watch)
             compared = time.monotonic()
             reading.only = changes.only
+            if changes.only != ():
+                whole = sum(leaf.bytes for relation in snapshot.relations for leaf in relation.leaves)
+                check_room(int(whole * changes.share(options.segment_size)), whole)
             census = Census(changes.prints) if changes.only == () else _read_all(reading, watch, changes.prints)
             read = time.monotonic()
             _check_ids(snapshot, watch)
@@ -185,6 +190,14 @@ class _Changes:
 
     prints: Prints
     only: tuple[int | None, ...] | None
+
+    def share(self, segment_size: int) -> float:
+        """Share of the rows that will be read."""
+        if self.only is None:
+            return 1.0
+        names = {segment_name(segment, segment_size) for segment in self.only}
+        rows = [(name, found.rows) for table in self.prints.values() for name, found in table.items()]
+        return sum(count for name, count in rows if name in names) / max(1, sum(count for _, count in rows))
 
 
 def _look_for_changes(snapshot: SourceSnapshot, options: ExtractOptions, watch: Watch) -> _Changes:

@@ -35,6 +35,7 @@ _LOCK_TRIES = 5
 # Beyond the longest time, so that who watches the clock (watch.py) is first: its error says which setting to raise.
 _TIMEOUT_MARGIN_S = 5
 _FIRST_WITH_TRANSACTION_TIMEOUT = 170_000
+_LONGEST_TIMEOUT_MS = 2**31 - 1
 # Catalogue questions take milliseconds, locks up to LOCK_TIMEOUT_MS each, a few times.
 _PREPARE_SECONDS = 120.0
 # So often a server process looks whether its client is still there: one of a killed run ends while it still computes.
@@ -176,16 +177,19 @@ def open_snapshot(
 
 def _set_up(connection: psycopg.Connection[tuple[object, ...]], longest_s: float) -> dict[str, str]:
     """Set what every session of a run sets, whatever server, database or role have as default; what that is."""
+    statement_ms = min(int((longest_s + _TIMEOUT_MARGIN_S) * 1000), _LONGEST_TIMEOUT_MS)
+    # The server's own end of the snapshot, for a client that is gone without the server hearing of it.
+    session_ms = min(int((longest_s + 2 * _TIMEOUT_MARGIN_S) * 1000), _LONGEST_TIMEOUT_MS)
     settings = {
-        "idle_in_transaction_session_timeout": "0",
+        "idle_in_transaction_session_timeout": str(session_ms),
         "idle_session_timeout": "0",
         "lock_timeout": str(LOCK_TIMEOUT_MS),
-        "statement_timeout": str(int((longest_s + _TIMEOUT_MARGIN_S) * 1000)),
+        "statement_timeout": str(statement_ms),
         "row_security": "off",
         "TimeZone": "UTC",
     }
     if connection.info.server_version >= _FIRST_WITH_TRANSACTION_TIMEOUT:
-        settings["transaction_timeout"] = "0"
+        settings["transaction_timeout"] = str(session_ms)
     set_one = "SELECT set_config(%s, %s, false)"
     for name, value in settings.items():
         connection.execute(set_one, (name, value))

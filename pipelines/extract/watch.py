@@ -81,7 +81,7 @@ class Watch:
             ExtractError: The longest time was over.
             GiveWayError: Another session waits for a lock behind this run.
         """
-        if self._reason is not None:
+        if self.has_reason and self._reason is not None:
             raise self._reason
 
     def cancel(self) -> None:

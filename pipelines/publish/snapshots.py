@@ -156,7 +156,8 @@ def record_unchanged(
 ) -> Snapshot | None:
     """Write down that the source was looked at and is what the newest snapshot holds; nothing new is published.
 
-    Where a run was killed between building that snapshot and switching to it, the switch is made now.
+    What killed runs left is removed, and where one was killed between building that snapshot and switching to it, the
+    switch is made now.
 
     Args:
         export_dir: The export folder.
@@ -172,6 +173,7 @@ def record_unchanged(
         PublishError: Another run is publishing, or last_checked.json can't be written.
     """
     with hold_lock(export_dir / LOCK, lock_wait_seconds), _disk_errors(export_dir):
+        remove_leftovers(export_dir)
         complete_switch(export_dir, now(), lambda what: on_progress(Progress("publish", what)))
         _record_look(export_dir, "unchanged", now())
         return current_snapshot(export_dir)

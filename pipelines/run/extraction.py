@@ -14,11 +14,11 @@ from pipelines.contracts.records import CheckRecord, Manifest, StagingRecord
 from pipelines.extract.connection import SourceAddress
 from pipelines.extract.extraction import ExtractOptions, extract_source
 from pipelines.progress import OnProgress, ignore_progress
-from pipelines.publish.files import hold_lock
 from pipelines.publish.guards import check_shrink, require_same_source
-from pipelines.publish.switch import LOCK, LOCK_WAIT_SECONDS, record_last_checked, remove_leftovers
+from pipelines.publish.snapshots import record_unchanged
 from pipelines.reading.snapshots import current_snapshot
 from pipelines.run.base import find_base
+from pipelines.run.room import require_room
 from pipelines.run.turn import end_turn, in_turn
 from pipelines.sample.embedded import embedded_server, ensure_sample
 from pipelines.settings import Settings
@@ -113,16 +113,11 @@ def _stage(settings: Settings, accepted: Acceptance, on_progress: OnProgress, *,
             options,
             on_progress,
             lambda source: require_same_source(manifest, source.identity, is_accepted=accepted.new_source),
+            lambda to_read, whole: require_room(settings.export_dir, to_read, whole, manifest),
         ).model_copy(update={"accept_new_source": accepted.new_source, "accept_shrink": accepted.shrink})
         checks = tuple(shrink_checks(manifest, record, settings.min_rows_pct))
         if base is not None and record.base_snapshot is not None and not record.segments:
-            record_last_checked(
-                settings.export_dir,
-                checked_at=_now(),
-                result="unchanged",
-                snapshot_id=manifest.id if manifest else None,
-                sequence=manifest.sequence if manifest else None,
-            )
+            record_unchanged(settings.export_dir, now=_now, on_progress=on_progress)
             _tidy(settings)
             return StagedSource(record, checks, unchanged_since=base.manifest.id)
         staging.write_record(record)
@@ -130,9 +125,7 @@ def _stage(settings: Settings, accepted: Acceptance, on_progress: OnProgress, *,
 
 
 def _tidy(settings: Settings) -> None:
-    """Remove what killed runs left: with nothing to publish, no publish does so."""
-    with hold_lock(settings.export_dir / LOCK, LOCK_WAIT_SECONDS):
-        remove_leftovers(settings.export_dir)
+    """Remove stagings that killed runs left: with nothing to publish, no publish does so."""
     latest = latest_id(settings.export_dir)
     remove_stagings(settings.export_dir, keep=lambda folder: folder.staging_id == latest)
 

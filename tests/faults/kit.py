@@ -1,4 +1,4 @@
-"""What stands between the export and its source in these tests: servers that stop, a wire that is cut or falls silent."""
+"""What these tests break: servers that stop, a wire that is cut or falls silent, a command that is killed."""
 
 import contextlib
 import os
@@ -6,6 +6,7 @@ import pwd
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -13,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote
 
 import psycopg
@@ -111,7 +112,9 @@ class Server:
 
     def over_tcp(self, port: int | None = None, host: str = "127.0.0.1", login: str = "postgres") -> Database:
         """By TCP; another port is that of something between."""
-        return Database(self.database().conninfo, f"postgresql://{login}@{host}:{port or self.port}/postgres", "postgres")
+        return Database(
+            self.database().conninfo, f"postgresql://{login}@{host}:{port or self.port}/postgres", "postgres"
+        )
 
 
 @contextmanager
@@ -158,12 +161,14 @@ class Wire:
         self.port = int(self._listener.getsockname()[1])
         self._start(self._accept)
 
-    def __enter__(self) -> "Wire":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.cut()
-        self._listener.close()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        for end in (self._listener, *self._sockets):
+            end.close()
 
     def fall_silent(self) -> None:
         self._silent.set()
@@ -199,8 +204,9 @@ class Wire:
                         self.cut()
                         return
                 target.sendall(data)
-            for end in (source, target):
-                end.close()
+        for end in (source, target):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
 
     @staticmethod
     def _start(function: Any, *arguments: object) -> None:
@@ -217,3 +223,33 @@ def wait_for_server(database: Database, seconds: float = 20) -> None:
             time.sleep(0.05)
         else:
             return
+
+
+class Operator:
+    """Runs `lei-exports` as a person does, in a folder of its own."""
+
+    def __init__(self, database: Database, folder: Path) -> None:
+        self.database = database
+        self.export_dir = folder / "exports"
+        self.home = folder / "dagster_home"
+        self._folder = folder
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        """Start the command with nothing of this shell's environment but PATH and HOME."""
+        clean = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        places = {"EXPORT_DIR": str(self.export_dir), "DAGSTER_HOME": str(self.home)}
+        self._process = subprocess.Popen(
+            [Path(sys.executable).with_name("lei-exports"), *arguments],
+            cwd=self._folder,
+            env={**clean, **places, "DATABASE_URL": self.database.url, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        return self._process
+
+    def end(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.communicate()

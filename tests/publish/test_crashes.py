@@ -78,14 +78,12 @@ def test_killed_while_the_database_is_built(published: Kit, seconds: float) -> N
     assert_the_next_run_succeeds(published)
 
 
-@pytest.mark.parametrize(
-    ("number", "when"), [(1, "before"), (2, "before"), (2, "after"), (3, "after"), (4, "after"), (6, "before")], ids=str
-)
+@pytest.mark.parametrize(("number", "when"), [(2, "before"), (2, "after"), (4, "after"), (6, "before")], ids=str)
 def test_a_run_that_changes_a_copy_is_killed(published: Kit, number: int, when: str) -> None:
     published.edit_manifest(rebuilt_database_bytes=100_000_000)
     in_process(KILLED, published.root, number, when, "changes", status=SIGKILLED)
     verify_snapshot(published.current())
-    is_built = (number, when) not in {(1, "before"), (2, "before")}
+    is_built = (number, when) != (2, "before")
     newest = newest_snapshot(published.export_dir)
     assert newest is not None
     assert newest.manifest.id == new_id(2 if is_built else 1)
@@ -97,9 +95,8 @@ def test_a_run_that_changes_a_copy_is_killed(published: Kit, number: int, when: 
     verify_snapshot(published.current())
 
 
-@pytest.mark.parametrize("seconds", [0.05, 0.4])
-def test_killed_while_a_copy_is_changed(published: Kit, seconds: float) -> None:
-    in_process(KILLED_AT_WORK, published.root, seconds, "changes", status=SIGKILLED)
+def test_killed_while_a_copy_is_changed(published: Kit) -> None:
+    in_process(KILLED_AT_WORK, published.root, 0.3, "changes", status=SIGKILLED)
     assert published.current().manifest.id == new_id(1)
     verify_snapshot(published.current())
     assert_the_next_run_succeeds(published)

@@ -1,0 +1,93 @@
+"""An operator stops a run, or something kills it: the read ends at once, and nothing of it stays on the server."""
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from assets.definitions import build_definitions
+from assets.resources import ExportsResource
+from pipelines.reading.snapshots import current_snapshot
+from pipelines.reading.verification import verify_snapshot
+from tests.exporting import assert_agrees
+from tests.faults.kit import Operator, Server, embedded_programs, new_server
+from tests.hostile import random_rows
+from tests.integration.kit import OUR_SESSIONS, Background, make_slow, scalar, session, wait_until
+from tests.oracle.postgres import Database
+from tests.oracle.source import create_source_tables, insert_source
+
+pytestmark = [pytest.mark.orchestration, pytest.mark.integration]
+
+READS = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'lei-exports-%' AND query LIKE 'COPY %'"
+
+
+def is_reading(database: Database) -> bool:
+    with session(database) as connection:
+        return bool(scalar(connection, READS))
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_signal_stops_the_read(operator: Operator, how: signal.Signals) -> None:
+    """SIGTERM is what Dagster's "terminate" sends. With a retry policy Dagster would begin again instead."""
+    before = current_snapshot(operator.export_dir)
+    assert before is not None
+    make_slow(operator.database, 0.06)
+    process = operator.start("run", "--full-refresh")
+    wait_until(lambda: is_reading(operator.database), 60)
+    started = time.monotonic()
+    process.send_signal(how)
+    out, err = process.communicate(timeout=20)
+    with session(operator.database) as looker:
+        # What is killed can't cancel anything: the server looks every 5 s whether its client is there.
+        wait_until(lambda: scalar(looker, OUR_SESSIONS) == 0, 8 if how == signal.SIGKILL else 1)
+    if how != signal.SIGKILL:
+        assert time.monotonic() - started < 6
+        assert process.returncode == 130, err
+        assert "Interrupted" in err
+        assert "Traceback" not in out + err
+    assert current_snapshot(operator.export_dir) == before
+    verify_snapshot(before)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with new_server(embedded_programs()) as server:
+        yield server
+
+
+def test_server_stopped_and_started_during_a_read(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = server.database()
+    with database.connect() as connection:
+        create_source_tables(connection)
+        insert_source(connection, *random_rows(4, 60))
+        connection.execute("CREATE SCHEMA slow")
+        for table in ("domains", "gleif_candidates"):
+            connection.execute(
+                f"CREATE VIEW slow.{table} AS SELECT t.* FROM {table} t, "
+                "LATERAL (SELECT pg_sleep(0.01) WHERE t.id IS NOT NULL OFFSET 0) s"
+            )
+    monkeypatch.setenv("DATABASE_URL", database.url)
+    monkeypatch.setenv("SOURCE_SCHEMA", "slow")
+    definitions = build_definitions(ExportsResource(overrides={"export_dir": str(tmp_path)}))
+
+    def restart() -> None:
+        wait_until(lambda: is_reading(database), 60)
+        server.stop("fast")
+        time.sleep(3)  # the first retry finds nobody
+        server.start()
+
+    helper = Background(restart)
+    with dg.instance_for_test() as instance:
+        result: Any = definitions.resolve_job_def("export").execute_in_process(instance=instance, raise_on_error=False)
+    helper.result()
+    assert result.success
+    assert [event for event in result.all_events if event.event_type_value == "STEP_UP_FOR_RETRY"]
+    snapshot = current_snapshot(tmp_path)
+    assert snapshot is not None
+    assert_agrees(database, snapshot)
