@@ -77,5 +77,9 @@ class BatchFileError(ExportError):
     """A batch does not fit into the format that was asked for, or its file can't be written."""
 
 
+class QueryStoppedError(ExportError):
+    """A query on a snapshot was stopped: it took too long, needed too much memory, or nobody waits for it any more."""
+
+
 class SampleError(ExportError):
     """The embedded PostgreSQL or the loader of CSV files failed."""

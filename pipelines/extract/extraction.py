@@ -121,8 +121,8 @@ def extract_source(  # noqa: PLR0913, PLR0917 - where from, where to, how, and w
     With a base, only segments that changed since are read; without, or where fingerprints can't be compared, all are.
 
     The staging is not declared complete here: the caller does so with the record, once nothing speaks against it.
-    `check_source` sees which source it is before a row is read, `check_room` how many bytes of the tables will be read, and
-    how many they have; both may raise.
+    `check_source` sees which source it is before a row is read, `check_room` how many bytes of the tables will be read
+    and how many they have; both may raise.
 
     Returns:
         The record of what was staged. Where nothing changed it has a base and no segment.

@@ -1,4 +1,4 @@
-"""A disk that is full, too small, or not ours to write to: seen before the read where it can be, never half published."""
+"""A disk that is full, too small, or not ours: seen before the read where it can be, and nothing is half published."""
 
 import os
 import subprocess
@@ -47,14 +47,21 @@ def grow(database: Database) -> None:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 12 MB."""
+    """A disk of 48 MB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", folder]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", folder]
     if subprocess.run(mount, check=False, capture_output=True).returncode:
         pytest.skip("mounting a tmpfs is not allowed here")
     yield folder
     subprocess.run(["umount", "-l", folder], check=True)
+
+
+def fill(disk: Path, free: int) -> None:
+    """Leave so many bytes."""
+    stat = os.statvfs(disk)
+    with (disk / "ballast").open("wb") as file:
+        file.write(bytes(max(0, stat.f_bavail * stat.f_frsize - free)))
 
 
 def assert_fails(settings: Settings, *says: str) -> None:
@@ -82,7 +89,7 @@ def test_too_little_room_is_seen_before_a_row_is_read(
     run_sql(source, "VACUUM FULL domains")
     with monkeypatch.context() as patch:
         patch.setattr(extraction, "read_query", lambda *_: pytest.fail("a row was read"))
-        (disk / "ballast").write_bytes(bytes(4 * MEGABYTE))
+        fill(disk, free=4 * MEGABYTE)
         assert_fails(settings, "too little room", "bytes free", "lei-exports prune", "EXPORT_DIR")
     assert len(list((disk / "staging").glob("*/"))) == 1
     (disk / "ballast").unlink()
@@ -92,12 +99,14 @@ def test_too_little_room_is_seen_before_a_row_is_read(
 def test_what_did_not_change_needs_no_room(source: Database, disk: Path) -> None:
     settings = settings_for(source, disk, segment_size=100)
     grow(source)
+    fill(disk, free=9 * MEGABYTE)
     with pytest.raises(StagingError, match="too little room"):
-        run_export(settings_for(source, disk, segment_size=100))
+        run_export(settings)
+    (disk / "ballast").unlink()
     run_sql(source, "UPDATE domains SET hero_section_content = NULL", "VACUUM FULL domains")
     export(settings)
     run_sql(source, "UPDATE domains SET retry_count = 1 WHERE id = 7")
-    (disk / "ballast").write_bytes(bytes(3 * MEGABYTE))
+    fill(disk, free=9 * MEGABYTE)
     assert export(settings).manifest.changed_segments == ("00000000",)
 
 
@@ -120,17 +129,15 @@ def test_a_disk_that_fills_up_at_any_step(
     grow(source)
     module, _, name = MOMENTS[moment].rpartition(".")
     real = getattr(sys.modules[module], name)
-    ballast = disk / "ballast"
 
-    def fill(*arguments: Any, **options: Any) -> Any:
-        stat = os.statvfs(disk)
-        ballast.write_bytes(bytes(stat.f_bavail * stat.f_frsize))
+    def full(*arguments: Any, **options: Any) -> Any:
+        fill(disk, free=0)
         return real(*arguments, **options) if moment != "staging" else None
 
     with monkeypatch.context() as patch:
-        patch.setattr(MOMENTS[moment], fill)
+        patch.setattr(MOMENTS[moment], full)
         assert_fails(settings, "Way out: ")
-    ballast.unlink()
+    (disk / "ballast").unlink()
     verify_snapshot(export(settings))
 
 
