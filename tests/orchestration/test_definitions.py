@@ -87,10 +87,9 @@ def test_the_daily_schedule_runs_by_default_and_has_a_time_zone() -> None:
     assert schedule.job_name == "export"
 
 
-def test_extraction_is_tried_again_and_can_not_be_split() -> None:
+def test_extraction_can_not_be_split() -> None:
     graph = build_definitions().resolve_asset_graph()
     staging = graph.get(dg.AssetKey(["staging", "domains"])).assets_def
-    assert staging.node_def.retry_policy is not None
     assert not staging.can_subset
 
 
