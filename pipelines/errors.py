@@ -83,3 +83,7 @@ class QueryStoppedError(ExportError):
 
 class SampleError(ExportError):
     """The embedded PostgreSQL or the loader of CSV files failed."""
+
+
+class QueryError(ExportError):
+    """A person's SQL can't be run on a published snapshot."""

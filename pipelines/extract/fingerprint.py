@@ -1,9 +1,10 @@
 """Which segments changed since a snapshot was published (DESIGN 3.5): a fingerprint per segment, and what it rests on.
 
-A row version is told by its `xmin`, new for every inserted or updated one: an update that no timestamp tells of
-A row version is told by its `xmin`, new for each that is inserted or updated: an update that no timestamp tells of
-transactions that committed out of order gave the same sum (FACTS, last section). What xmin can't tell is compared
+A row version is told by its `xmin`, new for each that is inserted or updated, whether or not a timestamp tells of
+it. Each version is hashed: a plain sum was the same for transactions that committed out of order (FACTS, last section). What xmin can't tell is compared
 beside it: another cluster or timeline, a rewritten table (filenode), other columns or types.
+The id is hashed with xmin as the seed, never as one number of both halves: hashint8 folds a number to 32 bits by XOR,
+and neighbouring ids updated together then have the same sum under any xmin.
 Not told apart: the same id written again by a transaction whose 32-bit number comes round after 2^32 others.
 """
 
@@ -21,7 +22,7 @@ _WITHOUT_VERSIONS = frozenset({"view", "materialized view", "foreign table"})
 # Rounds towards minus infinity, as Python's // does; PostgreSQL's / rounds towards zero.
 _SEGMENT = "({column}::int8 - CASE WHEN {column} < 0 THEN {size} - 1 ELSE 0 END) / {size}"
 _PRINTS = """
-SELECT {segment}, count(*), sum(hashint8extended((id::int8 << 32) | xmin::text::int8, 0)::numeric)::text
+SELECT {segment}, count(*), sum(hashint8extended(id::int8, xmin::text::int8)::numeric)::text
 FROM {table} GROUP BY 1
 """
 

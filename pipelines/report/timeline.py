@@ -23,6 +23,8 @@ _PERIODS = (
     ("100y", timedelta(days=36524), "%Y"),
 )
 _NAMES = {"1h": "hour", "6h": "6 hours", "1d": "day", "1w": "week", "1mo": "month", "1q": "quarter", "1y": "year"}
+# Python's years, but the first and the last: periods reach beyond the rows.
+_YEARS = (2, 9998)
 _TAIL = 0.005
 # Stray dates (1970, a typing error) are set apart where the rest then needs less than this share of the axis.
 _WORTH_CUTTING = 0.2
@@ -56,10 +58,12 @@ def to_timeline(hours: pl.DataFrame, counts: list[str]) -> Timeline:
     """
     undated = int(hours.filter(pl.col(STARTS_AT).is_null())["rows"].sum())
     dated = hours.drop_nulls(STARTS_AT).sort(STARTS_AT)
-    first, last = _range(dated)
-    shown = dated.filter(pl.col(STARTS_AT).is_between(first, last)) if first and last else dated
-    before = int(dated.filter(pl.col(STARTS_AT) < first)["rows"].sum()) if first else 0
-    after = int(dated.filter(pl.col(STARTS_AT) > last)["rows"].sum()) if last else 0
+    # PostgreSQL knows years that Python does not: such rows are strays, before or after all others.
+    year = pl.col(STARTS_AT).dt.year()
+    first, last = _range(dated.filter(year.is_between(*_YEARS)))
+    shown = dated.filter(pl.col(STARTS_AT).is_between(first, last)) if first and last else dated.clear()
+    before = int(dated.filter(pl.col(STARTS_AT) < first if first else year < _YEARS[0])["rows"].sum())
+    after = int(dated.filter(pl.col(STARTS_AT) > last if last else year > _YEARS[1])["rows"].sum())
     every, form = _period(first, last)
     periods = (
         shown.group_by(pl.col(STARTS_AT).dt.truncate(every)).agg(pl.col(counts).sum()).sort(STARTS_AT)

@@ -9,7 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipelines.contracts.records import Prints
 from pipelines.contracts.tables import published_tables
+from pipelines.extract.connection import SourceAddress
+from pipelines.extract.snapshot import open_snapshot
 from pipelines.reading.snapshots import Snapshot
 from pipelines.reading.verification import verify_snapshot
 from pipelines.settings import Settings
@@ -120,6 +123,29 @@ def test_after_a_change_the_result_is_that_of_a_full_refresh(
     assert_agrees(database, second)
     verify_snapshot(second)
     assert export(configured.model_copy(update={"min_rows_pct": 0})).manifest.id == second.manifest.id
+
+
+def test_updates_of_every_row_one_after_the_other_are_all_seen(database: Database, tmp_path: Path) -> None:
+    """Ids 0 to 255 and xmin, hashed as one number, had the same sum after each update: nothing was read anew."""
+    with database.connect() as connection:
+        create_source_tables(connection)
+        rows = [{"id": n, "domain": "d", "status": "success", "batch_id": "b"} for n in range(256)]
+        insert_source(connection, rows, [])
+    configured = settings_for(database, tmp_path, segment_size=1000)
+    base = export(configured)
+    seen = [open_prints(configured)["domains"]["000000"].digest]
+    for number in range(10):
+        execute(database, f"UPDATE domains SET retry_count = {number}")
+        seen.append(open_prints(configured)["domains"]["000000"].digest)
+    assert len(set(seen)) == len(seen)
+    assert export(configured).manifest.sequence == base.manifest.sequence + 1
+
+
+def open_prints(configured: Settings) -> Prints:
+    assert configured.database_url is not None
+    address = SourceAddress(configured.database_url, is_sample=False)
+    with open_snapshot(address, "public", include_full_data=False, longest_s=60) as snapshot:
+        return snapshot.take_prints(configured.segment_size)
 
 
 def test_checks_of_content_speak_of_all_segments(database: Database, exported: tuple[Settings, Snapshot]) -> None:

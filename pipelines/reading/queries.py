@@ -1,0 +1,149 @@
+"""The questions that a server answers from one snapshot: a batch, a domain, its candidates, an LEI, a search.
+
+Belongs here: SQL with bound values and rows by column name. Does not: connections (database.py), how an answer is sent.
+Times come as text (ISO 8601, milliseconds, Z), reals as they are in the file.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from pipelines.contracts.tables import (
+    BATCH_SUMMARIES,
+    DOMAIN_EXPORTS,
+    ENTITIES,
+    UNIQUE_DOMAINS,
+    candidate_exports,
+)
+from pipelines.contracts.text import WHITE_SPACE
+from pipelines.reading.database import DATABASE, Reader
+from pipelines.reading.sessions import quoted
+
+Row = dict[str, Any]
+
+CANDIDATE_EXPORTS = candidate_exports(include_full_data=True)
+_COMPARED_CHARACTERS = 64
+_CLOSEST = 3
+SEARCH_COLUMNS = (
+    "domain_id", "domain", "batch_id", "status", "company_name", "confidence_score", "guessed_country",
+    "primary_lei_code", "primary_gleif_name", "gleif_candidate_count", "processed_at",
+)  # fmt: skip
+
+
+class BatchOrder(StrEnum):
+    """Columns of batch_summaries that batches can be sorted by."""
+
+    BATCH_ID = "batch_id"
+    FIRST_CREATED_AT = "first_created_at"
+    LAST_PROCESSED_AT = "last_processed_at"
+    RESULT_COUNT = "result_count"
+    CANDIDATE_COUNT = "candidate_count"
+    SUCCESS_PCT = "success_pct"
+
+
+class Page(NamedTuple):
+    """Which rows of many: at most `limit`, after the first `offset`."""
+
+    limit: int
+    offset: int
+
+
+def find_batch(reader: Reader, batch_id: str) -> Row | None:
+    """The row of batch_summaries of a batch."""
+    rows = _select(reader, BATCH_SUMMARIES.name, "WHERE batch_id = $batch_id", {"batch_id": batch_id})
+    return rows[0] if rows else None
+
+
+def closest_batch_ids(reader: Reader, batch_id: str) -> list[str]:
+    """Ids of batches that are spelled most like this one."""
+    rows = reader.rows(
+        f"SELECT batch_id FROM {_relation(BATCH_SUMMARIES.name)} ORDER BY damerau_levenshtein("
+        f"lower(left(batch_id, {_COMPARED_CHARACTERS})), lower(left($wanted, {_COMPARED_CHARACTERS}))), batch_id"
+        f" LIMIT {_CLOSEST}",
+        {"wanted": batch_id},
+    )
+    return [row[0] for row in rows]
+
+
+def list_batches(reader: Reader, order: BatchOrder, page: Page, *, is_descending: bool) -> tuple[list[Row], int]:
+    """A page of batch_summaries, NULL last, then by id; and how many batches there are."""
+    direction = "DESC" if is_descending else "ASC"
+    tail = f"ORDER BY {quoted(order)} {direction} NULLS LAST, batch_id LIMIT $limit OFFSET $offset"
+    rows = _select(reader, BATCH_SUMMARIES.name, tail, page._asdict())
+    return rows, reader.rows(f"SELECT count(*) FROM {_relation(BATCH_SUMMARIES.name)}", {})[0][0]
+
+
+def find_candidates(reader: Reader, domain_id: int) -> list[Row] | None:
+    """Candidates of a row of domain_exports in rank order; None where there is no such row."""
+    tail = "WHERE domain_id = $domain_id ORDER BY rank_position ASC NULLS LAST, candidate_id ASC"
+    rows = _select(reader, CANDIDATE_EXPORTS.name, tail, {"domain_id": domain_id})
+    # The row itself is looked for only where it has none: candidates never stand without their row.
+    return rows if rows or _has_domain(reader, domain_id) else None
+
+
+def find_domain(reader: Reader, name: str) -> Row | None:
+    """The row of unique_domains of a domain, by any spelling that the application takes for the same."""
+    tail = "WHERE domain_hash = $hash"
+    rows = _select(reader, UNIQUE_DOMAINS.name, tail, {"hash": domain_hash_of(name)})
+    return rows[0] if rows else None
+
+
+def list_domain_rows(reader: Reader, domain_hash: str, page: Page) -> list[Row]:
+    """A domain's rows of domain_exports, one a batch as a rule, by id."""
+    tail = "WHERE domain_hash = $hash ORDER BY domain_id LIMIT $limit OFFSET $offset"
+    return _select(reader, DOMAIN_EXPORTS.name, tail, {"hash": domain_hash, **page._asdict()})
+
+
+def find_entity(reader: Reader, lei_code: str) -> Row | None:
+    """The row of entities of an LEI, byte for byte."""
+    rows = _select(reader, ENTITIES.name, "WHERE lei_code = $lei_code", {"lei_code": lei_code})
+    return rows[0] if rows else None
+
+
+def search_domains(reader: Reader, text: str, page: Page) -> tuple[list[Row], bool]:
+    """Rows of domain_exports with a text in their domain or company name, whatever its case; no character is special.
+
+    Returns:
+        The rows, the whole domain first, then domains that begin with it, then by id; and whether there are more.
+    """
+    tail = (
+        "WHERE contains(lower(domain), lower($text)) OR contains(lower(company_name), lower($text))"
+        " ORDER BY lower(domain) = lower($text) DESC, starts_with(lower(domain), lower($text)) DESC, domain_id"
+        " LIMIT $limit OFFSET $offset"
+    )
+    parameters = {"text": text, "limit": page.limit + 1, "offset": page.offset}
+    rows = _select(reader, DOMAIN_EXPORTS.name, tail, parameters, SEARCH_COLUMNS)
+    return rows[: page.limit], len(rows) > page.limit
+
+
+def domain_hash_of(name: str) -> str:
+    """md5 of a domain's normalized name (DESIGN 4), by the engine that computed the published ones."""
+    normalized = pl.Series([name], dtype=pl.String).str.strip_chars(WHITE_SPACE).str.to_lowercase()[0]
+    return hashlib.md5(normalized.encode(), usedforsecurity=False).hexdigest()
+
+
+def _has_domain(reader: Reader, domain_id: int) -> bool:
+    query = f"SELECT 1 FROM {_relation(DOMAIN_EXPORTS.name)} WHERE domain_id = $domain_id"
+    return bool(reader.rows(query, {"domain_id": domain_id}))
+
+
+def _select(
+    reader: Reader, table: str, tail: str, parameters: Mapping[str, object], names: Sequence[str] | None = None
+) -> list[Row]:
+    columns = reader.columns_of(table)
+    names = [name for name in names or columns if name in columns]
+    values = ", ".join(_value(name, columns[name]) for name in names)
+    found = reader.rows(f"SELECT {values} FROM {_relation(table)} {tail}", parameters)
+    return [dict(zip(names, row, strict=True)) for row in found]
+
+
+def _value(name: str, kind: str) -> str:
+    # As text: Python's own times end with the year 9999, PostgreSQL's do not.
+    return f"time_text({quoted(name)})" if kind == "TIMESTAMP" else quoted(name)
+
+
+def _relation(table: str) -> str:
+    return f"{DATABASE}.main.{quoted(table)}"

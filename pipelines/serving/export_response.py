@@ -1,0 +1,203 @@
+"""A batch as a response: streamed as it is read, at the pace of the client, stopped when the client hangs up.
+
+Belongs here: sending, its limits, headers of a file. Does not: what a file holds (reading/batch).
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
+from urllib.parse import quote
+
+import anyio
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from pipelines.errors import ExportError
+from pipelines.reading.batch.batches import ChunkSize, shown_id
+from pipelines.reading.batch.files import BatchFormat, BatchOptions, file_name, stream_batch
+from pipelines.reading.database import Reader
+from pipelines.reading.queries import Row, closest_batch_ids, find_batch
+from pipelines.serving.encoding import Encoding, choose_encoding, compressor_of
+from pipelines.serving.holder import Opened
+from pipelines.serving.problems import not_found
+from pipelines.serving.responses import (
+    is_head,
+    is_known,
+    not_modified,
+    service_of,
+    short_hash,
+    snapshot_headers,
+)
+from pipelines.serving.service import Service
+
+_LOG = logging.getLogger(__name__)
+MEDIA_TYPES = {
+    BatchFormat.JSON: "application/json",
+    BatchFormat.CSV: "text/csv; charset=utf-8; header=present",
+    BatchFormat.NDJSON: "application/x-ndjson",
+    BatchFormat.XLSX: "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    BatchFormat.PARQUET: "application/vnd.apache.parquet",
+}
+# Handed to the socket at a time: a slow reader is noticed by one of these not going through.
+_BLOCK = 1 << 18
+# Half of a file's: several batches are in memory at a time.
+_CHUNK = ChunkSize(domains=500, candidates=2_500)
+_NAME_CHARACTERS = 80
+_Make = Callable[[], bytes | None]
+
+
+@dataclass(frozen=True)
+class _File:
+    """What is sent of which batch."""
+
+    service: Service
+    opened: Opened
+    reader: Reader
+    batch_id: str
+    batch_format: BatchFormat
+    encoding: Encoding | None
+
+
+class ExportResponse(Response):
+    """A batch as a file."""
+
+    def __init__(self, batch_id: str, batch_format: BatchFormat) -> None:
+        super().__init__()
+        self._batch_id = batch_id
+        self._format = batch_format
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it.
+
+        Raises:
+            ProblemError: There is no such batch, or no turn for it; nothing was sent then.
+            BatchFileError: It does not fit the format; nothing was sent then.
+        """
+        service, asked = service_of(Request(scope)), Headers(scope=scope)
+        async with service.lease() as opened:
+            await service.query(opened, partial(require_batch, batch_id=self._batch_id))
+            encoding = choose_encoding(asked.get("accept-encoding")) if self._format.is_text else None
+            headers = snapshot_headers(opened.snapshot, self._format, encoding)
+            if is_known(asked.get("if-none-match"), opened.snapshot, self._format):
+                await not_modified(headers)(scope, receive, send)
+                return
+            headers["Content-Type"] = MEDIA_TYPES[self._format]
+            headers["Content-Disposition"] = content_disposition(self._batch_id, self._format)
+            start: Message = {
+                "type": "http.response.start",
+                "status": HTTPStatus.OK,
+                "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()],
+            }
+            if is_head(scope):
+                await send(start)
+                await send({"type": "http.response.body"})
+                return
+            async with service.turn():
+                with opened.database.reader() as reader:
+                    file = _File(service, opened, reader, self._batch_id, self._format, encoding)
+                    await _send_unless_gone(file, start, receive, send)
+
+
+async def _send_unless_gone(file: _File, start: Message, receive: Receive, send: Send) -> None:
+    failure: Exception | None = None
+    async with anyio.create_task_group() as tasks:
+
+        async def watch() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            # What runs in a thread is not cancelled from here: DuckDB is told to stop, and the thread ends.
+            file.reader.stop()
+            tasks.cancel_scope.cancel()
+
+        tasks.start_soon(watch)
+        try:
+            await _send(file, start, send)
+        except Exception as error:  # noqa: BLE001  raised again outside of the group, which would wrap it
+            failure = error
+        tasks.cancel_scope.cancel()
+    if failure is not None and not file.reader.is_stopped:
+        raise failure
+
+
+async def _send(file: _File, start: Message, send: Send) -> None:
+    batch = await file.service.step(partial(file.reader.open_batch, file.batch_id))
+    parts = stream_batch(batch, file.batch_format, BatchOptions(size=_CHUNK))
+    make = _maker(parts, file.encoding)
+    limits = file.service.settings
+    try:
+        # The first part comes before the headers: what fails until then gets a status of its own.
+        part = await file.service.step(make)
+        await send(start)
+        with anyio.fail_after(limits.api_export_max_seconds):
+            while part is not None:
+                for begin in range(0, len(part), _BLOCK):
+                    with anyio.fail_after(limits.api_stall_seconds):
+                        body = part[begin : begin + _BLOCK]
+                        await send({"type": "http.response.body", "body": body, "more_body": True})
+                part = await file.service.step(make)
+        await send({"type": "http.response.body"})
+    except TimeoutError:
+        # The response is left unfinished: the connection is closed, and the client sees that the file is cut off.
+        _LOG.warning("Cut off: the client of batch %s reads too slowly", shown_id(file.batch_id))
+    except ExportError as error:
+        if part is None:
+            raise
+        if not file.reader.is_stopped:
+            _LOG.error("Batch %s was cut off: %s", shown_id(file.batch_id), error)  # noqa: TRY400
+    finally:
+        # The parts hold DuckDB's result or a file on disk; they are at rest here, since a step is waited for.
+        parts.close()  # type: ignore[attr-defined]
+
+
+def _maker(parts: Iterator[bytes], encoding: Encoding | None) -> _Make:
+    """What makes the next part to send, not empty; None at the end. Compressing is part of it: it takes a thread."""
+    compressor = compressor_of(encoding) if encoding else None
+    is_over = False
+
+    def make() -> bytes | None:
+        nonlocal is_over
+        while not is_over:
+            part = next(parts, None)
+            if part is None:
+                is_over = True
+                end = compressor.flush() if compressor else b""
+                return end or None
+            if compressor:
+                part = compressor.compress(part)
+            if part:
+                return part
+        return None
+
+    return make
+
+
+def require_batch(reader: Reader, batch_id: str) -> Row:
+    """The summary of a batch.
+
+    Raises:
+        ProblemError: There is no such batch; the document names the closest ones.
+    """
+    row = find_batch(reader, batch_id)
+    if row is None:
+        closest = closest_batch_ids(reader, batch_id)
+        raise not_found(
+            "batch",
+            f"Snapshot {reader.snapshot.manifest.id} has no batch {shown_id(batch_id)}. Ids are compared byte for byte;"
+            " if the batch is newer than the snapshot, export again.",
+            closest,
+        )
+    return row
+
+
+def content_disposition(batch_id: str, batch_format: BatchFormat) -> str:
+    """The header that names the file (RFC 6266), safe on every system; with the id's own letters where it has others."""
+    plain = file_name(batch_id, batch_format)
+    header = f'attachment; filename="{plain}"'
+    if batch_id.isascii():
+        return header
+    letters = "".join(c if c.isalnum() or c in "_.-" else "_" for c in batch_id[:_NAME_CHARACTERS])
+    return f"{header}; filename*=UTF-8''{quote(f'batch-{letters}-{short_hash(batch_id)}.{batch_format}', safe='')}"

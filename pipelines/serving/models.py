@@ -1,0 +1,124 @@
+"""What answers look like: Pydantic models, those of published rows made from the contracts.
+
+Belongs here: names, types, descriptions of what is sent. Does not: fetching or sending it.
+Keys are the published column names in camelCase, as in the application.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, create_model
+from pydantic.alias_generators import to_camel
+
+from pipelines.contracts.source import FULL_DATA_COLUMN
+from pipelines.contracts.tables import BATCH_SUMMARIES, DOMAIN_EXPORTS, ENTITIES, UNIQUE_DOMAINS, Table
+from pipelines.reading.batch.reals import real_text
+from pipelines.reading.queries import CANDIDATE_EXPORTS, SEARCH_COLUMNS
+
+def _shortest_real(value: float | None) -> float | None:
+    """The number that PostgreSQL prints for a real: 85.3, not 85.30000305175781; whole numbers without a fraction."""
+    return None if value is None else _shortest_double(float(real_text(value)))
+
+
+def _shortest_double(value: float | None) -> float | None:
+    return int(value) if value is not None and value.is_integer() and value != 0 else value
+
+
+_NUMBER = WithJsonSchema({"type": "number"})
+_Real = Annotated[Any, BeforeValidator(_shortest_real), _NUMBER]
+_Double = Annotated[Any, BeforeValidator(_shortest_double), _NUMBER]
+_Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+_TYPES: dict[str, Any] = {
+    "INTEGER": int,
+    "BIGINT": int,
+    "UINTEGER": int,
+    "FLOAT": _Real,
+    "DOUBLE": _Double,
+    "VARCHAR": str,
+    "BOOLEAN": bool,
+    "TIMESTAMP": _Time,
+    "VARCHAR[]": list[str],
+}
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by_alias=False, frozen=True)
+
+
+def _model(
+    name: str, table: Table, description: str, columns: Sequence[str] = (), absent: Sequence[str] = ()
+) -> type[BaseModel]:
+    fields: dict[str, Any] = {}
+    for column in columns or table.columns:
+        kind = _TYPES[table.duckdb_types[column]]
+        described = Field(description=table.column_descriptions[column])
+        if column in table.required and column not in absent:
+            fields[column] = (kind, described)
+        else:
+            fields[column] = (kind | None, Field(None, description=table.column_descriptions[column]))
+    return create_model(name, __base__=_Answer, __doc__=description, __module__=__name__, **fields)
+
+
+Candidate = _model(
+    "Candidate", CANDIDATE_EXPORTS, "A candidate of a row of `domains`; ranked.", absent=(FULL_DATA_COLUMN,)
+)
+Batch = _model("Batch", BATCH_SUMMARIES, "A batch, with its counts, percentages and times.")
+Entity = _model("Entity", ENTITIES, "A legal entity, with the domains that it is a candidate of.")
+DomainRow = _model("DomainRow", DOMAIN_EXPORTS, "A row of `domains`, with its candidates joined in rank order.")
+SearchHit = _model("SearchHit", DOMAIN_EXPORTS, "A row of `domains` that was found.", SEARCH_COLUMNS)
+_UniqueDomain = _model("UniqueDomain", UNIQUE_DOMAINS, "A domain across all batches, with its best row.")
+Domain = create_model(
+    "Domain",
+    __base__=_UniqueDomain,
+    __doc__="A domain across all batches, with its best row and all its rows.",
+    __module__=__name__,
+    history=(list[DomainRow], Field(description="Its rows, by id; resultCount says how many there are")),  # type: ignore[valid-type]
+)
+
+
+class BatchPage(_Answer):
+    """Some of the batches."""
+
+    total: int = Field(description="How many batches there are")
+    limit: int
+    offset: int
+    items: list[Batch]  # type: ignore[valid-type]
+
+
+class SearchPage(_Answer):
+    """Some of what was found."""
+
+    has_more: bool = Field(description="Whether there is more after these")
+    limit: int
+    offset: int
+    items: list[SearchHit]  # type: ignore[valid-type]
+
+
+class Health(_Answer):
+    """The server runs."""
+
+    status: Literal["ok"] = "ok"
+
+
+class CheckSummary(_Answer):
+    """What the snapshot's checks said when it was published."""
+
+    total: int
+    passed: int
+    warnings: list[str] = Field(description="Names of checks that warned, `<table>.<check>`")
+
+
+class Readiness(_Answer):
+    """The server has a snapshot to answer from."""
+
+    status: Literal["ready"] = "ready"
+    snapshot_id: str
+    sequence: int
+    contract_version: str
+    created_at: datetime = Field(description="When the snapshot was built")
+    source_at: datetime = Field(description="The instant of the database that it shows")
+    age_seconds: float = Field(description="Seconds since then")
+    is_current: bool = Field(description="False: a newer snapshot can't be opened, the server's log says why")
+    rows: dict[str, int] = Field(description="Rows by table")
+    checks: CheckSummary

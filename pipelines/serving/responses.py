@@ -1,0 +1,101 @@
+"""Answers: JSON from a query, with the headers that every answer from a snapshot has.
+
+Belongs here: validators (ETag), compression of small answers, headers. Does not: batches (export_response.py), queries.
+"""
+
+import hashlib
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+from fastapi import Request
+from pydantic import TypeAdapter
+from starlette.responses import Response
+from starlette.types import Scope
+
+from pipelines.reading.database import Reader
+from pipelines.reading.snapshots import Snapshot
+from pipelines.serving.encoding import Encoding, choose_encoding, compressor_of
+from pipelines.serving.service import Service
+
+_Result = TypeVar("_Result")
+SNAPSHOT_ID = "Snapshot-Id"
+_SMALL = 1024
+
+
+def service_of(request: Request) -> Service:
+    """The service of the app that got the request."""
+    service: Service = request.app.state.service
+    return service
+
+
+def snapshot_headers(snapshot: Snapshot, variant: str, encoding: Encoding | None) -> dict[str, str]:
+    """Headers that say from which snapshot an answer is, and how it may be kept.
+
+    Args:
+        snapshot: The snapshot.
+        variant: What tells answers of one URL apart, besides the encoding; may be empty.
+        encoding: How it is sent.
+    """
+    headers = {
+        SNAPSHOT_ID: snapshot.manifest.id,
+        "ETag": f'"{_tag(snapshot, variant)}{f"-{encoding}" if encoding else ""}"',
+        # Kept by the client alone (an answer may have needed a token), and asked for anew each time: 304 is cheap.
+        "Cache-Control": "private, no-cache",
+        "Vary": "Accept-Encoding",
+    }
+    return {**headers, "Content-Encoding": encoding} if encoding else headers
+
+
+def is_known(if_none_match: str | None, snapshot: Snapshot, variant: str) -> bool:
+    """Whether a client has the answer already, in whatever encoding, by its If-None-Match."""
+    if if_none_match is None:
+        return False
+    tag = _tag(snapshot, variant)
+    given = {part.strip().removeprefix("W/") for part in if_none_match.split(",")}
+    return not given.isdisjoint({"*", f'"{tag}"', f'"{tag}-gzip"', f'"{tag}-zstd"'})
+
+
+def not_modified(headers: dict[str, str]) -> Response:
+    """The answer to a client that has it already."""
+    kept = {name: value for name, value in headers.items() if name != "Content-Encoding"}
+    return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=kept)
+
+
+def is_head(scope: Scope) -> bool:
+    """Whether only the headers are wanted."""
+    return bool(scope.get("lei_exports.head"))
+
+
+async def answer(request: Request, shape: TypeAdapter[_Result], work: Callable[[Reader], Any]) -> Response:
+    """Answer a request with the result of a query, as JSON.
+
+    Args:
+        request: The request.
+        shape: What the answer looks like; it is checked to be so.
+        work: The query; what is not there it raises (`problems.not_found`).
+    """
+    service = service_of(request)
+    async with service.lease() as opened:
+        encoding = choose_encoding(request.headers.get("accept-encoding"))
+        if is_known(request.headers.get("if-none-match"), opened.snapshot, ""):
+            return not_modified(snapshot_headers(opened.snapshot, "", encoding))
+
+        def serialize(reader: Reader) -> tuple[bytes, Encoding | None]:
+            content = shape.dump_json(shape.validate_python(work(reader)), by_alias=True)
+            if encoding is None or len(content) < _SMALL:
+                return content, None
+            compressor = compressor_of(encoding)
+            return compressor.compress(content) + compressor.flush(), encoding
+
+        content, used = await service.query(opened, serialize)
+    return Response(content, headers=snapshot_headers(opened.snapshot, "", used), media_type="application/json")
+
+
+def _tag(snapshot: Snapshot, variant: str) -> str:
+    return f"{snapshot.manifest.id}.{variant}" if variant else snapshot.manifest.id
+
+
+def short_hash(text: str) -> str:
+    """Eight digits that tell texts apart."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]

@@ -1,0 +1,86 @@
+"""What all requests share: the snapshot, threads for queries with a time limit, turns for batches.
+
+Belongs here: who may do how much at a time, and for how long. Does not: HTTP.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import anyio
+from anyio import to_thread
+
+from pipelines.reading.database import Reader
+from pipelines.serving.holder import Opened, SnapshotHolder
+from pipelines.serving.problems import too_busy
+from pipelines.serving.settings import ServingSettings
+
+_Result = TypeVar("_Result")
+
+# More would wait for each other: queries are short, and mostly work of the processor.
+_QUERY_THREADS = 8
+
+
+class Service:
+    """What a server's requests share; to be made inside its event loop."""
+
+    def __init__(self, settings: ServingSettings) -> None:
+        self.settings = settings
+        self.holder = SnapshotHolder(settings.export_dir, settings.api_memory_mb)
+        self._queries = anyio.CapacityLimiter(_QUERY_THREADS)
+        self._threads = anyio.CapacityLimiter(_QUERY_THREADS)
+        # A batch has threads of its own, so that batches do not keep queries waiting; their number is that of turns.
+        self._batches = anyio.CapacityLimiter(settings.api_max_exports)
+        self._turns = anyio.Semaphore(settings.api_max_exports)
+
+    @asynccontextmanager
+    async def lease(self) -> AsyncIterator[Opened]:
+        """The snapshot that is current now, kept until the block ends.
+
+        Raises:
+            SnapshotError: Nothing is published, or it can't be opened.
+        """
+        if self.holder.is_stale:
+            await to_thread.run_sync(self.holder.refresh)
+        with self.holder.lease() as opened:
+            yield opened
+
+    async def query(self, opened: Opened, work: Callable[[Reader], _Result]) -> _Result:
+        """Run a query in a thread, with a time limit.
+
+        Args:
+            opened: A leased snapshot.
+            work: What to ask a reader of it.
+
+        Raises:
+            QueryStoppedError: The time is over.
+        """
+        async with self._queries:
+            with opened.database.reader() as reader:
+                alarm = asyncio.get_running_loop().call_later(self.settings.api_query_seconds, reader.stop)
+                try:
+                    return await to_thread.run_sync(work, reader, limiter=self._threads)
+                finally:
+                    alarm.cancel()
+
+    async def step(self, work: Callable[[], _Result]) -> _Result:
+        """Run a part of a batch in a thread; whoever calls it has a turn."""
+        return await to_thread.run_sync(work, limiter=self._batches)
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """A turn to send a batch.
+
+        Raises:
+            ProblemError: There is none for too long.
+        """
+        try:
+            with anyio.fail_after(self.settings.api_export_wait_seconds):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise too_busy("As many batches are being sent as may be at a time. Try again later.") from None
+        try:
+            yield
+        finally:
+            self._turns.release()

@@ -1,0 +1,114 @@
+"""The server's settings: read from the environment, checked at the door (docs/from-express.md has the table).
+
+Belongs here: names, limits, defaults, and whether an address may be served without a token. Does not: acting on them.
+"""
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from pipelines.errors import SettingsError
+
+LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
+_TOKEN = re.compile(r"[!-~]+")
+_Names = Annotated[tuple[str, ...], NoDecode]
+
+
+class ServingSettings(BaseSettings):
+    """One server's settings. Field names in upper case are the names of the environment variables."""
+
+    model_config = SettingsConfigDict(frozen=True, hide_input_in_errors=True, extra="ignore", env_ignore_empty=True)
+
+    export_dir: Path = Field(Path("data/exports"), description="Where snapshots live")
+    export_api_token: SecretStr | None = Field(
+        None, description="Bearer token that every request but /health must show; required beyond loopback"
+    )
+    api_cors_origins: _Names = Field((), description="Web origins that may read answers, separated by commas")
+    api_hosts: _Names = Field((), description="More names that requests may give as their Host, separated by commas")
+    api_max_exports: int = Field(4, ge=1, le=64, description="Batches that are sent at a time")
+    api_export_wait_seconds: float = Field(10, ge=0, description="How long a batch waits for its turn, seconds")
+    api_export_max_seconds: float = Field(1800, gt=0, description="Longest time that one batch is sent, seconds")
+    api_stall_seconds: float = Field(
+        60, gt=0, description="A reader that takes nothing for so long is cut off, seconds"
+    )
+    api_query_seconds: float = Field(5, gt=0, description="Longest time of one query, seconds")
+    api_memory_mb: int = Field(32, ge=16, description="DuckDB's memory for one snapshot, all requests together, MB")
+
+    @field_validator("export_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @field_validator("api_cors_origins", "api_hosts", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("export_api_token")
+    @classmethod
+    def _can_stand_in_a_header(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _TOKEN.fullmatch(value.get_secret_value()):
+            msg = "must be of printable ASCII characters without spaces"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("api_cors_origins")
+    @classmethod
+    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            parts = urlsplit(origin)
+            if (
+                parts.scheme not in {"http", "https"}
+                or not parts.netloc
+                or origin != f"{parts.scheme}://{parts.netloc}"
+            ):
+                msg = "must be origins such as https://app.example, without a path; * is not taken"
+                raise ValueError(msg)
+        return value
+
+
+def load_serving_settings(overrides: dict[str, Any] | None = None) -> ServingSettings:
+    """Read the settings from the environment.
+
+    Args:
+        overrides: Field values that win over the environment.
+
+    Raises:
+        SettingsError: A value can't be used; the message names every such setting, never its value.
+    """
+    try:
+        return ServingSettings(**(overrides or {}))
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
+        raise SettingsError(
+            "Settings can't be used", found=problems, fix="correct the environment variable (docs/from-express.md)"
+        ) from None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address can be reached from this machine only."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def require_safe_address(host: str, settings: ServingSettings) -> None:
+    """See that nobody else can read without a token.
+
+    Raises:
+        SettingsError: The address can be reached from other machines, and there is no token.
+    """
+    if settings.export_api_token is None and not is_loopback(host):
+        raise SettingsError(
+            "The server would be open to other machines without a token",
+            expected="EXPORT_API_TOKEN set, or a loopback address such as 127.0.0.1",
+            found=f"address {host}, no EXPORT_API_TOKEN",
+            fix='set EXPORT_API_TOKEN, for instance to the output of `python -c "import secrets;'
+            ' print(secrets.token_urlsafe(32))"`, or leave --host out',
+        )

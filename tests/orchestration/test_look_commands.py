@@ -1,0 +1,57 @@
+"""`status`, `query` and `report` on a published snapshot, in process; no Dagster."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from assets.cli import app
+from pipelines.errors import QueryError, SnapshotError
+from tests.exporting import export, settings_for
+from tests.hostile import random_rows
+from tests.oracle.postgres import Database
+from tests.oracle.source import create_source_tables, insert_source
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def published(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    with database.connect() as connection:
+        create_source_tables(connection)
+        insert_source(connection, *random_rows(4, 80))
+    monkeypatch.setenv("EXPORT_DIR", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return export(settings_for(database, tmp_path)).manifest.id
+
+
+def test_status_says_what_is_published(published: str) -> None:
+    told = json.loads(CliRunner().invoke(app, ["status", "--json"], catch_exceptions=False).stdout)
+    assert told["snapshot"] == published
+    assert told["last_checked"]["result"] == "published"
+    assert told["rolled_back"] is False
+    assert published in CliRunner().invoke(app, ["status"], catch_exceptions=False).stdout
+
+
+def test_query_answers_and_explains_what_it_can_not_run(published: str) -> None:
+    done = CliRunner().invoke(app, ["query", "--json", "SELECT count(*) AS n, NULL AS m FROM entities"])
+    assert json.loads(done.stdout).keys() == {"n", "m"}
+    assert "domain_count" in CliRunner().invoke(app, ["query", "FROM entities LIMIT 1"]).stdout.replace("\n", "")
+    for query in ("SELEC 1", "DELETE FROM entities", "FROM nowhere"):
+        with pytest.raises(QueryError, match="DuckDB refuses"):
+            CliRunner().invoke(app, ["query", query], catch_exceptions=False)
+
+
+def test_report_is_one_file(published: str) -> None:
+    CliRunner().invoke(app, ["report"], catch_exceptions=False)
+    text = Path("report.html").read_text(encoding="utf-8")
+    assert published in text
+    assert "<script" not in text
+
+
+def test_nothing_published_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXPORT_DIR", str(tmp_path))
+    for command in (["status"], ["query", "SELECT 1"], ["report"]):
+        with pytest.raises(SnapshotError, match="lei-exports run"):
+            CliRunner().invoke(app, command, catch_exceptions=False)
