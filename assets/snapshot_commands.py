@@ -124,14 +124,19 @@ def roll_back(
 
 
 def prune(
-    *, dry_run: Annotated[bool, typer.Option("--dry-run", help="Delete nothing, say what would go.")] = False
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Delete nothing, say what would go.")] = False,
+    all_but_current: Annotated[
+        bool, typer.Option("--all-but-current", help="Keep no older snapshot, whatever the settings say.")
+    ] = False,
 ) -> None:
     """Delete the snapshots that KEEP_SNAPSHOTS and KEEP_HOURS do not keep; the current one always stays."""
     settings, console = load_settings(), Console(highlight=False)
     if not settings.export_dir.is_dir():
         console.print(f"No snapshot in {settings.export_dir}", soft_wrap=True)
         return
-    report = prune_now(settings.export_dir, settings.keep_snapshots, settings.keep_hours, _now(), is_trial=dry_run)
+    newest, hours = (1, 0.0) if all_but_current else (settings.keep_snapshots, settings.keep_hours)
+    report = prune_now(settings.export_dir, newest, hours, _now(), is_trial=dry_run)
     for deleted in report.deleted:
         console.print(f"{'Would delete' if dry_run else 'Deleted'} {deleted}")
     for name, why in report.unreadable.items():

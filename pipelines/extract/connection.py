@@ -214,6 +214,13 @@ def reader_url(connection: psycopg.Connection[tuple[object, ...]], application_n
         sslmode = "require"
     query["sslmode"] = {"allow": "prefer"}.get(sslmode, sslmode)
     if given.get("sslrootcert"):
+        if given["sslrootcert"] == "system":
+            raise SourceError(
+                "The connections that read rows can't check a certificate against the system's CAs",
+                expected="a file of the CA that signs the server's certificate",
+                found="sslrootcert=system",
+                fix="set sslrootcert in DATABASE_URL to that file",
+            )
         query["sslrootcert"] = given["sslrootcert"]
     login = quote(info.user, safe="") + (f":{quote(info.password, safe='')}" if info.password else "")
     place = quote(host, safe="") if host.startswith("/") else (f"[{host}]" if ":" in host else host)

@@ -1,10 +1,10 @@
 """Which segments changed since a snapshot was published (DESIGN 3.5): a fingerprint per segment, and what it rests on.
 
-A row version is told by its `xmin`, new for each that is inserted or updated, whether or not a timestamp tells of
-it. Each version is hashed: a plain sum was the same for transactions that committed out of order (FACTS, last section). What xmin can't tell is compared
+A row version is told by its `xmin`, new for each that is inserted or updated, whether or not a timestamp tells of it.
+Each version is hashed: a plain sum was the same for transactions that committed out of order (FACTS, last section). The
+id is hashed with xmin as the seed, never as one number of both halves: hashint8 folds a number to 32 bits by XOR, and
+neighbouring ids that are updated together then have the same sum under any xmin. What xmin can't tell is compared
 beside it: another cluster or timeline, a rewritten table (filenode), other columns or types.
-The id is hashed with xmin as the seed, never as one number of both halves: hashint8 folds a number to 32 bits by XOR,
-and neighbouring ids updated together then have the same sum under any xmin.
 Not told apart: the same id written again by a transaction whose 32-bit number comes round after 2^32 others.
 """
 

@@ -212,14 +212,14 @@ def test_materialized_view_refreshed_between_snapshot_and_lock(
         connection = real(*arguments)
         execute = connection.execute
 
-        def refresh_before(query: Any, *more: Any) -> Any:
+        def refresh_before(query: Any, *more: Any, **options: Any) -> Any:
             text = query if isinstance(query, str) else query.as_string(connection)
             if text.startswith("BEGIN"):
                 begun.append(text)
             if text == 'SELECT FROM "public"."gleif_candidates" LIMIT 0' and len(begun) == 1:
                 run_sql(database, "DELETE FROM t_gleif_candidates WHERE id % 2 = 0")
                 run_sql(database, "REFRESH MATERIALIZED VIEW gleif_candidates")
-            return execute(query, *more)
+            return execute(query, *more, **options)
 
         connection.execute = refresh_before
         return connection

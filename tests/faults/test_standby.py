@@ -1,0 +1,83 @@
+"""A hot standby as the source: it exports as the primary does, and says so when recovery takes its rows away."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.errors import ExtractError
+from pipelines.extract import extraction
+from pipelines.run.export import run_export
+from tests.exporting import export, settings_for
+from tests.faults.kit import Server, embedded_programs, new_folder, new_server
+from tests.hostile import random_rows
+from tests.integration.kit import assert_says, run_sql, scalar, session, wait_until
+from tests.integration.test_incremental import assert_agrees
+from tests.oracle.source import create_source_tables, insert_source
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[tuple[Server, Server]]:
+    """A primary with rows, and its standby, which waits for nobody."""
+    with (
+        new_server(embedded_programs(), ["max_wal_senders = 3", "wal_level = replica"]) as primary,
+        new_folder() as folder,
+    ):
+        with primary.database().connect() as connection:
+            create_source_tables(connection)
+            insert_source(connection, *random_rows(8, 200))
+        standby = Server(primary.programs, folder)
+        address = ["-h", str(primary.folder), "-p", str(primary.port), "-U", "postgres"]
+        standby.run("pg_basebackup", *address, "-D", "data", "-R", "-c", "fast", "--no-sync")
+        standby.configure(["hot_standby = on", "max_standby_streaming_delay = 0", "hot_standby_feedback = off"])
+        standby.start()
+        try:
+            yield primary, standby
+        finally:
+            standby.stop("immediate")
+
+
+def caught_up(primary: Server, standby: Server) -> None:
+    with session(primary.database()) as connection:
+        position = scalar(connection, "SELECT pg_current_wal_flush_lsn()::text")
+    with session(standby.database()) as connection:
+        wait_until(lambda: scalar(connection, f"SELECT pg_last_wal_replay_lsn() >= '{position}'"), 20)
+
+
+def test_a_standby_is_a_source(pair: tuple[Server, Server], tmp_path: Path) -> None:
+    primary, standby = pair
+    settings = settings_for(standby.database(), tmp_path, segment_size=100)
+    first = export(settings)
+    assert_agrees(standby.database(), first)
+    run_sql(primary.database(), "UPDATE domains SET company_name = 'changed' WHERE id % 9 = 0")
+    caught_up(primary, standby)
+    second = export(settings)
+    assert second.manifest.base_snapshot == first.manifest.id
+    assert_agrees(standby.database(), second)
+    # The primary is the same source: after a failover nothing has to be accepted.
+    assert export(settings_for(primary.database(), tmp_path, segment_size=100)).manifest.id == second.manifest.id
+
+
+def test_recovery_that_takes_rows_away_cancels_the_read(
+    pair: tuple[Server, Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    primary, standby = pair
+    real = extraction.read_query
+    done: list[int] = []
+
+    def vacuumed(*arguments: Any) -> Any:
+        if not done:
+            done.append(1)
+            run_sql(primary.database(), "DELETE FROM gleif_candidates WHERE id % 2 = 0", "VACUUM gleif_candidates")
+            caught_up(primary, standby)
+        return real(*arguments)
+
+    monkeypatch.setattr(extraction, "read_query", vacuumed)
+    settings = settings_for(standby.database(), tmp_path, read_connections=1)
+    with pytest.raises(ExtractError) as caught:
+        run_export(settings)
+    assert_says(caught.value, "Way out: ")
+    assert_agrees(standby.database(), export(settings))
