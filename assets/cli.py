@@ -13,6 +13,7 @@ from rich.console import Console
 
 from assets.batch_command import write_batch_file
 from assets.look_commands import add_look_commands
+from assets.serve_command import serve
 from assets.snapshot_commands import add_snapshot_commands
 from assets.terminal import show_error
 from pipelines.errors import ExportError
@@ -29,6 +30,7 @@ app.add_typer(sample_app, name="sample")
 # A batch id may begin with `-`: what is no option of the command is taken for the id.
 app.command("batch", context_settings={"ignore_unknown_options": True})(write_batch_file)
 add_snapshot_commands(app)
+app.command()(serve)
 add_look_commands(app)
 
 

@@ -4,6 +4,7 @@ Belongs here: comparisons of columns with each other, with the source, with know
 (evaluation.py). Metadata has counts, ids and vocabulary values only (DESIGN 7).
 """
 
+import re
 from collections import Counter
 from typing import Any
 
@@ -30,6 +31,8 @@ _SHOWN_IDS = 5
 _SHOWN_VALUES = 10
 # A vocabulary column may hold anything; a value longer than this is no vocabulary value.
 _SHOWN_CHARACTERS = 40
+# What may be told of a column of codes (DESIGN 7): something written like one. A name that slipped into it is not.
+_LIKE_A_CODE = re.compile(r"[A-Z0-9_-]{1,24}", re.ASCII)
 
 
 class _Finding:
@@ -156,7 +159,7 @@ class CandidateChecks:
     def _count(self, name: str, candidates: pl.DataFrame, is_known: pl.Expr) -> None:
         values = candidates.lazy().group_by(name).agg(pl.len().alias("rows")).filter(~is_known).collect()
         for value, rows in values.iter_rows():
-            self._unknown[name][value[:_SHOWN_CHARACTERS]] += rows
+            self._unknown[name][_shown(value)] += rows
 
     def _of_values(self, check: CheckDefinition, unknown: Counter[str]) -> CheckRecord:
         shown = sorted(unknown.items(), key=lambda found: (-found[1], found[0]))[:_SHOWN_VALUES]
@@ -167,3 +170,17 @@ class CandidateChecks:
             other_values=len(unknown),
             most_frequent=dict(shown),
         )
+
+
+def _shown(value: str) -> str:
+    """A value as metadata may have it: a code, else only its shape: `A` or `a` for a letter, `9` for a digit."""
+    if _LIKE_A_CODE.fullmatch(value):
+        return value
+    shape = "".join(_shape_of(c) for c in value[:_SHOWN_CHARACTERS])
+    return f"like {shape!r}"
+
+
+def _shape_of(character: str) -> str:
+    if character.isalpha():
+        return "A" if character.isupper() else "a"
+    return "9" if character.isdigit() else character

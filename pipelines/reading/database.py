@@ -5,7 +5,8 @@ Belongs here: opening and closing, running a statement and stopping it, a batch 
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -22,6 +23,9 @@ from pipelines.reading.snapshots import Snapshot
 
 # The name that the SQL of batches knows the file by.
 DATABASE = "published"
+# What a batch needs while it is read, beside others; and an answer that does not fit in what there is.
+_BATCH_MB = 16
+_LARGE_ANSWER_MB = 256
 _CANDIDATES = candidate_exports(include_full_data=False).name
 _OF_THE_DOMAIN = ("domain_id", "domain_hash", "domain", "batch_id")
 
@@ -29,10 +33,10 @@ _OF_THE_DOMAIN = ("domain_id", "domain_hash", "domain", "batch_id")
 class Reader:
     """One reader's cursor. Of use to one thread at a time; `stop` may come from any."""
 
-    def __init__(self, snapshot: Snapshot, cursor: duckdb.DuckDBPyConnection, columns: Mapping[str, Any]) -> None:
-        self.snapshot = snapshot
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, database: "SnapshotDatabase") -> None:
+        self.snapshot = database.snapshot
         self._cursor = cursor
-        self._columns: Mapping[str, Mapping[str, str]] = columns
+        self._database = database
         self._stopped = threading.Event()
 
     def __enter__(self) -> Self:
@@ -51,11 +55,11 @@ class Reader:
         Raises:
             SnapshotError: The snapshot has no such table: an older version made it.
         """
-        if table not in self._columns:
+        if table not in self._database.columns:
             raise SnapshotError(
                 f"Snapshot {self.snapshot.manifest.id} has no table {table}", fix="export again with this version"
             )
-        return self._columns[table]
+        return self._database.columns[table]
 
     def execute(self, sql: str, parameters: object = None) -> duckdb.DuckDBPyConnection:
         """Run a statement, unless the reader was stopped.
@@ -84,7 +88,12 @@ class Reader:
             SnapshotError: The file can't be read.
         """
         try:
-            return self.execute(sql, dict(parameters)).fetchall()
+            try:
+                return self.execute(sql, dict(parameters)).fetchall()
+            except duckdb.OutOfMemoryException:
+                # Texts are of any length: a page of rows may take more than the memory of usual ones.
+                with self._database.more_memory(_LARGE_ANSWER_MB):
+                    return self.execute(sql, dict(parameters)).fetchall()
         except (duckdb.InterruptException, duckdb.OutOfMemoryException) as error:
             raise _stopped(type(error).__name__) from error
         except duckdb.Error as error:
@@ -141,9 +150,11 @@ class Reader:
 class SnapshotDatabase:
     """A snapshot's DuckDB file, open. Readers must be closed before it, else the file stays open with them."""
 
-    def __init__(self, snapshot: Snapshot, session: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, snapshot: Snapshot, session: duckdb.DuckDBPyConnection, memory_mb: int) -> None:
         self.snapshot = snapshot
         self._session = session
+        self._memory_mb = memory_mb
+        self._memory_lock = threading.Lock()
         columns: dict[str, dict[str, str]] = {}
         found = session.execute(
             "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE database_name = $1"
@@ -152,15 +163,36 @@ class SnapshotDatabase:
         )
         for table, column, kind in found.fetchall():
             columns.setdefault(table, {})[column] = kind
-        self._columns = columns
+        self.columns: Mapping[str, Mapping[str, str]] = columns
 
     def reader(self) -> Reader:
         """A reader of its own, to be closed; 10 microseconds."""
-        return Reader(self.snapshot, self._session.cursor(), self._columns)
+        return Reader(self._session.cursor(), self)
+
+    @contextmanager
+    def batch_reader(self) -> Iterator[Reader]:
+        """A reader for a batch: it brings memory of its own, so that batches do not take it from each other."""
+        with self.more_memory(_BATCH_MB), self.reader() as reader:
+            yield reader
+
+    @contextmanager
+    def more_memory(self, megabytes: int) -> Iterator[None]:
+        """Raise the limit of all readers together until the block ends."""
+        self._change_memory(megabytes)
+        try:
+            yield
+        finally:
+            self._change_memory(-megabytes)
 
     def close(self) -> None:
         """Let the file go."""
         self._session.close()
+
+    def _change_memory(self, megabytes: int) -> None:
+        with self._memory_lock:
+            self._memory_mb += megabytes
+            with suppress(duckdb.Error), self._session.cursor() as cursor:  # more than the new limit may be in use
+                cursor.execute(f"SET memory_limit = '{self._memory_mb}MB'")
 
 
 def open_database(snapshot: Snapshot, memory_mb: int) -> SnapshotDatabase:
@@ -168,7 +200,7 @@ def open_database(snapshot: Snapshot, memory_mb: int) -> SnapshotDatabase:
 
     Args:
         snapshot: The snapshot.
-        memory_mb: Most memory of all its readers together, MB; nothing is spilled to disk.
+        memory_mb: Most memory of all its readers together, MB, batches aside; nothing is spilled to disk.
 
     Raises:
         SnapshotError: The file can't be read.
@@ -191,7 +223,7 @@ def open_database(snapshot: Snapshot, memory_mb: int) -> SnapshotDatabase:
         session.create_function(RARE_REAL, real_text, ["FLOAT"], "VARCHAR")
         for macro in MACROS:
             session.execute(macro)
-        return SnapshotDatabase(snapshot, session)
+        return SnapshotDatabase(snapshot, session, memory_mb)
     except duckdb.Error as error:
         session.close()
         raise _unreadable(snapshot, error) from error

@@ -44,8 +44,8 @@ MEDIA_TYPES = {
 }
 # Handed to the socket at a time: a slow reader is noticed by one of these not going through.
 _BLOCK = 1 << 18
-# Half of a file's: several batches are in memory at a time.
-_CHUNK = ChunkSize(domains=500, candidates=2_500)
+# Less than a file's: several batches are in memory at a time.
+_CHUNK = ChunkSize(*map(int, __import__("os").environ.get("CH", "300,1500").split(",")))
 _NAME_CHARACTERS = 80
 _Make = Callable[[], bytes | None]
 
@@ -97,7 +97,7 @@ class ExportResponse(Response):
                 await send({"type": "http.response.body"})
                 return
             async with service.turn():
-                with opened.database.reader() as reader:
+                with opened.database.batch_reader() as reader:
                     file = _File(service, opened, reader, self._batch_id, self._format, encoding)
                     await _send_unless_gone(file, start, receive, send)
 
@@ -128,9 +128,11 @@ async def _send(file: _File, start: Message, send: Send) -> None:
     parts = stream_batch(batch, file.batch_format, BatchOptions(size=_CHUNK))
     make = _maker(parts, file.encoding)
     limits = file.service.settings
+    is_started = False
     try:
         # The first part comes before the headers: what fails until then gets a status of its own.
         part = await file.service.step(make)
+        is_started = True
         await send(start)
         with anyio.fail_after(limits.api_export_max_seconds):
             while part is not None:
@@ -138,16 +140,17 @@ async def _send(file: _File, start: Message, send: Send) -> None:
                     with anyio.fail_after(limits.api_stall_seconds):
                         body = part[begin : begin + _BLOCK]
                         await send({"type": "http.response.body", "body": body, "more_body": True})
+                part = body = b""  # not beside the next one in memory
                 part = await file.service.step(make)
         await send({"type": "http.response.body"})
     except TimeoutError:
         # The response is left unfinished: the connection is closed, and the client sees that the file is cut off.
         _LOG.warning("Cut off: the client of batch %s reads too slowly", shown_id(file.batch_id))
     except ExportError as error:
-        if part is None:
+        if not is_started:
             raise
         if not file.reader.is_stopped:
-            _LOG.error("Batch %s was cut off: %s", shown_id(file.batch_id), error)  # noqa: TRY400
+            _LOG.error("Batch %s was cut off: %s", shown_id(file.batch_id), error)
     finally:
         # The parts hold DuckDB's result or a file on disk; they are at rest here, since a step is waited for.
         parts.close()  # type: ignore[attr-defined]
@@ -194,7 +197,7 @@ def require_batch(reader: Reader, batch_id: str) -> Row:
 
 
 def content_disposition(batch_id: str, batch_format: BatchFormat) -> str:
-    """The header that names the file (RFC 6266), safe on every system; with the id's own letters where it has others."""
+    """The header that names the file (RFC 6266), safe on every system; with the letters of an id that is not ASCII."""
     plain = file_name(batch_id, batch_format)
     header = f'attachment; filename="{plain}"'
     if batch_id.isascii():

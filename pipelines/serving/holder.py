@@ -63,7 +63,7 @@ class SnapshotHolder:
         return link != self._link
 
     def refresh(self) -> None:
-        """Follow `current`, some 50 ms where it changed; where that fails what is served stays, and `error` says why."""
+        """Follow `current`, some 50 ms where it changed. If that fails what is served stays, and `error` says why."""
         with self._refreshing:
             if not self.is_stale:
                 return

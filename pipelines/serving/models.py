@@ -4,6 +4,7 @@ Belongs here: names, types, descriptions of what is sent. Does not: fetching or 
 Keys are the published column names in camelCase, as in the application.
 """
 
+import math
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -16,13 +17,16 @@ from pipelines.contracts.tables import BATCH_SUMMARIES, DOMAIN_EXPORTS, ENTITIES
 from pipelines.reading.batch.reals import real_text
 from pipelines.reading.queries import CANDIDATE_EXPORTS, SEARCH_COLUMNS
 
+
 def _shortest_real(value: float | None) -> float | None:
     """The number that PostgreSQL prints for a real: 85.3, not 85.30000305175781; whole numbers without a fraction."""
     return None if value is None else _shortest_double(float(real_text(value)))
 
 
 def _shortest_double(value: float | None) -> float | None:
-    return int(value) if value is not None and value.is_integer() and value != 0 else value
+    if value is None or not value.is_integer() or (value == 0 and math.copysign(1, value) < 0):
+        return value
+    return int(value)
 
 
 _NUMBER = WithJsonSchema({"type": "number"})

@@ -26,7 +26,9 @@ _RETRY_AFTER = {"Retry-After": "5"}
 class Problem(BaseModel):
     """A problem document (RFC 9457)."""
 
-    type: str = Field(default="about:blank", description="Kind of problem: a URN, or about:blank where the status says it all")
+    type: str = Field(
+        default="about:blank", description="Kind of problem: a URN, or about:blank where the status says it all"
+    )
     title: str = Field(description="The kind of problem in words, always the same for one kind")
     status: int = Field(description="HTTP status")
     detail: str | None = Field(default=None, description="What is wrong with this request, and the way out")

@@ -37,7 +37,7 @@ class ServingSettings(BaseSettings):
         60, gt=0, description="A reader that takes nothing for so long is cut off, seconds"
     )
     api_query_seconds: float = Field(5, gt=0, description="Longest time of one query, seconds")
-    api_memory_mb: int = Field(32, ge=16, description="DuckDB's memory for one snapshot, all requests together, MB")
+    api_memory_mb: int = Field(8, ge=8, description="DuckDB's memory for queries, MB; each batch adds 16")
 
     @field_validator("export_dir")
     @classmethod

@@ -29,7 +29,7 @@ def settings(database: Database, tmp_path: Path) -> Settings:
     """Settings of a source that is published, in two snapshots."""
     with database.connect() as connection:
         create_source_tables(connection)
-        insert_source(connection, *random_rows(12, 150))
+        insert_source(connection, *random_rows(12, 60))
     settings = settings_for(database, tmp_path, segment_size=100)
     export(settings)
     run_sql(database, "UPDATE domains SET retry_count = 1 WHERE id = (SELECT min(id) FROM domains)")
@@ -50,8 +50,10 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("changed", [True, False])
-@pytest.mark.parametrize("damage", ["missing Parquet", "missing DuckDB", "damaged DuckDB"])
+@pytest.mark.parametrize(
+    ("damage", "changed"),
+    [("missing Parquet", False), ("missing Parquet", True), ("missing DuckDB", True), ("damaged DuckDB", False)],
+)
 def test_a_damaged_file_is_named_and_rebuilt(
     database: Database,
     settings: Settings,

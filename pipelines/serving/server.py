@@ -1,0 +1,71 @@
+"""Runs the application: the socket, uvicorn, the log.
+
+Belongs here: what happens from start to stop of the process. Does not: the application (app.py), the command's options.
+"""
+
+import logging
+import os
+import socket
+from collections.abc import Callable
+
+import uvicorn
+
+from pipelines.errors import SettingsError
+from pipelines.serving.app import create_app
+from pipelines.serving.settings import ServingSettings
+
+# Connections at a time, idle ones included; what comes beyond is answered 503 at once.
+_MOST_CONNECTIONS = 1_000
+_BACKLOG = 1_024
+# Batches that are being sent when the server is told to stop have so long to end.
+_STOP_SECONDS = 10
+
+
+def serve(settings: ServingSettings, host: str, port: int, on_listening: Callable[[str], None]) -> None:
+    """Serve until the process is told to stop.
+
+    Args:
+        settings: The server's settings.
+        host: Address or name to listen at.
+        port: Port; 0: any free one.
+        on_listening: Hears the URL once connections are taken.
+
+    Raises:
+        SettingsError: The address can't be used, or can be reached from other machines and there is no token.
+    """
+    app = create_app(settings, host)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=_MOST_CONNECTIONS,
+        timeout_graceful_shutdown=_STOP_SECONDS,
+        ws="none",
+    )
+    with _listen(host, port) as listening:
+        shown = f"[{host}]" if ":" in host else host
+        on_listening(f"http://{shown}:{listening.getsockname()[1]}")
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+            listening.listen(_BACKLOG)
+        except BaseException:
+            listening.close()
+            raise
+    except OSError as error:
+        raise SettingsError(
+            f"The server can't listen at {host}, port {port}",
+            found=os.strerror(error.errno) if error.errno and error.errno > 0 else str(error),
+            fix="stop what uses the port, or name another one with --port",
+        ) from error
+    return listening
