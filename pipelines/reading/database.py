@@ -23,8 +23,7 @@ from pipelines.reading.snapshots import Snapshot
 
 # The name that the SQL of batches knows the file by.
 DATABASE = "published"
-# What a batch needs while it is read, beside others; and an answer that does not fit in what there is.
-_BATCH_MB = 16
+# For an answer that does not fit in what there is.
 _LARGE_ANSWER_MB = 256
 _CANDIDATES = candidate_exports(include_full_data=False).name
 _OF_THE_DOMAIN = ("domain_id", "domain_hash", "domain", "batch_id")
@@ -170,9 +169,9 @@ class SnapshotDatabase:
         return Reader(self._session.cursor(), self)
 
     @contextmanager
-    def batch_reader(self) -> Iterator[Reader]:
+    def batch_reader(self, memory_mb: int) -> Iterator[Reader]:
         """A reader for a batch: it brings memory of its own, so that batches do not take it from each other."""
-        with self.more_memory(_BATCH_MB), self.reader() as reader:
+        with self.more_memory(memory_mb), self.reader() as reader:
             yield reader
 
     @contextmanager

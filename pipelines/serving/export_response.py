@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from pipelines.errors import ExportError
-from pipelines.reading.batch.batches import ChunkSize, shown_id
+from pipelines.reading.batch.batches import DEFAULT_CHUNK, ChunkSize, shown_id
 from pipelines.reading.batch.files import BatchFormat, BatchOptions, file_name, stream_batch
 from pipelines.reading.database import Reader
 from pipelines.reading.queries import Row, closest_batch_ids, find_batch
@@ -44,8 +44,10 @@ MEDIA_TYPES = {
 }
 # Handed to the socket at a time: a slow reader is noticed by one of these not going through.
 _BLOCK = 1 << 18
-# Less than a file's: several batches are in memory at a time.
-_CHUNK = ChunkSize(*map(int, __import__("os").environ.get("CH", "300,1500").split(",")))
+# Candidates of a chunk per MB of a batch's memory: with 16 MB a server stays below 200 MiB, with 50 MB and more a batch
+# takes half the time, in chunks as those of files.
+_CANDIDATES_PER_MB = 100
+_CANDIDATES_PER_DOMAIN = 5
 _NAME_CHARACTERS = 80
 _Make = Callable[[], bytes | None]
 
@@ -97,7 +99,7 @@ class ExportResponse(Response):
                 await send({"type": "http.response.body"})
                 return
             async with service.turn():
-                with opened.database.batch_reader() as reader:
+                with opened.database.batch_reader(service.settings.api_batch_memory_mb) as reader:
                     file = _File(service, opened, reader, self._batch_id, self._format, encoding)
                     await _send_unless_gone(file, start, receive, send)
 
@@ -124,10 +126,10 @@ async def _send_unless_gone(file: _File, start: Message, receive: Receive, send:
 
 
 async def _send(file: _File, start: Message, send: Send) -> None:
-    batch = await file.service.step(partial(file.reader.open_batch, file.batch_id))
-    parts = stream_batch(batch, file.batch_format, BatchOptions(size=_CHUNK))
-    make = _maker(parts, file.encoding)
     limits = file.service.settings
+    batch = await file.service.step(partial(file.reader.open_batch, file.batch_id))
+    parts = stream_batch(batch, file.batch_format, BatchOptions(size=_chunk_size(limits.api_batch_memory_mb)))
+    make = _maker(parts, file.encoding)
     is_started = False
     try:
         # The first part comes before the headers: what fails until then gets a status of its own.
@@ -154,6 +156,11 @@ async def _send(file: _File, start: Message, send: Send) -> None:
     finally:
         # The parts hold DuckDB's result or a file on disk; they are at rest here, since a step is waited for.
         parts.close()  # type: ignore[attr-defined]
+
+
+def _chunk_size(memory_mb: int) -> ChunkSize:
+    candidates = min(DEFAULT_CHUNK.candidates, memory_mb * _CANDIDATES_PER_MB)
+    return ChunkSize(max(1, candidates // _CANDIDATES_PER_DOMAIN), candidates)
 
 
 def _maker(parts: Iterator[bytes], encoding: Encoding | None) -> _Make:

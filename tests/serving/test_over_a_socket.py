@@ -46,8 +46,8 @@ def served(snapshot: Snapshot, **environment: str) -> Iterator[str]:
     process = subprocess.Popen(
         [SCRIPT, "serve", "--port", str(port)],
         env={**clean, "EXPORT_DIR": str(snapshot.folder.parents[1]), **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
     address = f"http://127.0.0.1:{port}"
@@ -61,7 +61,7 @@ def served(snapshot: Snapshot, **environment: str) -> Iterator[str]:
         yield address
     finally:
         process.terminate()
-        process.communicate(timeout=20)
+        process.wait(timeout=20)
 
 
 def ask(url: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
