@@ -55,7 +55,7 @@ serve: setup  ## serve the published snapshot over HTTP on 127.0.0.1:8000, docum
 	@$(BIN)/lei-exports serve
 
 lock: setup  ## pin the dependencies anew (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras --no-header --extra serve --group dev --output-file requirements.lock pyproject.toml
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras --no-header --extra deploy --extra serve --group dev --output-file requirements.lock pyproject.toml
 
 clean:  ## remove what set-up and tests made (data/ stays)
 	rm -rf $(VENV) $(DUCKDB14) .pytest_cache .mypy_cache .ruff_cache .hypothesis
