@@ -92,6 +92,15 @@ def test_time_beyond_what_can_be_read(database: Database, published: Published) 
 
 
 def test_interrupt_stops_at_once(database: Database, published: Published, slow: Settings) -> None:
+    # Whoever starts the tests in the background of a shell without job control has them ignore it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        _interrupted(database, published, slow)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _interrupted(database: Database, published: Published, slow: Settings) -> None:
     sent: list[float] = []
 
     def interrupt() -> None:
