@@ -29,7 +29,7 @@ def judge_domains(domains: pl.LazyFrame) -> pl.LazyFrame:
         The rows sorted by id, with reason, detail, `normalized_domain` (String, NULL where rejected) and
         `computed_hash` (String, its md5, NULL where rejected).
     """
-    judged = domains.sort("id").with_columns(*_missing(("domain", "batch_id", "status")))
+    judged = _judge_missing(domains.sort("id").collect(), ("domain", "batch_id", "status")).lazy()
     is_kept = pl.col("reason").is_null()
     return judged.with_columns(
         pl.when(is_kept).then(normalized_domain(pl.col("domain"))).alias("normalized_domain")
@@ -55,7 +55,7 @@ def judge_candidates(candidates: pl.LazyFrame, judged_domains: pl.LazyFrame) -> 
         pl.col("reason").is_null().alias("parent_is_kept"),
     )
     judged = _with_parents(_sort_by_rank(candidates.collect()), parents.collect())
-    judged = judged.with_columns(*_missing(("lei_code", "legal_name")))
+    judged = _judge_missing(judged, ("lei_code", "legal_name"))
     judged = _where_no_reason_yet(
         judged, ~pl.col("parent_is_kept").fill_null(value=False), "orphan_candidate", _orphan()
     )
@@ -76,17 +76,14 @@ def _with_parents(candidates: pl.DataFrame, parents: pl.DataFrame) -> pl.DataFra
     return candidates.hstack(parents.select(pl.exclude("id").gather(row)).get_columns())
 
 
-def _missing(columns: tuple[str, ...]) -> tuple[pl.Expr, pl.Expr]:
-    """Reason and detail for required texts that are NULL or blank (DESIGN 4.6)."""
-    tests = [(f"missing_{name}", name, pl.col(name).is_null(), is_blank(pl.col(name))) for name in columns]
-    reason = pl.coalesce(*(pl.when(is_null | blank).then(pl.lit(code)) for code, _, is_null, blank in tests))
-    detail = pl.coalesce(
-        *(
-            pl.when(is_null).then(pl.lit(f"{name} is NULL")).when(blank).then(pl.lit(f"{name} is blank"))
-            for _, name, is_null, blank in tests
-        )
-    )
-    return reason.alias("reason"), detail.alias("detail")
+def _judge_missing(rows: pl.DataFrame, columns: tuple[str, ...]) -> pl.DataFrame:
+    """Add reason and detail: NULL, or which required text is NULL or blank (DESIGN 4.6)."""
+    judged = rows.with_columns(pl.lit(None, dtype=pl.String).alias(name) for name in ("reason", "detail"))
+    for name in columns:
+        text = pl.col(name)
+        detail = pl.when(text.is_null()).then(pl.lit(f"{name} is NULL")).otherwise(pl.lit(f"{name} is blank"))
+        judged = _where_no_reason_yet(judged, is_blank(text).fill_null(value=True), f"missing_{name}", detail)
+    return judged
 
 
 def _orphan() -> pl.Expr:
