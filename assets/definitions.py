@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from assets import allocator  # noqa: F401  first: it works before Polars is loaded only
 from assets.exports import exports_tables, summary_tables
 from assets.jobs import daily_export, export_job
 from assets.published import published

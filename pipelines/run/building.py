@@ -1,11 +1,13 @@
 """The second step of a run: from the last complete staging to Parquet files of the tables, segment by segment.
 
 Belongs here: which frames are held when, and who writes them. Does not: rules (transform/), checks (checks/), formats
-(publish/). Memory is that of one segment: its frames are let go before the next one is read.
+(publish/). Memory is that of two segments: while one is checked and written, the next one is computed.
 """
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -17,6 +19,7 @@ from pipelines.contracts.source import DOMAINS, GLEIF_CANDIDATES, SourceTable, s
 from pipelines.contracts.tables import DOMAIN_EXPORTS, REJECTED_ROWS, candidate_exports, segment_tables
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.reading.snapshots import Snapshot
+from pipelines.run.ahead import compute_ahead
 from pipelines.run.base import base_snapshot
 from pipelines.run.table_build import TableBuild
 from pipelines.run.turn import in_turn
@@ -109,50 +112,75 @@ def _build(settings: Settings, names: Sequence[str] | None, on_progress: OnProgr
         builds.take_over(base_snapshot(settings.export_dir, record), record)
     total = sum(sum(segment.rows.values()) for segment in record.segments)
     done = 0
-    for segment in record.segments:
-        _build_segment(staging, record, segment.segment, builds)
-        done += sum(segment.rows.values())
-        on_progress(Progress("build", f"segment {segment_name(segment.segment, record.segment_size)}", done, total))
+    tasks = (partial(_compute, staging, record, segment.segment, builds) for segment in record.segments)
+    for rows in compute_ahead(tasks):  # two cores have work; one segment after the other kept 1.4 of them busy
+        name = segment_name(rows.segment, record.segment_size)
+        _add(rows, name, builds)
+        done += rows.source_rows
+        on_progress(Progress("build", f"segment {name}", done, total))
     return [build.finish() for build in builds.tables.values()]
 
 
-def _build_segment(staging: StagingFolder, record: StagingRecord, segment: int | None, builds: _SegmentBuilds) -> None:
+@dataclass(frozen=True)
+class _SegmentRows:
+    """The rows of a segment in all wanted tables, and those that they were computed from."""
+
+    segment: int | None
+    source_rows: int
+    judged_domains: pl.DataFrame
+    domains: pl.DataFrame | None
+    candidates: pl.DataFrame
+    rejected: pl.DataFrame | None
+    timings: dict[str, float]
+
+
+def _compute(
+    staging: StagingFolder, record: StagingRecord, segment: int | None, builds: _SegmentBuilds
+) -> _SegmentRows:
     """Compute one segment once, for all wanted tables."""
     started = time.monotonic()
-    tables = builds.tables
-    name = segment_name(segment, record.segment_size)
-    judged_domains = judge_domains(_read(staging, record, segment, DOMAINS).lazy()).collect()
-    candidates = _read(staging, record, segment, GLEIF_CANDIDATES).lazy()
-    judged_candidates = judge_candidates(candidates, judged_domains.lazy()).collect()
-    del candidates
+    domains = _read(staging, record, segment, DOMAINS)
+    candidates = _read(staging, record, segment, GLEIF_CANDIDATES)
+    source_rows = domains.height + candidates.height
+    judged_domains = judge_domains(domains.lazy()).collect()
+    judged_candidates = judge_candidates(candidates.lazy(), judged_domains.lazy()).collect()
+    del domains, candidates
     exported = build_candidate_exports(judged_candidates.lazy(), builds.candidates).collect()
-    judged = time.monotonic() - started
-    for build in tables.values():
-        build.timings["judge"] += judged
-    if REJECTED_ROWS.name in tables:
+    rejected = frame = None
+    if REJECTED_ROWS.name in builds.tables:
         rejected = build_rejected_rows(
             judged_domains.lazy(), judged_candidates.lazy(), include_full_data=record.include_full_data
         ).collect()
-        tables[REJECTED_ROWS.name].add(rejected, segment)
     del judged_candidates
-    if DOMAIN_EXPORTS.name in tables:
+    judged = time.monotonic()
+    if DOMAIN_EXPORTS.name in builds.tables:
+        frame = build_domain_exports(judged_domains.lazy(), exported.lazy()).collect()
+    timings = {"judge": judged - started, "transform": time.monotonic() - judged}
+    return _SegmentRows(segment, source_rows, judged_domains, frame, exported, rejected, timings)
+
+
+def _add(rows: _SegmentRows, name: str, builds: _SegmentBuilds) -> None:
+    """Check and write the rows of a segment."""
+    tables = builds.tables
+    for build in tables.values():
+        build.timings["judge"] += rows.timings["judge"]
+    if rows.rejected is not None:
+        tables[REJECTED_ROWS.name].add(rows.rejected, rows.segment)
+    if rows.domains is not None:
         build = tables[DOMAIN_EXPORTS.name]
-        with build.timed("transform"):
-            frame = build_domain_exports(judged_domains.lazy(), exported.lazy()).collect()
+        build.timings["transform"] += rows.timings["transform"]
         with build.timed("check"):
             checks = DomainChecks()
-            checks.look_at(judged_domains, frame, exported)
+            checks.look_at(rows.judged_domains, rows.domains, rows.candidates)
             builds.domain_checks.keep(name, checks)
-        build.add(frame, segment)
-        del frame
-    del judged_domains
+        build.add(rows.domains, rows.segment)
     if builds.candidates.name in tables:
         build = tables[builds.candidates.name]
         with build.timed("check"):
             of_candidates = CandidateChecks()
-            of_candidates.look_at(exported)
+            of_candidates.look_at(rows.candidates)
             builds.candidate_checks.keep(name, of_candidates)
-        build.add(exported, segment)
+        build.add(rows.candidates, rows.segment)
 
 
 def _read(staging: StagingFolder, record: StagingRecord, segment: int | None, table: SourceTable) -> pl.DataFrame:

@@ -7,9 +7,12 @@ Belongs here: which rows are held when. Does not: rules (transform/), how bucket
 """
 
 import shutil
+import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import polars as pl
 
@@ -27,12 +30,17 @@ from pipelines.contracts.tables import (
 )
 from pipelines.errors import StagingError
 from pipelines.progress import OnProgress, Progress, ignore_progress
+from pipelines.run.ahead import compute_ahead
 from pipelines.run.dividing import BUCKET_ROWS, Divided, Inputs, Needs, divide
 from pipelines.run.table_build import TableBuild
 from pipelines.run.turn import in_turn
 from pipelines.settings import Settings
 from pipelines.staging.folder import StagingFolder, latest_staging
 from pipelines.transform import batch_summaries, entities, jurisdiction_summaries, unique_domains
+
+# Two cores have work; the rows of three buckets are in memory.
+_BUCKETS_AT_A_TIME = 2
+_LOAD = "load"
 
 # What each table reads: of domain rows and of candidates by domain hash, of candidates by LEI.
 NEEDS = {
@@ -93,7 +101,9 @@ def _build(settings: Settings, tables: Sequence[Table], on_progress: OnProgress,
         derivation.build(divided, builds, on_progress)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return [build.finish() for build in builds.values()]
+    # The tables of many parts are put together beside each other.
+    with ThreadPoolExecutor(len(builds), "export-finish") as pool:
+        return list(pool.map(TableBuild.finish, builds.values()))
 
 
 @dataclass
@@ -114,15 +124,19 @@ class _Derivation:
         return TableBuild(table, self.staging, self.record, self.sums[table.name])
 
     def build(self, divided: Divided, builds: dict[str, TableBuild], on_progress: OnProgress) -> None:
-        done, total = 0, divided.hash_buckets + divided.lei_buckets
-        for bucket in range(divided.hash_buckets):
-            self._build_hash_bucket(divided, bucket, builds)
-            done += 1
-            on_progress(Progress("build", "domains of all batches", done, total))
-        for bucket in range(divided.lei_buckets):
-            self._build_lei_bucket(divided, bucket, builds)
-            done += 1
-            on_progress(Progress("build", "entities", done, total))
+        tasks = [
+            *(partial(self._hash_bucket, divided, bucket, builds) for bucket in range(divided.hash_buckets)),
+            *(partial(self._lei_bucket, divided, bucket, builds) for bucket in range(divided.lei_buckets)),
+        ]
+        for done, bucket in enumerate(compute_ahead(tasks, _BUCKETS_AT_A_TIME), 1):
+            for name, seconds in bucket.timings.items():
+                stage = "load" if name == _LOAD else "transform"
+                builds[name if name in builds else next(iter(builds))].timings[stage] += seconds
+            for name, frame in bucket.rows.items():
+                self._add(builds[name], frame)
+            for name, frame in bucket.counts.items():
+                getattr(self, name).append(frame)
+            on_progress(Progress("build", bucket.what, done, len(tasks)))
         if build := builds.get(BATCH_SUMMARIES.name):
             with build.timed("transform"):
                 frame = self._batch_summaries(divided)
@@ -136,35 +150,33 @@ class _Derivation:
                 )
             self._add(build, frame)
 
-    def _build_hash_bucket(self, divided: Divided, bucket: int, builds: dict[str, TableBuild]) -> None:
-        with _shared(builds, "load"):
-            domains, candidates = divided.read_by_hash(bucket)
-        if build := builds.get(UNIQUE_DOMAINS.name):
-            with build.timed("transform"):
-                frame = _collected(unique_domains.build_unique_domains(domains.lazy(), candidates.lazy()))
-            self._add(build, frame)
-        if build := builds.get(BATCH_SUMMARIES.name):
-            with build.timed("transform"):
-                self.batch_results.append(_collected(batch_summaries.count_batch_results(domains.lazy())))
-        if build := builds.get(JURISDICTION_SUMMARIES.name):
-            with build.timed("transform"):
-                counted = jurisdiction_summaries.count_jurisdiction_domains(candidates.lazy())
-                self.jurisdiction_domains.append(_collected(counted))
+    def _hash_bucket(self, divided: Divided, number: int, builds: dict[str, TableBuild]) -> "_Bucket":
+        bucket = _Bucket("domains of all batches")
+        with bucket.timed(_LOAD):
+            domains, candidates = divided.read_by_hash(number)
+        if UNIQUE_DOMAINS.name in builds:
+            rows = unique_domains.build_unique_domains(domains.lazy(), candidates.lazy())
+            bucket.collect(UNIQUE_DOMAINS, rows)
+        if BATCH_SUMMARIES.name in builds:
+            bucket.count(BATCH_SUMMARIES, "batch_results", batch_summaries.count_batch_results(domains.lazy()))
+        if JURISDICTION_SUMMARIES.name in builds:
+            counted = jurisdiction_summaries.count_jurisdiction_domains(candidates.lazy())
+            bucket.count(JURISDICTION_SUMMARIES, "jurisdiction_domains", counted)
+        return bucket
 
-    def _build_lei_bucket(self, divided: Divided, bucket: int, builds: dict[str, TableBuild]) -> None:
-        with _shared(builds, "load"):
-            candidates = divided.read_by_lei(bucket)
-        if build := builds.get(ENTITIES.name):
-            with build.timed("transform"):
-                frame = _collected(entities.build_entities(candidates.lazy()))
-            self._add(build, frame)
-        if build := builds.get(BATCH_SUMMARIES.name):
-            with build.timed("transform"):
-                self.batch_candidates.append(_collected(batch_summaries.count_batch_candidates(candidates.lazy())))
-        if build := builds.get(JURISDICTION_SUMMARIES.name):
-            with build.timed("transform"):
-                counted = jurisdiction_summaries.count_jurisdiction_candidates(candidates.lazy())
-                self.jurisdiction_candidates.append(_collected(counted))
+    def _lei_bucket(self, divided: Divided, number: int, builds: dict[str, TableBuild]) -> "_Bucket":
+        bucket = _Bucket("entities")
+        with bucket.timed(_LOAD):
+            candidates = divided.read_by_lei(number)
+        if ENTITIES.name in builds:
+            bucket.collect(ENTITIES, entities.build_entities(candidates.lazy()))
+        if BATCH_SUMMARIES.name in builds:
+            counted = batch_summaries.count_batch_candidates(candidates.lazy())
+            bucket.count(BATCH_SUMMARIES, "batch_candidates", counted)
+        if JURISDICTION_SUMMARIES.name in builds:
+            counted = jurisdiction_summaries.count_jurisdiction_candidates(candidates.lazy())
+            bucket.count(JURISDICTION_SUMMARIES, "jurisdiction_candidates", counted)
+        return bucket
 
     def _batch_summaries(self, divided: Divided) -> pl.DataFrame:
         # Medians need all values of a batch: three columns of all rows, the batch as a number.
@@ -182,6 +194,35 @@ class _Derivation:
     def _add(self, build: TableBuild, frame: pl.DataFrame) -> None:
         self.sums[build.table.name].look_at(frame)
         build.add(frame, None)
+
+
+@dataclass
+class _Bucket:
+    """What was computed of a bucket: rows by table, counts by the list that they go to, seconds by table."""
+
+    what: str
+    rows: dict[str, pl.DataFrame] = field(default_factory=dict)
+    counts: dict[str, pl.DataFrame] = field(default_factory=dict)
+    timings: dict[str, float] = field(default_factory=dict)
+
+    def collect(self, table: Table, rows: pl.LazyFrame) -> None:
+        """Compute rows of a table."""
+        with self.timed(table.name):
+            self.rows[table.name] = _collected(rows)
+
+    def count(self, table: Table, where: str, counted: pl.LazyFrame) -> None:
+        """Compute counts that add up over buckets."""
+        with self.timed(table.name):
+            self.counts[where] = _collected(counted)
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Count the seconds of the body."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.timings[name] = self.timings.get(name, 0.0) + time.monotonic() - started
 
 
 def _collected(frame: pl.LazyFrame) -> pl.DataFrame:

@@ -7,6 +7,7 @@ Belongs here: which bucket a row belongs to, and what is read of the Parquet fil
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.contracts.exports import CandidateExports, DomainExports
-from pipelines.contracts.records import TableRecord
+from pipelines.contracts.records import FileRecord, TableRecord
+from pipelines.run.ahead import compute_ahead
 from pipelines.run.buckets import Buckets, TextCodes
 
 if TYPE_CHECKING:
@@ -145,23 +147,44 @@ def divide(inputs: Inputs, folder: Path, needs: Iterable[Needs], bucket_rows: in
     bounds = _lei_bounds([tables_dir / file.path for file in candidates.files], divided.lei_buckets)
     candidate_files = {file.segment: file for file in candidates.files}
     columns = dict.fromkeys(("domain_id", *divided.by_hash.columns, *divided.by_lei.columns))
-    for file in domains.files:
+
+    def read(file: FileRecord) -> _Part:
         rows, hash_buckets = None, np.empty(0, np.uint16)
         if divided.hash_buckets:
             rows = _read(tables_dir / file.path, divided.domains.columns, codes)
             hash_buckets = _hash_buckets(rows["domain_hash"], divided.hash_buckets)
-            divided.domains.append(rows, hash_buckets)
         of_segment = candidate_files.get(file.segment)
         if of_segment is None:
-            continue
+            return _Part(rows, hash_buckets, None, None, None)
         found = _read(tables_dir / of_segment.path, list(columns), codes)
+        by_hash = by_lei = None
         if rows is not None and divided.by_hash.columns:
             # Both files of a segment hold the same domain ids, and domain rows are sorted by id.
             place = np.searchsorted(rows["domain_id"].to_numpy(), found["domain_id"].to_numpy())
-            divided.by_hash.append(found, hash_buckets[place])
+            by_hash = hash_buckets[place]
         if divided.lei_buckets:
-            divided.by_lei.append(found, _lei_buckets(found["lei_code"], bounds))
+            by_lei = _lei_buckets(found["lei_code"], bounds)
+        return _Part(rows, hash_buckets, found, by_hash, by_lei)
+
+    for part in compute_ahead(partial(read, file) for file in domains.files):
+        if part.domains is not None:
+            divided.domains.append(part.domains, part.hash_buckets)
+        if part.candidates is not None and part.by_hash is not None:
+            divided.by_hash.append(part.candidates, part.by_hash)
+        if part.candidates is not None and part.by_lei is not None:
+            divided.by_lei.append(part.candidates, part.by_lei)
     return divided
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Rows of one segment, and the buckets that each belongs to."""
+
+    domains: pa.Table | None
+    hash_buckets: "NDArray[np.uint16]"
+    candidates: pa.Table | None
+    by_hash: "NDArray[np.uint16] | None"
+    by_lei: "NDArray[np.uint16] | None"
 
 
 def _bucket_count(rows: int, bucket_rows: int) -> int:

@@ -16,6 +16,9 @@ BEST_ROW = (
     "final_legal_name",
     "final_confidence",
 )
+# Behind every int4; more than the values that a rank can have, so that ranks of two numbers never overlap.
+_NULL_LAST = 2**31
+_RANKS = 2**33
 # What is read of the two tables.
 DOMAIN_COLUMNS = ("domain_id", "domain_hash", "domain", "batch_id", "created_at", "processed_at", *BEST_ROW)
 CANDIDATE_COLUMNS = (
@@ -83,15 +86,15 @@ def _domains(rows: pl.LazyFrame) -> pl.LazyFrame:
 def _leis(rows: pl.LazyFrame) -> pl.LazyFrame:
     """The LEIs of each domain, joined by lowest rank, NULL last, then more rows, then code."""
     shown = [column for column in JOINED.values() if column != "lei_code"]
+    # As one integer: a third less work than three keys. NULL is behind every int4.
+    number_and_rank = pl.col("domain_number").cast(pl.Int64) * _RANKS + pl.col("best_rank").cast(pl.Int64).fill_null(
+        _NULL_LAST
+    )
     # The latest row of an LEI is its last one: NULL is oldest, ties go to the highest candidate_id.
     leis = (
         rows.sort("created_at", "candidate_id", nulls_last=False)
-        .group_by("domain_number", "lei_code", maintain_order=True)
+        .group_by("domain_number", "lei_code")
         .agg(pl.col("rank_position").min().alias("best_rank"), pl.len().alias("row_count"), pl.col(shown).last())
-        .sort(
-            ["domain_number", "best_rank", "row_count", "lei_code"],
-            descending=[False, False, True, False],
-            nulls_last=True,
-        )
+        .sort(number_and_rank, -pl.col("row_count").cast(pl.Int64), "lei_code")
     )
     return join_candidates(leis, "domain_number", pl.len().cast(pl.UInt32).alias("distinct_lei_count"))
