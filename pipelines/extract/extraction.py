@@ -3,7 +3,6 @@
 Belongs here: the order of things. Does not: SQL, Arrow or files, which have modules of their own.
 """
 
-import ctypes
 import threading
 import time
 from collections import Counter
@@ -29,6 +28,7 @@ from pipelines.extract.scatter import SegmentFiles
 from pipelines.extract.snapshot import SourceSnapshot, open_snapshot
 from pipelines.extract.watch import Watch
 from pipelines.extract.workers import Workers
+from pipelines.memory import give_memory_back
 from pipelines.progress import OnProgress, Progress
 from pipelines.staging.folder import StagingFolder
 
@@ -165,7 +165,7 @@ def extract_source(  # noqa: PLR0913, PLR0917 - where from, where to, how, and w
             _check_ids(snapshot, watch)
         checked = time.monotonic()
     census.compare(files, changes.only, options.segment_size)
-    _give_memory_back()
+    give_memory_back()
     return StagingRecord(
         staging_id=staging.staging_id,
         source=_with_rows(snapshot.source, census.rows()),
@@ -280,12 +280,3 @@ def _with_rows(source: SourceRecord, counts: dict[str, int]) -> SourceRecord:
         table: relation.model_copy(update={"rows": counts[table]}) for table, relation in source.relations.items()
     }
     return source.model_copy(update={"relations": relations})
-
-
-def _give_memory_back() -> None:
-    """Hand freed memory back to the system before the next stage: 440 to 130 MB after 5.7 million rows (FACTS)."""
-    pa.default_memory_pool().release_unused()
-    try:
-        ctypes.CDLL(None).malloc_trim(0)
-    except AttributeError:
-        return  # no glibc

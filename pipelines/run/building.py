@@ -17,6 +17,7 @@ from pipelines.contracts.records import CheckRecord, StagingRecord, TableRecord
 from pipelines.contracts.segments import segment_name
 from pipelines.contracts.source import DOMAINS, GLEIF_CANDIDATES, SourceTable, source_columns
 from pipelines.contracts.tables import DOMAIN_EXPORTS, REJECTED_ROWS, candidate_exports, segment_tables
+from pipelines.memory import give_memory_back
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.reading.snapshots import Snapshot
 from pipelines.run.ahead import compute_ahead
@@ -118,7 +119,9 @@ def _build(settings: Settings, names: Sequence[str] | None, on_progress: OnProgr
         _add(rows, name, builds)
         done += rows.source_rows
         on_progress(Progress("build", f"segment {name}", done, total))
-    return [build.finish() for build in builds.tables.values()]
+    records = [build.finish() for build in builds.tables.values()]
+    give_memory_back()
+    return records
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from pipelines.contracts.tables import (
     candidate_exports,
 )
 from pipelines.errors import StagingError
+from pipelines.memory import give_memory_back
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.run.ahead import compute_ahead
 from pipelines.run.dividing import BUCKET_ROWS, Divided, Inputs, Needs, divide
@@ -98,12 +99,15 @@ def _build(settings: Settings, tables: Sequence[Table], on_progress: OnProgress,
     try:
         with _shared(builds, "divide"):
             divided = divide(inputs, folder, [NEEDS[table.name] for table in tables], bucket_rows)
+        give_memory_back()
         derivation.build(divided, builds, on_progress)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     # The tables of many parts are put together beside each other.
     with ThreadPoolExecutor(len(builds), "export-finish") as pool:
-        return list(pool.map(TableBuild.finish, builds.values()))
+        records = list(pool.map(TableBuild.finish, builds.values()))
+    give_memory_back()
+    return records
 
 
 @dataclass

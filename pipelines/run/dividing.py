@@ -25,8 +25,8 @@ from pipelines.run.buckets import Buckets, TextCodes
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# A bucket of 300,000 candidates takes about 150 MB while it is computed, and 0.2 s.
-BUCKET_ROWS = 300_000
+# A bucket of 200,000 candidates takes about 100 MB while it is computed, and 0.2 s.
+BUCKET_ROWS = 200_000
 _MOST_BUCKETS = 4_096
 _HEX_DIGITS = 4
 _SAMPLED_LEIS = 200_000

@@ -14,6 +14,7 @@ ABOVE = {"assets", "dagster"}
 ROOMS: dict[str, set[str]] = {
     "pipelines/errors.py": {*ABOVE, *DATA, "pipelines"},
     "pipelines/progress.py": {*ABOVE, *DATA, "pipelines"},
+    "pipelines/memory.py": {*ABOVE, "connectorx", "duckdb", "psycopg", "polars", "pipelines"},
     "pipelines/settings.py": {*ABOVE, *DATA, "pipelines.contracts"},
     "pipelines/contracts": {*ABOVE, "connectorx", "duckdb", "psycopg"},
     "pipelines/checks": {*ABOVE, "connectorx", "duckdb", "psycopg", "os", "pathlib"},
