@@ -100,6 +100,11 @@ def check_results(key: dg.AssetKey, checks: Iterable[CheckRecord]) -> list[dg.As
     ]
 
 
+def plots_metadata(plots: Mapping[str, str]) -> dict[str, dg.MetadataValue[Any]]:
+    """Charts on an asset's page: Markdown with the image in it, by metadata key."""
+    return {name: dg.MetadataValue.md(markdown) for name, markdown in plots.items()}
+
+
 def _value(value: Any) -> Any:  # noqa: ANN401  what Dagster takes as metadata
     if value is None or isinstance(value, (bool, int, float, str)):
         return dg.MetadataValue.null() if value is None else value

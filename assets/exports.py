@@ -3,11 +3,11 @@
 Each is one step, because a segment (a bucket) is read once for all of its tables.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import dagster as dg
 
-from assets.catalog import check_results, check_specs, column_lineage, key_of, table_spec
+from assets.catalog import check_results, check_specs, column_lineage, key_of, plots_metadata, table_spec
 from assets.resources import ExportsResource, failures, report_to
 from pipelines.checks.definitions import table_checks
 from pipelines.contracts.records import TableRecord
@@ -15,6 +15,7 @@ from pipelines.contracts.source import SOURCE_TABLES
 from pipelines.contracts.tables import DERIVED_TABLES, Table, published_tables, segment_tables
 from pipelines.run.building import build_tables
 from pipelines.run.deriving import build_derived_tables
+from pipelines.run.reporting import plots_of_built
 
 STAGED = [key_of("staging", table.name) for table in SOURCE_TABLES]
 # Columns before the first run are those of the default INCLUDE_FULL_DATA=false; a run's metadata has its own.
@@ -37,7 +38,8 @@ def exports_tables(context: dg.AssetExecutionContext, exports: ExportsResource) 
     settings = exports.settings()
     with failures():
         records = build_tables(settings, _selected(context), report_to(context.log.info))
-    yield from _results(context, records, include_full_data=settings.include_full_data)
+    plots = plots_of_built(settings, [record.name for record in records], context.log.warning)
+    yield from _results(context, records, plots, include_full_data=settings.include_full_data)
 
 
 @dg.multi_asset(
@@ -51,7 +53,7 @@ def summary_tables(context: dg.AssetExecutionContext, exports: ExportsResource) 
     settings = exports.settings()
     with failures():
         records = build_derived_tables(settings, _selected(context), report_to(context.log.info))
-    yield from _results(context, records, include_full_data=settings.include_full_data)
+    yield from _results(context, records, {}, include_full_data=settings.include_full_data)
 
 
 def _selected(context: dg.AssetExecutionContext) -> list[str]:
@@ -59,7 +61,11 @@ def _selected(context: dg.AssetExecutionContext) -> list[str]:
 
 
 def _results(
-    context: dg.AssetExecutionContext, records: Iterable[TableRecord], *, include_full_data: bool
+    context: dg.AssetExecutionContext,
+    records: Iterable[TableRecord],
+    plots: Mapping[str, Mapping[str, str]],
+    *,
+    include_full_data: bool,
 ) -> Iterator[dg.MaterializeResult[None]]:
     tables = {table.name: table for table in published_tables(include_full_data=include_full_data)}
     for record in records:
@@ -74,6 +80,7 @@ def _results(
                 "contract_version": record.contract_version,
                 "files": len(record.files),
                 "bytes": sum(file.bytes for file in record.files),
+                **plots_metadata(plots.get(record.name, {})),
                 **{f"{stage}_s": seconds for stage, seconds in record.timings_s.items()},
             },
             check_results=check_results(key, [check for check in record.checks if check.name in selected]),

@@ -4,11 +4,19 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from assets.catalog import OWNERS, check_results, check_specs, key_of
+from assets.catalog import OWNERS, check_results, check_specs, key_of, plots_metadata
 from assets.resources import ExportsResource, failures, report_to
-from pipelines.checks.definitions import COUNTS_AGREE, ROWS_RECONCILE, SNAPSHOT_CHECKS, SOURCE_CHECKS, faces_check
+from pipelines.checks.definitions import (
+    COUNTS_AGREE,
+    REPORT_DRAWN,
+    ROWS_RECONCILE,
+    SNAPSHOT_CHECKS,
+    SOURCE_CHECKS,
+    faces_check,
+)
 from pipelines.contracts.records import CheckRecord, Manifest
 from pipelines.contracts.tables import published_tables
+from pipelines.reading.snapshots import SNAPSHOTS
 from pipelines.run.publication import ChecksFailedError, publish_tables
 
 KEY = key_of("published", "snapshot")
@@ -32,8 +40,9 @@ def published(
     context: dg.AssetExecutionContext, exports: ExportsResource
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
     """Check, write the DuckDB file, verify both faces, switch."""
+    settings = exports.settings()
     try:
-        publication = publish_tables(exports.settings(), report_to(context.log.info))
+        publication = publish_tables(settings, report_to(context.log.info), with_report=True)
     except ChecksFailedError as error:
         yield from check_results(KEY, [check for check in error.checks if check.table == "snapshot"])
         raise dg.Failure(description=str(error), allow_retries=False) from None
@@ -41,6 +50,7 @@ def published(
         with failures():
             raise
     manifest = publication.manifest
+    folder = settings.export_dir / SNAPSHOTS / manifest.id
     yield dg.MaterializeResult(
         asset_key=KEY,
         metadata={
@@ -53,6 +63,8 @@ def published(
             "rejected_by_reason": dg.MetadataValue.json(publication.rejects),
             "duckdb_bytes": manifest.database.bytes,
             "parquet_bytes": sum(file.bytes for table in manifest.tables for file in table.files),
+            **{file.path: dg.MetadataValue.path(str(folder / file.path)) for file in manifest.extras},
+            **plots_metadata(publication.plots),
             **{f"{stage}_s": round(seconds, 3) for stage, seconds in manifest.timings_s.items()},
         },
         check_results=check_results(KEY, _checks(manifest)),
@@ -61,7 +73,7 @@ def published(
 
 def _checks(manifest: Manifest) -> list[CheckRecord]:
     """The checks of the asset: those of several tables as they are, all of the verification as one."""
-    of_tables = {ROWS_RECONCILE.name, COUNTS_AGREE.name}
+    of_tables = {ROWS_RECONCILE.name, COUNTS_AGREE.name, REPORT_DRAWN.name}
     others = of_tables | {check.name for check in SOURCE_CHECKS}
     return [
         *(check for check in manifest.checks if check.name in of_tables),

@@ -65,7 +65,7 @@ def show_snapshots(*, as_json: Annotated[bool, typer.Option("--json", help="As J
             numbers[manifest.id],
             _age((now - manifest.created_at).total_seconds()),
             f"{_rows(manifest):,}",
-            f"{_bytes(manifest) / _MEGABYTE:,.1f}",
+            f"{manifest.bytes / _MEGABYTE:,.1f}",
             numbers.get(manifest.base_snapshot or "", "gone" if manifest.base_snapshot else ""),
         )
     console.print(table) if newest_first else console.print(f"No snapshot in {export_dir}")
@@ -96,7 +96,7 @@ def verify(
             console.print(f"[yellow]Warning[/yellow] {describe_check(check)}", soft_wrap=True)
     files = 1 + sum(len(table.files) for table in manifest.tables)
     console.print(
-        f"Snapshot {manifest.id} is what was published: {files:,} files, {_bytes(manifest):,} bytes,"
+        f"Snapshot {manifest.id} is what was published: {files:,} files, {manifest.bytes:,} bytes,"
         f" {len(checks)} checks.",
         soft_wrap=True,
     )
@@ -178,7 +178,7 @@ def _facts(manifest: Manifest, current_id: str | None) -> dict[str, Any]:
         "sequence": manifest.sequence,
         "created_at": manifest.created_at.isoformat(),
         "rows": {table.name: table.rows for table in manifest.tables},
-        "bytes": _bytes(manifest),
+        "bytes": manifest.bytes,
         "base_snapshot": manifest.base_snapshot,
         "contract_version": manifest.contract_version,
         "is_current": manifest.id == current_id,
@@ -187,10 +187,6 @@ def _facts(manifest: Manifest, current_id: str | None) -> dict[str, Any]:
 
 def _rows(manifest: Manifest) -> int:
     return sum(table.rows for table in manifest.tables)
-
-
-def _bytes(manifest: Manifest) -> int:
-    return manifest.database.bytes + sum(file.bytes for table in manifest.tables for file in table.files)
 
 
 def _age(seconds: float) -> str:

@@ -85,5 +85,9 @@ class SampleError(ExportError):
     """The embedded PostgreSQL or the loader of CSV files failed."""
 
 
+class ReportError(ExportError):
+    """The report of a snapshot could not be drawn. The snapshot is not touched by that."""
+
+
 class QueryError(ExportError):
     """A person's SQL can't be run on a published snapshot."""

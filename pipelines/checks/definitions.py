@@ -139,6 +139,10 @@ FACES_AGREE = CheckDefinition(
     SNAPSHOT, "faces_agree", "DuckDB and Parquet hold the same rows, columns, types and descriptions.", "error"
 )
 
+REPORT_DRAWN = CheckDefinition(
+    SNAPSHOT, "report_drawn", "report.html of the snapshot was drawn; the data is right without it.", "warn"
+)
+
 
 def faces_check(verified: Sequence[CheckRecord]) -> CheckRecord:
     """FACES_AGREE as the sum of what verifying a snapshot found."""
@@ -146,7 +150,7 @@ def faces_check(verified: Sequence[CheckRecord]) -> CheckRecord:
     return FACES_AGREE.result(passed=not failed, verifications=len(verified), failed=failed)
 
 
-SNAPSHOT_CHECKS = (ROWS_RECONCILE, COUNTS_AGREE, FACES_AGREE)
+SNAPSHOT_CHECKS = (ROWS_RECONCILE, COUNTS_AGREE, FACES_AGREE, REPORT_DRAWN)
 SOURCE_CHECKS = tuple(shrink_check(table.name) for table in SOURCE_TABLES)
 
 

@@ -197,6 +197,7 @@ class Manifest(_Record):
         changed_segments: Names of the segments that were read, where there is a base.
         prints: Fingerprints of the source's segments, for the next run.
         rebuilt_database_bytes: Size of exports.duckdb when it was last built anew.
+        extras: Files beside the data, such as report.html; none in snapshots of earlier versions.
     """
 
     id: str
@@ -215,3 +216,10 @@ class Manifest(_Record):
     changed_segments: tuple[str, ...] = ()
     prints: Prints = {}
     rebuilt_database_bytes: int = 0
+    extras: tuple[FileRecord, ...] = ()
+
+    @property
+    def bytes(self) -> int:
+        """Size of all files but the manifest."""
+        files = (self.database, *self.extras, *(file for table in self.tables for file in table.files))
+        return sum(file.bytes for file in files)

@@ -1,7 +1,7 @@
 """From built tables to a complete, verified snapshot folder that nobody sees yet (DESIGN 3.7).
 
-Belongs here: the order of link, DuckDB file, verification and manifest, and what each took. Does not: the folder's
-name, the lock, the switch (snapshots.py).
+Belongs here: the order of link, DuckDB file, verification, files beside the data and manifest, and what each took. Does
+not: the folder's name, the lock, the switch (snapshots.py).
 """
 
 import time
@@ -17,11 +17,12 @@ from pipelines.contracts.version import CONTRACT_VERSION
 from pipelines.errors import PublishError, SnapshotError
 from pipelines.progress import OnProgress, Progress
 from pipelines.publish.database_process import WriterOptions
+from pipelines.publish.extras import MakeExtras, write_extras
 from pipelines.publish.files import sync_folder
 from pipelines.publish.folder import WrittenDatabase, add_database, link_tables, write_manifest
 from pipelines.publish.versions import library_versions
 from pipelines.reading.snapshots import Snapshot
-from pipelines.reading.verification import failed_checks, raise_failed, verify_faces
+from pipelines.reading.verification import describe_check, failed_checks, raise_failed, verify_faces
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Ingredients:
     checks: Sequence[CheckRecord]
     memory_mb: int
     on_progress: OnProgress
+    extras: MakeExtras
 
     def say(self, what: str) -> None:
         """Tell whoever watches."""
@@ -93,8 +95,15 @@ def assemble(  # noqa: PLR0913 - each is a fact of the snapshot
     _require_passed(verified)
     how = "changes of both faces verified" if database.scopes is not None else "both faces verified"
     inputs.say(how)
-    timings = {**inputs.timings, **clock.laps}
-    manifest = manifest.model_copy(update={"checks": (*inputs.checks, *verified), "timings_s": timings})
+    manifest = _told(manifest, (*inputs.checks, *verified), {**inputs.timings, **clock.laps})
+    extras = inputs.extras(Snapshot(folder, manifest), None if newest is None else newest.manifest)
+    for check in extras.checks:
+        if not check.passed:
+            inputs.say(f"warning: {describe_check(check)}")
+    files = write_extras(folder, snapshot_id, extras.files)
+    clock.lap("publish_extras")
+    manifest = _told(manifest, (*manifest.checks, *extras.checks), {**inputs.timings, **clock.laps})
+    manifest = manifest.model_copy(update={"extras": files})
     write_manifest(folder, manifest)
     sync_folder(folder)
     return manifest
@@ -127,6 +136,10 @@ def _manifest(
         prints=staging.prints,
         rebuilt_database_bytes=database.rebuilt_bytes,
     )
+
+
+def _told(manifest: Manifest, checks: Sequence[CheckRecord], timings: dict[str, float]) -> Manifest:
+    return manifest.model_copy(update={"checks": tuple(checks), "timings_s": timings})
 
 
 def _require_passed(verified: Sequence[CheckRecord]) -> None:

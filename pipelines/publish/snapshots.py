@@ -16,6 +16,7 @@ from pipelines.errors import SnapshotError
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.publish.assembly import Ingredients, assemble
 from pipelines.publish.database_process import DEFAULT_MEMORY_MB
+from pipelines.publish.extras import MakeExtras, no_extras
 from pipelines.publish.files import hold_lock, sync_folder, write_failure
 from pipelines.publish.guards import check_source_identity
 from pipelines.publish.inputs import require_base, require_publishable
@@ -53,6 +54,7 @@ def publish_snapshot(  # noqa: PLR0913 - each is a fact of the run, and all are 
     on_progress: OnProgress = ignore_progress,
     memory_mb: int = DEFAULT_MEMORY_MB,
     lock_wait_seconds: float = LOCK_WAIT_SECONDS,
+    extras: MakeExtras = no_extras,
 ) -> Manifest:
     """Publish built tables as a new snapshot and switch `current` to it, or only build it while a rollback holds.
 
@@ -74,6 +76,7 @@ def publish_snapshot(  # noqa: PLR0913 - each is a fact of the run, and all are 
         on_progress: Gets a message after each step.
         memory_mb: Most memory that the writer of exports.duckdb takes, MB.
         lock_wait_seconds: How long to wait for another run that is publishing.
+        extras: Makes files beside the data, once that is verified; what it raises stops the run.
 
     Returns:
         The manifest of the new snapshot; it is current now, unless a rollback holds (reading.history.read_hold).
@@ -85,7 +88,7 @@ def publish_snapshot(  # noqa: PLR0913 - each is a fact of the run, and all are 
         PublishError: Another run is publishing, a blocking check failed, a file is damaged, the disk is full, the
             DuckDB file could not be built, or the new snapshot did not pass verification.
     """
-    inputs = Ingredients(staging, tables, built, tables_dir, timings, now, checks, memory_mb, on_progress)
+    inputs = Ingredients(staging, tables, built, tables_dir, timings, now, checks, memory_mb, on_progress, extras)
     with _disk_errors(export_dir):
         (export_dir / SNAPSHOTS).mkdir(parents=True, exist_ok=True)
     with hold_lock(export_dir / LOCK, lock_wait_seconds) as lock:

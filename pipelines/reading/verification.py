@@ -55,10 +55,11 @@ def verify_files(snapshot: Snapshot) -> list[CheckRecord]:
     """Compare size and sha256 of every file with the manifest, and look for files that are not in it.
 
     Returns:
-        One check per table and for the DuckDB file, with the names of damaged and missing files; one for stray files.
+        One check per table and one for the other files, with the names of damaged and missing ones; one for strays.
     """
     manifest = snapshot.manifest
-    groups = [(table.name, table.files) for table in manifest.tables] + [(SNAPSHOT, (manifest.database,))]
+    groups = [(table.name, table.files) for table in manifest.tables]
+    groups.append((SNAPSHOT, (manifest.database, *manifest.extras)))
     checks = []
     for name, files in groups:
         missing = [file for file in files if not (snapshot.folder / file.path).is_file()]

@@ -1,15 +1,27 @@
 """Drawing: from a Vega-Lite specification to SVG, by vl-convert (Vega itself, in one library, without network).
 
-Belongs here: all that touches vl-convert. The first drawing of a process starts its engine: 0.5 s and 75 MB, the ones
-after it take 0.03 s. It is imported where it is used, so that a process that draws nothing pays nothing.
+Belongs here: all that touches vl-convert. Its engine takes 0.6 s to start and 75 MB, a drawing then 0.03 s. A run lets
+a process of its own draw: its start goes on beside the run's own work, its memory is gone when it ends, and what stops
+it (a crash of the engine, the kernel) does not stop the run.
 """
 
 import base64
 import html
+import json
 import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
+from pipelines.errors import ReportError
 from pipelines.report.charts import Spec
 
+Draw = Callable[[Spec], str]
+"""Takes a specification and gives the SVG; raises ReportError."""
+
+MOST_SECONDS = 30.0  # for one drawing, a thousand times what it takes
 _VEGA_LITE = "6.4"
 _SVG_TAG = re.compile(r'<svg [^>]*?width="([0-9.]+)" height="([0-9.]+)"[^>]*>')
 # Vega's helpers that show nothing: empty shapes, and roles for a reader that the drawing's own label serves.
@@ -17,11 +29,100 @@ _EMPTY_SHAPES = re.compile(
     r'<path class="(?:background|foreground)"(?: [a-z-]+="[^"<>]*")* d=""(?: [a-z-]+="[^"<>]*")*/>'
 )
 _ROLES = re.compile(r'(<g [^<>]*?)(?: (?:role|aria-roledescription|aria-hidden|pointer-events)="[^"<>]*")+')
+_REFUSED = "the engine refused its specification"
+_SERVE = "import sys; sys.path[:] = sys.argv[1:]; from pipelines.report.drawing import serve; serve()"
+_WARM_UP: Spec = {"data": {"values": [{}]}, "mark": "point"}
 
 
-def inline_svg(spec: Spec, label: str) -> str:
-    """An `<svg>` element for an HTML page, named for those who don't see it; it takes the page's text colour."""
-    drawn = _svg(spec)
+def draw_here(spec: Spec) -> str:
+    """Draw in this process, which keeps the engine's memory.
+
+    Raises:
+        ReportError: The engine refused the specification.
+    """
+    import vl_convert  # noqa: PLC0415  a process that draws nothing pays nothing
+
+    try:
+        drawn: str = vl_convert.vegalite_to_svg(spec, vl_version=_VEGA_LITE, allowed_base_urls=[])
+    except ValueError:
+        raise ReportError("A chart could not be drawn", found=_REFUSED) from None
+    return drawn
+
+
+@contextmanager
+def drawing_process(most_seconds: float = MOST_SECONDS) -> Iterator[Draw]:
+    """A process that draws while the block runs. It starts at once and gets ready beside what the caller does.
+
+    Args:
+        most_seconds: Longest time for one drawing (the first one waits for the engine too).
+
+    Yields:
+        What draws, one drawing at a time. It raises ReportError where the process ended, took too long or refused.
+    """
+    process = subprocess.Popen(  # noqa: S603  this interpreter, and nothing of the user's
+        [sys.executable, "-P", "-c", _SERVE, *sys.path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        encoding="utf-8",
+    )
+    questions, answers = process.stdin, process.stdout
+    if questions is None or answers is None:
+        raise AssertionError  # both are pipes
+
+    def draw(spec: Spec) -> str:
+        timer = threading.Timer(most_seconds, process.kill)
+        timer.start()
+        line = ""
+        try:
+            with suppress(BrokenPipeError):
+                questions.write(f"{json.dumps(spec)}\n")
+                questions.flush()
+                line = answers.readline()
+        finally:
+            timer.cancel()
+        if not line:
+            raise ReportError(
+                "A chart could not be drawn",
+                expected=f"a drawing within {most_seconds:g} s",
+                found=f"the drawing process ended with status {process.wait()}",
+                fix="draw it again with lei-exports report; a kernel short of memory kills processes",
+            )
+        answer = json.loads(line)
+        if "svg" not in answer:
+            raise ReportError("A chart could not be drawn", found=_REFUSED)
+        return str(answer["svg"])
+
+    try:
+        yield draw
+    finally:
+        process.kill()
+        process.wait()
+        for pipe in (questions, answers):
+            with suppress(BrokenPipeError):
+                pipe.close()
+
+
+def serve() -> None:
+    """The drawing process: a specification a line on standard input, the drawing a line on standard output."""
+    draw_here(_WARM_UP)
+    for line in sys.stdin:
+        try:
+            answer = {"svg": draw_here(json.loads(line))}
+        except ReportError:
+            answer = {}
+        sys.stdout.write(f"{json.dumps(answer)}\n")
+        sys.stdout.flush()
+
+
+def inline_svg(spec: Spec, label: str, draw: Draw = draw_here) -> str:
+    """An `<svg>` element for an HTML page, named for those who don't see it; it takes the page's text colour.
+
+    Raises:
+        ReportError: It could not be drawn.
+    """
+    drawn = draw(spec)
     tag = _SVG_TAG.match(drawn)
     if tag is None:
         raise AssertionError("vl-convert draws SVG with a width and a height")
@@ -31,14 +132,11 @@ def inline_svg(spec: Spec, label: str) -> str:
     return f'{opening} role="img" aria-label="{html.escape(label)}">{body}'
 
 
-def image_uri(spec: Spec) -> str:
-    """The drawing as `data:` address, on white: it stands in pages whose colours are not ours."""
-    drawn = _svg({**spec, "background": "white", "padding": 10})
+def image_uri(spec: Spec, draw: Draw = draw_here) -> str:
+    """The drawing as `data:` address, on white: it stands in pages whose colours are not ours.
+
+    Raises:
+        ReportError: It could not be drawn.
+    """
+    drawn = draw({**spec, "background": "white", "padding": 10})
     return f"data:image/svg+xml;base64,{base64.b64encode(drawn.encode()).decode('ascii')}"
-
-
-def _svg(spec: Spec) -> str:
-    import vl_convert  # noqa: PLC0415  see above
-
-    drawn: str = vl_convert.vegalite_to_svg(spec, vl_version=_VEGA_LITE, allowed_base_urls=[])
-    return drawn

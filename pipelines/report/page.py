@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import polars as pl
 
 from pipelines.contracts.records import Manifest
-from pipelines.report.drawing import inline_svg
+from pipelines.report.drawing import Draw, draw_here, inline_svg
 from pipelines.report.figures import Figures
 from pipelines.report.runs import compare_snapshots, list_checks, show_timings
 from pipelines.report.sections import Section
@@ -24,13 +24,17 @@ _SIGNS = {"passed": "✓", "warning": "!", "failed": "✗"}
 _LONGEST_LINE = 200
 
 
-def make_page(figures: Figures, manifest: Manifest, previous: Manifest | None) -> str:
+def make_page(figures: Figures, manifest: Manifest, previous: Manifest | None, draw: Draw = draw_here) -> str:
     """The page of a snapshot.
 
     Args:
         figures: What was counted in its tables.
         manifest: Its manifest, or what is known of it before it is written.
         previous: Manifest of the snapshot before.
+        draw: What draws the charts.
+
+    Raises:
+        ReportError: A chart could not be drawn.
     """
     sections = [*domain_sections(figures), *candidate_sections(figures), *reject_sections(figures)]
     sections.append(show_timings(manifest))
@@ -38,7 +42,7 @@ def make_page(figures: Figures, manifest: Manifest, previous: Manifest | None) -
         _header(manifest),
         _tiles(figures, manifest),
         _changes(manifest, previous),
-        _cards("What is in it", sections),
+        _cards("What is in it", sections, draw),
         _checks(manifest),
         _footer(manifest),
     ]
@@ -96,13 +100,13 @@ def _changes(manifest: Manifest, previous: Manifest | None) -> str:
     return f"<section aria-labelledby=changes>\n<h2 id=changes>What changed</h2>\n{says}\n{table}\n</section>"
 
 
-def _cards(title: str, sections: Iterable[Section]) -> str:
-    cards = "\n".join(_card(section) for section in sections)
+def _cards(title: str, sections: Iterable[Section], draw: Draw) -> str:
+    cards = "\n".join(_card(section, draw) for section in sections)
     return f"<section>\n<h2>{title}</h2>\n<div class=cards>\n{cards}\n</div>\n</section>" if cards else ""
 
 
-def _card(section: Section) -> str:
-    drawing = inline_svg(section.chart, f"{section.title}. {section.says}") if section.chart else ""
+def _card(section: Section, draw: Draw) -> str:
+    drawing = inline_svg(section.chart, f"{section.title}. {section.says}", draw) if section.chart else ""
     figures = ""
     if section.table.height:
         figures = f"<details>\n<summary>Figures</summary>\n{_table(section.table, section.title)}\n</details>"

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from pipelines.contracts.records import Manifest
-from pipelines.report.drawing import image_uri
+from pipelines.report.drawing import Draw, draw_here, image_uri
 from pipelines.report.figures import Figures, measure_tables
 from pipelines.report.page import make_page
 from pipelines.report.runs import show_timings
@@ -31,23 +31,32 @@ def render_report(tables: Mapping[str, pl.LazyFrame], manifest: Manifest, previo
 
     Returns:
         UTF-8; the same for the same arguments.
+
+    Raises:
+        ReportError: A chart could not be drawn.
     """
     return make_page(measure_tables(tables), manifest, previous).encode()
 
 
-def plots_for(table_name: str, figures: Figures, manifest: Manifest | None = None) -> dict[str, str]:
+def plots_for(
+    table_name: str, figures: Figures, manifest: Manifest | None = None, draw: Draw = draw_here
+) -> dict[str, str]:
     """Charts as Markdown with embedded images, for the metadata of an asset.
 
     Args:
         table_name: A published table, or `snapshot`.
         figures: What was counted, at least of that table.
         manifest: For `snapshot`: adds its stage timings.
+        draw: What draws the charts.
 
     Returns:
         Markdown by metadata key, `plot_<chart>`; empty for a table without charts, nothing for a chart without rows.
+
+    Raises:
+        ReportError: A chart could not be drawn.
     """
     sections = _sections_of(table_name, figures, manifest)
-    return {f"plot_{section.name.replace('-', '_')}": _markdown(section) for section in sections if section.chart}
+    return {f"plot_{section.name.replace('-', '_')}": _markdown(section, draw) for section in sections if section.chart}
 
 
 def _sections_of(table_name: str, figures: Figures, manifest: Manifest | None) -> list[Section]:
@@ -65,6 +74,6 @@ def _sections_of(table_name: str, figures: Figures, manifest: Manifest | None) -
     return [*(section for section in sections if section.name in _ON_SNAPSHOT), *timings]
 
 
-def _markdown(section: Section) -> str:
+def _markdown(section: Section, draw: Draw) -> str:
     # Only the title's and our own words outside the image: Markdown in a value from the data would be followed.
-    return f"![{section.title}]({image_uri(section.chart)})" if section.chart else ""
+    return f"![{section.title}]({image_uri(section.chart, draw)})" if section.chart else ""

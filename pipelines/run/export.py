@@ -14,8 +14,16 @@ def run_export(
     on_progress: OnProgress = ignore_progress,
     *,
     full_refresh: bool = False,
+    with_report: bool = False,
 ) -> Publication | None:
     """Stage, build and publish.
+
+    Args:
+        settings: The settings of the run.
+        accepted: What the operator accepts.
+        on_progress: Hears of each step.
+        full_refresh: Read everything, changed or not.
+        with_report: Draw report.html too, as the job does: about a second.
 
     Returns:
         What was published; None where nothing changed since the published snapshot.
@@ -31,4 +39,4 @@ def run_export(
         raise_if_failed(table.checks)
     for table in build_derived_tables(settings, None, on_progress):
         raise_if_failed(table.checks)
-    return publish_tables(settings, on_progress)
+    return publish_tables(settings, on_progress, with_report=with_report)

@@ -1,7 +1,8 @@
 """The third step of a run: from the built tables to a verified snapshot that `current` points at (DESIGN 3.7, 4)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import polars as pl
@@ -11,9 +12,11 @@ from pipelines.contracts.records import CheckRecord, Manifest, StagingRecord, Ta
 from pipelines.contracts.tables import published_tables
 from pipelines.errors import PublishError, StagingError
 from pipelines.progress import OnProgress, ignore_progress
+from pipelines.publish.extras import no_extras
 from pipelines.publish.snapshots import publish_snapshot
 from pipelines.reading.snapshots import current_snapshot
 from pipelines.run.extraction import shrink_checks
+from pipelines.run.reporting import making_report
 from pipelines.run.turn import end_turn, in_turn
 from pipelines.settings import Settings
 from pipelines.staging.folder import StagingFolder, latest_staging, remove_stagings
@@ -26,10 +29,12 @@ class Publication:
     Attributes:
         manifest: Of the new snapshot.
         rejects: Rejected rows by reason.
+        plots: Charts of the snapshot, Markdown by metadata key; none where no report was asked for or drawing failed.
     """
 
     manifest: Manifest
     rejects: dict[str, int]
+    plots: dict[str, str] = field(default_factory=dict)
 
 
 class ChecksFailedError(PublishError):
@@ -65,8 +70,15 @@ def raise_if_failed(checks: Sequence[CheckRecord]) -> None:
         raise ChecksFailedError(checks)
 
 
-def publish_tables(settings: Settings, on_progress: OnProgress = ignore_progress) -> Publication:
+def publish_tables(
+    settings: Settings, on_progress: OnProgress = ignore_progress, *, with_report: bool = False
+) -> Publication:
     """Publish the tables that were built from the last complete staging. The run's turn ends here.
+
+    Args:
+        settings: The settings of the run.
+        on_progress: Hears of each step.
+        with_report: Draw report.html as well; a report that can't be drawn is a warning.
 
     Raises:
         BusyError: Another run works on the same export folder.
@@ -76,34 +88,37 @@ def publish_tables(settings: Settings, on_progress: OnProgress = ignore_progress
     """
     with in_turn(settings.export_dir, on_progress):
         try:
-            return _publish(settings, on_progress)
+            return _publish(settings, on_progress, with_report=with_report)
         finally:
             end_turn(settings.export_dir)
 
 
-def _publish(settings: Settings, on_progress: OnProgress) -> Publication:
+def _publish(settings: Settings, on_progress: OnProgress, *, with_report: bool) -> Publication:
     staging = latest_staging(settings.export_dir)
     record = staging.read_record()
     tables = published_tables(include_full_data=record.include_full_data)
     built = [_built(staging, table.name) for table in tables]
     checks = [*_shrink_checks(settings, record), *_snapshot_checks(staging, record, built)]
     raise_if_failed([*checks, *(check for table in built for check in table.checks)])
-    manifest = publish_snapshot(
-        export_dir=settings.export_dir,
-        staging=record,
-        tables=tables,
-        built=built,
-        tables_dir=staging.tables_dir,
-        checks=checks,
-        keep_snapshots=settings.keep_snapshots,
-        keep_hours=settings.keep_hours,
-        now=lambda: datetime.now(UTC),
-        timings=_timings(record, built),
-        on_progress=on_progress,
-    )
+    with ExitStack() as stack:
+        report = stack.enter_context(making_report()) if with_report else None
+        manifest = publish_snapshot(
+            export_dir=settings.export_dir,
+            staging=record,
+            tables=tables,
+            built=built,
+            tables_dir=staging.tables_dir,
+            checks=checks,
+            keep_snapshots=settings.keep_snapshots,
+            keep_hours=settings.keep_hours,
+            now=lambda: datetime.now(UTC),
+            timings=_timings(record, built),
+            on_progress=on_progress,
+            extras=report or no_extras,
+        )
     rejects = count_rejects(_scan(staging, _named(built, "rejected_rows")))
     remove_stagings(settings.export_dir, keep=lambda folder: folder.staging_id == staging.staging_id)
-    return Publication(manifest, rejects)
+    return Publication(manifest, rejects, report.plots if report else {})
 
 
 def _built(staging: StagingFolder, name: str) -> TableRecord:

@@ -26,7 +26,7 @@ def require_room(export_dir: Path, bytes_to_read: int, table_bytes: int, publish
     Raises:
         StagingError: Names what is needed and what is free.
     """
-    built = _bytes_of(published) if published is not None else int(_BUILT_PER_BYTE * table_bytes)
+    built = published.bytes if published is not None else int(_BUILT_PER_BYTE * table_bytes)
     needed = int(_STAGED_PER_BYTE * bytes_to_read) + built
     free = shutil.disk_usage(export_dir).free
     if free < needed:
@@ -36,7 +36,3 @@ def require_room(export_dir: Path, bytes_to_read: int, table_bytes: int, publish
             found=f"{free:,} bytes",
             fix="make room (lei-exports prune, KEEP_SNAPSHOTS), or set EXPORT_DIR to a larger disk",
         )
-
-
-def _bytes_of(manifest: Manifest) -> int:
-    return manifest.database.bytes + sum(file.bytes for table in manifest.tables for file in table.files)

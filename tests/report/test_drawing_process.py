@@ -1,0 +1,74 @@
+"""The process that draws: the same drawings as in process, and every way in which it can fail."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipelines.errors import ReportError
+from pipelines.report.charts import Spec, draw_bars
+from pipelines.report.drawing import draw_here, drawing_process, image_uri, inline_svg
+
+BARS = draw_bars(["a", "\U0001f3e6 \u2028\n"], [1, 2], ["1", "2"])
+
+
+def the_child() -> psutil.Process:
+    (child,) = psutil.Process().children()
+    return child
+
+
+def test_draws_what_this_process_draws() -> None:
+    with drawing_process() as draw:
+        assert draw(BARS) == draw_here(BARS)
+        assert inline_svg(BARS, "x", draw) == inline_svg(BARS, "x")
+        assert image_uri(BARS, draw) == image_uri(BARS)
+        child = the_child()
+    assert not child.is_running()
+
+
+def test_a_refused_specification_is_an_error_and_the_next_is_drawn() -> None:
+    broken: Spec = {"mark": "no such mark", "data": {"values": [{"a": 1}]}}
+    with drawing_process() as draw:
+        with pytest.raises(ReportError, match="refused"):
+            draw(broken)
+        assert draw(BARS).startswith("<svg")
+    with pytest.raises(ReportError, match="refused"):
+        draw_here(broken)
+
+
+def test_a_killed_process_is_an_error() -> None:
+    with drawing_process() as draw:
+        draw(BARS)
+        the_child().kill()
+        for _ in range(2):
+            with pytest.raises(ReportError, match="status -9"):
+                draw(BARS)
+
+
+def test_a_drawing_without_end_is_an_error() -> None:
+    with drawing_process(most_seconds=0.5) as draw:
+        the_child().send_signal(signal.SIGSTOP)
+        with pytest.raises(ReportError, match=r"within 0\.5 s"):
+            draw(BARS)
+
+
+def test_ends_with_its_parent(tmp_path: Path) -> None:
+    """Killed hard while it draws: nothing stays behind."""
+    code = (
+        "import os, psutil, signal\n"
+        "from pipelines.report.drawing import drawing_process\n"
+        "with drawing_process() as draw:\n"
+        "    draw({'data': {'values': []}, 'mark': 'bar'})\n"
+        "    print(psutil.Process().children()[0].pid, flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    try:
+        child = psutil.Process(int(done.stdout))
+    except psutil.NoSuchProcess:
+        return
+    child.wait(timeout=20)
