@@ -100,10 +100,10 @@ def assemble(  # noqa: PLR0913 - each is a fact of the snapshot
     for check in extras.checks:
         if not check.passed:
             inputs.say(f"warning: {describe_check(check)}")
-    files = write_extras(folder, snapshot_id, extras.files)
+    written = write_extras(folder, snapshot_id, extras.files)
     clock.lap("publish_extras")
     manifest = _told(manifest, (*manifest.checks, *extras.checks), {**inputs.timings, **clock.laps})
-    manifest = manifest.model_copy(update={"extras": files})
+    manifest = manifest.model_copy(update={"extras": written})
     write_manifest(folder, manifest)
     sync_folder(folder)
     return manifest

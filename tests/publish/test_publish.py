@@ -68,7 +68,8 @@ def test_a_snapshot_has_the_layout_of_the_design(kit: Kit) -> None:
     assert {file.first_snapshot for table in manifest.tables for file in table.files} == {new_id(1)}
     assert manifest.database.first_snapshot == new_id(1)
     assert manifest.database.rows == 9 + 18 + 2
-    assert set(manifest.timings_s) == {"read", "publish_link", "publish_database", "publish_verify"}
+    stages = {"read", "publish_link", "publish_database", "publish_verify", "publish_extras"}
+    assert set(manifest.timings_s) == stages
     assert all(check.passed for check in manifest.checks)
     assert {"python", "polars", "duckdb", "duckdb_storage", "lei-exports"} <= set(manifest.versions)
     assert json.loads((kit.export_dir / "last_checked.json").read_text()) == {
