@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import TypeAdapter
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import Response
 
 from pipelines.reading import queries
@@ -36,6 +37,20 @@ _LONGEST_PAGE, _LONGEST_SEARCH, _LAST_OFFSET, _LAST_HIT = 1_000, 100, 1_000_000,
 _LONGEST_TEXT = 200
 _LONGEST_NAME = 2_000
 
+
+class _Text(Convertor[str]):
+    """A path parameter that may hold anything, `/` and line ends too (Starlette's own `path` ends at a line end)."""
+
+    regex = "(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("text", _Text())
 router = APIRouter()
 _candidates = TypeAdapter(list[Candidate])  # type: ignore[valid-type]
 _batch, _batches = TypeAdapter(Batch), TypeAdapter(BatchPage)
@@ -56,7 +71,7 @@ _FILE: dict[str, Any] = {
 
 
 @router.get(
-    "/export/{batch_id:path}",
+    "/export/{batch_id:text}",
     response_class=Response,
     responses={200: _FILE, **from_snapshot(404)},
     tags=["batches"],
@@ -89,7 +104,7 @@ async def list_batches(
 
 
 @router.get(
-    "/batches/{batch_id:path}", response_model=Batch, responses=from_snapshot(404), tags=["batches"], summary="A batch"
+    "/batches/{batch_id:text}", response_model=Batch, responses=from_snapshot(404), tags=["batches"], summary="A batch"
 )
 async def show_batch(
     request: Request, batch_id: Annotated[str, Path(description="Id of the batch; `/` may stand in it")]
@@ -145,7 +160,7 @@ async def show_domain(
 
 
 @router.get(
-    "/entities/{lei_code:path}",
+    "/entities/{lei_code:text}",
     response_model=Entity,
     responses=from_snapshot(404),
     tags=["entities"],

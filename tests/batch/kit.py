@@ -58,7 +58,7 @@ FORMULA = re.compile(r"[\t\r\n]|[\s\x00-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u202a-\
 Cells = list[list[str]]
 
 
-def _time_text(column: str) -> str:
+def time_text(column: str) -> str:
     year = f"extract(year FROM {column})::int"
     astronomical = f"({year} + CASE WHEN {year} < 0 THEN 1 ELSE 0 END)"
     return (
@@ -70,7 +70,7 @@ def _time_text(column: str) -> str:
 
 def cells_in_postgres(connection: psycopg.Connection[Any], schema: str = "public") -> dict[str, Cells]:
     """The CSV's cells of every batch as text, by SQL on the source tables."""
-    texts = [_time_text(name) if header in TIMES else f"{name}::text" for header, name in HEADER.items()]
+    texts = [time_text(name) if header in TIMES else f"{name}::text" for header, name in HEADER.items()]
     cells = ", ".join(f"coalesce({text}, '')" for text in texts)
     query = (
         f"SELECT batch_id, {cells}"

@@ -1,0 +1,115 @@
+"""A real server in a process of its own, and a client that keeps its connection."""
+
+import http.client
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Self
+from urllib.parse import quote, urlencode
+
+import psutil
+
+SCRIPT = Path(sys.executable).with_name("lei-exports")
+_SECONDS = 60
+
+
+class Answer(NamedTuple):
+    """What came back; header names in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Client:
+    """One connection, kept."""
+
+    def __init__(self, port: int) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_SECONDS)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def ask(self, path: str, method: str = "GET", **headers: str) -> Answer:
+        """One request; `If_None_Match="x"` is a header."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        self._connection.request(method, path, headers=named)
+        with self._connection.getresponse() as response:
+            return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running server."""
+
+    port: int
+    process: psutil.Process
+
+    def ask(self, path: str, method: str = "GET", **headers: str) -> Answer:
+        """One request over a connection of its own."""
+        with Client(self.port) as client:
+            return client.ask(path, method, **headers)
+
+    def open_files(self) -> set[str]:
+        """Paths of what the server has open, as the kernel sees it."""
+        folder = Path(f"/proc/{self.process.pid}/fd")
+        return {os.readlink(link) for link in folder.iterdir() if link.is_symlink()}  # noqa: PTH115
+
+    def resident_bytes(self) -> int:
+        """Memory of the server's processes."""
+        return sum(process.memory_info().rss for process in (self.process, *self.process.children(recursive=True)))
+
+
+def export_path(batch_id: str, form: str = "json") -> str:
+    """Path of a batch's file."""
+    return f"/export/{quote(batch_id, safe='')}?format={form}"
+
+
+def with_query(path: str, **parameters: str | int | bool) -> str:
+    """A path with parameters."""
+    return f"{path}?{urlencode({name: str(value) for name, value in parameters.items()})}"
+
+
+@contextmanager
+def served(export_dir: Path, **environment: str) -> Iterator[Served]:
+    """The server that `lei-exports serve` starts, with nothing of this process's environment but the path."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    process = subprocess.Popen(
+        [SCRIPT, "serve", "--port", str(port)],
+        env={**kept, "EXPORT_DIR": str(export_dir), **environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    server = Served(port, psutil.Process(process.pid))
+    try:
+        _wait(server, process)
+        yield server
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def _wait(server: Served, process: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + _SECONDS
+    while True:
+        try:
+            server.ask("/health")
+        except OSError:
+            assert process.poll() is None, f"the server ended with status {process.returncode}"
+            assert time.monotonic() < until, "the server does not answer"
+            time.sleep(0.1)
+        else:
+            return

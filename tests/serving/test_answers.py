@@ -1,0 +1,198 @@
+"""Every endpoint's answers, cell by cell, against SQL in PostgreSQL."""
+
+import io
+import json
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+import openpyxl
+import psycopg
+import pytest
+from psycopg import sql
+
+from pipelines.reading.batch.batches import open_batch
+from pipelines.reading.batch.files import BatchFormat, BatchOptions, stream_batch
+from tests.batch.kit import time_text
+from tests.exporting import export, settings_for
+from tests.oracle.postgres import Cluster
+from tests.oracle.query import oracle_sql
+from tests.oracle.source import create_source_tables, load_csv_dir
+from tests.serving.conftest import Source
+from tests.serving.kit import Client, Served, export_path, served, with_query
+
+pytestmark = pytest.mark.integration
+
+Row = dict[str, Any]
+
+
+def camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+class Wanted:
+    """What PostgreSQL itself makes of its tables, as JSON with the keys and times of the answers."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+
+    def rows(self, table: str) -> list[Row]:
+        """A published table in its order, computed by the oracle's SQL."""
+        body = oracle_sql(self._connection, table)
+        described = self._connection.execute(f"SELECT * FROM ({body}) AS t LIMIT 0".encode()).description or ()
+        columns = ", ".join(
+            f'{time_text(column.name) if column.type_code == 1114 else column.name} AS "{camel(column.name)}"'
+            for column in described
+        )
+        numbered = f"SELECT row_number() OVER () AS place, t.* FROM ({body}) AS t"
+        query = (
+            f"SELECT to_jsonb(shown) - 'place' FROM (SELECT place, {columns} FROM ({numbered}) AS numbered)"
+            " AS shown ORDER BY place"
+        )
+        with self._connection.transaction():
+            self._connection.execute("SET LOCAL enable_nestloop = off")
+            return [row[0] for row in self._connection.execute(query.encode())]
+
+
+@pytest.fixture(scope="module", params=["hostile", "real"])
+def case(request: pytest.FixtureRequest, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A source, and the server of its export."""
+    if request.param == "hostile":
+        yield request.getfixturevalue("hostile"), request.getfixturevalue("hostile_server")
+        return
+    folder = request.getfixturevalue("shared_data")
+    with cluster.new_database() as database:
+        with database.connect() as connection:
+            create_source_tables(connection)
+            load_csv_dir(connection, folder)
+        source = Source(database, export(settings_for(database, tmp_path_factory.mktemp("exports"))))
+        with served(source.export_dir) as server:
+            yield source, server
+
+
+@pytest.fixture(scope="module")
+def wanted(case: tuple[Source, Served]) -> dict[str, list[Row]]:
+    tables = ("domain_exports", "candidate_exports", "unique_domains", "entities", "batch_summaries")
+    with case[0].database.connect() as connection:
+        oracle = Wanted(connection)
+        return {table: oracle.rows(table) for table in tables}
+
+
+@pytest.fixture(scope="module")
+def client(case: tuple[Source, Served]) -> Iterator[Client]:
+    with Client(case[1].port) as client:
+        yield client
+
+
+def told(client: Client, path: str) -> Any:
+    answer = client.ask(path)
+    assert answer.status == 200, (path, answer.body)
+    return json.loads(answer.body)
+
+
+def test_candidates_of_every_domain(client: Client, wanted: dict[str, list[Row]]) -> None:
+    of_domain: dict[int, list[Row]] = {row["domainId"]: [] for row in wanted["domain_exports"]}
+    for row in wanted["candidate_exports"]:
+        of_domain[row["domainId"]].append({**row, "gleifFullData": None})
+    assert of_domain
+    for domain_id, rows in of_domain.items():
+        assert told(client, f"/domains/{domain_id}/candidates") == rows
+
+
+def test_every_domain_with_its_history(client: Client, wanted: dict[str, list[Row]]) -> None:
+    history: dict[str, list[Row]] = {}
+    for row in wanted["domain_exports"]:
+        history.setdefault(row["domainHash"], []).append(row)
+    asked = 0
+    for row in wanted["unique_domains"]:
+        name = row["domain"]
+        if len(name) > 2000:  # the limit of the parameter
+            continue
+        rows = history[row["domainHash"]][:1000]
+        assert told(client, with_query("/domains", name=f" {name}\t", limit=1000)) == {**row, "history": rows}
+        asked += 1
+    assert asked
+
+
+def test_every_entity(client: Client, wanted: dict[str, list[Row]]) -> None:
+    assert wanted["entities"]
+    for row in wanted["entities"]:
+        assert told(client, f"/entities/{quote(row['leiCode'], safe='')}") == row
+
+
+def test_every_batch_alone_and_in_pages(client: Client, wanted: dict[str, list[Row]]) -> None:
+    rows = wanted["batch_summaries"]
+    for row in rows:
+        assert told(client, f"/batches/{quote(row['batchId'], safe='')}") == row
+    pages = []
+    for offset in range(0, len(rows) + 3, 3):
+        page = told(client, with_query("/batches", limit=3, offset=offset))
+        assert (page["total"], page["limit"], page["offset"]) == (len(rows), 3, offset)
+        pages += page["items"]
+    assert pages == rows
+
+
+@pytest.mark.parametrize("column", ["result_count", "candidate_count", "success_pct", "first_created_at"])
+@pytest.mark.parametrize("descending", [False, True])
+def test_batches_in_another_order(
+    client: Client, wanted: dict[str, list[Row]], column: str, *, descending: bool
+) -> None:
+    found = told(client, with_query("/batches", sort=column, descending=descending, limit=1000))["items"]
+    key = camel(column)
+    known = [row[key] for row in found if row[key] is not None]
+    assert known == sorted(known, reverse=descending)
+    assert [row[key] for row in found[len(known) :]] == [None] * (len(found) - len(known))
+    assert sorted(found, key=lambda row: row["batchId"]) == sorted(
+        wanted["batch_summaries"], key=lambda row: row["batchId"]
+    )
+
+
+@pytest.mark.parametrize("text", ["com", "GmbH", "%%", "__", "''", "EXAMPLE", "zzzzqqqq"])
+def test_search_finds_what_postgres_finds(case: tuple[Source, Served], client: Client, text: str) -> None:
+    with case[0].database.connect() as connection:
+        lowered = f"lower({sql.Literal(text).as_string(connection)})"
+        has = " OR ".join(
+            f"strpos(lower({column} COLLATE pg_unicode_fast), {lowered}) > 0" for column in ("domain", "company_name")
+        )
+        query = (
+            f"SELECT domain_id FROM ({oracle_sql(connection, 'domain_exports')}) AS t WHERE {has} ORDER BY domain_id"
+        )
+        found = [row[0] for row in connection.execute(query.encode())]
+    ids: list[int] = []
+    has_more = True
+    while has_more:
+        page = told(client, with_query("/search", q=text, limit=100, offset=len(ids)))
+        ids += [row["domainId"] for row in page["items"]]
+        has_more = page["hasMore"]
+    assert sorted(ids) == found
+
+
+@pytest.mark.parametrize("form", list(BatchFormat))
+def test_an_export_is_the_file_of_the_command(case: tuple[Source, Served], client: Client, form: BatchFormat) -> None:
+    """The files' cells are compared with PostgreSQL in tests/batch; here, that the same bytes are sent."""
+    snapshot = case[0].snapshot
+    ids = snapshot.scan("batch_summaries").collect()["batch_id"].sort().to_list()
+    for batch_id in ids if form.is_text else ids[:: max(1, len(ids) // 10)]:
+        answer = client.ask(export_path(batch_id, form.value))
+        assert answer.status == 200, batch_id
+        assert answer.headers["snapshot-id"] == snapshot.manifest.id
+        with open_batch(snapshot, batch_id) as batch:
+            written = b"".join(stream_batch(batch, form, BatchOptions()))
+        assert _content(answer.body, form) == _content(written, form), batch_id
+
+
+def _content(file: bytes, form: BatchFormat) -> Any:
+    """What is compared: bytes, but of a workbook its cells, since it holds the time of its making."""
+    if form is not BatchFormat.XLSX:
+        return file
+    book = openpyxl.load_workbook(io.BytesIO(file), read_only=True)
+    return [[list(row) for row in sheet.iter_rows(values_only=True)] for sheet in book]
+
+
+def test_batch_ids_of_any_characters(hostile: Source, hostile_server: Served) -> None:
+    ids = hostile.snapshot.scan("batch_summaries").collect()["batch_id"].to_list()
+    assert any("\n" in batch_id for batch_id in ids)
+    for batch_id in ids:
+        told_id = json.loads(hostile_server.ask(f"/batches/{quote(batch_id, safe='')}").body)["batchId"]
+        assert told_id == batch_id

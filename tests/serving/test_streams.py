@@ -1,0 +1,122 @@
+"""Large batches: memory, slow readers, clients that hang up, and as many at a time as may be."""
+
+import csv
+import http.client
+import io
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Self
+
+import pytest
+
+from tests.serving.conftest import BIG_DOMAINS, Source
+from tests.serving.kit import Served, export_path, served
+
+pytestmark = pytest.mark.integration
+
+_MOST_BYTES = 200 << 20
+
+
+@pytest.fixture(scope="module")
+def server(big: Source) -> Iterator[Served]:
+    with served(big.export_dir, API_MAX_EXPORTS="1", API_EXPORT_WAIT_SECONDS="5", API_STALL_SECONDS="2") as server:
+        yield server
+
+
+class _Peak:
+    """The server's memory while the body runs, looked at every 10 ms."""
+
+    def __init__(self, server: Served) -> None:
+        self.bytes = 0
+        self._server = server
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._ended.wait(0.01):
+            self.bytes = max(self.bytes, self._server.resident_bytes())
+
+
+@pytest.mark.parametrize("form", ["json", "csv", "ndjson", "parquet", "xlsx"])
+def test_a_batch_of_100_000_domains_takes_little_memory(server: Served, form: str) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
+    lines = size = 0
+    with _Peak(server) as peak:
+        connection.request("GET", export_path("big", form))
+        response = connection.getresponse()
+        assert response.status == 200
+        while part := response.read(1 << 20):
+            size += len(part)
+            lines += part.count(b"\n")
+    connection.close()
+    assert size > 1 << 20
+    if form in {"csv", "ndjson"}:
+        assert lines == BIG_DOMAINS + (form == "csv")
+    assert peak.bytes < _MOST_BYTES, f"{peak.bytes >> 20} MiB"
+
+
+def test_who_hangs_up_frees_the_turn(server: Served) -> None:
+    for _ in range(3):
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        connection.request("GET", export_path("big", "ndjson"))
+        assert connection.getresponse().read(1000)
+        connection.close()
+    # The one turn is free again, long before that batch would have been sent.
+    assert len(json.loads(server.ask(export_path("small")).body)) == 10
+
+
+def test_a_slow_reader_is_cut_off_and_others_go_on(server: Served) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.sendall(f"GET {export_path('big', 'ndjson')} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        assert slow.recv(100).startswith(b"HTTP/1.1 200")
+        # Meanwhile, who asks for a page of something is answered.
+        assert server.ask("/batches").status == 200
+        # It holds the only turn until it is cut off, 2 s after it took the last byte.
+        until = time.monotonic() + 30
+        while server.ask(export_path("small")).status != 200:
+            assert time.monotonic() < until
+        received = b""
+        try:
+            while part := slow.recv(1 << 20):
+                received = (received + part)[-10:]
+        except ConnectionResetError:
+            pass
+        assert not received.endswith(b"0\r\n\r\n"), "the end of a whole file"
+
+
+def test_more_batches_at_a_time_than_may_be_are_told_to_come_again(server: Served) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as first:
+        first.sendall(f"GET {export_path('big', 'ndjson')} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        stop = threading.Event()
+
+        def read_on() -> None:
+            while not stop.is_set() and first.recv(1 << 14):
+                time.sleep(0.05)
+
+        reader = threading.Thread(target=read_on)
+        reader.start()
+        try:
+            answer = server.ask(export_path("small"))
+        finally:
+            stop.set()
+            reader.join()
+    assert (answer.status, answer.headers["content-type"]) == (503, "application/problem+json")
+    assert int(answer.headers["retry-after"]) > 0
+
+
+def test_a_whole_csv_is_right_in_count_and_order(server: Served) -> None:
+    rows = list(csv.DictReader(io.StringIO(server.ask(export_path("big", "csv")).body.decode("utf-8-sig"))))
+    assert [row["Domain"] for row in rows] == [f"company-{n}.example.com" for n in range(1, BIG_DOMAINS + 1)]
+    assert {row["Total GLEIF Candidates"] for row in rows} == {"3"}
