@@ -75,12 +75,12 @@ def _results(
             asset_key=key,
             metadata={
                 "dagster/row_count": record.rows,
+                **plots_metadata(plots.get(record.name, {})),
                 "dagster/column_lineage": column_lineage(tables[record.name]),
                 "staging_id": record.staging_id,
                 "contract_version": record.contract_version,
                 "files": len(record.files),
                 "bytes": sum(file.bytes for file in record.files),
-                **plots_metadata(plots.get(record.name, {})),
                 **{f"{stage}_s": seconds for stage, seconds in record.timings_s.items()},
             },
             check_results=check_results(key, [check for check in record.checks if check.name in selected]),

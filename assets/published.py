@@ -54,6 +54,7 @@ def published(
     yield dg.MaterializeResult(
         asset_key=KEY,
         metadata={
+            **plots_metadata(publication.plots),
             "snapshot_id": manifest.id,
             "sequence": manifest.sequence,
             "source": manifest.source.identity,
@@ -64,7 +65,6 @@ def published(
             "duckdb_bytes": manifest.database.bytes,
             "parquet_bytes": sum(file.bytes for table in manifest.tables for file in table.files),
             **{file.path: dg.MetadataValue.path(str(folder / file.path)) for file in manifest.extras},
-            **plots_metadata(publication.plots),
             **{f"{stage}_s": round(seconds, 3) for stage, seconds in manifest.timings_s.items()},
         },
         check_results=check_results(KEY, _checks(manifest)),

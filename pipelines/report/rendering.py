@@ -76,4 +76,4 @@ def _sections_of(table_name: str, figures: Figures, manifest: Manifest | None) -
 
 def _markdown(section: Section, draw: Draw) -> str:
     # Only the title's and our own words outside the image: Markdown in a value from the data would be followed.
-    return f"![{section.title}]({image_uri(section.chart, draw)})" if section.chart else ""
+    return f"### {section.title}\n\n![{section.title}]({image_uri(section.chart, draw)})" if section.chart else ""
