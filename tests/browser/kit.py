@@ -1,0 +1,162 @@
+"""A browser, and the server that `make ui` starts.
+
+Chromium is Debian's (`apt-get install chromium`); Playwright only drives it. SCREENSHOTS=<folder> keeps what was seen.
+"""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+PATIENCE_S = 120
+PATIENCE_MS = 60_000
+
+
+def find_chromium() -> str:
+    """Path of Chromium; without it the test is skipped."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        path = shutil.which(name)
+        if path is not None:
+            return path
+    pytest.skip("no Chromium (Debian: apt-get install chromium)")
+
+
+@contextmanager
+def open_browser() -> Iterator[Browser]:
+    """Headless, as any user: its sandbox is off, because root may not use it; it opens our own pages only."""
+    path = find_chromium()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def keep_screenshot(page: Page, name: str, settle_ms: int = 1000, **options: Any) -> None:
+    """Write `<name>.png` to the folder SCREENSHOTS, where that is set, once the page has come to rest."""
+    folder = os.environ.get("SCREENSHOTS")
+    if folder:
+        page.wait_for_timeout(settle_ms)
+        page.screenshot(path=Path(folder) / f"{name}.png", **options)
+
+
+@dataclass
+class Server:
+    """The Dagster UI of an export folder.
+
+    Attributes:
+        url: Its address.
+        export_dir: Where it publishes.
+    """
+
+    url: str
+    export_dir: Path
+
+    def ask(self, query: str, **variables: Any) -> Any:
+        """Data of a GraphQL query."""
+        request = urllib.request.Request(  # noqa: S310  our own server
+            f"{self.url}/graphql",
+            data=json.dumps({"query": query, "variables": variables}).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:  # noqa: S310
+            answer = json.loads(response.read())
+        assert "errors" not in answer, answer
+        return answer["data"]
+
+    def runs(self) -> list[tuple[str, str]]:
+        """Id and status of each run, newest first."""
+        found = self.ask("{ runsOrError { ... on Runs { results { runId status } } } }")
+        return [(run["runId"], run["status"]) for run in found["runsOrError"]["results"]]
+
+    def wait_for_run(self, number: int) -> tuple[str, str]:
+        """Id and status of the run with this number, the first is 1, once it has ended."""
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            runs = self.runs()
+            if len(runs) >= number and runs[0][1] in {"SUCCESS", "FAILURE", "CANCELED"}:
+                assert len(runs) == number, self.ask("{ runsOrError { ... on Runs { results { runId status tags { key value } } } } }")
+                return runs[0]
+            time.sleep(0.3)
+        pytest.fail(f"run {number} did not end: {self.runs()}")
+
+    def stop_sensor(self) -> None:
+        """Turn the sensor off, as by its switch on the page Automation: runs are those that a test clicks for."""
+        selector = {
+            "sensorName": "source_changed",
+            "repositoryName": "__repository__",
+            "repositoryLocationName": "lei-exports",
+        }
+        query = "query($s: SensorSelector!) { sensorOrError(sensorSelector: $s) { ... on Sensor { id } } }"
+        sensor = self.ask(query, s=selector)["sensorOrError"]["id"]
+        result = "... on StopSensorMutationResult { instigationState { status } }"
+        stopped = self.ask(f"mutation($id: String!) {{ stopSensor(id: $id) {{ {result} }} }}", id=sensor)
+        assert stopped["stopSensor"]["instigationState"]["status"] == "STOPPED"
+
+
+@contextmanager
+def serve_ui(database_url: str, folder: Path) -> Iterator[Server]:
+    """Start what `make ui` starts, with a home and an export folder of its own; nothing of it stays afterwards."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    export_dir = folder / "exports"
+    environment = {
+        **os.environ,
+        "DATABASE_URL": database_url,
+        "EXPORT_DIR": str(export_dir),
+        "DAGSTER_HOME": str(folder / "home"),
+    }
+    command = [str(Path(sys.executable).with_name("lei-exports")), "ui", "--port", str(port)]
+    with (folder / "ui.log").open("wb") as log:
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        try:
+            server = Server(f"http://127.0.0.1:{port}", export_dir)
+            _wait_until_up(server, process, folder / "ui.log")
+            yield server
+        finally:
+            _end(process)
+
+
+def _wait_until_up(server: Server, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    query = "{ repositoriesOrError { ... on RepositoryConnection { nodes { name } } } }"
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if server.ask(query)["repositoriesOrError"]["nodes"]:
+                return
+        except (urllib.error.URLError, ConnectionError, KeyError):
+            pass
+        time.sleep(0.3)
+    pytest.fail(f"the UI did not come up:\n{log.read_text()[-3000:]}")
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Ask first: web server, daemon and code server end together; then whatever is left of the group."""
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(timeout=20)
+    except subprocess.TimeoutExpired:
+        pass
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()

@@ -1,0 +1,156 @@
+"""The Dagster UI as an operator sees it, from the server that `make ui` starts: a run that succeeds, one that fails."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from pipelines.checks.definitions import table_checks
+from pipelines.contracts.tables import DOMAIN_EXPORTS
+from pipelines.reading.snapshots import Snapshot, current_snapshot
+from tests.browser.kit import PATIENCE_MS, Server, keep_screenshot, serve_ui
+from tests.oracle.postgres import Cluster, Database
+from tests.oracle.source import create_source_tables, load_csv_dir
+
+pytestmark = [pytest.mark.orchestration, pytest.mark.integration]
+
+SAMPLE = Path(__file__).resolve().parents[2] / "data" / "sample"
+PLOTS = ["Domains over time", "Domains per batch", "Primary LEI", "Candidates per domain", "Confidence"]
+# Forty weeks of the sample: every row again, in a batch of its week.
+COPIES = 40
+ID_STEP = 1_000_000
+MULTIPLY = (
+    """
+    INSERT INTO domains SELECT (jsonb_populate_record(d, jsonb_build_object(
+        'id', d.id + week * {step}, 'batch_id', d.batch_id || '-' || week,
+        'created_at', d.created_at + week * interval '7 days', 'domain', 'w' || week || '.' || d.domain,
+        'domain_hash', NULL))).*
+    FROM domains AS d, generate_series(1, {copies}) AS week
+    """,
+    """
+    INSERT INTO gleif_candidates SELECT (jsonb_populate_record(c, jsonb_build_object(
+        'id', c.id + week * {step}, 'domain_id', c.domain_id + week * {step}))).*
+    FROM gleif_candidates AS c, generate_series(1, {copies}) AS week
+    """,
+)
+
+
+@pytest.fixture(scope="module")
+def source(cluster: Cluster) -> Iterator[Database]:
+    with cluster.new_database() as database:
+        yield database
+
+
+@pytest.fixture(scope="module")
+def server(
+    cluster: Cluster, source: Database, browser: Browser, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """Its source can be reached only when the sensor is off: that would start a run at once."""
+    assert browser.is_connected()
+    allow_connections(cluster, source, "false")
+    with serve_ui(source.url, tmp_path_factory.mktemp("ui")) as running:
+        running.stop_sensor()
+        allow_connections(cluster, source, "true")
+        with source.connect() as connection:
+            create_source_tables(connection)
+            load_csv_dir(connection, SAMPLE)
+            multiply(connection)
+        yield running
+
+
+def allow_connections(cluster: Cluster, database: Database, allowed: str) -> None:
+    with cluster.database("postgres").connect() as connection:
+        connection.execute(f'ALTER DATABASE "{database.name}" ALLOW_CONNECTIONS {allowed}'.encode())
+
+
+def multiply(connection: psycopg.Connection) -> None:
+    for statement in MULTIPLY:
+        connection.execute(statement.format(step=ID_STEP, copies=COPIES).encode())
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, server: Server) -> Iterator[Page]:
+    opened = browser.new_page(viewport={"width": 1400, "height": 900}, base_url=server.url)
+    opened.set_default_timeout(PATIENCE_MS)
+    yield opened
+    opened.close()
+
+
+def materialize_all(page: Page) -> None:
+    page.goto("/asset-groups")
+    button = page.get_by_role("button", name="Materialize all")
+    expect(button).to_be_enabled(timeout=PATIENCE_MS)
+    page.keyboard.press("Alt+e")  # all groups open
+    expect(page.get_by_text("unique_domains")).to_be_visible(timeout=PATIENCE_MS)
+    button.click()
+
+
+def current(server: Server) -> Snapshot:
+    snapshot = current_snapshot(server.export_dir)
+    assert snapshot is not None
+    return snapshot
+
+
+def words(text: str) -> str:
+    """Text as the page shows it: Markdown's marks gone, white space as one blank."""
+    return " ".join(text.replace("`", "").split())
+
+
+def test_everything_is_materialized_by_a_click_and_told_on_the_assets_page(page: Page, server: Server) -> None:
+    materialize_all(page)
+    run_id, status = server.wait_for_run(1)
+    assert status == "SUCCESS"
+    expect(page.get_by_role("button", name="Materialize all")).to_be_enabled(timeout=PATIENCE_MS)
+    keep_screenshot(page, "ui-graph", settle_ms=6000)
+    page.goto(f"/runs/{run_id}")
+    expect(page.get_by_text("Success", exact=True).first).to_be_visible(timeout=PATIENCE_MS)
+
+    page.goto("/assets/exports/domain_exports")
+    rows = current(server).record_of("domain_exports").rows
+    expect(page.get_by_text(f"{rows:,}", exact=True)).to_be_visible(timeout=PATIENCE_MS)
+    shown = words(page.inner_text("body"))
+    for name, description in DOMAIN_EXPORTS.column_descriptions.items():
+        assert words(f"{name} ") in shown
+        assert words(description) in shown, name
+    upstream = shown[shown.index("Upstream assets") :]
+    assert "staging / domains" in upstream
+    assert "staging / gleif_candidates" in upstream
+    page.get_by_text("[Show Markdown]").click()
+    images = page.get_by_role("dialog").get_by_role("img")
+    expect(images).to_have_count(len(PLOTS), timeout=PATIENCE_MS)
+    assert [image.get_attribute("alt") for image in images.all()] == PLOTS
+    assert all(image.evaluate("image => image.complete && image.naturalWidth") > 300 for image in images.all())
+    keep_screenshot(page, "ui-asset")
+
+    page.goto("/assets/exports/domain_exports?view=checks")
+    for check in table_checks(DOMAIN_EXPORTS):
+        expect(page.get_by_text(check.name, exact=True).first).to_be_visible(timeout=PATIENCE_MS)
+    assert "Failed" not in page.inner_text("body")
+
+    page.goto("/assets/published/snapshot")
+    report = current(server).folder / "report.html"
+    expect(page.get_by_text(str(report)).first).to_be_visible(timeout=PATIENCE_MS)
+
+
+def test_a_failed_check_is_red_and_gives_its_reason(page: Page, server: Server, source: Database) -> None:
+    before = current(server)
+    with source.connect() as connection:
+        connection.execute("DELETE FROM domains WHERE id > 2000000")
+    materialize_all(page)
+    run_id, status = server.wait_for_run(2)
+    assert status == "FAILURE"
+    assert current(server).manifest == before.manifest
+
+    page.goto("/assets/staging/domains?view=checks&checkDetail=source_not_shrunk")
+    expect(page.get_by_text("Failed", exact=True).first).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.get_by_text("rows_before", exact=True).first).to_be_visible(timeout=PATIENCE_MS)
+    shown = words(page.inner_text("body"))
+    rows = before.manifest.source.relations["domains"].rows
+    assert f"rows_before {rows}" in shown
+    assert re.search(r"rows_now \d+", shown)
+    keep_screenshot(page, "ui-failed-check")
+    page.goto(f"/runs/{run_id}")
+    expect(page.get_by_text(re.compile("--accept-shrink")).first).to_be_visible(timeout=PATIENCE_MS)
