@@ -11,7 +11,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from assets import allocator  # noqa: F401  first: it works before Polars is loaded only
+from assets import (
+    allocator,  # noqa: F401  first: it works before Polars is loaded only
+    lean_imports,  # noqa: F401  then this: it works before the contracts are loaded only
+)
 from assets.batch_command import write_batch_file
 from assets.look_commands import add_look_commands
 from assets.serve_command import serve

@@ -21,7 +21,7 @@ MACROS = (
     # of which it prints one digit too many (0.271484375 for 0.27148438).
     f"""CREATE MACRO real_text(x) AS CASE
         WHEN x = 0 OR (abs(x) >= 0.001::FLOAT AND abs(x) < 1000000::FLOAT AND length(abs(x)::VARCHAR) < 10)
-        THEN regexp_replace(x::VARCHAR, '\\.0$', '')
+        THEN CASE WHEN x = trunc(x) THEN left(x::VARCHAR, -2) ELSE x::VARCHAR END
         WHEN x IS NOT NULL THEN {RARE_REAL}(x) END""",
     # Years beyond four digits get a sign and six digits (ISO 8601 expanded), as JavaScript's toISOString writes them.
     """CREATE MACRO time_text(x) AS CASE

@@ -125,7 +125,7 @@ def encode_batch(
     if batch_format is BatchFormat.PARQUET:
         from pipelines.reading.batch.parquet_format import write_parquet  # noqa: PLC0415  loads pyarrow, 25 MB
 
-        write_parquet(batch, file)
+        write_parquet(batch, file, options.size)
         return WrittenBatch(file.tell())
     size = 0
     for part in stream_batch(batch, batch_format, options):

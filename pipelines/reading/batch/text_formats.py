@@ -5,7 +5,7 @@ Belongs here: what a row and a file of these formats look like. Does not: how a 
 
 import codecs
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from pipelines.reading.batch.batches import CANDIDATES, DOMAINS, Batch, ChunkSize
 from pipelines.reading.batch.columns import SHEET_COLUMNS
@@ -13,6 +13,7 @@ from pipelines.reading.batch.expressions import csv_cell, json_value
 from pipelines.reading.sessions import quoted_text
 
 _LINE_END = "\r\n"
+_BLOCK_CHARACTERS = 1 << 18
 OF_CHUNK = "batch_id = $batch_id AND domain_id BETWEEN $first_id AND $last_id"
 RANK_ORDER = "rank_position ASC NULLS LAST, candidate_id ASC"
 
@@ -27,29 +28,40 @@ def stream_csv(batch: Batch, size: ChunkSize, *, raw: bool, bom: bool) -> Iterat
         bom: Begin with the mark by which Excel knows UTF-8.
 
     Yields:
-        The header line, then the rows of a chunk.
+        The header line, then rows.
     """
     header = ",".join(f'"{column.header}"' for column in SHEET_COLUMNS) + _LINE_END
     yield (codecs.BOM_UTF8 if bom else b"") + header.encode()
     cells = ", ',', ".join(csv_cell(c.name, batch.domain_columns[c.name], raw=raw) for c in SHEET_COLUMNS)
     sql = f"SELECT concat({cells}, {quoted_text(_LINE_END)}) FROM {DOMAINS} WHERE {OF_CHUNK} ORDER BY domain_id"
-    for rows in batch.read(sql, size):
-        yield "".join(row[0] for row in rows).encode()
+    yield from _blocks(row[0] for rows in batch.read(sql, size) for row in rows)
 
 
 def stream_ndjson(batch: Batch, size: ChunkSize) -> Iterator[bytes]:
-    """The batch as NDJSON: one object a line, the line's end included; it yields the lines of a chunk."""
-    for rows in batch.read(_objects(batch), size):
-        yield "".join(f"{row[0]}\n" for row in rows).encode()
+    """The batch as NDJSON: one object a line, the line's end included."""
+    yield from _blocks(f"{row[0]}\n" for rows in batch.read(_objects(batch), size) for row in rows)
 
 
 def stream_json(batch: Batch, size: ChunkSize) -> Iterator[bytes]:
-    """The batch as one JSON array with the objects of `stream_ndjson`; it yields those of a chunk."""
-    before = "[\n"
-    for rows in batch.read(_objects(batch), size):
-        yield (before + ",\n".join(row[0] for row in rows)).encode()
-        before = ",\n"
+    """The batch as one JSON array with the objects of `stream_ndjson`."""
+    objects = (row[0] for rows in batch.read(_objects(batch), size) for row in rows)
+    yield f"[\n{next(objects, '')}".encode()
+    yield from _blocks(f",\n{text}" for text in objects)
     yield b"\n]\n"
+
+
+def _blocks(texts: Iterable[str]) -> Iterator[bytes]:
+    """Texts put together to parts of some size: a chunk as one text would be in memory three times."""
+    held: list[str] = []
+    characters = 0
+    for text in texts:
+        held.append(text)
+        characters += len(text)
+        if characters >= _BLOCK_CHARACTERS:
+            yield "".join(held).encode()
+            held, characters = [], 0
+    if held:
+        yield "".join(held).encode()
 
 
 def _objects(batch: Batch) -> str:
