@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,7 @@ class Server:
         while time.monotonic() < deadline:
             runs = self.runs()
             if len(runs) >= number and runs[0][1] in {"SUCCESS", "FAILURE", "CANCELED"}:
-                assert len(runs) == number, self.ask("{ runsOrError { ... on Runs { results { runId status tags { key value } } } } }")
+                assert len(runs) == number, f"{len(runs)} runs, of which {number} were asked for"
                 return runs[0]
             time.sleep(0.3)
         pytest.fail(f"run {number} did not end: {self.runs()}")
@@ -151,12 +151,8 @@ def _wait_until_up(server: Server, process: "subprocess.Popen[bytes]", log: Path
 def _end(process: "subprocess.Popen[bytes]") -> None:
     """Ask first: web server, daemon and code server end together; then whatever is left of the group."""
     process.send_signal(signal.SIGINT)
-    try:
+    with suppress(subprocess.TimeoutExpired):
         process.wait(timeout=20)
-    except subprocess.TimeoutExpired:
-        pass
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()

@@ -17,8 +17,9 @@ BARS = draw_bars(["a", "\U0001f3e6 \u2028\n"], [1, 2], ["1", "2"])
 
 def the_child() -> psutil.Process:
     """The drawing process; the tests' own server may be a child too."""
-    (child,) = [child for child in psutil.Process().children() if "pipelines.report.drawing" in " ".join(child.cmdline())]
-    return child
+    children = psutil.Process().children()
+    (drawing,) = [child for child in children if "pipelines.report.drawing" in " ".join(child.cmdline())]
+    return drawing
 
 
 def test_draws_what_this_process_draws() -> None:

@@ -48,7 +48,8 @@ def source(server: Server) -> Iterator[Database]:
         text = {name: f"{MARK}-{name}" for name, kind in DOMAINS.items() if kind == "text" and name not in TOLD}
         rows = [{**text, "id": n, "status": "success", "batch_id": "b1", "domain": f"{MARK}{n}.x"} for n in range(50)]
         rows += [{**text, "id": 50, "status": None, "batch_id": "b1"}, {**text, "id": 51, "status": "failed"}]
-        text = {name: f"{MARK}-{name}" for name, kind in GLEIF_CANDIDATES.items() if kind == "text" and name not in TOLD}
+        texts = [name for name, kind in GLEIF_CANDIDATES.items() if kind == "text" and name not in TOLD]
+        text = {name: f"{MARK}-{name}" for name in texts}
         candidates = [{**text, "id": n, "domain_id": n % 60} for n in range(120)]
         candidates += [{**text, "id": 120, "domain_id": 1, "lei_code": None}, {**text, "id": 121, "domain_id": None}]
         insert_source(connection, rows, candidates)

@@ -39,7 +39,7 @@ QUESTIONS: list[tuple[str, Texts]] = [
         lambda told: [
             text
             for row in told
-            for text in (row["companyName"], *(candidate["legalName"] for candidate in row["candidates"]))
+            for text in (row["company_name"], *(candidate["legal_name"] for candidate in row["candidates"]))
         ],
     ),
 ]
@@ -109,6 +109,7 @@ def test_every_answer_is_of_one_snapshot(database: Database, tmp_path: Path) -> 
                 published[_publish(database, tmp_path, version)] = f"version {version}"
                 until = time.monotonic() + 60
                 while f"version {version}" not in {text for _, text in set(clients.seen)}:
+                    assert clients.failed == []
                     assert time.monotonic() < until, "the new snapshot is not picked up"
                     time.sleep(0.05)
         finally:
