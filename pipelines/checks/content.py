@@ -65,6 +65,14 @@ class _Finding:
         )
 
 
+def _compare(rows: pl.DataFrame, row_id: str, is_compared: pl.Expr, is_broken: pl.Expr) -> tuple[int, pl.Series]:
+    """Number of rows that are compared, ids of those that are broken; no other column of the rows is touched."""
+    compared = rows.lazy().filter(is_compared)
+    broken = compared.filter(is_broken).select(row_id)
+    count, ids = pl.collect_all([compared.select(pl.len()), broken])
+    return int(count.item()), ids.to_series()
+
+
 class DomainChecks:
     """Checks of domain_exports, with the rows that it was built from."""
 
@@ -74,23 +82,26 @@ class DomainChecks:
         self._level2 = _Finding(LEVEL2_COUNT_AGREES)
         self._primary = _Finding(PRIMARY_IS_CANDIDATE)
 
+    # Of the source rows.
+    JUDGED_COLUMNS = ("id", "reason", "domain_hash", "computed_hash")
+
     def look_at(self, judged_domains: pl.DataFrame, domain_exports: pl.DataFrame, candidates: pl.DataFrame) -> None:
         """Look at one segment.
 
         Args:
-            judged_domains: The source rows with their verdict and computed_hash.
+            judged_domains: The source rows with their verdict and computed_hash: JUDGED_COLUMNS.
             domain_exports: The table's rows.
             candidates: Rows of candidate_exports of the same domain ids, in their order.
         """
-        hashed = judged_domains.filter(pl.col("reason").is_null() & pl.col("domain_hash").is_not_null())
-        self._hash.add(hashed.height, hashed.filter(pl.col("domain_hash") != pl.col("computed_hash"))["id"])
+        is_hashed = pl.col("reason").is_null() & pl.col("domain_hash").is_not_null()
+        self._hash.add(*_compare(judged_domains, "id", is_hashed, pl.col("domain_hash") != pl.col("computed_hash")))
         self._joined.add(domain_exports.height, find_other_joins(domain_exports, candidates))
-        counted = domain_exports.filter(pl.col("level2_candidates_count").is_not_null())
+        is_counted = pl.col("level2_candidates_count").is_not_null()
         other = pl.col("level2_candidates_count").cast(pl.Int64) != pl.col("gleif_candidate_count").cast(pl.Int64)
-        self._level2.add(counted.height, counted.filter(other)["domain_id"])
-        chosen = domain_exports.filter(~is_blank(pl.col("primary_lei_code")))
+        self._level2.add(*_compare(domain_exports, "domain_id", is_counted, other))
+        has_primary = ~is_blank(pl.col("primary_lei_code"))
         absent = ~pl.col("lei_codes").list.contains(pl.col("primary_lei_code"))
-        self._primary.add(chosen.height, chosen.filter(absent)["domain_id"])
+        self._primary.add(*_compare(domain_exports, "domain_id", has_primary, absent))
 
     def state(self) -> Found:
         """What was found so far, as a record can keep it."""

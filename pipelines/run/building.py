@@ -126,7 +126,7 @@ def _build(settings: Settings, names: Sequence[str] | None, on_progress: OnProgr
 
 @dataclass(frozen=True)
 class _SegmentRows:
-    """The rows of a segment in all wanted tables, and those that they were computed from."""
+    """The rows of a segment in all wanted tables, and of those that they were computed from what checks look at."""
 
     segment: int | None
     source_rows: int
@@ -159,7 +159,8 @@ def _compute(
     if DOMAIN_EXPORTS.name in builds.tables:
         frame = build_domain_exports(judged_domains.lazy(), exported.lazy()).collect()
     timings = {"judge": judged - started, "transform": time.monotonic() - judged}
-    return _SegmentRows(segment, source_rows, judged_domains, frame, exported, rejected, timings)
+    for_checks = judged_domains.select(DomainChecks.JUDGED_COLUMNS)
+    return _SegmentRows(segment, source_rows, for_checks, frame, exported, rejected, timings)
 
 
 def _add(rows: _SegmentRows, name: str, builds: _SegmentBuilds) -> None:
