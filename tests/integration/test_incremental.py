@@ -1,6 +1,7 @@
 """Only what changed is read, and the result is that of a full refresh, cell by cell (DESIGN 3.5, 4)."""
 
 import random
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines.contracts.tables import published_tables
+from pipelines.contracts.tables import DERIVED_TABLES, published_tables
 from pipelines.extract.connection import SourceAddress
 from pipelines.extract.snapshot import open_snapshot
 from pipelines.reading.snapshots import Snapshot
 from pipelines.reading.verification import verify_snapshot
+from pipelines.run import export as run_module
+from pipelines.run.deriving import build_derived_tables
+from pipelines.run.export import run_export
 from pipelines.settings import Settings
 from tests.exporting import export, settings_for
 from tests.hostile import random_rows
@@ -78,6 +82,66 @@ def test_only_changed_segments_are_read_and_the_rest_are_links(
     assert second.database_path.stat().st_nlink == 1, "exports.duckdb is never a link"
     assert_agrees(database, second)
     verify_snapshot(second)
+
+
+# Change, and the derived tables that depend on nothing of it.
+WITHOUT_EFFECT = {
+    "UPDATE domains SET retry_count = 5, error_message = 'x' WHERE id < 50":
+        ["unique_domains", "entities", "batch_summaries", "jurisdiction_summaries"],
+    "UPDATE gleif_candidates SET weighted_score = 7 WHERE id < 50":
+        ["unique_domains", "entities", "batch_summaries", "jurisdiction_summaries"],
+    "UPDATE domains SET company_name = 'other' WHERE id < 50":
+        ["entities", "batch_summaries", "jurisdiction_summaries"],
+    "UPDATE gleif_candidates SET legal_form = 'x' WHERE id < 50":
+        ["unique_domains", "batch_summaries", "jurisdiction_summaries"],
+    "UPDATE domains SET processing_time_ms = 1 WHERE id < 50":
+        ["unique_domains", "entities", "jurisdiction_summaries"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", WITHOUT_EFFECT)
+def test_derived_tables_that_depend_on_nothing_that_changed_are_links(
+    database: Database, exported: tuple[Settings, Snapshot], change: str
+) -> None:
+    configured, first = exported
+    execute(database, change)
+    second = export(configured)
+    assert second.manifest.base_snapshot == first.manifest.id
+    taken_over = [
+        table.name
+        for table in DERIVED_TABLES
+        if (second.parquet_files(table.name)[0].stat().st_ino == first.parquet_files(table.name)[0].stat().st_ino)
+    ]
+    assert taken_over == WITHOUT_EFFECT[change]
+    assert_agrees(database, second)
+
+
+def test_only_rows_of_changed_keys_are_computed(database: Database, exported: tuple[Settings, Snapshot]) -> None:
+    configured, _ = exported
+    with database.connect() as connection:
+        (domain_id,) = connection.execute(
+            "SELECT min(domain_id) FROM gleif_candidates JOIN domains d ON d.id = domain_id"
+            " WHERE trim(lei_code || legal_name || batch_id || status) > ''"
+        ).fetchone() or (0,)
+    execute(database, f"UPDATE gleif_candidates SET legal_name = 'another name' WHERE domain_id = {domain_id}")
+    said: list[str] = []
+    run_export(configured, on_progress=lambda progress: said.append(progress.what))
+    counts = {name: int(what.split()[0]) for name, _, what in (text.partition(": ") for text in said) if "anew" in what}
+    assert counts.keys() == {table.name for table in DERIVED_TABLES}
+    assert counts["unique_domains"] == 1
+    assert 1 <= counts["entities"] <= 15
+    assert counts["batch_summaries"] == counts["jurisdiction_summaries"] == 0
+
+
+@pytest.mark.parametrize("bucket_rows", [1, 5, 60])
+def test_more_changed_rows_than_fit_are_computed_as_a_whole(
+    database: Database, exported: tuple[Settings, Snapshot], bucket_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The border lies at twice the rows of a bucket: one table on this side, another on that one, in the same run."""
+    configured, _ = exported
+    monkeypatch.setattr(run_module, "build_derived_tables", partial(build_derived_tables, bucket_rows=bucket_rows))
+    execute(database, *CHANGES["rows deleted"], "UPDATE domains SET company_name = 'x' WHERE id < 20")
+    assert_agrees(database, export(configured))
 
 
 CHANGES = {
