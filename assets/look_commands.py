@@ -104,13 +104,14 @@ def write_report(
 ) -> None:
     """Draw the published snapshot: one HTML file with charts and their figures, for a browser without a network."""
     from pipelines.report.rendering import render_report  # noqa: PLC0415  loads a drawing engine of 84 MB
+    from pipelines.run.reporting import batches_of  # noqa: PLC0415
 
     export_dir = load_settings().export_dir
     snapshot = _current(export_dir)
     earlier = [s for s in list_snapshots(export_dir).snapshots if s.manifest.sequence < snapshot.manifest.sequence]
-    previous = earlier[-1].manifest if earlier else None
+    previous, before = (earlier[-1].manifest, batches_of(earlier[-1])) if earlier else (None, None)
     tables = {name: snapshot.scan(name) for name in snapshot.table_names}
-    content = render_report(tables, snapshot.manifest, previous)
+    content = render_report(tables, snapshot.manifest, previous, before)
     if str(out) == "-":
         sys.stdout.buffer.write(content)
         return

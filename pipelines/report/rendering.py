@@ -21,13 +21,19 @@ SNAPSHOT = "snapshot"
 _ON_SNAPSHOT = ("over-time", "primaries", "jurisdictions", "rejects")
 
 
-def render_report(tables: Mapping[str, pl.LazyFrame], manifest: Manifest, previous: Manifest | None) -> bytes:
+def render_report(
+    tables: Mapping[str, pl.LazyFrame],
+    manifest: Manifest,
+    previous: Manifest | None,
+    batches_before: pl.LazyFrame | None = None,
+) -> bytes:
     """The content of report.html.
 
     Args:
         tables: Scans by table name; those that charts are made of are read, a missing one leaves its charts out.
         manifest: The snapshot's manifest, or what is known of it before it is written.
         previous: Manifest of the snapshot before; None where there is none.
+        batches_before: batch_summaries of the snapshot before; None leaves the chart of changes out.
 
     Returns:
         UTF-8; the same for the same arguments.
@@ -35,7 +41,7 @@ def render_report(tables: Mapping[str, pl.LazyFrame], manifest: Manifest, previo
     Raises:
         ReportError: A chart could not be drawn.
     """
-    return make_page(measure_tables(tables), manifest, previous).encode()
+    return make_page(measure_tables(tables, batches_before), manifest, previous).encode()
 
 
 def plots_for(

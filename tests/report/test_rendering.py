@@ -10,10 +10,10 @@ from pipelines.report.charts import TEXT_PX, WIDTH
 from pipelines.report.drawing import inline_svg
 from pipelines.report.figures import measure_tables
 from pipelines.report.rendering import plots_for
-from pipelines.report.runs import show_timings
+from pipelines.report.runs import show_batch_changes, show_timings
 from pipelines.report.sections import Section
 from pipelines.report.tables import candidate_sections, domain_sections, reject_sections
-from tests.report.kit import Frames, empty, hostile, lazy, manifest_of, ordinary
+from tests.report.kit import Frames, batches, empty, hostile, lazy, manifest_of, ordinary
 
 MOST_BYTES = 50_000
 PLOT = re.compile(r"### ([A-Za-z ]+)\n\n!\[\1\]\(data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)\)")
@@ -27,8 +27,15 @@ PLOTS = {
 
 
 def sections_of(frames: Frames) -> list[Section]:
-    figures = measure_tables(lazy(frames))
-    sections = [*domain_sections(figures), *candidate_sections(figures), *reject_sections(figures)]
+    now, before = batches(a=3, b=None), batches(a=10**9)
+    figures = measure_tables(lazy({**frames, "batch_summaries": now}), before.lazy())
+    assert figures.changes is not None
+    sections = [
+        show_batch_changes(figures.changes),
+        *domain_sections(figures),
+        *candidate_sections(figures),
+        *reject_sections(figures),
+    ]
     return [*sections, show_timings(manifest_of(frames))]
 
 
