@@ -51,6 +51,14 @@ def test_links_lead_somewhere(document: Path) -> None:
         assert (document.parent / target).exists(), f"{document.name}: {target}"
 
 
+def test_files_that_contributors_are_sent_to_are_there() -> None:
+    """But those of the table that is made up."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:pipelines|assets|tests|docs|examples|data|\.ci)/[\w./-]+)`", text))
+    assert len(named) > 10
+    assert [path for path in sorted(named) if not (ROOT / path).exists() and "status_summaries" not in path] == []
+
+
 def test_settings_table_is_complete() -> None:
     from pipelines.settings import Settings  # noqa: PLC0415
 
