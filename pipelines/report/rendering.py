@@ -11,7 +11,7 @@ from pipelines.contracts.records import Manifest
 from pipelines.report.drawing import Draw, draw_here, image_uri
 from pipelines.report.figures import Figures, measure_tables
 from pipelines.report.page import make_page
-from pipelines.report.runs import show_timings
+from pipelines.report.runs import show_batch_changes, show_timings
 from pipelines.report.sections import Section
 from pipelines.report.tables import candidate_sections, domain_sections, reject_sections
 
@@ -76,8 +76,9 @@ def _sections_of(table_name: str, figures: Figures, manifest: Manifest | None) -
     if table_name != SNAPSHOT:
         return []
     sections = [section for sections_of in by_table.values() for section in sections_of(figures)]
+    changes = [] if figures.changes is None else [show_batch_changes(figures.changes)]
     timings = [] if manifest is None else [show_timings(manifest)]
-    return [*(section for section in sections if section.name in _ON_SNAPSHOT), *timings]
+    return [*changes, *(section for section in sections if section.name in _ON_SNAPSHOT), *timings]
 
 
 def _markdown(section: Section, draw: Draw) -> str:

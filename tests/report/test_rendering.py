@@ -16,7 +16,7 @@ from pipelines.report.tables import candidate_sections, domain_sections, reject_
 from tests.report.kit import Frames, batches, empty, hostile, lazy, manifest_of, ordinary
 
 MOST_BYTES = 50_000
-PLOT = re.compile(r"### ([A-Za-z ]+)\n\n!\[\1\]\(data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)\)")
+PLOT = re.compile(r"### ([A-Za-z, ]+)\n\n!\[\1\]\(data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)\)")
 PLOTS = {
     "domain_exports": ["over_time", "batches", "primaries", "candidates_per_domain", "confidence"],
     "candidate_exports": ["jurisdictions", "statuses"],
@@ -51,6 +51,13 @@ def test_plots_are_small_images(make: type, table: str) -> None:
         assert found is not None
         assert len(markdown) < MOST_BYTES
         assert base64.b64decode(found[2]).startswith(b"<svg")
+
+
+def test_what_changed_is_the_first_plot_of_the_snapshot() -> None:
+    frames = {**ordinary(), "batch_summaries": batches(a=3, b=None)}
+    plots = plots_for("snapshot", measure_tables(lazy(frames), batches(a=2).lazy()), manifest_of(frames))
+    assert list(plots) == [f"plot_{name}" for name in ("changes_by_kind", *PLOTS["snapshot"])]
+    assert all(PLOT.fullmatch(markdown) for markdown in plots.values())
 
 
 @pytest.mark.parametrize("table", PLOTS)
