@@ -26,8 +26,13 @@ class SumChecks:
         self._sums: Counter[str] = Counter()
         self._counts = {name: source for name, source in SUMMED_COUNTS.items() if name in table.columns}
 
+    @property
+    def columns(self) -> list[str]:
+        """Names of the counts."""
+        return list(self._counts)
+
     def look_at(self, frame: pl.DataFrame) -> None:
-        """Add the counts of some rows."""
+        """Add the counts of some rows, of which only `columns` are looked at."""
         for name in self._counts:
             self._sums[name] += int(frame[name].cast(pl.Int64).sum())
 

@@ -32,7 +32,9 @@ from pipelines.errors import StagingError
 from pipelines.memory import give_memory_back
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.run.ahead import compute_ahead
+from pipelines.run.base import base_snapshot
 from pipelines.run.dividing import BUCKET_ROWS, Divided, Inputs, Needs, divide
+from pipelines.run.rederiving import Rederivation, State
 from pipelines.run.table_build import TableBuild
 from pipelines.run.turn import in_turn
 from pipelines.settings import Settings
@@ -94,15 +96,24 @@ def _build(settings: Settings, tables: Sequence[Table], on_progress: OnProgress,
     )
     derivation = _Derivation(staging, record, inputs.rows)
     builds = {table.name: derivation.start(table) for table in tables}
-    folder = staging.path / "buckets"
-    shutil.rmtree(folder, ignore_errors=True)
-    try:
-        with _shared(builds, "divide"):
-            divided = divide(inputs, folder, [NEEDS[table.name] for table in tables], bucket_rows)
-        give_memory_back()
-        derivation.build(divided, builds, on_progress)
-    finally:
+    as_a_whole = builds
+    if record.base_snapshot is not None:
+        base = base_snapshot(settings.export_dir, record)
+        changed = frozenset(segment.segment for segment in record.segments)
+        now = State(inputs.tables_dir, inputs.domains.files, inputs.candidates.files)
+        as_a_whole = derivation.rederive(
+            Rederivation(base, now, changed, most_rows=_BUCKETS_AT_A_TIME * bucket_rows), builds, on_progress
+        )
+    if as_a_whole:
+        folder = staging.path / "buckets"
         shutil.rmtree(folder, ignore_errors=True)
+        try:
+            with _shared(as_a_whole, "divide"):
+                divided = divide(inputs, folder, [NEEDS[name] for name in as_a_whole], bucket_rows)
+            give_memory_back()
+            derivation.build(divided, as_a_whole, on_progress)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
     # The tables of many parts are put together beside each other.
     with ThreadPoolExecutor(len(builds), "export-finish") as pool:
         records = list(pool.map(TableBuild.finish, builds.values()))
@@ -126,6 +137,24 @@ class _Derivation:
     def start(self, table: Table) -> TableBuild:
         self.sums[table.name] = SumChecks(table, self.rows)
         return TableBuild(table, self.staging, self.record, self.sums[table.name])
+
+    def rederive(
+        self, rederivation: Rederivation, builds: dict[str, TableBuild], on_progress: OnProgress
+    ) -> dict[str, TableBuild]:
+        """Compute only what changed of each table; those where that is too much are returned, to be computed whole."""
+        as_a_whole = {}
+        for name, build in builds.items():
+            with build.timed("transform"):
+                part = rederivation.rederive(build.table)
+            if part is None:
+                as_a_whole[name] = build
+                continue
+            on_progress(Progress("build", f"{name}: {part.keys.len():,} rows looked at anew"))
+            kept = rederivation.base.scan(name).select(build.table.key[0], *self.sums[name].columns)
+            self.sums[name].look_at(kept.filter(~pl.col(build.table.key[0]).is_in(part.keys.implode())).collect())
+            self.sums[name].look_at(part.rows)
+            build.replace(rederivation.base, part.keys, part.rows)
+        return as_a_whole
 
     def build(self, divided: Divided, builds: dict[str, TableBuild], on_progress: OnProgress) -> None:
         tasks = [

@@ -67,6 +67,7 @@ class TableBuild:
         self._files: list[FileRecord] = []
         self._parts: list[Path] = []
         self._kept: pl.LazyFrame | None = None
+        self._replaced: pl.LazyFrame | None = None
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -106,17 +107,36 @@ class TableBuild:
                 return
             for file in base.record_of(self.table.name).files:
                 if file.segment not in changed and file.rows:
-                    target = self._file(file.segment)
-                    try:
-                        link_or_copy(base.folder / file.path, target)
-                    except OSError as error:
-                        raise write_failure(f"{file.path} could not be taken over", error) from error
-                    self._files.append(file)
+                    self._link(base, file)
+
+    def replace(self, base: Snapshot, keys: pl.Series, rows: pl.DataFrame) -> None:
+        """Take the rows of all other keys from a published snapshot; where none is named, its file as it is.
+
+        Args:
+            base: The snapshot.
+            keys: Keys (of one column, which the table is sorted by) whose rows in the snapshot no longer count.
+            rows: Their rows now, sorted.
+
+        Raises:
+            PublishError: A file can't be linked or copied.
+        """
+        if keys.is_empty():
+            with self.timed("take_over"):
+                for file in base.record_of(self.table.name).files:
+                    self._link(base, file)
+            return
+        with self.timed("check"):
+            self._checks.look_at(rows)
+        (key,) = self.table.key
+        kept = base.scan(self.table.name).filter(~pl.col(key).is_in(keys.implode()))
+        self._replaced = kept.merge_sorted(rows.lazy(), key)
 
     def finish(self) -> TableRecord:
         """Close the table: one file at least, its checks, its record."""
         with self.timed("write"):
-            if self._parts or self._kept is not None:
+            if self._replaced is not None:
+                self._files = [write_parquet(self._replaced, self._file(None), table=self.table, segment=None)]
+            elif self._parts or self._kept is not None:
                 self._join_parts()
             elif not self._files:
                 segment = 0 if self.table.is_segmented else None
@@ -136,6 +156,13 @@ class TableBuild:
         )
         self._staging.write_table_record(record)
         return record
+
+    def _link(self, base: Snapshot, file: FileRecord) -> None:
+        try:
+            link_or_copy(base.folder / file.path, self._file(file.segment))
+        except OSError as error:
+            raise write_failure(f"{file.path} could not be taken over", error) from error
+        self._files.append(file)
 
     def _file(self, segment: int | None) -> Path:
         return self._folder / f"{segment_name(segment, self._segment_size)}.parquet"

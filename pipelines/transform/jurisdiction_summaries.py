@@ -10,6 +10,11 @@ LEI_COLUMNS = ("jurisdiction", "lei_code", "is_primary_selection", "entity_statu
 DOMAIN_COLUMNS = ("jurisdiction", "domain_hash")
 
 
+def jurisdiction_key() -> pl.Expr:
+    """NULL counts under `unknown`, beside the text `unknown` itself; `''` stays `''`."""
+    return pl.col("jurisdiction").fill_null(_UNKNOWN)
+
+
 def count_jurisdiction_candidates(candidate_exports: pl.LazyFrame) -> pl.LazyFrame:
     """Count the candidates of each jurisdiction.
 
@@ -26,7 +31,7 @@ def count_jurisdiction_candidates(candidate_exports: pl.LazyFrame) -> pl.LazyFra
         "primary_count": pl.col("is_primary_selection").sum(),
         "active_count": (pl.col("entity_status") == "ACTIVE").sum(),
     }
-    return candidate_exports.group_by(_jurisdiction()).agg(
+    return candidate_exports.group_by(jurisdiction_key()).agg(
         count.cast(pl.UInt32).alias(name) for name, count in counts.items()
     )
 
@@ -40,7 +45,7 @@ def count_jurisdiction_domains(candidate_exports: pl.LazyFrame) -> pl.LazyFrame:
     Returns:
         jurisdiction (String), domain_count (UInt32), which adds up over sets without a common domain hash.
     """
-    return candidate_exports.group_by(_jurisdiction()).agg(
+    return candidate_exports.group_by(jurisdiction_key()).agg(
         pl.col("domain_hash").n_unique().cast(pl.UInt32).alias("domain_count")
     )
 
@@ -61,8 +66,3 @@ def build_jurisdiction_summaries(candidates: pl.LazyFrame, domains: pl.LazyFrame
         .sort("jurisdiction")
         .select(JURISDICTION_SUMMARIES.columns.keys())
     )
-
-
-def _jurisdiction() -> pl.Expr:
-    """NULL counts under `unknown`, beside the text `unknown` itself; `''` stays `''`."""
-    return pl.col("jurisdiction").fill_null(_UNKNOWN)
