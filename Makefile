@@ -9,7 +9,7 @@ export DO_NOT_TRACK := 1
 .PHONY: help export report ui serve test lint format dictionary bench lock setup clean
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 13
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
 export: setup  ## run the main job and show what was published
 	@$(BIN)/lei-exports run
