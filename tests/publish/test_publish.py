@@ -33,12 +33,14 @@ from tests.publish.kit import (
 
 READER = """
 import sys, time
+from pathlib import Path
 import duckdb
 connection = duckdb.connect(sys.argv[1], read_only=True)
 before = connection.execute("SELECT count(*), sum(domain_id) FROM domain_exports").fetchone()
 print("reading", flush=True)
-deadline = time.monotonic() + 1.5
-while time.monotonic() < deadline:
+enough = Path(sys.argv[2])  # not a time: on a busy machine publishing takes longer than any
+deadline = time.monotonic() + 60
+while not enough.exists() and time.monotonic() < deadline:
     assert connection.execute("SELECT count(*), sum(domain_id) FROM domain_exports").fetchone() == before
 print(before[0])
 """
@@ -150,7 +152,8 @@ def test_the_sequence_goes_on_from_the_largest_on_disk(published: Kit) -> None:
 
 def test_an_open_reader_neither_disturbs_nor_is_disturbed(kit: Kit) -> None:
     kit.publish(1, {0: range(5)})
-    with start_process(READER, kit.export_dir / "current" / "exports.duckdb") as reader:
+    enough = kit.root / "enough"
+    with start_process(READER, kit.export_dir / "current" / "exports.duckdb", enough) as reader:
         assert reader.stdout is not None
         assert reader.stdout.readline() == "reading\n"
         in_this_process = kit.current().connect()
@@ -158,6 +161,7 @@ def test_an_open_reader_neither_disturbs_nor_is_disturbed(kit: Kit) -> None:
         assert reader.poll() is None
         assert in_this_process.execute("SELECT count(*) FROM domain_exports").fetchall() == [(5,)]
         in_this_process.close()
+        enough.touch()
         out, err = reader.communicate(timeout=20)
     assert (out, err) == ("5\n", "")
     with kit.current().connect() as connection:
