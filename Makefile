@@ -6,23 +6,22 @@ DUCKDB14 := $(VENV)-duckdb14
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup export test lint bench format dictionary ui serve lock clean
+.PHONY: help export report ui serve test lint format dictionary bench lock setup clean
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
-
-setup: $(VENV)/.installed  ## the virtual environment, from requirements.lock
-
-$(VENV)/.installed: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 15) else "lei-exports needs Python 3.11 to 3.14, found " + sys.version.split()[0] + "; name one with: make PYTHON=python3.12 ...")'
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing the locked dependencies into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	@touch $@
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
 export: setup  ## run the main job and show what was published
 	@$(BIN)/lei-exports run
+
+report: setup  ## draw the published snapshot to report.html and open it in the browser
+	@$(BIN)/lei-exports report --open
+
+ui: setup  ## serve the Dagster UI on 127.0.0.1:3000, schedules and sensors running
+	@$(BIN)/lei-exports ui
+
+serve: setup  ## serve the published snapshot over HTTP on 127.0.0.1:8000, documentation at /docs
+	@$(BIN)/lei-exports serve
 
 test: setup $(DUCKDB14)/.installed  ## all tests that this machine can run (what it lacks is skipped, with the reason)
 	@LEI_EXPORTS_DUCKDB14=$(CURDIR)/$(DUCKDB14) $(BIN)/python -m pytest
@@ -37,9 +36,6 @@ lint: setup  ## style and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-bench: setup  ## measure: the floor, our runs and an empty job, side by side (BENCH="--domains 100000" for less)
-	@$(BIN)/python -m bench.run $(BENCH)
-
 format: setup  ## put the code in the project's format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
@@ -48,14 +44,21 @@ dictionary: setup  ## write the data dictionary, data/README.md, anew from the c
 	@$(BIN)/python -m pipelines.contracts.dictionary > data/README.md.new
 	@mv data/README.md.new data/README.md
 
-ui: setup  ## serve the Dagster UI on 127.0.0.1:3000, schedules and sensors running
-	@$(BIN)/lei-exports ui
-
-serve: setup  ## serve the published snapshot over HTTP on 127.0.0.1:8000, documentation at /docs
-	@$(BIN)/lei-exports serve
+bench: setup  ## measure: the floor, our runs and an empty job, side by side (BENCH="--domains 100000" for less)
+	@$(BIN)/python -m bench.run $(BENCH)
 
 lock: setup  ## pin the dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras --no-header --extra deploy --extra serve --group dev --output-file requirements.lock pyproject.toml
+
+setup: $(VENV)/.installed  ## the virtual environment, from requirements.lock
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 15) else "lei-exports needs Python 3.11 to 3.14, found " + sys.version.split()[0] + "; name one with: make PYTHON=python3.12 ...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing the locked dependencies into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
 
 clean:  ## remove what set-up and tests made (data/ stays)
 	rm -rf $(VENV) $(DUCKDB14) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -5,6 +5,7 @@ Belongs here: their options, and what they say. Does not: changing anything.
 
 import json
 import sys
+import webbrowser
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines.errors import SnapshotError
+from pipelines.errors import ReportError, SnapshotError
 from pipelines.reading.adhoc import run_query
 from pipelines.reading.history import read_hold
 from pipelines.reading.snapshots import Snapshot, current_snapshot, list_snapshots
@@ -101,21 +102,37 @@ def show_query(
 
 def write_report(
     out: Annotated[Path, typer.Option(help="HTML file to write; `-` is standard output.")] = Path("report.html"),
+    *,
+    is_opened: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
 ) -> None:
     """Draw the published snapshot: one HTML file with charts and their figures, for a browser without a network."""
+    if is_opened and str(out) == "-":
+        raise typer.BadParameter("--open needs a file, not standard output")
     from pipelines.report.rendering import render_report  # noqa: PLC0415  loads a drawing engine of 84 MB
+    from pipelines.run.reporting import batches_of  # noqa: PLC0415
 
     export_dir = load_settings().export_dir
     snapshot = _current(export_dir)
     earlier = [s for s in list_snapshots(export_dir).snapshots if s.manifest.sequence < snapshot.manifest.sequence]
-    previous = earlier[-1].manifest if earlier else None
+    previous, before = (earlier[-1].manifest, batches_of(earlier[-1])) if earlier else (None, None)
     tables = {name: snapshot.scan(name) for name in snapshot.table_names}
-    content = render_report(tables, snapshot.manifest, previous)
+    content = render_report(tables, snapshot.manifest, previous, before)
     if str(out) == "-":
         sys.stdout.buffer.write(content)
         return
-    out.write_bytes(content)
-    Console(highlight=False).print(f"Report of snapshot {snapshot.manifest.id}: {escape(str(out))}", soft_wrap=True)
+    try:
+        out.write_bytes(content)
+    except OSError as error:
+        raise ReportError(
+            f"{out} can't be written",
+            found=type(error).__name__,
+            fix="name a file in a folder that is there: --out FILE",
+        ) from error
+    console = Console(highlight=False)
+    console.print(f"Report of snapshot {snapshot.manifest.id}: {escape(str(out))}", soft_wrap=True)
+    address = out.resolve().as_uri()
+    if is_opened and not webbrowser.open(address):
+        console.print(f"No browser was found here; open {escape(address)}", soft_wrap=True)
 
 
 def _record(names: Sequence[str], row: Sequence[object]) -> Table:

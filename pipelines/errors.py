@@ -86,7 +86,7 @@ class SampleError(ExportError):
 
 
 class ReportError(ExportError):
-    """The report of a snapshot could not be drawn. The snapshot is not touched by that."""
+    """The report of a snapshot could not be drawn or written. The snapshot is not touched by that."""
 
 
 class QueryError(ExportError):

@@ -74,16 +74,18 @@ def _compare(rows: pl.DataFrame, row_id: str, is_compared: pl.Expr, is_broken: p
 
 
 class DomainChecks:
-    """Checks of domain_exports, with the rows that it was built from."""
+    """Checks of domain_exports, with the rows that it was built from: of the source rows, JUDGED_COLUMNS."""
+
+    JUDGED_COLUMNS = ("id", "reason", "domain_hash", "computed_hash")
 
     def __init__(self) -> None:
-        self._hash = _Finding(SOURCE_HASH_AGREES)
-        self._joined = _Finding(JOINED_TEXTS_AGREE)
-        self._level2 = _Finding(LEVEL2_COUNT_AGREES)
-        self._primary = _Finding(PRIMARY_IS_CANDIDATE)
-
-    # Of the source rows.
-    JUDGED_COLUMNS = ("id", "reason", "domain_hash", "computed_hash")
+        # In the order of the definitions; by names that published records keep.
+        self._findings = {
+            "hash": _Finding(SOURCE_HASH_AGREES),
+            "joined": _Finding(JOINED_TEXTS_AGREE),
+            "level2": _Finding(LEVEL2_COUNT_AGREES),
+            "primary": _Finding(PRIMARY_IS_CANDIDATE),
+        }
 
     def look_at(self, judged_domains: pl.DataFrame, domain_exports: pl.DataFrame, candidates: pl.DataFrame) -> None:
         """Look at one segment.
@@ -94,30 +96,29 @@ class DomainChecks:
             candidates: Rows of candidate_exports of the same domain ids, in their order.
         """
         is_hashed = pl.col("reason").is_null() & pl.col("domain_hash").is_not_null()
-        self._hash.add(*_compare(judged_domains, "id", is_hashed, pl.col("domain_hash") != pl.col("computed_hash")))
-        self._joined.add(domain_exports.height, find_other_joins(domain_exports, candidates))
+        self._findings["hash"].add(
+            *_compare(judged_domains, "id", is_hashed, pl.col("domain_hash") != pl.col("computed_hash"))
+        )
+        self._findings["joined"].add(domain_exports.height, find_other_joins(domain_exports, candidates))
         is_counted = pl.col("level2_candidates_count").is_not_null()
         other = pl.col("level2_candidates_count").cast(pl.Int64) != pl.col("gleif_candidate_count").cast(pl.Int64)
-        self._level2.add(*_compare(domain_exports, "domain_id", is_counted, other))
+        self._findings["level2"].add(*_compare(domain_exports, "domain_id", is_counted, other))
         has_primary = ~is_blank(pl.col("primary_lei_code"))
         absent = ~pl.col("lei_codes").list.contains(pl.col("primary_lei_code"))
-        self._primary.add(*_compare(domain_exports, "domain_id", has_primary, absent))
+        self._findings["primary"].add(*_compare(domain_exports, "domain_id", has_primary, absent))
 
     def state(self) -> Found:
         """What was found so far, as a record can keep it."""
-        return {name: finding.state() for name, finding in self._findings().items()}
+        return {name: finding.state() for name, finding in self._findings.items()}
 
     def add_state(self, state: Found) -> None:
         """Add what was found of other rows, in another run perhaps."""
-        for name, finding in self._findings().items():
+        for name, finding in self._findings.items():
             finding.add_state(state[name])
 
     def results(self) -> list[CheckRecord]:
         """One record a check, in the order of the definitions."""
-        return [finding.result("domain_id") for finding in self._findings().values()]
-
-    def _findings(self) -> dict[str, _Finding]:
-        return {"hash": self._hash, "joined": self._joined, "level2": self._level2, "primary": self._primary}
+        return [finding.result("domain_id") for finding in self._findings.values()]
 
 
 class CandidateChecks:

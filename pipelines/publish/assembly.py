@@ -96,7 +96,7 @@ def assemble(  # noqa: PLR0913 - each is a fact of the snapshot
     how = "changes of both faces verified" if database.scopes is not None else "both faces verified"
     inputs.say(how)
     manifest = _told(manifest, (*inputs.checks, *verified), {**inputs.timings, **clock.laps})
-    extras = inputs.extras(Snapshot(folder, manifest), None if newest is None else newest.manifest)
+    extras = inputs.extras(Snapshot(folder, manifest), newest)
     for check in extras.checks:
         if not check.passed:
             inputs.say(f"warning: {describe_check(check)}")

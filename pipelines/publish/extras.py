@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipelines.contracts.records import CheckRecord, FileRecord, Manifest
+from pipelines.contracts.records import CheckRecord, FileRecord
 from pipelines.publish.files import PUBLISHED_MODE, sync_file
 from pipelines.reading.snapshots import Snapshot
 
@@ -26,11 +26,11 @@ class Extras:
     checks: Sequence[CheckRecord] = ()
 
 
-MakeExtras = Callable[[Snapshot, Manifest | None], Extras]
-"""Takes the verified new snapshot (its manifest as known by then) and the manifest of the newest one before it."""
+MakeExtras = Callable[[Snapshot, Snapshot | None], Extras]
+"""Takes the verified new snapshot (its manifest as known by then) and the newest one before it."""
 
 
-def no_extras(_: Snapshot, __: Manifest | None) -> Extras:
+def no_extras(_: Snapshot, __: Snapshot | None) -> Extras:
     """No file beside the data."""
     return Extras()
 

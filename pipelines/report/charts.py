@@ -27,6 +27,8 @@ GREY = "#8A939C"
 _ROW_PX, _COLUMNS_PX, _CELL_PX = 24, 190, 34
 # What an axis of numbers takes at the left of columns, and a label's distance from the next.
 _COUNT_AXIS_PX, _GAP_PX, _WIDE_LABEL_PX = 45, 10, 60
+# A legend's symbol and the gap to the next entry.
+_SYMBOL_PX = 26
 _DARK_CELL = 0.55
 _INK = "currentColor"
 
@@ -66,6 +68,32 @@ def draw_bars(labels: Sequence[str], values: Sequence[float], texts: Sequence[st
     )
 
 
+def draw_differences(labels: Sequence[str], values: Sequence[int], texts: Sequence[str]) -> Spec:
+    """Horizontal bars, right for more and left for fewer, each with its number; labels are all different."""
+    rows = [
+        {"label": label, "value": value, "text": text, "color": VERMILLION if value < 0 else BLUE}
+        for label, value, text in zip(labels, values, texts, strict=True)
+    ]
+    most = max((abs(value) for value in values), default=0) or 1
+    room = (WIDTH - _extent_px(labels)) / 2
+    text = max((width_px(text) for text in texts), default=0) + 8
+    reach = most * room / max(room - text, room / 4)
+    low, high = (-reach if min(values, default=0) < 0 else 0), (reach if max(values, default=0) > 0 else 0)
+    x = {"field": "value", "type": "quantitative", "axis": None, "scale": {"domain": [low, high], "nice": False}}
+    y, color = _rows_axis(labels), {"field": "color", "type": "nominal", "scale": None}
+    numbers = [
+        {
+            "mark": {"type": "text", "align": align, "dx": dx},
+            "transform": [{"filter": test}],
+            "encoding": {"y": y, "text": {"field": "text"}},
+        }
+        for align, dx, test in (("left", 5, "datum.value >= 0"), ("right", -5, "datum.value < 0"))
+    ]
+    bars = {"mark": {"type": "bar", "height": {"band": 0.68}}, "encoding": {"y": y, "color": color}}
+    zero = {"mark": {"type": "rule", "stroke": _INK, "strokeOpacity": 0.4}, "encoding": {"x": {"datum": 0}}}
+    return _spec(rows, height={"step": _ROW_PX}, encoding={"x": x}, layer=[bars, zero, *numbers])
+
+
 def draw_stacked_bars(
     labels: Sequence[str], series: Sequence[Series], values: Mapping[str, Sequence[int]], texts: Sequence[str]
 ) -> Spec:
@@ -75,7 +103,7 @@ def draw_stacked_bars(
     ends = [{"label": a, "value": b, "text": c} for a, b, c in zip(labels, totals, texts, strict=True)]
     bars = {
         "mark": {"type": "bar", "height": {"band": 0.68}, **_EDGE},
-        "encoding": {"color": _colors(series), "order": _ORDER, "strokeWidth": _EDGE_PX},
+        "encoding": {"color": _colors(series, WIDTH - _extent_px(labels)), "order": _ORDER, "strokeWidth": _EDGE_PX},
     }
     return _spec(
         rows,
@@ -97,7 +125,7 @@ def draw_columns(
         _stacked(labels, series, values),
         height=_COLUMNS_PX,
         mark={"type": "bar", **(_EDGE if len(series) > 1 else {})},
-        encoding={"x": x, "y": y, "order": _ORDER, "color": _colors(series, has_legend=len(series) > 1), **edge},
+        encoding={"x": x, "y": y, "order": _ORDER, "color": _colors(series, WIDTH - _COUNT_AXIS_PX), **edge},
     )
 
 
@@ -106,7 +134,15 @@ def draw_heat_map(cells: Sequence[tuple[str, str, int, str]]) -> Spec:
     most = max((number for _, _, number, _ in cells), default=0) or 1
     rows = [{"x": x, "label": y, "value": number / most, "text": text} for x, y, number, text in cells]
     fill = {"field": "value", "type": "quantitative", "legend": None, "scale": {"scheme": "blues", "domain": [0, 1]}}
-    ink = {"condition": {"test": f"datum.value > {_DARK_CELL}", "value": "white"}, "value": "black"}
+    # What is empty is no cell: on a dark page a pale one would be the brightest.
+    ink = {
+        "condition": [
+            {"test": "datum.value == 0", "value": _INK},
+            {"test": f"datum.value > {_DARK_CELL}", "value": "white"},
+        ],
+        "value": "black",
+    }
+    filled = {"condition": {"test": "datum.value > 0", "value": 1}, "value": 0}
     x_axis = {"title": None, "orient": "top", "labelAngle": 0, "labelLimit": 0, "domain": False}
     return _spec(
         rows,
@@ -116,7 +152,7 @@ def draw_heat_map(cells: Sequence[tuple[str, str, int, str]]) -> Spec:
             "y": _rows_axis([label for _, label, _, _ in cells]),
         },
         layer=[
-            {"mark": {"type": "rect", "cornerRadius": 2}, "encoding": {"color": fill}},
+            {"mark": {"type": "rect", "cornerRadius": 2}, "encoding": {"color": fill, "opacity": filled}},
             {"mark": {"type": "text"}, "encoding": {"text": {"field": "text"}, "color": ink}},
         ],
     )
@@ -144,9 +180,12 @@ def _stacked(
     ]
 
 
-def _colors(series: Sequence[Series], *, has_legend: bool = True) -> dict[str, Any]:
+def _colors(series: Sequence[Series], legend_px: float) -> dict[str, Any]:
+    """The colour of each part; of several the legend too, in as many columns as fit."""
     scale = {"domain": [part.name for part in series], "range": [part.color for part in series]}
-    legend = {"title": None, "orient": "top", "columns": 3, "offset": 12} if has_legend else None
+    widest = max((width_px(part.name) for part in series), default=0) + _SYMBOL_PX
+    columns = max(1, int(legend_px // widest))
+    legend = {"title": None, "orient": "top", "columns": columns, "offset": 12} if len(series) > 1 else None
     return {"field": "part", "type": "nominal", "scale": scale, "legend": legend}
 
 
@@ -177,7 +216,14 @@ def _fitting(labels: Sequence[str]) -> list[str]:
 
 
 _NUMBERS: Spec = {"mark": {"type": "text", "align": "left", "dx": 5}, "encoding": {"text": {"field": "text"}}}
-_COUNT_AXIS = {"title": None, "format": "~s", "tickCount": 4, "tickMinStep": 1, "minExtent": _COUNT_AXIS_PX - 5}
+# By an expression, because a format is applied with one unit for all ticks: 0k, 0.5k.
+_COUNT_AXIS = {
+    "title": None,
+    "labelExpr": "format(datum.value, '~s')",
+    "tickCount": 4,
+    "tickMinStep": 1,
+    "minExtent": _COUNT_AXIS_PX - 5,
+}
 # Neighbours are told apart by more than colour; what is empty has no edge.
 _ORDER = {"field": "order", "type": "quantitative"}
 _EDGE = {"stroke": _INK, "strokeOpacity": 0.5}

@@ -19,6 +19,13 @@ STATUS_COUNTS = (*STATUSES, OTHER)
 SCORE_STEP = 5
 SCORE_MAX = 100
 BELOW, ABOVE = -SCORE_STEP, SCORE_MAX  # lower ends of the bins for scores that are out of range
+# Counts of batch_summaries that two snapshots are compared by, as people call them.
+COMPARED = {
+    **{f"{status}_count": status for status in STATUS_COUNTS},
+    "with_candidates_count": "with candidates",
+    "with_primary_count": "primary chosen",
+    "manual_review_count": "to be reviewed",
+}
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,25 @@ class PrimaryFigures:
 
 
 @dataclass(frozen=True)
+class BatchChanges:
+    """What changed between two snapshots, by their batch_summaries.
+
+    Attributes:
+        new: Batches that were not there before.
+        gone: Batches that are not there any more.
+        changed: Batches of which any count or average differs.
+        same: All others.
+        counts: domain rows, before, now; a row for each of COMPARED.
+    """
+
+    new: int
+    gone: int
+    changed: int
+    same: int
+    counts: pl.DataFrame
+
+
+@dataclass(frozen=True)
 class Figures:
     """All figures; None where the tables that they are counted from were not given.
 
@@ -70,19 +96,22 @@ class Figures:
         primaries: Of domain_exports and candidate_exports.
         candidates: Rows of candidate_exports by jurisdiction, entity_status, registration_status; most rows first.
         rejects: Rows of rejected_rows by reason and source_table; most rows first.
+        changes: Of batch_summaries, since the snapshot before.
     """
 
     domains: DomainFigures | None
     primaries: PrimaryFigures | None
     candidates: pl.DataFrame | None
     rejects: pl.DataFrame | None
+    changes: BatchChanges | None = None
 
 
-def measure_tables(tables: Mapping[str, pl.LazyFrame]) -> Figures:
+def measure_tables(tables: Mapping[str, pl.LazyFrame], before: pl.LazyFrame | None = None) -> Figures:
     """Count what the charts show.
 
     Args:
-        tables: By name, those of domain_exports, candidate_exports and rejected_rows that there are.
+        tables: By name, those of domain_exports, candidate_exports, rejected_rows and batch_summaries that there are.
+        before: batch_summaries of the snapshot before; None where there is none.
     """
     domains, candidates, rejects = (
         tables.get(name) for name in ("domain_exports", "candidate_exports", "rejected_rows")
@@ -107,6 +136,29 @@ def measure_tables(tables: Mapping[str, pl.LazyFrame]) -> Figures:
         primaries=primaries,
         candidates=frames.get("kinds"),
         rejects=frames.get("rejects"),
+        changes=None
+        if before is None or "batch_summaries" not in tables
+        else _compare(tables["batch_summaries"], before),
+    )
+
+
+def _compare(now: pl.LazyFrame, before: pl.LazyFrame) -> BatchChanges:
+    """Compare by columns that both have: either may be of an older contract."""
+    after, earlier = now.collect(), before.collect()
+    shared = [name for name in after.columns if earlier.schema.get(name) == after.schema[name]]
+    after, earlier = after.select(shared), earlier.select(shared)
+    known = after.join(earlier, on="batch_id", how="semi").height
+    same = after.join(earlier, on=shared, how="semi", nulls_equal=True).height
+    counts = [
+        (label, int(earlier[name].sum()), int(after[name].sum())) for name, label in COMPARED.items() if name in shared
+    ]
+    schema = {"domain rows": pl.String, "before": pl.Int64, "now": pl.Int64}
+    return BatchChanges(
+        new=after.height - known,
+        gone=earlier.height - known,
+        changed=known - same,
+        same=same,
+        counts=pl.DataFrame(counts, schema, orient="row"),
     )
 
 

@@ -12,7 +12,7 @@ import polars as pl
 from pipelines.contracts.records import Manifest
 from pipelines.report.drawing import Draw, draw_here, inline_svg
 from pipelines.report.figures import Figures
-from pipelines.report.runs import compare_snapshots, list_checks, show_timings
+from pipelines.report.runs import compare_snapshots, list_checks, show_batch_changes, show_timings
 from pipelines.report.sections import Section
 from pipelines.report.style import STYLE
 from pipelines.report.tables import candidate_sections, domain_sections, reject_sections
@@ -41,7 +41,7 @@ def make_page(figures: Figures, manifest: Manifest, previous: Manifest | None, d
     parts = [
         _header(manifest),
         _tiles(figures, manifest),
-        _changes(manifest, previous),
+        _changes(figures, manifest, previous, draw),
         _cards("What is in it", sections, draw),
         _checks(manifest),
         _footer(manifest),
@@ -93,11 +93,15 @@ def _tiles(figures: Figures, manifest: Manifest) -> str:
     return f"<dl class=tiles>{items}</dl>"
 
 
-def _changes(manifest: Manifest, previous: Manifest | None) -> str:
+def _changes(figures: Figures, manifest: Manifest, previous: Manifest | None, draw: Draw) -> str:
     changes = compare_snapshots(manifest, previous)
     says = "".join(f"<p>{html.escape(sentence)}</p>" for sentence in changes.says)
     table = "" if changes.table is None else _table(changes.table, "Rows per table", numbers_from=1)
-    return f"<section aria-labelledby=changes>\n<h2 id=changes>What changed</h2>\n{says}\n{table}\n</section>"
+    card = "" if figures.changes is None else _card(show_batch_changes(figures.changes), draw)
+    return (
+        f"<section aria-labelledby=changes>\n<h2 id=changes>What changed</h2>\n{says}\n"
+        f"<div class=changes>\n{table}\n{card}\n</div>\n</section>"
+    )
 
 
 def _cards(title: str, sections: Iterable[Section], draw: Draw) -> str:
@@ -120,7 +124,7 @@ def _checks(manifest: Manifest) -> str:
     checks = list_checks(manifest)
     rows = "".join(
         f"<tr class={verdict}><td class=verdict><span aria-hidden=true>{_SIGNS[verdict]}</span> {verdict}</td>"
-        f"<td>{_text(table)}</td><td>{_text(check)}</td><td>{_text(cause, 2 * _LONGEST_LINE)}</td></tr>\n"
+        f"<td>{_text(table)}</td><td>{_text(check)}</td><td class=why>{_text(cause, 2 * _LONGEST_LINE)}</td></tr>\n"
         for verdict, table, check, cause in checks.table.iter_rows()
     )
     head = "<tr><th scope=col>Verdict</th><th scope=col>Table</th><th scope=col>Check</th><th scope=col>Why</th></tr>"

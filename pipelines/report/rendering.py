@@ -11,7 +11,7 @@ from pipelines.contracts.records import Manifest
 from pipelines.report.drawing import Draw, draw_here, image_uri
 from pipelines.report.figures import Figures, measure_tables
 from pipelines.report.page import make_page
-from pipelines.report.runs import show_timings
+from pipelines.report.runs import show_batch_changes, show_timings
 from pipelines.report.sections import Section
 from pipelines.report.tables import candidate_sections, domain_sections, reject_sections
 
@@ -21,13 +21,19 @@ SNAPSHOT = "snapshot"
 _ON_SNAPSHOT = ("over-time", "primaries", "jurisdictions", "rejects")
 
 
-def render_report(tables: Mapping[str, pl.LazyFrame], manifest: Manifest, previous: Manifest | None) -> bytes:
+def render_report(
+    tables: Mapping[str, pl.LazyFrame],
+    manifest: Manifest,
+    previous: Manifest | None,
+    batches_before: pl.LazyFrame | None = None,
+) -> bytes:
     """The content of report.html.
 
     Args:
         tables: Scans by table name; those that charts are made of are read, a missing one leaves its charts out.
         manifest: The snapshot's manifest, or what is known of it before it is written.
         previous: Manifest of the snapshot before; None where there is none.
+        batches_before: batch_summaries of the snapshot before; None leaves the chart of changes out.
 
     Returns:
         UTF-8; the same for the same arguments.
@@ -35,7 +41,7 @@ def render_report(tables: Mapping[str, pl.LazyFrame], manifest: Manifest, previo
     Raises:
         ReportError: A chart could not be drawn.
     """
-    return make_page(measure_tables(tables), manifest, previous).encode()
+    return make_page(measure_tables(tables, batches_before), manifest, previous).encode()
 
 
 def plots_for(
@@ -70,8 +76,9 @@ def _sections_of(table_name: str, figures: Figures, manifest: Manifest | None) -
     if table_name != SNAPSHOT:
         return []
     sections = [section for sections_of in by_table.values() for section in sections_of(figures)]
+    changes = [] if figures.changes is None else [show_batch_changes(figures.changes)]
     timings = [] if manifest is None else [show_timings(manifest)]
-    return [*(section for section in sections if section.name in _ON_SNAPSHOT), *timings]
+    return [*changes, *(section for section in sections if section.name in _ON_SNAPSHOT), *timings]
 
 
 def _markdown(section: Section, draw: Draw) -> str:

@@ -9,14 +9,15 @@ from typing import NamedTuple
 import polars as pl
 
 from pipelines.contracts.records import CheckRecord, Manifest
-from pipelines.report.charts import draw_bars
+from pipelines.report.charts import draw_bars, draw_differences
+from pipelines.report.figures import BatchChanges
 from pipelines.report.sections import Section
 from pipelines.report.texts import counted, plain, seconds, signed, whole
 
 _STAGES_DRAWN, _LABEL = 14, 24
 _SEGMENTS_NAMED = 12
 _LONGEST_CAUSE = 240
-_PARTS = {"stage": "read", "build": "build", "publish": "publish"}
+_PARTS = {"stage": "extract", "build": "build", "publish": "publish"}
 VERDICTS = ("failed", "warning", "passed")
 
 
@@ -54,7 +55,7 @@ def compare_snapshots(manifest: Manifest, previous: Manifest | None) -> Changes:
         (name, _count(before, name), _count(now, name), signed(now.get(name, 0) - before.get(name, 0)))
         for name in dict.fromkeys((*now, *before))
     ]
-    schema = dict.fromkeys(("table", "rows before", "rows now", "difference"), pl.String)
+    schema = dict.fromkeys(("table", "before", "now", "difference"), pl.String)
     since = f"{previous.source.snapshot_at:%Y-%m-%d %H:%M} UTC"
     says = [f"Compared with snapshot {previous.id} (number {previous.sequence}) of {since}."]
     if manifest.source.identity != previous.source.identity:
@@ -63,6 +64,22 @@ def compare_snapshots(manifest: Manifest, previous: Manifest | None) -> Changes:
         says.append(f"Its contract version is {previous.contract_version}.")
     says.append(_segments_read(manifest))
     return Changes(says, pl.DataFrame(rows, schema, orient="row"))
+
+
+def show_batch_changes(changes: BatchChanges) -> Section:
+    """How many domain rows there are more or fewer of each kind since the snapshot before."""
+    parts = {"new": changes.new, "gone": changes.gone, "changed": changes.changed, "as before": changes.same}
+    says = ", ".join(f"{whole(number)} {what}" for what, number in parts.items() if number or what == "as before")
+    table = changes.counts.filter((pl.col("before") > 0) | (pl.col("now") > 0))
+    differences = (table["now"] - table["before"]).to_list()
+    shown = table.with_columns(pl.Series("difference", [signed(number) for number in differences], pl.String))
+    chart = None
+    if any(differences):
+        labels = table["domain rows"].to_list()
+        chart = draw_differences(labels, differences, [signed(number) for number in differences])
+    else:
+        says += "; no count differs"
+    return Section("changes-by-kind", "Domain rows by kind, since then", f"Batches: {says}.", chart, shown)
 
 
 def show_timings(manifest: Manifest) -> Section:

@@ -21,10 +21,12 @@ dt{color:var(--soft);font-size:13px}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(140px,1fr));gap:12px;margin-top:24px}
 .tiles div,.card{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:16px}
 .tiles dd{font-size:24px;font-weight:600;font-variant-numeric:tabular-nums}
+.changes{display:flex;flex-wrap:wrap;gap:16px;margin-top:8px;align-items:flex-start}
+.changes .scroll{flex:1 1 420px;min-width:0;margin-top:0}.changes .card{flex:0 1 390px}
 .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,340px),1fr));gap:16px}
 .card{min-width:0}
 .card p{color:var(--soft);font-size:14px;margin:4px 0 12px}
-.chart{display:block;width:100%;max-width:440px;height:auto;color:var(--ink)}
+.chart{overflow:visible;display:block;width:100%;max-width:440px;height:auto;color:var(--ink)}
 .chart text{font-family:inherit}
 details{margin-top:12px}
 summary{cursor:pointer;color:var(--accent);padding:4px 0}
@@ -34,8 +36,8 @@ table{border-collapse:collapse;font-size:14px;min-width:100%}
 caption{text-align:left;color:var(--soft);font-size:13px;padding-bottom:4px}
 th,td{text-align:left;padding:5px 14px 5px 0;border-bottom:1px solid var(--line);vertical-align:top}
 th{font-weight:600;color:var(--soft);position:sticky;top:0;background:var(--card)}
-section>.scroll{max-width:720px}
-section>.scroll th,.checks th{background:var(--page)}
+.changes>.scroll{max-width:720px}
+.changes>.scroll th,.checks th{background:var(--page)}
 .number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 .card td{white-space:nowrap}.card td:first-child{white-space:normal;overflow-wrap:anywhere;min-width:8em}
 .checks{min-width:max(100%,600px)}.checks td{overflow-wrap:anywhere}
@@ -45,6 +47,12 @@ footer{margin-top:36px;color:var(--soft);font-size:13px}
 @media (max-width:600px){main{padding:12px}.cards{grid-template-columns:minmax(0,1fr)}
 .tiles{grid-template-columns:1fr 1fr;gap:8px}.tiles div{padding:10px 12px}.tiles dd{font-size:20px}
 .card{border:0;border-radius:0;padding:12px 0;background:none;border-top:1px solid var(--line)}
-.card th{background:var(--page)}h1{font-size:21px}}
+.card th{background:var(--page)}h1{font-size:21px}
+.changes .card,.changes .scroll{flex-basis:100%}.changes>.scroll td,.changes>.scroll th{padding-right:6px}
+.changes>.scroll td:first-child{overflow-wrap:anywhere}
+.checks{min-width:0}.checks,.checks tbody,.checks caption{display:block}.checks thead{display:none}
+.checks tr{display:grid;grid-template-columns:auto 1fr;gap:0 12px;padding:6px 0;border-bottom:1px solid var(--line)}
+.checks td{border:0;padding:0}.checks .verdict{grid-row:1/4}.checks td:nth-child(3){font-weight:600}
+.checks td:not(.verdict){grid-column:2}.checks .why{color:var(--soft)}}
 @media print{details:not([open])>summary{display:none}.card{break-inside:avoid}}
 """

@@ -12,7 +12,14 @@ _THOUSAND = 1000
 _UNITS = ("", "k", "M", "G", "T")
 # Marks on one letter; more would pile up over the lines above.
 _MOST_MARKS = 2
-_CHARACTER_PX, _WIDE_PX = 7.6, 12.5
+# Widths in DejaVu Sans at 12 px, the widest of each group; all that is not named is as wide as a digit at most.
+_WIDE_PX, _FOREIGN_PX, _DIGIT_PX = 12.5, 9.0, 7.7
+_WIDTHS_PX = {
+    **dict.fromkeys("'IJfijlrt.,:;/\\|!()[]- ", 5.0),
+    **dict.fromkeys("ABCKRVXZ", 8.5),
+    **dict.fromkeys("DGHNOQUw&#+<=>^~\N{MINUS SIGN}", 10.2),
+    **dict.fromkeys("MWm%@\N{HORIZONTAL ELLIPSIS}", 12.1),
+}
 
 
 def plain(text: str | None, longest: int = LONGEST) -> str:
@@ -83,7 +90,13 @@ def seconds(duration: float) -> str:
 
 def width_px(text: str) -> float:
     """How wide a text of 12 px may get, by a wide font (DejaVu Sans): the reader's font is not known here."""
-    return sum(_WIDE_PX if unicodedata.east_asian_width(character) in "WF" else _CHARACTER_PX for character in text)
+    return sum(map(_character_px, text))
+
+
+def _character_px(character: str) -> float:
+    if unicodedata.east_asian_width(character) in "WF":
+        return _WIDE_PX
+    return _WIDTHS_PX.get(character, _DIGIT_PX if character.isascii() else _FOREIGN_PX)
 
 
 def _visible(text: str) -> str:

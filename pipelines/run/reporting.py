@@ -10,8 +10,7 @@ from contextlib import ExitStack, contextmanager
 import polars as pl
 
 from pipelines.checks.definitions import REPORT_DRAWN
-from pipelines.contracts.records import Manifest
-from pipelines.errors import ExportError, ReportError
+from pipelines.errors import ExportError, ReportError, SnapshotError
 from pipelines.publish.extras import Extras
 from pipelines.reading.snapshots import Snapshot
 from pipelines.report.charts import Spec
@@ -23,6 +22,7 @@ from pipelines.settings import Settings
 from pipelines.staging.folder import latest_staging
 
 DRAWN_TABLES = ("domain_exports", "candidate_exports", "rejected_rows")
+_COMPARED_TABLE = "batch_summaries"
 
 
 class ReportMaker:
@@ -36,12 +36,13 @@ class ReportMaker:
         self._draw = draw
         self.plots: dict[str, str] = {}
 
-    def __call__(self, snapshot: Snapshot, previous: Manifest | None) -> Extras:
+    def __call__(self, snapshot: Snapshot, previous: Snapshot | None) -> Extras:
         """Draw; what fails becomes a warning, because the data is complete and verified by now."""
         manifest = snapshot.manifest
         try:
-            figures = measure_tables(_scans(snapshot))
-            page = make_page(figures, manifest, previous, self._draw).encode()
+            earlier, before = (None, None) if previous is None else (previous.manifest, batches_of(previous))
+            figures = measure_tables(_scans(snapshot), before)
+            page = make_page(figures, manifest, earlier, self._draw).encode()
             self.plots = plots_for(SNAPSHOT, figures, manifest, self._draw)
         except Exception as error:  # noqa: BLE001  see above: whatever it is, it is told
             return Extras(checks=(REPORT_DRAWN.result(passed=False, reason=_reason(error)),))
@@ -93,8 +94,16 @@ def _drawing(stack: ExitStack) -> Draw:
         return refuse
 
 
+def batches_of(snapshot: Snapshot) -> pl.LazyFrame | None:
+    """batch_summaries of a snapshot to compare with; None where it is of before that table, or has lost its file."""
+    try:
+        return snapshot.scan(_COMPARED_TABLE)
+    except SnapshotError:
+        return None
+
+
 def _scans(snapshot: Snapshot) -> dict[str, pl.LazyFrame]:
-    return {name: snapshot.scan(name) for name in DRAWN_TABLES if name in snapshot.table_names}
+    return {name: snapshot.scan(name) for name in (*DRAWN_TABLES, _COMPARED_TABLE) if name in snapshot.table_names}
 
 
 def _staged_scans(settings: Settings) -> dict[str, pl.LazyFrame]:

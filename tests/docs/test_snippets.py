@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 
 from pipelines.reading.snapshots import Snapshot
-from tests.exporting import export, settings_for
-from tests.oracle.postgres import Cluster
-from tests.oracle.source import create_source_tables, load_csv_dir
 
 pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = [ROOT / "README.md", ROOT / "data" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "data" / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 BLOCK = re.compile(r"^```(sql|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?://)([^)#]+)")
 
@@ -27,27 +29,6 @@ def blocks(language: str) -> list[object]:
         for number, match in enumerate(BLOCK.finditer(document.read_text(encoding="utf-8")))
         if match.group(1) == language
     ]
-
-
-@pytest.fixture(scope="module")
-def home(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with data/exports of the sample in it, as beside the README."""
-    folder = tmp_path_factory.mktemp("home")
-    with cluster.new_database() as database:
-        with database.connect() as connection:
-            create_source_tables(connection)
-            load_csv_dir(connection, ROOT / "data" / "sample")
-        export(settings_for(database, folder / "data" / "exports"))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def snapshot(home: Path) -> Snapshot:
-    from pipelines.reading.snapshots import current_snapshot  # noqa: PLC0415
-
-    found = current_snapshot(home / "data" / "exports")
-    assert found is not None
-    return found
 
 
 @pytest.mark.parametrize("query", blocks("sql"))
@@ -68,6 +49,14 @@ def test_python(home: Path, code: str) -> None:
 def test_links_lead_somewhere(document: Path) -> None:
     for target in LINK.findall(document.read_text(encoding="utf-8")):
         assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_files_that_contributors_are_sent_to_are_there() -> None:
+    """But those of the table that is made up."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:pipelines|assets|tests|docs|examples|data|\.ci)/[\w./-]+)`", text))
+    assert len(named) > 10
+    assert [path for path in sorted(named) if not (ROOT / path).exists() and "status_summaries" not in path] == []
 
 
 def test_settings_table_is_complete() -> None:

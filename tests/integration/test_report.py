@@ -60,6 +60,8 @@ def test_the_report_is_of_the_snapshot_and_of_its_run(settings: Settings) -> Non
     changes = {row[0]: row[1:] for row in page.tables["Rows per table"][1:]}
     assert changes == {name: [count, count, "0"] for name, count in rows.items()}
     assert any(first.manifest.id in text for text in page.texts)
+    batch_count = first.record_of("batch_summaries").rows
+    assert f"Batches: {batch_count} as before; no count differs." in page.texts
     assert sum(page.numbers("batches", column=2)) == first.record_of("domain_exports").rows
     stages = [row[0] for row in page.tables["timings"][1:]]
     assert len(stages) == len(second.manifest.timings_s) - 1, "all but the drawing itself"
@@ -107,6 +109,14 @@ def test_a_lost_report_makes_the_next_run_publish_anew(settings: Settings) -> No
     publication = run_export(settings, with_report=True)
     assert publication is not None
     assert publication.manifest.base_snapshot is None
+
+
+def test_a_snapshot_before_that_lost_its_batches_is_compared_by_rows_alone(settings: Settings) -> None:
+    (lost,) = publish(settings).parquet_files("batch_summaries")
+    lost.unlink()
+    page = page_of(publish(settings))
+    assert "Rows per table" in page.tables
+    assert "changes-by-kind" not in page.tables
 
 
 def test_plots_of_tables_that_were_just_built(settings: Settings) -> None:

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from assets.cli import app
-from pipelines.errors import QueryError, SnapshotError
+from pipelines.errors import QueryError, ReportError, SnapshotError
 from tests.exporting import export, settings_for
 from tests.hostile import random_rows
 from tests.oracle.postgres import Database
@@ -48,6 +48,18 @@ def test_report_is_one_file(published: str) -> None:
     text = Path("report.html").read_text(encoding="utf-8")
     assert published in text
     assert "<script" not in text
+
+
+def test_report_that_can_not_be_written_or_opened_says_so(published: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ReportError, match=r"nowhere/report\.html can't be written") as caught:
+        CliRunner().invoke(app, ["report", "--out", "nowhere/report.html"], catch_exceptions=False)
+    assert "--out" in caught.value.fix
+    assert CliRunner().invoke(app, ["report", "--open", "--out", "-"]).exit_code == 2
+    for name in ("BROWSER", "DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", "")
+    said = CliRunner().invoke(app, ["report", "--open"], catch_exceptions=False).stdout
+    assert f"No browser was found here; open {Path('report.html').resolve().as_uri()}" in said
 
 
 def test_nothing_published_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

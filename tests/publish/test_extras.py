@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.contracts.records import CheckRecord, FileRecord, Manifest
+from pipelines.contracts.records import CheckRecord, FileRecord
 from pipelines.errors import PublishError, SnapshotError
 from pipelines.publish.extras import Extras, MakeExtras
 from pipelines.reading.snapshots import Snapshot, current_snapshot
@@ -47,9 +47,9 @@ def test_an_extra_file_is_written_recorded_and_read_only(with_page: Kit) -> None
 
 
 def test_its_maker_sees_the_verified_snapshot_and_the_one_before(kit: Kit) -> None:
-    seen: list[tuple[Snapshot, Manifest | None]] = []
+    seen: list[tuple[Snapshot, Snapshot | None]] = []
 
-    def make(snapshot: Snapshot, previous: Manifest | None) -> Extras:
+    def make(snapshot: Snapshot, previous: Snapshot | None) -> Extras:
         seen.append((snapshot, previous))
         assert snapshot.scan("domain_exports").collect().height == 9
         assert not (snapshot.folder / "manifest.json").exists()
@@ -57,7 +57,7 @@ def test_its_maker_sees_the_verified_snapshot_and_the_one_before(kit: Kit) -> No
 
     first = kit.publish(1, extras=make)
     second = kit.publish(2, extras=make)
-    assert [previous for _, previous in seen] == [None, first]
+    assert [previous and previous.manifest for _, previous in seen] == [None, first]
     told = seen[1][0].manifest
     assert (told.id, told.tables, told.database, told.checks) == (
         second.id,
@@ -101,7 +101,7 @@ def test_a_name_that_is_taken_publishes_nothing(with_page: Kit, name: str) -> No
 
 
 def test_a_maker_that_raises_publishes_nothing(with_page: Kit) -> None:
-    def make(_snapshot: Snapshot, _previous: Manifest | None) -> Extras:
+    def make(_snapshot: Snapshot, _previous: Snapshot | None) -> Extras:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

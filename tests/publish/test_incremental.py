@@ -318,12 +318,15 @@ def test_what_differs_is_told_by_digests(base: Kit) -> None:
 def test_an_open_reader_of_the_base_is_not_disturbed(base: Kit) -> None:
     digest = sha256_of(base.current().database_path)
     old = base.current().database_path
-    with start_process(READER, old) as reader:
+    enough = base.root / "enough"
+    with start_process(READER, old, enough) as reader:
         assert reader.stdout is not None
         assert reader.stdout.readline() == "reading\n"
         with base.current().connect() as connection:
             base.publish_changes(2, {**BEFORE, 1: [103]})
             assert connection.execute("SELECT count(*) FROM domain_exports").fetchall() == [(18,)]
+        assert reader.poll() is None
+        enough.touch()
         out, err = reader.communicate(timeout=20)
     assert (out, err) == ("18\n", "")
     assert sha256_of(old) == digest

@@ -86,6 +86,15 @@ def ordinary() -> Frames:
     return frames_of(domains, candidates, rejects)
 
 
+def batches(**success: int | None) -> pl.DataFrame:
+    """batch_summaries: a batch with so many domain rows that succeeded, None with one that failed."""
+    rows = [
+        {"batch_id": name, "result_count": count or 1, "success_count": count or 0, "failed_count": int(count is None)}
+        for name, count in success.items()
+    ]
+    return rows_of(TABLES["batch_summaries"], rows)
+
+
 def empty() -> Frames:
     return frames_of([], [], [])
 

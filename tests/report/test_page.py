@@ -8,7 +8,7 @@ import pytest
 
 from pipelines.contracts.records import CheckRecord
 from pipelines.report.rendering import render_report
-from tests.report.kit import HOSTILE, SCRIPT, Frames, Page, empty, hostile, lazy, manifest_of, ordinary
+from tests.report.kit import HOSTILE, SCRIPT, Frames, Page, batches, empty, hostile, lazy, manifest_of, ordinary
 
 CARDS = ["over-time", "batches", "primaries", "candidates-per-domain", "confidence", "jurisdictions", "statuses"]
 CARDS += ["rejects", "timings"]
@@ -204,6 +204,37 @@ def test_changes_since_the_snapshot_before() -> None:
     text = "".join(read.texts)
     assert "Compared with snapshot 20261122T065932Z-00000001 (number 1)" in text
     assert "2 segments changed and read anew (000003, 000007)" in text
+
+
+def page_of_batches(now: pl.DataFrame, before: pl.DataFrame) -> Page:
+    frames = {**ordinary(), "batch_summaries": now}
+    previous = manifest_of(frames, id="before", sequence=1)
+    return Page(render_report(lazy(frames), manifest_of(frames), previous, before.lazy()))
+
+
+def test_changes_of_batches_are_counted_and_drawn() -> None:
+    """A row that changed its status is in no difference of numbers of rows."""
+    read = page_of_batches(batches(a=3, b=None, d=2), batches(a=3, b=1, c=5))
+    assert "Batches: 1 new, 1 gone, 1 changed, 1 as before." in read.texts
+    assert read.tables["changes-by-kind"] == [
+        ["domain rows", "before", "now", "difference"],
+        ["success", "9", "5", "\N{MINUS SIGN}4"],
+        ["failed", "0", "1", "+1"],
+    ]
+    assert "changes-by-kind" in read.labels
+
+
+def test_batches_without_a_change_are_said_not_drawn() -> None:
+    read = page_of_batches(batches(a=3), batches(a=3))
+    assert "Batches: 1 as before; no count differs." in read.texts
+    assert "changes-by-kind" not in read.labels
+
+
+def test_batches_of_an_older_contract_are_compared_by_what_both_have() -> None:
+    older = batches(a=2).drop("with_primary_count").with_columns(pl.col("failed_count").cast(pl.Float64))
+    read = page_of_batches(batches(a=3), older)
+    assert "Batches: 1 changed, 0 as before." in read.texts
+    assert [row[0] for row in read.tables["changes-by-kind"][1:]] == ["success"]
 
 
 def test_checks_worst_first_and_open_where_one_did_not_pass() -> None:

@@ -64,6 +64,13 @@ def test_compact(number: float, expected: str) -> None:
     assert texts.compact(number) == expected
 
 
+def test_labels_of_wide_letters_get_more_room() -> None:
+    """A batch id of wide letters was cut at the edge of its drawing."""
+    assert texts.width_px("W" * 16) > 16 * 11.8
+    assert texts.width_px("i" * 16) < 16 * 5.1
+    assert texts.width_px("\u4e2d") > 12
+
+
 def test_shares_never_round_to_none_or_all() -> None:
     assert texts.share(0, 0) == f"0{NBSP}%"
     assert texts.share(1, 10**6) == f"< 0.1{NBSP}%"

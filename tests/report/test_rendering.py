@@ -10,13 +10,13 @@ from pipelines.report.charts import TEXT_PX, WIDTH
 from pipelines.report.drawing import inline_svg
 from pipelines.report.figures import measure_tables
 from pipelines.report.rendering import plots_for
-from pipelines.report.runs import show_timings
+from pipelines.report.runs import show_batch_changes, show_timings
 from pipelines.report.sections import Section
 from pipelines.report.tables import candidate_sections, domain_sections, reject_sections
-from tests.report.kit import Frames, empty, hostile, lazy, manifest_of, ordinary
+from tests.report.kit import Frames, batches, empty, hostile, lazy, manifest_of, ordinary
 
 MOST_BYTES = 50_000
-PLOT = re.compile(r"### ([A-Za-z ]+)\n\n!\[\1\]\(data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)\)")
+PLOT = re.compile(r"### ([A-Za-z, ]+)\n\n!\[\1\]\(data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)\)")
 PLOTS = {
     "domain_exports": ["over_time", "batches", "primaries", "candidates_per_domain", "confidence"],
     "candidate_exports": ["jurisdictions", "statuses"],
@@ -27,8 +27,15 @@ PLOTS = {
 
 
 def sections_of(frames: Frames) -> list[Section]:
-    figures = measure_tables(lazy(frames))
-    sections = [*domain_sections(figures), *candidate_sections(figures), *reject_sections(figures)]
+    now, before = batches(a=3, b=None), batches(a=10**9)
+    figures = measure_tables(lazy({**frames, "batch_summaries": now}), before.lazy())
+    assert figures.changes is not None
+    sections = [
+        show_batch_changes(figures.changes),
+        *domain_sections(figures),
+        *candidate_sections(figures),
+        *reject_sections(figures),
+    ]
     return [*sections, show_timings(manifest_of(frames))]
 
 
@@ -44,6 +51,13 @@ def test_plots_are_small_images(make: type, table: str) -> None:
         assert found is not None
         assert len(markdown) < MOST_BYTES
         assert base64.b64decode(found[2]).startswith(b"<svg")
+
+
+def test_what_changed_is_the_first_plot_of_the_snapshot() -> None:
+    frames = {**ordinary(), "batch_summaries": batches(a=3, b=None)}
+    plots = plots_for("snapshot", measure_tables(lazy(frames), batches(a=2).lazy()), manifest_of(frames))
+    assert list(plots) == [f"plot_{name}" for name in ("changes_by_kind", *PLOTS["snapshot"])]
+    assert all(PLOT.fullmatch(markdown) for markdown in plots.values())
 
 
 @pytest.mark.parametrize("table", PLOTS)
