@@ -1,4 +1,4 @@
-"""ADBC reads both tables over one connection into Polars, which groups, joins and writes Parquet; DuckDB takes it over."""
+"""ADBC reads both tables over one connection into Polars, which groups, joins and writes Parquet; DuckDB loads that."""
 
 from pathlib import Path
 

@@ -43,13 +43,14 @@ def main() -> None:
     os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
     database = folder / "exports.duckdb"
     pipeline = dlt.pipeline(
-        "bench", destination=dlt.destinations.duckdb(str(database)), dataset_name="source", pipelines_dir=str(folder / "dlt")
+        "bench",
+        destination=dlt.destinations.duckdb(str(database)),
+        dataset_name="source",
+        pipelines_dir=str(folder / "dlt"),
     )
     engine = sqlalchemy.create_engine("postgresql+psycopg2://", creator=lambda: psycopg2.connect(url))
     resources = [
-        sql_table(
-            engine, table=table, backend="connectorx", backend_kwargs={"conn": url}, excluded_columns=[NOT_READ]
-        )
+        sql_table(engine, table=table, backend="connectorx", backend_kwargs={"conn": url}, excluded_columns=[NOT_READ])
         for table in ("domains", "gleif_candidates")
     ]
     pipeline.run(resources, write_disposition="replace", loader_file_format="parquet")

@@ -1,6 +1,6 @@
 -- All seven tables with their rules, in DuckDB's SQL, from its copies of both source tables.
 CREATE TEMP TABLE valid_domains AS
-SELECT *, md5(normalized_domain) AS computed_hash
+SELECT *, md5(normalized_domain) AS domain_hash
 FROM (
     SELECT *, lower(trim(domain)) AS normalized_domain,
         CASE
@@ -12,7 +12,7 @@ FROM (
 );
 
 CREATE TEMP TABLE judged_candidates AS
-SELECT c.*, d.domain, d.normalized_domain, d.computed_hash, d.batch_id,
+SELECT c.*, d.domain, d.normalized_domain, d.domain_hash, d.batch_id,
     CASE
         WHEN coalesce(trim(c.lei_code), '') = '' THEN 'missing_lei_code'
         WHEN coalesce(trim(c.legal_name), '') = '' THEN 'missing_legal_name'
@@ -81,7 +81,7 @@ FROM (
         last(registration_status ORDER BY created_at NULLS FIRST, id) AS registration_status,
         last(legal_form ORDER BY created_at NULLS FIRST, id) AS legal_form,
         last(entity_category ORDER BY created_at NULLS FIRST, id) AS entity_category,
-        count(*) AS candidate_count, count(DISTINCT computed_hash) AS domain_count,
+        count(*) AS candidate_count, count(DISTINCT domain_hash) AS domain_count,
         count(DISTINCT batch_id) AS batch_count, count(*) FILTER (is_primary_selection) AS primary_count,
         min(rank_position) AS best_rank, list_sort(list(DISTINCT normalized_domain)) AS domains,
         min(created_at) AS first_seen_at, max(created_at) AS last_seen_at
@@ -102,45 +102,45 @@ SELECT u.*, b.id AS best_domain_id, b.batch_id AS best_batch_id, b.status, b.com
     coalesce(array_to_string([coalesce(c.entity_status, '') FOR c IN found], '; '), '') AS all_entity_statuses,
     coalesce([c.lei_code FOR c IN found], []) AS lei_codes
 FROM (
-    SELECT computed_hash, min(normalized_domain) AS domain, count(*) AS result_count,
+    SELECT domain_hash, min(normalized_domain) AS domain, count(*) AS result_count,
         count(DISTINCT batch_id) AS batch_count, count(*) FILTER (status = 'success') AS success_count,
         count(*) FILTER (status = 'failed') AS failed_count, min(created_at) AS first_created_at,
         max(processed_at) AS last_processed_at
     FROM valid_domains
-    GROUP BY computed_hash
+    GROUP BY domain_hash
 ) AS u
 JOIN (
     SELECT *
     FROM valid_domains
     QUALIFY row_number() OVER (
-        PARTITION BY computed_hash
+        PARTITION BY domain_hash
         ORDER BY (status = 'success') DESC, coalesce(final_confidence, confidence_score) DESC NULLS LAST,
             processed_at DESC NULLS LAST, id DESC
     ) = 1
-) AS b USING (computed_hash)
+) AS b USING (domain_hash)
 LEFT JOIN (
-    SELECT computed_hash,
+    SELECT domain_hash,
         list(
             {lei_code: lei_code, legal_name: last.legal_name, jurisdiction: last.jurisdiction,
                 entity_status: last.entity_status}
             ORDER BY best_rank NULLS LAST, row_count DESC, lei_code
         ) AS found
     FROM (
-        SELECT computed_hash, lei_code, min(rank_position) AS best_rank, count(*) AS row_count,
+        SELECT domain_hash, lei_code, min(rank_position) AS best_rank, count(*) AS row_count,
             last(
                 {legal_name: legal_name, jurisdiction: jurisdiction, entity_status: entity_status}
                 ORDER BY created_at NULLS FIRST, id
             ) AS last
         FROM judged_candidates
         WHERE reason IS NULL
-        GROUP BY computed_hash, lei_code
+        GROUP BY domain_hash, lei_code
     )
-    GROUP BY computed_hash
-) AS a USING (computed_hash)
-ORDER BY computed_hash;
+    GROUP BY domain_hash
+) AS a USING (domain_hash)
+ORDER BY domain_hash;
 
 CREATE TABLE batch_summaries AS
-SELECT d.batch_id, count(*) AS result_count, count(DISTINCT computed_hash) AS unique_domain_count,
+SELECT d.batch_id, count(*) AS result_count, count(DISTINCT domain_hash) AS unique_domain_count,
     count(*) FILTER (status = 'success') AS success_count, count(*) FILTER (status = 'failed') AS failed_count,
     count(*) FILTER (status = 'pending') AS pending_count, count(*) FILTER (status = 'processing') AS processing_count,
     count(*) FILTER (status NOT IN ('success', 'failed', 'pending', 'processing')) AS other_count,
@@ -164,7 +164,7 @@ ORDER BY d.batch_id;
 
 CREATE TABLE jurisdiction_summaries AS
 SELECT coalesce(jurisdiction, 'unknown') AS jurisdiction, count(*) AS candidate_count,
-    count(DISTINCT lei_code) AS distinct_lei_count, count(DISTINCT computed_hash) AS domain_count,
+    count(DISTINCT lei_code) AS distinct_lei_count, count(DISTINCT domain_hash) AS domain_count,
     count(*) FILTER (is_primary_selection) AS primary_count, count(*) FILTER (entity_status = 'ACTIVE') AS active_count
 FROM candidate_exports
 GROUP BY ALL

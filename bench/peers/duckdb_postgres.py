@@ -28,7 +28,8 @@ def main() -> None:
         connection.execute("COMMIT")
         connection.execute(statements)
         rows = {}
-        for (name,) in connection.execute("SELECT table_name FROM duckdb_tables() WHERE NOT temporary").fetchall():
+        own = "SELECT table_name FROM duckdb_tables() WHERE database_name = current_database()"
+        for (name,) in connection.execute(own).fetchall():
             connection.execute(f"COPY {name} TO '{folder / name}.parquet' (COMPRESSION zstd)")
             (rows[name],) = connection.execute(f"SELECT count(*) FROM {name}").fetchone()
     tell(rows)
