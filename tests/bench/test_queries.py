@@ -1,4 +1,4 @@
-"""PostgreSQL's versions of the ten questions give the answers of docs/analysts.md: what is timed is the same question."""
+"""PostgreSQL's versions of the ten questions give the answers of docs/analysts.md: both are the same question."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).resolve().parents[2]
 ALL = range(1, 11)
-# The others, as one writes them in PostgreSQL, judge no rows: blank domains and repeated LEIs of the sample are in them.
+# The others, as one writes them in PostgreSQL, judge no rows: the sample's blank domains and repeated LEIs count.
 ON_THE_SAMPLE = (1, 7, 9)
 # Nothing in the generated data is rejected.
 EMPTY_ON_GENERATED = {9}
