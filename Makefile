@@ -6,10 +6,10 @@ DUCKDB14 := $(VENV)-duckdb14
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup export test lint bench format dictionary ui serve lock clean
+.PHONY: help setup export test lint bench bench-peers bench-queries bench-lock format dictionary ui serve lock clean
 
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
 setup: $(VENV)/.installed  ## the virtual environment, from requirements.lock
 
@@ -40,6 +40,12 @@ lint: setup  ## style and types
 bench: setup  ## measure: the floor, our runs and an empty job, side by side (BENCH="--domains 100000" for less)
 	@$(BIN)/python -m bench.run $(BENCH)
 
+bench-peers: setup  ## measure what one would pick instead, beside the floor and our run
+	@$(BIN)/python -m bench.run_peers $(BENCH)
+
+bench-queries: setup  ## ask the ten questions of docs/analysts.md of exports.duckdb and of PostgreSQL
+	@$(BIN)/python -m bench.run_queries $(BENCH)
+
 format: setup  ## put the code in the project's format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
@@ -56,6 +62,11 @@ serve: setup  ## serve the published snapshot over HTTP on 127.0.0.1:8000, docum
 
 lock: setup  ## pin the dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras --no-header --extra deploy --extra serve --group dev --output-file requirements.lock pyproject.toml
+
+bench-lock: setup  ## pin the environments of the peers anew (needs uv)
+	for peers in bench/peers/*.in; do \
+		uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-strip-extras --no-header --output-file $${peers%.in}.lock $$peers || exit 1; \
+	done
 
 clean:  ## remove what set-up and tests made (data/ stays)
 	rm -rf $(VENV) $(DUCKDB14) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -33,7 +33,7 @@ def figures(names: Mapping[str, str], results: Mapping[str, Sequence[Measurement
     """A table of medians, one row per name that was measured, with ratios to the floor F of the same rows."""
     floor = median(results["floor"]).seconds
     lines = [
-        "| what | seconds | from, to | x F | CPU s | PostgreSQL's CPU s | peak MiB | of it its own | written MB |",
+        "| what | seconds | from, to | x F | CPU s | PostgreSQL's CPU s | peak RSS MiB | PSS MiB | written MB |",
         "|---|---:|---|---:|---:|---:|---:|---:|---:|",
     ]
     for what, name in names.items():

@@ -9,12 +9,14 @@ import shutil
 import statistics
 import sys
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import psycopg
 
 from bench.document import figures, write_section
 from bench.generate import fill
+from bench.measure import Measurement, median
 from bench.session import BUILD, FLOOR, RUN, Session, describe, open_session
 
 _PYTHON = sys.executable
@@ -79,15 +81,16 @@ class Bench:
         self.run("full")
 
 
-def stages(timings: Timings) -> list[str]:
-    """A table of the seconds per stage that runs write into their manifest, medians."""
+def stages(timings: Timings, results: Mapping[str, Sequence[Measurement]]) -> list[str]:
+    """A table of the seconds per stage that runs write into their manifest, medians, and the whole run at the end."""
     kinds = list(timings)
     lines = [f"| stage | {' | '.join(NAMES[kind] for kind in kinds)} |", f"|---|{'---:|' * len(kinds)}"]
     for stage in dict.fromkeys(stage for kind in kinds for stage in timings[kind]):
         seconds = [statistics.median(timings[kind].get(stage, [0.0])) for kind in kinds]
         if max(seconds) >= _SHOWN_SECONDS:
             lines.append(f"| {stage} | {' | '.join(f'{s:.1f}' for s in seconds)} |")
-    return lines
+    whole = " | ".join(f"{median(results[kind]).seconds:.1f}" for kind in kinds)
+    return [*lines, f"| the run, from start to exit | {whole} |"]
 
 
 def main() -> None:
@@ -113,7 +116,7 @@ def main() -> None:
             lines += [describe(rows, candidates, order, options.rounds), "", *figures(NAMES, session.results), ""]
             if order == "random":
                 kept["timings_s"] = bench.timings
-                staged = stages(bench.timings)
+                staged = stages(bench.timings, session.results)
     (BUILD / "results.json").write_text(json.dumps(kept, indent=1))
     print("\n".join([*lines, *staged]))
     if options.write:

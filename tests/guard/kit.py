@@ -12,6 +12,14 @@ from psycopg import conninfo
 from tests.oracle.postgres import Database
 
 _WAIT_SECONDS = 20
+_SESSIONS = (
+    "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'lei-exports-%'"
+)
+_ROWS_READ = """
+SELECT t.relname, t.seq_tup_read
+    + coalesce((SELECT sum(i.idx_tup_read) FROM pg_stat_user_indexes AS i WHERE i.relid = t.relid), 0)
+FROM pg_stat_user_tables AS t
+"""
 
 
 class Relay:
@@ -87,20 +95,13 @@ def passes(database: Database) -> Scans:
     until = time.monotonic() + _WAIT_SECONDS
     # A session's counts are there for all as soon as it is gone.
     with database.connect(autocommit=True) as connection:
-        while (
-            connection.execute(
-                "SELECT FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'lei-exports-%'"
-            ).fetchone()
-            is not None
-        ):
+        while connection.execute(_SESSIONS).fetchall():
             assert time.monotonic() < until
             time.sleep(0.02)
         found = {}
-        for name, read in connection.execute(
-            "SELECT relname, seq_tup_read + coalesce(idx_tup_fetch, 0) FROM pg_stat_user_tables"
-        ).fetchall():
+        for name, read in connection.execute(_ROWS_READ).fetchall():
             rows = connection.execute(f"SELECT count(*) FROM {name}".encode()).fetchone()
-            found[name] = read / rows[0]
+            found[name] = float(read) / rows[0]
         return Scans(**found)
 
 
