@@ -7,14 +7,16 @@ import time
 from dataclasses import dataclass
 from typing import Any, Self
 
+import psycopg
 from psycopg import conninfo
 
-from tests.oracle.postgres import Database
+from tests.oracle.postgres import Cluster, Database
 
 _WAIT_SECONDS = 20
-_SESSIONS = (
-    "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'lei-exports-%'"
-)
+_SESSIONS = """
+SELECT pid FROM pg_stat_activity
+WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+"""
 _ROWS_READ = """
 SELECT t.relname, t.seq_tup_read
     + coalesce((SELECT sum(i.idx_tup_read) FROM pg_stat_user_indexes AS i WHERE i.relid = t.relid), 0)
@@ -32,9 +34,8 @@ class Relay:
         self._received = 0
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=50)
         port = int(self._listener.getsockname()[1])
-        self.database = Database(
-            database.conninfo, f"postgresql://{parts['user']}@127.0.0.1:{port}/{database.name}", database.name
-        )
+        here = conninfo.make_conninfo(database.conninfo, host="127.0.0.1", port=port)
+        self.database = Cluster(here).database(database.name)
         self._start(self._accept)
 
     def __enter__(self) -> Self:
@@ -92,12 +93,8 @@ class Scans:
 
 def passes(database: Database) -> Scans:
     """Rows read since the last call of `forget_scans`, as a multiple of the rows that there are."""
-    until = time.monotonic() + _WAIT_SECONDS
-    # A session's counts are there for all as soon as it is gone.
     with database.connect(autocommit=True) as connection:
-        while connection.execute(_SESSIONS).fetchall():
-            assert time.monotonic() < until
-            time.sleep(0.02)
+        _wait_until_alone(connection)
         found = {}
         for name, read in connection.execute(_ROWS_READ).fetchall():
             rows = connection.execute(f"SELECT count(*) FROM {name}".encode()).fetchone()
@@ -108,5 +105,13 @@ def passes(database: Database) -> Scans:
 def forget_scans(database: Database) -> None:
     """Count from nothing again."""
     with database.connect(autocommit=True) as connection:
-        connection.execute("SELECT pg_stat_force_next_flush()")
+        _wait_until_alone(connection)
         connection.execute("SELECT pg_stat_reset()")
+
+
+def _wait_until_alone(connection: psycopg.Connection[Any]) -> None:
+    """A session's counts are there for all as soon as it is gone."""
+    until = time.monotonic() + _WAIT_SECONDS
+    while connection.execute(_SESSIONS).fetchall():
+        assert time.monotonic() < until
+        time.sleep(0.02)

@@ -69,7 +69,8 @@ class Load:
         measured, said = measure([sys.executable, "-c", RUN], environment)
         progress, published = json.loads(said)
         manifest = Manifest.model_validate_json(published) if published else None
-        return Run(manifest, progress, self.relay.take_received(), passes(self.database), measured.peak_shared_bytes)
+        peak = measured.peak_shared_bytes or measured.peak_bytes  # the first is Linux's
+        return Run(manifest, progress, self.relay.take_received(), passes(self.database), peak)
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +134,7 @@ def test_every_row_goes_through_each_stage_once(load: Load, full: Run) -> None:
 
 def test_memory_is_bounded(full: Run) -> None:
     """540 MiB on a quiet machine; about 180 more where a run keeps the chunks that it has read."""
-    assert full.peak_bytes < MOST_BYTES
+    assert 100 * 2**20 < full.peak_bytes < MOST_BYTES
 
 
 def test_where_nothing_changed_each_table_is_scanned_once_and_no_row_is_fetched(unchanged: Run) -> None:
