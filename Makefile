@@ -6,7 +6,7 @@ DUCKDB14 := $(VENV)-duckdb14
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help export report ui serve test lint format dictionary bench lock setup clean
+.PHONY: help export report ui serve test lint format dictionary bench bench-peers bench-queries lock bench-lock setup clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -47,8 +47,19 @@ dictionary: setup  ## write the data dictionary, data/README.md, anew from the c
 bench: setup  ## measure: the floor, our runs and an empty job, side by side (BENCH="--domains 100000" for less)
 	@$(BIN)/python -m bench.run $(BENCH)
 
+bench-peers: setup  ## measure what one would pick instead, beside the floor and our run
+	@$(BIN)/python -m bench.run_peers $(BENCH)
+
+bench-queries: setup  ## ask the ten questions of docs/analysts.md of exports.duckdb and of PostgreSQL
+	@$(BIN)/python -m bench.run_queries $(BENCH)
+
 lock: setup  ## pin the dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras --no-header --extra deploy --extra serve --group dev --output-file requirements.lock pyproject.toml
+
+bench-lock: setup  ## pin the environments of the peers anew (needs uv)
+	for peers in bench/peers/*.in; do \
+		uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-strip-extras --no-header --output-file $${peers%.in}.lock $$peers || exit 1; \
+	done
 
 setup: $(VENV)/.installed  ## the virtual environment, from requirements.lock
 

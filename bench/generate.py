@@ -93,6 +93,10 @@ def names(numbers: Ints, words: int) -> pl.Series:
     return text
 
 
+def _legal_names(leis: Ints) -> pl.Series:
+    return names(leis, 3) + " " + pl.Series(np.array(_ENDINGS)[leis % len(_ENDINGS)])
+
+
 class Population:
     """All rows as small arrays; columns are made a chunk at a time."""
 
@@ -110,8 +114,10 @@ class Population:
         self.leis = max(50, round(len(self.row_of) * LEIS_PER_CANDIDATE))
         self.codes = lei_codes(self.leis, rng)
         # A domain's candidates are neighbours in the pool, so that a domain has each LEI once, and two batches differ.
-        shift = self.row_of % 3
-        self.lei_of = (self.domain_of[self.row_of] * 7919 + self.rank_of * 13 + shift) % self.leis
+        self.lei_of = self._lei(self.row_of, self.rank_of)
+
+    def _lei(self, row: Ints, rank: Ints | int) -> Ints:
+        return (self.domain_of[row] * 7919 + rank * 13 + row % 3) % self.leis
 
     @property
     def rows(self) -> int:
@@ -133,10 +139,13 @@ class Population:
         created = pl.Series(1_750_000_000_000_000 + part * 1_000_003).cast(pl.Datetime("us"))
         domain = name.str.replace_all(" ", "").str.to_lowercase() + pl.Series(number).cast(pl.String) + "." + tld
         company = name + " " + ending
+        first = self._lei(part, 1)
         null = pl.lit(None, dtype=pl.String)
+        has_candidates = pl.col("count") > 0
         return pl.DataFrame(
             {"id": part + 1, "domain": domain, "company": company, "success": success, "created_at": created,
-             "batch": part // BATCH_ROWS, "number": number, "count": self.count_of[part]}
+             "batch": part // BATCH_ROWS, "number": number, "count": self.count_of[part],
+             "lei": self.codes.gather(first), "lei_name": _legal_names(first)}
         ).select(
             "id", "domain",
             pl.when("success").then(pl.lit("success")).otherwise(pl.lit("failed")).alias("status"),
@@ -151,9 +160,13 @@ class Population:
             pl.col("success").alias("level2_attempted"),
             pl.when("success").then(pl.lit("success")).otherwise(null).alias("level2_status"),
             pl.col("count").alias("level2_candidates_count"),
+            pl.when(has_candidates).then("lei").otherwise(null).alias("primary_lei_code"),
+            pl.when(has_candidates).then("lei_name").otherwise(null).alias("primary_gleif_name"),
+            pl.when(has_candidates).then(pl.lit("weighted_scoring")).otherwise(null).alias("selection_algorithm"),
             pl.when("success").then("company").otherwise(null).alias("final_legal_name"),
             (pl.col("number") % 100).alias("final_confidence"),
             (pl.col("number") % 4 == 0).alias("manual_review_required"),
+            pl.when(has_candidates).then(pl.lit(_REASON)).otherwise(null).alias("selection_notes"),
         )  # fmt: skip
 
     def candidates_of(self, part: Ints) -> pl.DataFrame:
@@ -168,7 +181,7 @@ class Population:
                 "id": part + 1,
                 "domain_id": row + 1,
                 "lei_code": self.codes.gather(lei),
-                "legal_name": names(lei, 3) + " " + pick(_ENDINGS, lei),
+                "legal_name": _legal_names(lei),
                 "entity_status": pick(["ACTIVE"] * 9 + ["INACTIVE"], lei),
                 "jurisdiction": pick(_JURISDICTIONS, lei),
                 "legal_form": pick(["H1UM", "HZEH", "XTIQ", "2HBR", "8888"], lei),

@@ -1,16 +1,20 @@
-"""Runs a command and measures it whole: seconds, peak memory of its process tree, bytes that it wrote."""
+"""Runs a command and measures it whole: seconds, processor time, peak memory of its process tree, bytes it wrote."""
 
 import os
+import resource
 import statistics
 import subprocess
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import psutil
 
 # Looking at the tree takes 7 ms: at 30 ms it kept a quarter of a core from what is measured.
 _POLL_SECONDS = 0.1
+# Proportional sizes cost the kernel a walk over all pages: looked at only where the peak has grown by so much.
+_PEAK_STEP = 1.02
 
 
 @dataclass(frozen=True)
@@ -19,48 +23,110 @@ class Measurement:
 
     Attributes:
         seconds: From process start to exit.
-        peak_bytes: Largest sum of resident memory over the process tree, sampled every 100 ms.
+        cpu_seconds: Processor time of the tree, user and system.
+        server_cpu_seconds: Processor time of PostgreSQL meanwhile; 0 where it was not looked at.
+        peak_bytes: Largest sum of resident memory over the process tree, sampled every 100 ms. Pages that processes
+            share count once for each, so it is an upper bound.
+        peak_shared_bytes: The same about that moment, each shared page divided among those who have it (PSS).
         written_bytes: What the tree handed to write calls (pages may still be in the cache); -1 where not to be had.
     """
 
     seconds: float
+    cpu_seconds: float
+    server_cpu_seconds: float
     peak_bytes: int
+    peak_shared_bytes: int
     written_bytes: int
 
 
-def measure(command: Sequence[str], environment: Mapping[str, str]) -> Measurement:
+def measure(
+    command: Sequence[str], environment: Mapping[str, str], server_pid: int | None = None
+) -> tuple[Measurement, str]:
     """Run a command to its end.
 
+    Args:
+        command: Program and arguments.
+        environment: What is added to this process's environment.
+        server_pid: PostgreSQL's first process, whose processor time is then measured too.
+
+    Returns:
+        What was measured, and what the command printed.
+
     Raises:
-        RuntimeError: It failed; its output is in the message.
+        RuntimeError: It failed; the end of its output is in the message.
     """
-    started = time.monotonic()
-    with subprocess.Popen(
-        command, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        root = psutil.Process(process.pid)
-        peak, written = 0, {}
-        while process.poll() is None:
-            peak = max(peak, _look(root, written))
-            time.sleep(_POLL_SECONDS)
-        seconds = time.monotonic() - started
-        output = process.stdout.read() if process.stdout else ""
+    server = _server_cpu(server_pid)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    tree = _Tree()
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
+        started = time.monotonic()
+        with subprocess.Popen(
+            command, env={**os.environ, **environment}, stdout=output, stderr=subprocess.STDOUT
+        ) as process:
+            root = psutil.Process(process.pid)
+            while process.poll() is None:
+                tree.look(root)
+                time.sleep(_POLL_SECONDS)
+            seconds = time.monotonic() - started
+        output.seek(0)
+        said = output.read()
     if process.returncode:
-        raise RuntimeError(f"{command[0]} exited with status {process.returncode}:\n{output[-3000:]}")
-    return Measurement(seconds, peak, sum(written.values()) if written else -1)
+        raise RuntimeError(f"{command[0]} exited with status {process.returncode}:\n{said[-3000:]}")
+    now = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Measurement(
+        seconds=seconds,
+        cpu_seconds=now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime,
+        server_cpu_seconds=_server_cpu(server_pid) - server,
+        peak_bytes=tree.peak,
+        peak_shared_bytes=tree.shared,
+        written_bytes=sum(tree.written.values()) if tree.written else -1,
+    ), said
 
 
-def _look(root: psutil.Process, written: dict[int, int]) -> int:
-    total = 0
-    try:
-        tree = [root, *root.children(recursive=True)]
-    except psutil.Error:
-        return 0
-    for process in tree:
+class _Tree:
+    """What was seen of a process and all below it."""
+
+    def __init__(self) -> None:
+        self.peak = 0
+        self.shared = 0
+        self.written: dict[int, int] = {}
+        self._shared_at = 0.0
+
+    def look(self, root: psutil.Process) -> None:
+        total = 0
         try:
-            total += process.memory_info().rss
-            written[process.pid] = process.io_counters().write_chars
-        except (psutil.Error, AttributeError):
+            processes = [root, *root.children(recursive=True)]
+        except psutil.Error:
+            return
+        for process in processes:
+            try:
+                total += process.memory_info().rss
+                self.written[process.pid] = process.io_counters().write_chars
+            except (psutil.Error, AttributeError):
+                continue
+        self.peak = max(self.peak, total)
+        if total > self._shared_at * _PEAK_STEP:
+            self._shared_at = total
+            self.shared = max(self.shared, sum(_proportional(process) for process in processes))
+
+
+def _proportional(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_full_info().pss)
+    except (psutil.Error, AttributeError):
+        return 0
+
+
+def _server_cpu(pid: int | None) -> float:
+    """Processor time of PostgreSQL: of what runs, and of the processes that ended (their parent has inherited it)."""
+    if pid is None:
+        return 0.0
+    root = psutil.Process(pid)
+    total = 0.0
+    for process in [root, *root.children(recursive=True)]:
+        try:
+            total += sum(process.cpu_times()[:4])
+        except psutil.Error:
             continue
     return total
 
@@ -68,7 +134,5 @@ def _look(root: psutil.Process, written: dict[int, int]) -> int:
 def median(measurements: Sequence[Measurement]) -> Measurement:
     """The median of each figure."""
     return Measurement(
-        statistics.median(m.seconds for m in measurements),
-        int(statistics.median(m.peak_bytes for m in measurements)),
-        int(statistics.median(m.written_bytes for m in measurements)),
+        *(statistics.median(getattr(m, field.name) for m in measurements) for field in fields(Measurement))
     )

@@ -1,0 +1,155 @@
+"""What makes a run slow, counted instead of timed: scans, bytes from PostgreSQL, rows through each stage, memory."""
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from bench.floor import copied_bytes
+from bench.generate import fill
+from bench.measure import measure
+from pipelines.contracts.records import Manifest
+from tests.guard.kit import Relay, Scans, forget_scans, passes
+from tests.oracle.postgres import Cluster, Database
+
+pytestmark = pytest.mark.integration
+
+ROWS = 100_000
+SEGMENT_SIZE = 10_000
+MESSAGES_BYTES = 300_000  # catalogue, locks, progress and fingerprints
+MOST_BYTES = 760 * 2**20
+# In a process of its own, for the memory's sake; it prints the last message of each stage and what was published.
+RUN = """
+import json
+from pipelines.run.export import run_export
+from pipelines.settings import load_settings
+steps = {}
+published = run_export(load_settings(), on_progress=lambda step: steps.update({f"{step.stage} {step.what}": step.done}))
+print(json.dumps([steps, published and published.manifest.model_dump_json()]))
+"""
+
+
+@dataclass
+class Run:
+    """A run, and what it cost."""
+
+    manifest: Manifest | None
+    progress: dict[str, int]
+    received: int
+    scans: Scans
+    peak_bytes: int
+
+    def segments_built(self) -> list[int]:
+        """Rows that were built after each segment."""
+        return [done for step, done in self.progress.items() if step.startswith("build segment")]
+
+
+@dataclass
+class Load:
+    """A filled database behind a relay, and a folder of exports."""
+
+    database: Database
+    relay: Relay
+    folder: Path
+    candidates: int
+
+    def run(self) -> Run:
+        forget_scans(self.database)
+        self.relay.take_received()
+        environment = {
+            "DATABASE_URL": self.relay.database.url,
+            "EXPORT_DIR": str(self.folder),
+            "SEGMENT_SIZE": str(SEGMENT_SIZE),
+            "READ_CONNECTIONS": "2",
+        }
+        measured, said = measure([sys.executable, "-c", RUN], environment)
+        progress, published = json.loads(said)
+        manifest = Manifest.model_validate_json(published) if published else None
+        peak = measured.peak_shared_bytes or measured.peak_bytes  # the first is Linux's
+        return Run(manifest, progress, self.relay.take_received(), passes(self.database), peak)
+
+
+@pytest.fixture(scope="module")
+def load(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Load]:
+    with cluster.new_database() as database, Relay(database) as relay:
+        _, candidates = fill(database.url, ROWS, random_order=True)
+        with database.connect(autocommit=True) as connection:
+            for table in ("domains", "gleif_candidates"):  # autovacuum reads too
+                connection.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)".encode())
+        yield Load(database, relay, tmp_path_factory.mktemp("guard") / "exports", candidates)
+
+
+@pytest.fixture(scope="module")
+def floor(load: Load) -> int:
+    return copied_bytes(load.database.url)
+
+
+@pytest.fixture(scope="module")
+def full(load: Load, floor: int) -> Run:
+    return load.run()
+
+
+@pytest.fixture(scope="module")
+def unchanged(load: Load, full: Run) -> Run:
+    return load.run()
+
+
+@pytest.fixture(scope="module")
+def one_segment(load: Load, unchanged: Run) -> Run:
+    with psycopg.connect(load.database.url, autocommit=True) as connection:
+        connection.execute("UPDATE domains SET retry_count = 1 WHERE id BETWEEN 20001 AND 20500")
+    return load.run()
+
+
+def rows_of(manifest: Manifest | None) -> dict[str, int]:
+    assert manifest is not None
+    return {table.name: table.rows for table in manifest.tables}
+
+
+def test_a_full_run_reads_each_table_once_and_counts_it_once(full: Run) -> None:
+    assert full.scans == Scans(domains=2, gleif_candidates=2)
+
+
+def test_a_full_run_fetches_little_more_than_the_floor(load: Load, full: Run, floor: int) -> None:
+    headers = 5 * (ROWS + load.candidates)  # a message a row
+    assert floor <= full.received <= floor + headers + MESSAGES_BYTES
+
+
+def test_every_row_goes_through_each_stage_once(load: Load, full: Run) -> None:
+    everything = ROWS + load.candidates
+    assert max(done for step, done in full.progress.items() if step.startswith("read")) == everything
+    assert full.segments_built()[-1] == everything
+    assert len(full.segments_built()) == ROWS // SEGMENT_SIZE + 1  # ids begin with 1
+    rows = rows_of(full.manifest)
+    assert rows["domain_exports"] == ROWS
+    assert rows["candidate_exports"] == load.candidates
+    assert rows["rejected_rows"] == 0
+    assert full.manifest is not None
+    assert full.manifest.database.rows == sum(rows.values())
+
+
+def test_memory_is_bounded(full: Run) -> None:
+    """It takes 640 MiB, and 800 where it keeps the chunks that it has read."""
+    assert 100 * 2**20 < full.peak_bytes < MOST_BYTES
+
+
+def test_where_nothing_changed_each_table_is_scanned_once_and_no_row_is_fetched(unchanged: Run) -> None:
+    assert unchanged.manifest is None
+    assert unchanged.scans == Scans(domains=1, gleif_candidates=1)
+    assert unchanged.received <= MESSAGES_BYTES
+    assert unchanged.segments_built() == []
+
+
+def test_a_changed_segment_alone_is_fetched_and_built(load: Load, full: Run, one_segment: Run, floor: int) -> None:
+    # The scan for fingerprints, and the one for the segment's rows, unless an index gives these.
+    assert 1 <= one_segment.scans.domains <= 2
+    assert 1 <= one_segment.scans.gleif_candidates <= 2
+    assert one_segment.received <= floor * SEGMENT_SIZE / ROWS * 1.1 + MESSAGES_BYTES
+    assert len(one_segment.segments_built()) == 1
+    assert one_segment.manifest is not None
+    assert one_segment.manifest.changed_segments == ("000002",)
+    assert rows_of(one_segment.manifest) == rows_of(full.manifest)
