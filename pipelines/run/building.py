@@ -142,12 +142,12 @@ def _compute(
 ) -> _SegmentRows:
     """Compute one segment once, for all wanted tables."""
     started = time.monotonic()
-    domains = _read(staging, record, segment, DOMAINS)
-    candidates = _read(staging, record, segment, GLEIF_CANDIDATES)
-    source_rows = domains.height + candidates.height
-    judged_domains = judge_domains(domains.lazy()).collect()
-    judged_candidates = judge_candidates(candidates.lazy(), judged_domains.lazy()).collect()
-    del domains, candidates
+    # Rows are not kept here beside what is made of them: a copy of a segment's candidates is 60 MB.
+    judged_domains = judge_domains(_read(staging, record, segment, DOMAINS).lazy()).collect()
+    judged_candidates = judge_candidates(
+        _read(staging, record, segment, GLEIF_CANDIDATES).lazy(), judged_domains.lazy()
+    ).collect()
+    source_rows = judged_domains.height + judged_candidates.height
     exported = build_candidate_exports(judged_candidates.lazy(), builds.candidates).collect()
     rejected = frame = None
     if REJECTED_ROWS.name in builds.tables:

@@ -3,6 +3,7 @@
 import polars as pl
 
 from pipelines.contracts.tables import Table
+from pipelines.transform.judging import exported
 from pipelines.transform.text import is_valid_lei
 
 
@@ -17,7 +18,7 @@ def build_candidate_exports(judged_candidates: pl.LazyFrame, table: Table) -> pl
         Columns of the contract, sorted by domain_id, then rank order.
     """
     return (
-        judged_candidates.filter(pl.col("reason").is_null())
+        exported(judged_candidates)
         .with_columns(pl.col("id").alias("candidate_id"), is_valid_lei(pl.col("lei_code")).alias("is_valid_lei"))
         .select(table.columns.keys())
     )

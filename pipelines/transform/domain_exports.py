@@ -4,6 +4,7 @@ import polars as pl
 
 from pipelines.contracts.tables import DOMAIN_EXPORTS
 from pipelines.transform.joining import fill_without_candidates, join_candidates
+from pipelines.transform.judging import exported
 
 
 def build_domain_exports(judged_domains: pl.LazyFrame, candidate_exports: pl.LazyFrame) -> pl.LazyFrame:
@@ -20,7 +21,7 @@ def build_domain_exports(judged_domains: pl.LazyFrame, candidate_exports: pl.Laz
     count = pl.len().cast(pl.UInt32).alias("gleif_candidate_count")
     joined = join_candidates(candidate_exports, "domain_id", count)
     return (
-        judged_domains.filter(pl.col("reason").is_null())
+        exported(judged_domains)
         .with_columns(pl.col("id").alias("domain_id"), pl.col("computed_hash").alias("domain_hash"))
         .join(joined, on="domain_id", how="left", maintain_order="left")
         .with_columns(pl.col("gleif_candidate_count").fill_null(0), *fill_without_candidates())

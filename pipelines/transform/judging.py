@@ -19,6 +19,13 @@ _RANKS = 2**33
 _WIDEST_SPAN = 2**29
 
 
+def exported(judged: pl.LazyFrame) -> pl.LazyFrame:
+    """The rows that no reason rejects; all of them without a copy where none is rejected, which is the usual case."""
+    rows = judged.collect()
+    is_kept = pl.col("reason").is_null()
+    return (rows if rows["reason"].null_count() == rows.height else rows.filter(is_kept)).lazy()
+
+
 def judge_domains(domains: pl.LazyFrame) -> pl.LazyFrame:
     """Judge rows of `domains`.
 
