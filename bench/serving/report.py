@@ -26,6 +26,8 @@ class Measured:
         per_second: Requests per second.
         p50_s: Median latency, seconds.
         p99_s: 99th percentile, seconds; of fewer than 100 requests close to the longest.
+        first_p50_s: Median latency of what was asked for the first time, by one client, before the load.
+        first_p99_s: 99th percentile of it.
         answer_bytes: Bytes of the body.
         postgres_cpu_s: Processor time of PostgreSQL, seconds.
         server_cpu_s: Processor time of the server, seconds.
@@ -40,6 +42,8 @@ class Measured:
     per_second: float
     p50_s: float
     p99_s: float
+    first_p50_s: float
+    first_p99_s: float
     answer_bytes: float
     postgres_cpu_s: float
     server_cpu_s: float
@@ -50,7 +54,9 @@ class Measured:
         """For the terminal, while it goes on."""
         return (
             f"{self.question:<11}{self.clients} x {self.server:<14}{self.per_second:9.2f}/s"
-            f"  p50 {self.p50_s * 1000:8.1f} ms  p99 {self.p99_s * 1000:8.1f} ms  {self.answer_bytes / 1e6:7.3f} MB"
+            f"  p50 {self.p50_s * 1000:8.2f}  p99 {self.p99_s * 1000:8.2f}"
+            f"  first: p50 {self.first_p50_s * 1000:8.2f}  p99 {self.first_p99_s * 1000:8.2f} ms"
+            f"  {self.answer_bytes / 1e6:7.3f} MB"
         )
 
 
@@ -62,15 +68,16 @@ def lines_of(measured: Sequence[Measured], servers: Sequence[Server]) -> list[st
         lines += [
             f"**{title}**",
             "",
-            "| server | clients | requests | per second | p50 ms | p99 ms | answer KB | PostgreSQL ms | queries"
-            " | server ms |",
-            "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+            "| server | clients | requests | per second | p50 ms | p99 ms | first p50, p99 ms | answer KB"
+            " | PostgreSQL ms | queries | server ms |",
+            "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
         ]
         lines += [_row(one, titles) for one in measured if one.question == question]
         lines.append("")
     lines += [
-        "PostgreSQL ms and server ms: processor time per request. Queries: transactions per request, the server's start"
-        " among them (the ORM's `BEGIN` and `ROLLBACK` are one).",
+        "First: each path asked for the first time, by one client; the load that follows asks the same paths again."
+        " PostgreSQL ms and server ms: processor time per request. Queries: transactions per request, the"
+        " server's start among them (the ORM's `BEGIN` and `ROLLBACK` are one).",
         "",
         *_ratios(measured),
         "",
@@ -82,10 +89,12 @@ def lines_of(measured: Sequence[Measured], servers: Sequence[Server]) -> list[st
 
 
 def _row(one: Measured, titles: dict[str, str]) -> str:
+    times = " | ".join(f"{seconds * 1000:,.1f}" for seconds in (one.p50_s, one.p99_s))
+    first = ", ".join(f"{seconds * 1000:,.1f}" for seconds in (one.first_p50_s, one.first_p99_s))
     return (
-        f"| {titles[one.server]} | {one.clients} | {one.requests:,} | {one.per_second:,.2f} | {one.p50_s * 1000:,.1f}"
-        f" | {one.p99_s * 1000:,.1f} | {one.answer_bytes / 1000:,.1f} | {one.postgres_cpu_s * 1000:,.1f}"
-        f" | {one.transactions:,.1f} | {one.server_cpu_s * 1000:,.1f} |"
+        f"| {titles[one.server]} | {one.clients} | {one.requests:,} | {one.per_second:,.2f} | {times} | {first}"
+        f" | {one.answer_bytes / 1000:,.1f} | {one.postgres_cpu_s * 1000:,.1f} | {one.transactions:,.1f}"
+        f" | {one.server_cpu_s * 1000:,.1f} |"
     )
 
 

@@ -67,6 +67,8 @@ def _model(
 Candidate = _model(
     "Candidate", CANDIDATE_EXPORTS, "A candidate of a row of `domains`; ranked.", absent=(FULL_DATA_COLUMN,)
 )
+# Of its columns, the name in the answer.
+CANDIDATE_KEYS = {name: to_camel(name) for name in CANDIDATE_EXPORTS.columns}
 Batch = _model("Batch", BATCH_SUMMARIES, "A batch, with its counts, percentages and times.")
 Entity = _model("Entity", ENTITIES, "A legal entity, with the domains that it is a candidate of.")
 DomainRow = _model("DomainRow", DOMAIN_EXPORTS, "A row of `domains`, with its candidates joined in rank order.")

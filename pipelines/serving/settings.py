@@ -40,10 +40,15 @@ class ServingSettings(BaseSettings):
     api_memory_mb: int = Field(16, ge=8, description="DuckDB's memory for all queries together, MB")
     api_batch_memory_mb: int = Field(40, ge=8, description="DuckDB's memory for each batch that is sent, MB")
 
-    @field_validator("export_dir")
+    api_cache_mb: int = Field(
+        1024, ge=0, description="Disk for answers that are kept until the next snapshot, MB; 0 keeps none"
+    )
+    api_cache_dir: Path | None = Field(None, description="Folder of that disk space; unset: the system's temporary one")
+
+    @field_validator("export_dir", "api_cache_dir")
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser().absolute()
 
     @field_validator("api_cors_origins", "api_hosts", mode="before")
     @classmethod
