@@ -25,6 +25,8 @@ _LOG = logging.getLogger(__name__)
 
 # More would wait for each other: queries are short, and mostly work of the processor.
 _QUERY_THREADS = 8
+# A request follows `current` at once; without requests it is looked at so often.
+_FOLLOW_SECONDS = 2.0
 
 
 class Service:
@@ -54,6 +56,13 @@ class Service:
             await to_thread.run_sync(self.holder.refresh)
         with self.holder.lease() as opened:
             yield opened
+
+    async def follow(self) -> None:
+        """Pick up new snapshots where nobody asks for long, so that the old one's files are let go."""
+        while True:
+            await asyncio.sleep(_FOLLOW_SECONDS)
+            if self.holder.is_stale:
+                await to_thread.run_sync(self.holder.refresh)
 
     async def query(self, opened: Opened, work: Callable[[Reader], _Result]) -> _Result:
         """Run a query in a thread, with a time limit.

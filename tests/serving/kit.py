@@ -64,9 +64,10 @@ class Served:
         folder = Path(f"/proc/{self.process.pid}/fd")
         return {os.readlink(link) for link in folder.iterdir() if link.is_symlink()}  # noqa: PTH115
 
-    def resident_bytes(self) -> int:
-        """Memory of the server's processes."""
-        return sum(process.memory_info().rss for process in (self.process, *self.process.children(recursive=True)))
+    def memory(self) -> tuple[int, int]:
+        """Bytes of the server's processes in memory: all, and those that are no program code or other mapped files."""
+        found = [process.memory_info() for process in (self.process, *self.process.children(recursive=True))]
+        return sum(one.rss for one in found), sum(one.rss - one.shared for one in found)
 
 
 def export_path(batch_id: str, form: str = "json") -> str:
