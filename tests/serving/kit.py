@@ -70,6 +70,14 @@ class Served:
         return sum(one.rss for one in found), sum(one.rss - one.shared for one in found)
 
 
+def free_port() -> int:
+    """A port that nobody listens at."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
 def export_path(batch_id: str, form: str = "json") -> str:
     """Path of a batch's file."""
     return f"/export/{quote(batch_id, safe='')}?format={form}"
@@ -83,9 +91,7 @@ def with_query(path: str, **parameters: str | int | bool) -> str:
 @contextmanager
 def served(export_dir: Path, **environment: str) -> Iterator[Served]:
     """The server that `lei-exports serve` starts, with nothing of this process's environment but the path."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     process = subprocess.Popen(
         [SCRIPT, "serve", "--port", str(port)],

@@ -74,7 +74,7 @@ def test_candidates_are_the_same_kept_or_read(big: Source, server: Served) -> No
 def test_what_is_too_large_is_not_kept(big: Source) -> None:
     with served(big.export_dir, API_CACHE_MB="1") as server:
         small, large = export_path("small", "csv"), export_path("big", "csv")
-        for path, kept in ((small, False), (small, True), (large, False), (small, False), (small, True)):
+        for path, kept in ((small, False), (small, True), (large, False), (large, False), (small, True)):
             assert is_kept(server, path) is kept, path
         # Candidates of 100,000 domains do not fit in half a megabyte: it starts anew each time, and answers go on.
         for domain_id in range(1, 100_000, 3_001):
