@@ -32,7 +32,12 @@ def _shortest_double(value: float | None) -> float | None:
 _NUMBER = WithJsonSchema({"type": "number"})
 _Real = Annotated[Any, BeforeValidator(_shortest_real), _NUMBER]
 _Double = Annotated[Any, BeforeValidator(_shortest_double), _NUMBER]
-_Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+# Not the format `date-time`: its years have four digits, PostgreSQL's do not end there (ISO 8601 expanded).
+_TIME = {
+    "pattern": r"^(\d{4}|[+-]\d{6})-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$",
+    "examples": ["2026-11-23T06:59:32.000Z"],
+}
+_Time = Annotated[str, Field(json_schema_extra=_TIME)]
 _TYPES: dict[str, Any] = {
     "INTEGER": int,
     "BIGINT": int,
