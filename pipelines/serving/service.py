@@ -119,9 +119,12 @@ class Service:
             if cache.make_room(sum(map(len, texts))):
                 await to_thread.run_sync(cache.write, texts, limiter=self._background)
                 cache.add(group, ids, texts)
+            else:
+                cache.refuse(group)
         except ExportError as error:
-            # Whoever asks for one of them hears of it.
+            # Whoever asks for one of them hears of it. They may be too many for the memory: one domain's are not.
             _LOG.warning("Candidates are not kept: %s", error)
+            cache.refuse(group)
         except OSError as error:
             cache.give_up(error)
 

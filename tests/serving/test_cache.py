@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.reading.batch.files import BatchFormat
+from pipelines.serving.candidate_cache import CandidateCache
 from pipelines.serving.file_cache import FileCache
 from tests.serving.conftest import Source
 from tests.serving.kit import SCRIPT, Served, export_path, served
@@ -54,7 +55,7 @@ def test_it_lies_on_disk_without_a_name(server: Served, folder: Path) -> None:
 
 
 def test_candidates_are_the_same_kept_or_read(big: Source, server: Served) -> None:
-    ids = [1, 2, 255, 256, 511, 512, 99_999, 100_000, 100_010]
+    ids = [1, 2, 1_023, 1_024, 2_047, 2_048, 99_999, 100_000, 100_010]
     with served(big.export_dir, API_CACHE_MB="0") as without:
         wanted = {domain_id: without.ask(f"/domains/{domain_id}/candidates") for domain_id in ids}
         assert not is_kept(without, export_path("small"))
@@ -76,7 +77,7 @@ def test_what_is_too_large_is_not_kept(big: Source) -> None:
         small, large = export_path("small", "csv"), export_path("big", "csv")
         for path, kept in ((small, False), (small, True), (large, False), (large, False), (small, True)):
             assert is_kept(server, path) is kept, path
-        # Candidates of 100,000 domains do not fit in half a megabyte: it starts anew each time, and answers go on.
+        # Nor do candidates of 1,024 neighbours fit in half a megabyte.
         for domain_id in range(1, 100_000, 3_001):
             assert len(json.loads(server.ask(f"/domains/{domain_id}/candidates").body)) == 3
 
@@ -148,3 +149,34 @@ def test_who_was_not_asked_for_longest_goes_first(tmp_path: Path) -> None:
     cache.close()
     assert cache.bytes == 0
     assert not _keep(cache, "late", 1)
+
+
+def test_candidates_start_anew_when_they_are_full(tmp_path: Path) -> None:
+    def keep(domain_id: int, text: bytes) -> bool:
+        cache.want(domain_id)
+        group = cache.next_wanted()
+        if group is None:
+            return False
+        first, last = cache.range_of(group)
+        assert first <= domain_id <= last
+        if not cache.make_room(len(text)):
+            cache.refuse(group)
+            return False
+        cache.write([text])
+        cache.add(group, [domain_id], [text])
+        return cache.find(domain_id) == text
+
+    cache = CandidateCache(tmp_path, 100)
+    assert keep(-5, b"a" * 40)
+    assert keep(5_000, b"b" * 60)
+    assert cache.find(-5) == b"a" * 40
+    assert cache.find(5_001) is None
+    assert not keep(5_000, b"it is there already")
+    assert keep(9_000, b"c")  # they are full
+    assert cache.find(-5) is None
+    assert cache.find(5_000) is None
+    assert not keep(20_000, b"d" * 101)
+    cache.want(20_000)
+    assert cache.next_wanted() is None, "what can't be kept is asked for once"
+    cache.close()
+    assert cache.find(9_000) is None

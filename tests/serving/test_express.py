@@ -84,9 +84,9 @@ def direct(server: Served, path: str) -> bytes:
 @pytest.mark.parametrize("form", ["json", "parquet"])
 def test_every_batch_comes_through_whole(hostile: Source, server: Served, client: Client, form: str) -> None:
     ids = hostile.snapshot.scan("batch_summaries").collect()["batch_id"].to_list()
-    assert any("/" in batch_id for batch_id in ids)
-    assert any("\n" in batch_id for batch_id in ids)
-    for batch_id in ids if form == "json" else ids[:5]:
+    chosen = [batch_id for batch_id in ids if set(batch_id) & set("/\n?#%&+ ")] if form == "json" else ids[:5]
+    assert form != "json" or all(any(mark in batch_id for batch_id in chosen) for mark in "/\n")
+    for batch_id in chosen:
         path = export_path(batch_id, form)
         answer = client.ask(f"/api{path}")
         assert answer.status == 200, batch_id

@@ -22,7 +22,7 @@ _MOST_BYTES = 200 << 20
 
 @pytest.fixture(scope="module")
 def server(big: Source) -> Iterator[Served]:
-    with served(big.export_dir, API_MAX_EXPORTS="1", API_EXPORT_WAIT_SECONDS="5", API_STALL_SECONDS="2") as server:
+    with served(big.export_dir, API_MAX_EXPORTS="1", API_EXPORT_WAIT_SECONDS="2", API_STALL_SECONDS="2") as server:
         yield server
 
 
