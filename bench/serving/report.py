@@ -107,7 +107,14 @@ def _ratios(measured: Sequence[Measured]) -> Iterator[str]:
         who = f"{question}, {clients} client{'s' if clients > 1 else ''}, against {name}"
         if question == BATCH:
             target = f" (target {TARGETS[name]:g})" if name in TARGETS else ""
-            yield f"- {who}: {ours.per_second / one.per_second:.1f} times the requests per second{target}"
+            yield (
+                f"- {who}: {ours.per_second / one.per_second:.1f} times the requests per second{target};"
+                f" for the first time {one.first_p50_s / ours.first_p50_s:.1f} times as fast"
+            )
         else:
-            verdict = "no worse" if ours.p99_s <= one.p99_s else "worse"
-            yield f"- {who}: p99 {ours.p99_s * 1000:.1f} against {one.p99_s * 1000:.1f} ms, {verdict}"
+            first = _compared(ours.first_p99_s, one.first_p99_s)
+            yield f"- {who}: p99 {_compared(ours.p99_s, one.p99_s)}; for the first time {first}"
+
+
+def _compared(ours: float, theirs: float) -> str:
+    return f"{ours * 1000:.1f} against {theirs * 1000:.1f} ms, {'no worse' if ours <= theirs else 'worse'}"
