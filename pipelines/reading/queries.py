@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import polars as pl
 
@@ -21,6 +21,7 @@ from pipelines.contracts.tables import (
 )
 from pipelines.contracts.text import WHITE_SPACE
 from pipelines.reading.batch.expressions import json_value
+from pipelines.reading.batch.reals import real_text
 from pipelines.reading.batch.text_formats import RANK_ORDER
 from pipelines.reading.database import DATABASE, Reader
 from pipelines.reading.sessions import quoted, quoted_text
@@ -31,6 +32,11 @@ CANDIDATE_EXPORTS = candidate_exports(include_full_data=True)
 _COMPARED_CHARACTERS = 64
 _CLOSEST = 3
 _NULL = "'null'"
+# As DuckDB's to_json writes texts.
+_ESCAPES = {
+    **{number: f"\\u{number:04X}" for number in range(32)},
+    **{ord(character): f"\\{letter}" for character, letter in zip('"\\\b\f\n\r\t', '"\\bfnrt', strict=True)},
+}
 SEARCH_COLUMNS = (
     "domain_id", "domain", "batch_id", "status", "company_name", "confidence_score", "guessed_country",
     "primary_lei_code", "primary_gleif_name", "gleif_candidate_count", "processed_at",
@@ -108,6 +114,22 @@ def candidates_json(reader: Reader, first_id: int, last_id: int, keys: Mapping[s
     return reader.rows(query, {"first_id": first_id, "last_id": last_id})
 
 
+def find_candidates_json(reader: Reader, domain_id: int, keys: Mapping[str, str]) -> str | None:
+    """The array of `candidates_json` of one row, the same to the byte; None where there is no such row.
+
+    Put together here: for one row DuckDB takes 6 ms more to make ready what it would put it together with.
+    """
+    columns = reader.columns_of(CANDIDATE_EXPORTS.name)
+    rows = _select(reader, CANDIDATE_EXPORTS.name, f"WHERE domain_id = $id ORDER BY {RANK_ORDER}", {"id": domain_id})
+    if not rows and not _has_domain(reader, domain_id):
+        return None
+    objects = (
+        ",".join(f"{json.dumps(key)}:{_json_text(row.get(name), columns.get(name))}" for name, key in keys.items())
+        for row in rows
+    )
+    return f"[{','.join(f'{{{members}}}' for members in objects)}]"
+
+
 def find_domain(reader: Reader, name: str) -> Row | None:
     """The row of unique_domains of a domain, by any spelling that the application takes for the same."""
     tail = "WHERE domain_hash = $hash"
@@ -147,6 +169,21 @@ def domain_hash_of(name: str) -> str:
     """md5 of a domain's normalized name (DESIGN 4), by the engine that computed the published ones."""
     normalized = pl.Series([name], dtype=pl.String).str.strip_chars(WHITE_SPACE).str.to_lowercase()[0]
     return hashlib.md5(normalized.encode(), usedforsecurity=False).hexdigest()
+
+
+def _has_domain(reader: Reader, domain_id: int) -> bool:
+    query = f"SELECT 1 FROM {_relation(DOMAIN_EXPORTS.name)} WHERE domain_id = $id"
+    return bool(reader.rows(query, {"id": domain_id}))
+
+
+def _json_text(value: object, kind: str | None) -> str:
+    if value is None:
+        return "null"
+    if kind == "FLOAT":
+        return real_text(cast("float", value))
+    if kind == "BOOLEAN":
+        return "true" if value else "false"
+    return f'"{value.translate(_ESCAPES)}"' if isinstance(value, str) else str(value)
 
 
 def _select(

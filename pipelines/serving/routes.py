@@ -128,10 +128,10 @@ async def list_candidates(
     """List candidates in rank order; `[]` where the row has none."""
 
     def work(reader: Reader) -> bytes:
-        rows = queries.candidates_json(reader, domain_id, domain_id, CANDIDATE_KEYS)
-        if not rows:
+        found = queries.find_candidates_json(reader, domain_id, CANDIDATE_KEYS)
+        if found is None:
             raise not_found("domain", f"Snapshot {reader.snapshot.manifest.id} has no row {domain_id} of domains.")
-        return rows[0][1].encode()
+        return found.encode()
 
     def find(opened: Opened) -> bytes | None:
         kept = opened.candidates.find(domain_id)

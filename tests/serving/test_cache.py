@@ -5,13 +5,17 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from pipelines.reading.batch.files import BatchFormat
+from pipelines.reading.database import open_database
+from pipelines.reading.queries import candidates_json, find_candidates_json
 from pipelines.serving.candidate_cache import CandidateCache
 from pipelines.serving.file_cache import FileCache
+from pipelines.serving.models import CANDIDATE_KEYS
 from tests.serving.conftest import Source
 from tests.serving.kit import SCRIPT, Served, export_path, served
 
@@ -70,6 +74,15 @@ def test_candidates_are_the_same_kept_or_read(big: Source, server: Served) -> No
         time.sleep(0.5)
     assert server.ask("/domains/100011/candidates").status == 404
     assert server.ask("/domains/-1/candidates").status == 404
+
+
+def test_every_candidate_is_the_same_to_the_byte_alone_or_among_many(hostile: Source) -> None:
+    names = {name: name for name in CANDIDATE_KEYS}
+    with closing(open_database(hostile.snapshot, 64)) as database, database.reader() as reader:
+        arrays = candidates_json(reader, -(2**31), 2**31 - 1, names)
+        assert any("\\u00" in text for _, text in arrays), "control characters are among them"
+        for domain_id, text in arrays:
+            assert find_candidates_json(reader, domain_id, names) == text
 
 
 def test_what_is_too_large_is_not_kept(big: Source) -> None:
