@@ -47,8 +47,9 @@ dictionary: setup  ## write the data dictionary, data/README.md, anew from the c
 bench: setup  ## measure: the floor, our runs and an empty job, side by side (BENCH="--domains 100000" for less)
 	@$(BIN)/python -m bench.run $(BENCH)
 
-bench-peers: setup  ## measure what one would pick instead, beside the floor and our run
+bench-peers: setup  ## measure what one would pick instead, beside the floor and our run; then the endpoints, beside theirs
 	@$(BIN)/python -m bench.run_peers $(BENCH)
+	@$(BIN)/python -m bench.serving $(SERVING)
 
 bench-queries: setup  ## ask the ten questions of docs/analysts.md of exports.duckdb and of PostgreSQL
 	@$(BIN)/python -m bench.run_queries $(BENCH)

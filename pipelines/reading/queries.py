@@ -5,9 +5,10 @@ Times come as text (ISO 8601, milliseconds, Z), reals as they are in the file.
 """
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import polars as pl
 
@@ -19,14 +20,23 @@ from pipelines.contracts.tables import (
     candidate_exports,
 )
 from pipelines.contracts.text import WHITE_SPACE
+from pipelines.reading.batch.expressions import json_value
+from pipelines.reading.batch.reals import real_text
+from pipelines.reading.batch.text_formats import RANK_ORDER
 from pipelines.reading.database import DATABASE, Reader
-from pipelines.reading.sessions import quoted
+from pipelines.reading.sessions import quoted, quoted_text
 
 Row = dict[str, Any]
 
 CANDIDATE_EXPORTS = candidate_exports(include_full_data=True)
 _COMPARED_CHARACTERS = 64
 _CLOSEST = 3
+_NULL = "'null'"
+# As DuckDB's to_json writes texts.
+_ESCAPES = {
+    **{number: f"\\u{number:04X}" for number in range(32)},
+    **{ord(character): f"\\{letter}" for character, letter in zip('"\\\b\f\n\r\t', '"\\bfnrt', strict=True)},
+}
 SEARCH_COLUMNS = (
     "domain_id", "domain", "batch_id", "status", "company_name", "confidence_score", "guessed_country",
     "primary_lei_code", "primary_gleif_name", "gleif_candidate_count", "processed_at",
@@ -76,12 +86,48 @@ def list_batches(reader: Reader, order: BatchOrder, page: Page, *, is_descending
     return rows, reader.rows(f"SELECT count(*) FROM {_relation(BATCH_SUMMARIES.name)}", {})[0][0]
 
 
-def find_candidates(reader: Reader, domain_id: int) -> list[Row] | None:
-    """Candidates of a row of domain_exports in rank order; None where there is no such row."""
-    tail = "WHERE domain_id = $domain_id ORDER BY rank_position ASC NULLS LAST, candidate_id ASC"
-    rows = _select(reader, CANDIDATE_EXPORTS.name, tail, {"domain_id": domain_id})
-    # The row itself is looked for only where it has none: candidates never stand without their row.
-    return rows if rows or _has_domain(reader, domain_id) else None
+def candidates_json(reader: Reader, first_id: int, last_id: int, keys: Mapping[str, str]) -> list[tuple[int, str]]:
+    """Candidates of rows of domain_exports as JSON arrays in rank order, put together by DuckDB.
+
+    Args:
+        reader: The reader.
+        first_id: Least id of a row.
+        last_id: Greatest id of a row.
+        keys: Name in the answer of each column; of a column that the snapshot lacks the value is null.
+
+    Returns:
+        Id and array of each row of domain_exports, by id; `[]` where it has no candidates.
+    """
+    columns = reader.columns_of(CANDIDATE_EXPORTS.name)
+    members = ", ',', ".join(
+        f"{quoted_text(f'{json.dumps(key)}:')}, {json_value(name, columns[name]) if name in columns else _NULL}"
+        for name, key in keys.items()
+    )
+    inside = "domain_id BETWEEN $first_id AND $last_id"
+    query = f"""
+        WITH ranked AS (
+            SELECT domain_id, string_agg(concat('{{', {members}, '}}'), ',' ORDER BY {RANK_ORDER}) AS candidates
+            FROM {_relation(CANDIDATE_EXPORTS.name)} WHERE {inside} GROUP BY domain_id
+        ), rows AS (SELECT domain_id FROM {_relation(DOMAIN_EXPORTS.name)} WHERE {inside})
+        SELECT domain_id, concat('[', candidates, ']')
+        FROM rows LEFT JOIN ranked USING (domain_id) ORDER BY domain_id"""
+    return reader.rows(query, {"first_id": first_id, "last_id": last_id})
+
+
+def find_candidates_json(reader: Reader, domain_id: int, keys: Mapping[str, str]) -> str | None:
+    """The array of `candidates_json` of one row, the same to the byte; None where there is no such row.
+
+    Put together here: for one row DuckDB takes 6 ms more to make ready what it would put it together with.
+    """
+    columns = reader.columns_of(CANDIDATE_EXPORTS.name)
+    rows = _select(reader, CANDIDATE_EXPORTS.name, f"WHERE domain_id = $id ORDER BY {RANK_ORDER}", {"id": domain_id})
+    if not rows and not _has_domain(reader, domain_id):
+        return None
+    objects = (
+        ",".join(f"{json.dumps(key)}:{_json_text(row.get(name), columns.get(name))}" for name, key in keys.items())
+        for row in rows
+    )
+    return f"[{','.join(f'{{{members}}}' for members in objects)}]"
 
 
 def find_domain(reader: Reader, name: str) -> Row | None:
@@ -126,8 +172,18 @@ def domain_hash_of(name: str) -> str:
 
 
 def _has_domain(reader: Reader, domain_id: int) -> bool:
-    query = f"SELECT 1 FROM {_relation(DOMAIN_EXPORTS.name)} WHERE domain_id = $domain_id"
-    return bool(reader.rows(query, {"domain_id": domain_id}))
+    query = f"SELECT 1 FROM {_relation(DOMAIN_EXPORTS.name)} WHERE domain_id = $id"
+    return bool(reader.rows(query, {"id": domain_id}))
+
+
+def _json_text(value: object, kind: str | None) -> str:
+    if value is None:
+        return "null"
+    if kind == "FLOAT":
+        return real_text(cast("float", value))
+    if kind == "BOOLEAN":
+        return "true" if value else "false"
+    return f'"{value.translate(_ESCAPES)}"' if isinstance(value, str) else str(value)
 
 
 def _select(

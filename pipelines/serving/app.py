@@ -3,6 +3,7 @@
 Belongs here: assembly. Does not: anything else.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -18,7 +19,13 @@ from pipelines.serving.responses import SNAPSHOT_ID
 from pipelines.serving.routes import router
 from pipelines.serving.security import HostCheck, Outermost, TokenCheck
 from pipelines.serving.service import Service
-from pipelines.serving.settings import LOOPBACK_HOSTS, ServingSettings, is_loopback, require_safe_address
+from pipelines.serving.settings import (
+    LOOPBACK_HOSTS,
+    ServingSettings,
+    is_loopback,
+    require_cache_folder,
+    require_safe_address,
+)
 
 _DESCRIPTION = (
     "Batches, domains and legal entities from the published snapshot. Every answer is of one snapshot, the header"
@@ -34,18 +41,22 @@ def create_app(settings: ServingSettings, host: str) -> FastAPI:
         host: The address that it is served at.
 
     Raises:
-        SettingsError: The address can be reached from other machines, and there is no token.
+        SettingsError: The address can be reached from other machines, and there is no token; or the folder
+            of the cache can't be used.
     """
     require_safe_address(host, settings)
+    require_cache_folder(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.service = Service(settings)
-        app.state.service.holder.refresh()
+        service = app.state.service = Service(settings)
+        service.holder.refresh()
+        following = asyncio.create_task(service.follow())
         try:
             yield
         finally:
-            app.state.service.holder.close()
+            following.cancel()
+            service.holder.close()
 
     app = FastAPI(
         title="lei-exports",

@@ -4,10 +4,12 @@ Belongs here: sending, its limits, headers of a file. Does not: what a file hold
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
+from typing import Protocol
 from urllib.parse import quote
 
 import anyio
@@ -18,10 +20,11 @@ from starlette.types import Message, Receive, Scope, Send
 
 from pipelines.errors import ExportError
 from pipelines.reading.batch.batches import DEFAULT_CHUNK, ChunkSize, shown_id
-from pipelines.reading.batch.files import BatchFormat, BatchOptions, file_name, stream_batch
+from pipelines.reading.batch.files import BatchFormat, BatchOptions, file_name
 from pipelines.reading.database import Reader
 from pipelines.reading.queries import Row, closest_batch_ids, find_batch
-from pipelines.serving.encoding import Encoding, choose_encoding, compressor_of
+from pipelines.serving.encoding import Encoding, choose_encoding
+from pipelines.serving.export_sources import KeptSource, SnapshotSource
 from pipelines.serving.holder import Opened
 from pipelines.serving.problems import not_found
 from pipelines.serving.responses import (
@@ -44,12 +47,27 @@ MEDIA_TYPES = {
 }
 # Handed to the socket at a time: a slow reader is noticed by one of these not going through.
 _BLOCK = 1 << 18
-# Candidates of a chunk per MB of a batch's memory. With 40 MB a batch of 100,000 domains takes 8 s and the server stays
+# Candidates of a chunk per MB of a batch's memory. With 32 MB a batch of 100,000 domains takes 8 s and the server stays
 # below 200 MiB; with 16 MB DuckDB reads blocks again and again: 31 s.
 _CANDIDATES_PER_MB = 75
 _CANDIDATES_PER_DOMAIN = 5
 _NAME_CHARACTERS = 80
-_Make = Callable[[], bytes | None]
+
+
+class _Source(Protocol):
+    """Where the bytes of a batch come from. Of use to one thread at a time; `stop` may come from any."""
+
+    size: int | None  # where it is known before
+
+    def read(self) -> bytes | None:
+        """The next part, not empty; None at the end."""
+
+    def stop(self) -> None:
+        """Nobody waits any more."""
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether `stop` was called."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +76,6 @@ class _File:
 
     service: Service
     opened: Opened
-    reader: Reader
     batch_id: str
     batch_format: BatchFormat
     encoding: Encoding | None
@@ -89,22 +106,39 @@ class ExportResponse(Response):
                 return
             headers["Content-Type"] = MEDIA_TYPES[self._format]
             headers["Content-Disposition"] = content_disposition(self._batch_id, self._format)
-            start: Message = {
-                "type": "http.response.start",
-                "status": HTTPStatus.OK,
-                "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()],
-            }
             if is_head(scope):
-                await send(start)
+                await send(_start(headers, None))
                 await send({"type": "http.response.body"})
                 return
-            async with service.turn():
-                with opened.database.batch_reader(service.settings.api_batch_memory_mb) as reader:
-                    file = _File(service, opened, reader, self._batch_id, self._format, encoding)
-                    await _send_unless_gone(file, start, receive, send)
+            file = _File(service, opened, self._batch_id, self._format, encoding)
+            async with service.turn(), _source_of(file) as source:
+                await _send_unless_gone(file, source, headers, receive, send)
 
 
-async def _send_unless_gone(file: _File, start: Message, receive: Receive, send: Send) -> None:
+@asynccontextmanager
+async def _source_of(file: _File) -> AsyncIterator[_Source]:
+    key = (file.batch_id, file.batch_format, file.encoding)
+    kept = file.opened.files.find(key)
+    if kept is not None:
+        with kept:
+            yield KeptSource(kept)
+        return
+    memory_mb = file.service.settings.api_batch_memory_mb
+    with file.opened.database.batch_reader(memory_mb) as reader:
+        draft = file.opened.files.draft(key)
+        source = SnapshotSource(
+            reader, file.batch_id, file.batch_format, BatchOptions(size=_chunk_size(memory_mb)), file.encoding, draft
+        )
+        try:
+            yield source
+        finally:
+            source.close()
+            draft.drop()
+
+
+async def _send_unless_gone(
+    file: _File, source: _Source, headers: dict[str, str], receive: Receive, send: Send
+) -> None:
     failure: Exception | None = None
     async with anyio.create_task_group() as tasks:
 
@@ -112,30 +146,27 @@ async def _send_unless_gone(file: _File, start: Message, receive: Receive, send:
             while (await receive())["type"] != "http.disconnect":
                 pass
             # What runs in a thread is not cancelled from here: DuckDB is told to stop, and the thread ends.
-            file.reader.stop()
+            source.stop()
             tasks.cancel_scope.cancel()
 
         tasks.start_soon(watch)
         try:
-            await _send(file, start, send)
+            await _send(file, source, headers, send)
         except Exception as error:  # noqa: BLE001  raised again outside of the group, which would wrap it
             failure = error
         tasks.cancel_scope.cancel()
-    if failure is not None and not file.reader.is_stopped:
+    if failure is not None and not source.is_stopped:
         raise failure
 
 
-async def _send(file: _File, start: Message, send: Send) -> None:
+async def _send(file: _File, source: _Source, headers: dict[str, str], send: Send) -> None:
     limits = file.service.settings
-    batch = await file.service.step(partial(file.reader.open_batch, file.batch_id))
-    parts = stream_batch(batch, file.batch_format, BatchOptions(size=_chunk_size(limits.api_batch_memory_mb)))
-    make = _maker(parts, file.encoding)
     is_started = False
     try:
         # The first part comes before the headers: what fails until then gets a status of its own.
-        part = await file.service.step(make)
+        part = await file.service.step(source.read)
         is_started = True
-        await send(start)
+        await send(_start(headers, source.size))
         with anyio.fail_after(limits.api_export_max_seconds):
             while part is not None:
                 for begin in range(0, len(part), _BLOCK):
@@ -143,7 +174,7 @@ async def _send(file: _File, start: Message, send: Send) -> None:
                         body = part[begin : begin + _BLOCK]
                         await send({"type": "http.response.body", "body": body, "more_body": True})
                 part = body = b""  # not beside the next one in memory
-                part = await file.service.step(make)
+                part = await file.service.step(source.read)
         await send({"type": "http.response.body"})
     except TimeoutError:
         # The response is left unfinished: the connection is closed, and the client sees that the file is cut off.
@@ -151,38 +182,22 @@ async def _send(file: _File, start: Message, send: Send) -> None:
     except ExportError as error:
         if not is_started:
             raise
-        if not file.reader.is_stopped:
+        if not source.is_stopped:
             _LOG.error("Batch %s was cut off: %s", shown_id(file.batch_id), error)
-    finally:
-        # The parts hold DuckDB's result or a file on disk; they are at rest here, since a step is waited for.
-        parts.close()  # type: ignore[attr-defined]
+
+
+def _start(headers: dict[str, str], size: int | None) -> Message:
+    known = headers if size is None else {**headers, "Content-Length": str(size)}
+    return {
+        "type": "http.response.start",
+        "status": HTTPStatus.OK,
+        "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in known.items()],
+    }
 
 
 def _chunk_size(memory_mb: int) -> ChunkSize:
     candidates = min(DEFAULT_CHUNK.candidates, memory_mb * _CANDIDATES_PER_MB)
     return ChunkSize(max(1, candidates // _CANDIDATES_PER_DOMAIN), candidates)
-
-
-def _maker(parts: Iterator[bytes], encoding: Encoding | None) -> _Make:
-    """What makes the next part to send, not empty; None at the end. Compressing is part of it: it takes a thread."""
-    compressor = compressor_of(encoding) if encoding else None
-    is_over = False
-
-    def make() -> bytes | None:
-        nonlocal is_over
-        while not is_over:
-            part = next(parts, None)
-            if part is None:
-                is_over = True
-                end = compressor.flush() if compressor else b""
-                return end or None
-            if compressor:
-                part = compressor.compress(part)
-            if part:
-                return part
-        return None
-
-    return make
 
 
 def require_batch(reader: Reader, batch_id: str) -> Row:

@@ -10,23 +10,28 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from pipelines.errors import ExportError, SnapshotError
 from pipelines.reading.database import SnapshotDatabase, open_database
 from pipelines.reading.snapshots import CURRENT, Snapshot, current_snapshot
+from pipelines.serving.candidate_cache import CandidateCache
+from pipelines.serving.file_cache import FileCache
+from pipelines.serving.settings import ServingSettings
 
 _LOG = logging.getLogger(__name__)
 # A snapshot that can't be opened is tried again after so long: its files may be on their way.
 _RETRY_SECONDS = 1.0
 _ATTEMPTS = 3
+_CANDIDATES_SHARE = 2  # of the cache; batches have the rest
 
 
 class Opened:
-    """A snapshot that is open, and how many use it."""
+    """A snapshot that is open, what is kept of answers from it, and how many use it."""
 
-    def __init__(self, database: SnapshotDatabase) -> None:
+    def __init__(self, database: SnapshotDatabase, files: FileCache, candidates: CandidateCache) -> None:
         self.database = database
+        self.files = files
+        self.candidates = candidates
         self.uses = 0
         self.is_retired = False
 
@@ -39,9 +44,9 @@ class Opened:
 class SnapshotHolder:
     """Holds the current snapshot open. Of use to all threads."""
 
-    def __init__(self, export_dir: Path, memory_mb: int) -> None:
-        self._export_dir = export_dir
-        self._memory_mb = memory_mb
+    def __init__(self, settings: ServingSettings) -> None:
+        self._settings = settings
+        self._export_dir = settings.export_dir
         self._lock = threading.Lock()
         self._refreshing = threading.Lock()
         self._opened: Opened | None = None
@@ -94,11 +99,17 @@ class SnapshotHolder:
         try:
             yield opened
         finally:
-            with self._lock:
-                opened.uses -= 1
-                is_last = opened.is_retired and opened.uses == 0
-            if is_last:
-                _close(opened)
+            self._end_use(opened)
+
+    @contextmanager
+    def keep(self, opened: Opened) -> Iterator[None]:
+        """Keep a snapshot open that is leased now, beyond its lease, until the block ends."""
+        with self._lock:
+            opened.uses += 1
+        try:
+            yield
+        finally:
+            self._end_use(opened)
 
     def close(self) -> None:
         """Let the snapshot go; those who lease it still keep it until they end."""
@@ -114,7 +125,7 @@ class SnapshotHolder:
             if self._opened is not None and self._opened.snapshot.folder == snapshot.folder:
                 return
             try:
-                self._replace(Opened(open_database(snapshot, self._memory_mb)))
+                self._replace(self._open(snapshot))
             except SnapshotError:
                 # It may have been replaced and cleared away since `current` was read: then there is a newer one.
                 if attempt == _ATTEMPTS or snapshot.folder.is_dir():
@@ -122,6 +133,19 @@ class SnapshotHolder:
             else:
                 _LOG.info("Serving snapshot %s", snapshot.manifest.id)
                 return
+
+    def _end_use(self, opened: Opened) -> None:
+        with self._lock:
+            opened.uses -= 1
+            is_last = opened.is_retired and opened.uses == 0
+        if is_last:
+            _close(opened)
+
+    def _open(self, snapshot: Snapshot) -> Opened:
+        database = open_database(snapshot, self._settings.api_memory_mb)
+        folder, most_bytes = self._settings.api_cache_dir, self._settings.api_cache_mb << 20
+        of_candidates = most_bytes // _CANDIDATES_SHARE
+        return Opened(database, FileCache(folder, most_bytes - of_candidates), CandidateCache(folder, of_candidates))
 
     def _replace(self, new: Opened | None) -> None:
         with self._lock:
@@ -142,4 +166,6 @@ class SnapshotHolder:
 
 def _close(opened: Opened) -> None:
     opened.database.close()
+    opened.files.close()
+    opened.candidates.close()
     _LOG.info("Let go of snapshot %s", opened.snapshot.manifest.id)

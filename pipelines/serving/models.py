@@ -32,7 +32,12 @@ def _shortest_double(value: float | None) -> float | None:
 _NUMBER = WithJsonSchema({"type": "number"})
 _Real = Annotated[Any, BeforeValidator(_shortest_real), _NUMBER]
 _Double = Annotated[Any, BeforeValidator(_shortest_double), _NUMBER]
-_Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+# Not the format `date-time`: its years have four digits, PostgreSQL's do not end there (ISO 8601 expanded).
+_TIME = {
+    "pattern": r"^(\d{4}|[+-]\d{6})-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$",
+    "examples": ["2026-11-23T06:59:32.000Z"],
+}
+_Time = Annotated[str, Field(json_schema_extra=_TIME)]
 _TYPES: dict[str, Any] = {
     "INTEGER": int,
     "BIGINT": int,
@@ -67,6 +72,8 @@ def _model(
 Candidate = _model(
     "Candidate", CANDIDATE_EXPORTS, "A candidate of a row of `domains`; ranked.", absent=(FULL_DATA_COLUMN,)
 )
+# Of its columns, the name in the answer.
+CANDIDATE_KEYS = {name: to_camel(name) for name in CANDIDATE_EXPORTS.columns}
 Batch = _model("Batch", BATCH_SUMMARIES, "A batch, with its counts, percentages and times.")
 Entity = _model("Entity", ENTITIES, "A legal entity, with the domains that it is a candidate of.")
 DomainRow = _model("DomainRow", DOMAIN_EXPORTS, "A row of `domains`, with its candidates joined in rank order.")

@@ -17,7 +17,9 @@ from pipelines.reading.batch.files import BatchFormat
 from pipelines.reading.database import Reader
 from pipelines.reading.snapshots import Snapshot
 from pipelines.serving.export_response import MEDIA_TYPES, ExportResponse, require_batch
+from pipelines.serving.holder import Opened
 from pipelines.serving.models import (
+    CANDIDATE_KEYS,
     Batch,
     BatchPage,
     Candidate,
@@ -30,7 +32,7 @@ from pipelines.serving.models import (
 )
 from pipelines.serving.openapi import from_snapshot, problems
 from pipelines.serving.problems import not_found
-from pipelines.serving.responses import SNAPSHOT_ID, answer, service_of
+from pipelines.serving.responses import SNAPSHOT_ID, answer, answer_bytes, service_of
 
 INT_MIN, INT_MAX = -(2**31), 2**31 - 1
 _LONGEST_PAGE, _LONGEST_SEARCH, _LAST_OFFSET, _LAST_HIT = 1_000, 100, 1_000_000, 10_000
@@ -52,7 +54,6 @@ class _Text(Convertor[str]):
 
 register_url_convertor("text", _Text())
 router = APIRouter()
-_candidates = TypeAdapter(list[Candidate])  # type: ignore[valid-type]
 _batch, _batches = TypeAdapter(Batch), TypeAdapter(BatchPage)
 _domain, _entity, _search = TypeAdapter(Domain), TypeAdapter(Entity), TypeAdapter(SearchPage)
 
@@ -126,13 +127,19 @@ async def list_candidates(
 ) -> Response:
     """List candidates in rank order; `[]` where the row has none."""
 
-    def work(reader: Reader) -> list[queries.Row]:
-        rows = queries.find_candidates(reader, domain_id)
-        if rows is None:
+    def work(reader: Reader) -> bytes:
+        found = queries.find_candidates_json(reader, domain_id, CANDIDATE_KEYS)
+        if found is None:
             raise not_found("domain", f"Snapshot {reader.snapshot.manifest.id} has no row {domain_id} of domains.")
-        return rows
+        return found.encode()
 
-    return await answer(request, _candidates, work)
+    def find(opened: Opened) -> bytes | None:
+        kept = opened.candidates.find(domain_id)
+        if kept is None:
+            service_of(request).read_ahead(opened, domain_id)
+        return kept
+
+    return await answer_bytes(request, work, find)
 
 
 @router.get(

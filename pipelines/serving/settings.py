@@ -4,6 +4,7 @@ Belongs here: names, limits, defaults, and whether an address may be served with
 """
 
 import ipaddress
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +14,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pipelines.errors import SettingsError
+from pipelines.serving.file_cache import nameless_file
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 _TOKEN = re.compile(r"[!-~]+")
@@ -38,12 +40,17 @@ class ServingSettings(BaseSettings):
     )
     api_query_seconds: float = Field(5, gt=0, description="Longest time of one query, seconds")
     api_memory_mb: int = Field(16, ge=8, description="DuckDB's memory for all queries together, MB")
-    api_batch_memory_mb: int = Field(40, ge=8, description="DuckDB's memory for each batch that is sent, MB")
+    api_batch_memory_mb: int = Field(32, ge=8, description="DuckDB's memory for each batch that is sent, MB")
 
-    @field_validator("export_dir")
+    api_cache_mb: int = Field(
+        1024, ge=0, description="Disk for answers that are kept until the next snapshot, MB; 0 keeps none"
+    )
+    api_cache_dir: Path | None = Field(None, description="Folder of that disk space; unset: the system's temporary one")
+
+    @field_validator("export_dir", "api_cache_dir")
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser().absolute()
 
     @field_validator("api_cors_origins", "api_hosts", mode="before")
     @classmethod
@@ -88,6 +95,25 @@ def load_serving_settings(overrides: dict[str, Any] | None = None) -> ServingSet
         problems = "; ".join(f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
         raise SettingsError(
             "Settings can't be used", found=problems, fix="correct the environment variable (docs/from-express.md)"
+        ) from None
+
+
+def require_cache_folder(settings: ServingSettings) -> None:
+    """See that answers can be kept, where they are to be.
+
+    Raises:
+        SettingsError: The folder is missing or can't be written to.
+    """
+    if not settings.api_cache_mb:
+        return
+    try:
+        os.close(nameless_file(settings.api_cache_dir))
+    except OSError as error:
+        raise SettingsError(
+            "Answers can't be kept",
+            expected="API_CACHE_DIR, or the system's temporary folder, to be a folder that can be written to",
+            found=error.strerror or type(error).__name__,
+            fix="set API_CACHE_DIR to such a folder, or API_CACHE_MB to 0",
         ) from None
 
 

@@ -65,3 +65,28 @@ def test_settings_table_is_complete() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     documented = set(re.findall(r"^\| `([A-Z_]+)` \|", readme, re.MULTILINE))
     assert documented == {name.upper() for name in Settings.model_fields}
+
+
+def test_settings_table_of_the_server_is_complete() -> None:
+    from pipelines.serving.settings import ServingSettings  # noqa: PLC0415
+
+    text = (ROOT / "docs" / "from-express.md").read_text(encoding="utf-8")
+    documented = dict(re.findall(r"^\| `([A-Z_]+)` \| `?([^|`]+)`? \|", text, re.MULTILINE))
+    fields = ServingSettings.model_fields
+    assert documented.keys() == {name.upper() for name in fields}
+    for name, value in documented.items():
+        default = fields[name.lower()].default
+        if default not in (None, ()):
+            assert value.strip() == str(default), name
+
+
+def test_express_snippet_is_the_example() -> None:
+    text = (ROOT / "docs" / "from-express.md").read_text(encoding="utf-8")
+    lines = [
+        line
+        for block in re.findall(r"^```js\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        for line in block.splitlines()
+    ]
+    example = (ROOT / "examples" / "express" / "server.js").read_text(encoding="utf-8").splitlines()
+    assert lines
+    assert set(lines) <= set(example)

@@ -64,9 +64,18 @@ class Served:
         folder = Path(f"/proc/{self.process.pid}/fd")
         return {os.readlink(link) for link in folder.iterdir() if link.is_symlink()}  # noqa: PTH115
 
-    def resident_bytes(self) -> int:
-        """Memory of the server's processes."""
-        return sum(process.memory_info().rss for process in (self.process, *self.process.children(recursive=True)))
+    def memory(self) -> tuple[int, int]:
+        """Bytes of the server's processes in memory: all, and those that are no program code or other mapped files."""
+        found = [process.memory_info() for process in (self.process, *self.process.children(recursive=True))]
+        return sum(one.rss for one in found), sum(one.rss - one.shared for one in found)
+
+
+def free_port() -> int:
+    """A port that nobody listens at."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
 
 
 def export_path(batch_id: str, form: str = "json") -> str:
@@ -82,9 +91,7 @@ def with_query(path: str, **parameters: str | int | bool) -> str:
 @contextmanager
 def served(export_dir: Path, **environment: str) -> Iterator[Served]:
     """The server that `lei-exports serve` starts, with nothing of this process's environment but the path."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     process = subprocess.Popen(
         [SCRIPT, "serve", "--port", str(port)],

@@ -22,7 +22,7 @@ _MOST_BYTES = 200 << 20
 
 @pytest.fixture(scope="module")
 def server(big: Source) -> Iterator[Served]:
-    with served(big.export_dir, API_MAX_EXPORTS="1", API_EXPORT_WAIT_SECONDS="5", API_STALL_SECONDS="2") as server:
+    with served(big.export_dir, API_MAX_EXPORTS="1", API_EXPORT_WAIT_SECONDS="2", API_STALL_SECONDS="2") as server:
         yield server
 
 
@@ -30,7 +30,7 @@ class _Peak:
     """The server's memory while the body runs, looked at every 10 ms."""
 
     def __init__(self, server: Served) -> None:
-        self.bytes = 0
+        self.all_bytes = self.own_bytes = 0
         self._server = server
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._look)
@@ -45,7 +45,8 @@ class _Peak:
 
     def _look(self) -> None:
         while not self._ended.wait(0.01):
-            self.bytes = max(self.bytes, self._server.resident_bytes())
+            whole, own = self._server.memory()
+            self.all_bytes, self.own_bytes = max(self.all_bytes, whole), max(self.own_bytes, own)
 
 
 @pytest.mark.parametrize("form", ["json", "csv", "ndjson", "parquet", "xlsx"])
@@ -63,13 +64,18 @@ def test_a_batch_of_100_000_domains_takes_little_memory(server: Served, form: st
     assert size > 1 << 20
     if form in {"csv", "ndjson"}:
         assert lines == BIG_DOMAINS + (form == "csv")
-    assert peak.bytes < _MOST_BYTES, f"{peak.bytes >> 20} MiB"
+    if form in {"json", "csv", "ndjson"}:
+        assert peak.all_bytes < _MOST_BYTES, f"{peak.all_bytes >> 20} MiB"
+    # Parquet and workbooks need Arrow's code besides, 30 MB of mapped files that the system shares and can drop.
+    assert peak.own_bytes < _MOST_BYTES, f"{peak.own_bytes >> 20} MiB"
 
 
-def test_who_hangs_up_frees_the_turn(server: Served) -> None:
+# Without an encoding it was kept by the test before; with one it is read from the snapshot.
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+def test_who_hangs_up_frees_the_turn(server: Served, encoding: str) -> None:
     for _ in range(3):
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-        connection.request("GET", export_path("big", "ndjson"))
+        connection.request("GET", export_path("big", "ndjson"), headers={"Accept-Encoding": encoding})
         assert connection.getresponse().read(1000)
         connection.close()
     # The one turn is free again, long before that batch would have been sent.
@@ -77,8 +83,11 @@ def test_who_hangs_up_frees_the_turn(server: Served) -> None:
 
 
 def test_a_slow_reader_is_cut_off_and_others_go_on(server: Served) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as slow:
-        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    with socket.socket() as slow:
+        slow.settimeout(60)
+        # Before it connects: the window is agreed on then, and what is on its way at the end takes minutes otherwise.
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        slow.connect(("127.0.0.1", server.port))
         slow.sendall(f"GET {export_path('big', 'ndjson')} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         assert slow.recv(100).startswith(b"HTTP/1.1 200")
         # Meanwhile, who asks for a page of something is answered.
@@ -99,11 +108,14 @@ def test_a_slow_reader_is_cut_off_and_others_go_on(server: Served) -> None:
 def test_more_batches_at_a_time_than_may_be_are_told_to_come_again(server: Served) -> None:
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as first:
         first.sendall(f"GET {export_path('big', 'ndjson')} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        assert first.recv(100).startswith(b"HTTP/1.1 200")  # it has the turn
         stop = threading.Event()
 
         def read_on() -> None:
-            while not stop.is_set() and first.recv(1 << 14):
-                time.sleep(0.05)
+            # 3 MB a second. With less, a block may take longer than API_STALL_SECONDS to go: the system takes more
+            # only when a third of its buffer of some MB is free.
+            while not stop.is_set() and first.recv(1 << 16):
+                time.sleep(0.02)
 
         reader = threading.Thread(target=read_on)
         reader.start()

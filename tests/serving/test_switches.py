@@ -95,6 +95,21 @@ class _Clients:
             self.seen |= {(answer.headers["snapshot-id"], text) for text in texts}
 
 
+def test_without_requests_the_old_snapshot_is_let_go_too(database: Database, tmp_path: Path) -> None:
+    with database.connect() as connection:
+        create_source_tables(connection)
+        for statement in _FILL.split(";"):
+            connection.execute(statement.encode())
+    _publish(database, tmp_path, 1)
+    with served(tmp_path) as server:
+        assert server.ask(export_path("b1")).status == 200
+        published = _publish(database, tmp_path, 2)
+        until = time.monotonic() + 30
+        while not all(published in name for name in server.open_files() if str(tmp_path / "snapshots") in name):
+            assert time.monotonic() < until, server.open_files()
+            time.sleep(0.1)
+
+
 def test_every_answer_is_of_one_snapshot(database: Database, tmp_path: Path) -> None:
     with database.connect() as connection:
         create_source_tables(connection)
