@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import dagster as dg
 
 from assets.catalog import check_results, check_specs, column_lineage, key_of, plots_metadata, table_spec
-from assets.resources import ExportsResource, failures, report_to
+from assets.resources import EXPORT_FOLDER, ExportsResource, failures, report_to
 from pipelines.checks.definitions import table_checks
 from pipelines.contracts.records import TableRecord
 from pipelines.contracts.source import SOURCE_TABLES
@@ -29,6 +29,7 @@ def _check_specs(tables: Iterable[Table]) -> list[dg.AssetCheckSpec]:
 
 @dg.multi_asset(
     name="exports",
+    pool=EXPORT_FOLDER,
     specs=[table_spec(table, STAGED) for table in TABLES],
     check_specs=_check_specs(TABLES),
     can_subset=True,
@@ -44,6 +45,7 @@ def exports_tables(context: dg.AssetExecutionContext, exports: ExportsResource) 
 
 @dg.multi_asset(
     name="summaries",
+    pool=EXPORT_FOLDER,
     specs=[table_spec(table, INPUTS) for table in DERIVED_TABLES],
     check_specs=_check_specs(DERIVED_TABLES),
     can_subset=True,

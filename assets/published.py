@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from assets.catalog import OWNERS, check_results, check_specs, key_of, plots_metadata
-from assets.resources import ExportsResource, failures, report_to
+from assets.resources import EXPORT_FOLDER, ExportsResource, failures, report_to
 from pipelines.checks.definitions import (
     COUNTS_AGREE,
     REPORT_DRAWN,
@@ -24,6 +24,7 @@ KEY = key_of("published", "snapshot")
 
 @dg.multi_asset(
     name="published",
+    pool=EXPORT_FOLDER,
     specs=[
         dg.AssetSpec(
             KEY,

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from assets.catalog import check_results, check_specs, key_of, source_spec
-from assets.resources import ExportsResource, failures, report_to
+from assets.resources import EXPORT_FOLDER, ExportsResource, failures, report_to
 from pipelines.checks.definitions import shrink_check
 from pipelines.contracts.records import StagingRecord
 from pipelines.contracts.source import SOURCE_TABLES
@@ -30,6 +30,7 @@ class ExtractionConfig(dg.Config):
 
 @dg.multi_asset(
     name="staging",
+    pool=EXPORT_FOLDER,
     specs=[
         source_spec(
             "staging",
