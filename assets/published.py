@@ -16,8 +16,9 @@ from pipelines.checks.definitions import (
 )
 from pipelines.contracts.records import CheckRecord, Manifest
 from pipelines.contracts.tables import published_tables
+from pipelines.reading.history import Hold, read_hold
 from pipelines.reading.snapshots import SNAPSHOTS
-from pipelines.run.publication import ChecksFailedError, publish_tables
+from pipelines.run.publication import ChecksFailedError, Publication, publish_tables
 
 KEY = key_of("published", "snapshot")
 
@@ -52,6 +53,7 @@ def published(
             raise
     manifest = publication.manifest
     folder = settings.export_dir / SNAPSHOTS / manifest.id
+    context.log.info(_told(publication, read_hold(settings.export_dir)))
     yield dg.MaterializeResult(
         asset_key=KEY,
         metadata={
@@ -70,6 +72,15 @@ def published(
         },
         check_results=check_results(KEY, _checks(manifest)),
     )
+
+
+def _told(publication: Publication, hold: Hold | None) -> str:
+    """The snapshot's line in the run's log."""
+    manifest = publication.manifest
+    state = "published" if hold is None else f"built; a rollback holds, {hold.snapshot_id} stays published"
+    rejected = sum(publication.rejects.values())
+    size = f"{manifest.database.rows:,} rows, {manifest.bytes:,} bytes, {rejected:,} rows rejected"
+    return f"Snapshot {manifest.id} (number {manifest.sequence}) is {state}: {size}"
 
 
 def _checks(manifest: Manifest) -> list[CheckRecord]:

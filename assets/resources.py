@@ -19,7 +19,8 @@ from pipelines.settings import Settings, load_settings
 # Dagster's concurrency pool of every step that works on the export folder: with a limit of 1 (docs/deploy/dagster.yaml)
 # a second run waits in the queue. Without one it waits inside its first step (pipelines/run/turn.py).
 EXPORT_FOLDER = "export_folder"
-_LOG_SECONDS = 5.0
+# A run tells its story in about twenty lines, however long it takes; the terminal hears each message.
+_LOG_SECONDS = 30.0
 # 2, 4 and 8 s: longer than a restart of PostgreSQL takes.
 _MOST_RETRIES, _FIRST_DELAY_S = 3, 2.0
 _listener: ContextVar[OnProgress] = ContextVar("listener", default=ignore_progress)
@@ -55,7 +56,7 @@ def listening(listener: OnProgress) -> Iterator[None]:
 
 
 def report_to(log: Callable[[str], None]) -> OnProgress:
-    """Progress to the listener at once, and to the run's log at most every 5 s."""
+    """Progress to the listener at once, and to the run's log at most every 30 s."""
     listener = _listener.get()
     last = time.monotonic()
 

@@ -1,7 +1,7 @@
 """The asset shell of the extraction: one step for both tables, because they are read in one snapshot (DESIGN 3.6)."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import dagster as dg
@@ -56,6 +56,7 @@ def staging(
         staged = stage_source(
             exports.settings(), accepted, report_to(context.log.info), full_refresh=config.full_refresh
         )
+    _tell(context.log.info, staged.record)
     for table in SOURCE_TABLES:
         key = key_of("staging", table.name)
         checks = check_results(key, [check for check in staged.checks if check.table == table.name])
@@ -76,6 +77,20 @@ def staging(
             yield from checks
     if staged.unchanged_since is not None:
         context.log.info("Nothing changed since snapshot %s; nothing is published anew.", staged.unchanged_since)
+
+
+def _tell(say: Callable[[str], None], record: StagingRecord) -> None:
+    """The story of the read, for the run's log."""
+    source = record.source
+    say(
+        f"Source {source.identity}, PostgreSQL {source.server_version}, as of {source.snapshot_at:%Y-%m-%d %H:%M:%S} UTC"
+    )
+    for name, relation in source.relations.items():
+        left_out = f"; left out: {', '.join(relation.unknown)}" if relation.unknown else ""
+        say(f"{name}: {relation.rows:,} rows{left_out}")
+    base = record.base_snapshot
+    scope = "segments read, all there are" if base is None else f"segments read, those changed since {base}"
+    say(f"{len(record.segments):,} {scope}; {sum(record.timings_s.values()):.1f} s")
 
 
 def _metadata(record: StagingRecord, table: str) -> dict[str, Any]:

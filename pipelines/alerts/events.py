@@ -10,7 +10,7 @@ from typing import Literal
 
 from pipelines.reading.history import Look
 
-AlertKind = Literal["failure", "success", "stale"]
+AlertKind = Literal["failure", "success", "stale", "test"]
 # A source that stays stale is told of again, because a first message can be overlooked.
 REPEAT = timedelta(hours=24)
 _RESULTS = {
