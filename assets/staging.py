@@ -82,9 +82,7 @@ def staging(
 def _tell(say: Callable[[str], None], record: StagingRecord) -> None:
     """The story of the read, for the run's log."""
     source = record.source
-    say(
-        f"Source {source.identity}, PostgreSQL {source.server_version}, as of {source.snapshot_at:%Y-%m-%d %H:%M:%S} UTC"
-    )
+    say(f"Source {source.identity}, PostgreSQL {source.server_version}, as of {source.snapshot_at:%Y-%m-%d %H:%M} UTC")
     for name, relation in source.relations.items():
         left_out = f"; left out: {', '.join(relation.unknown)}" if relation.unknown else ""
         say(f"{name}: {relation.rows:,} rows{left_out}")

@@ -26,6 +26,8 @@ _STAGES: dict[Stage, str] = {
     "publish": "Publishing",
 }
 _LINE_SECONDS = 5.0
+# A rate of less time than this is noise.
+_RATE_SECONDS = 0.5
 
 
 class ProgressView:
@@ -106,7 +108,7 @@ def describe_progress(message: Message, seconds: float) -> str:
     told = [
         f"{message.done:,} of {message.total:,} {message.unit}" if message.total else f"{message.done:,} {message.unit}"
     ]
-    if message.unit == "rows" and seconds > 0:
+    if message.unit == "rows" and seconds >= _RATE_SECONDS:
         told.append(f"{message.done / seconds:,.0f} rows/s")
     return ", ".join(told)
 
