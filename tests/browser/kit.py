@@ -62,10 +62,12 @@ class Server:
     Attributes:
         url: Its address.
         export_dir: Where it publishes.
+        log: What it prints.
     """
 
     url: str
     export_dir: Path
+    log: Path
 
     def ask(self, query: str, **variables: Any) -> Any:
         """Data of a GraphQL query."""
@@ -128,7 +130,7 @@ def serve_ui(database_url: str, folder: Path) -> Iterator[Server]:
             command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
         try:
-            server = Server(f"http://127.0.0.1:{port}", export_dir)
+            server = Server(f"http://127.0.0.1:{port}", export_dir, folder / "ui.log")
             _wait_until_up(server, process, folder / "ui.log")
             yield server
         finally:

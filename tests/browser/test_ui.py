@@ -100,6 +100,7 @@ def words(text: str) -> str:
 
 
 def test_everything_is_materialized_by_a_click_and_told_on_the_assets_page(page: Page, server: Server) -> None:
+    assert "Warning" not in server.log.read_text(), "Dagster starts without a warning"
     materialize_all(page)
     run_id, status = server.wait_for_run(1)
     assert status == "SUCCESS"
