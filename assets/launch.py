@@ -120,6 +120,8 @@ def serve_ui(settings: Settings, port: int) -> None:
         SystemExit: With status 1 where a service ended by itself; it said why.
     """
     prepare_home(settings)
+    with DagsterInstance.get():  # makes its database: two services that make it at once get in each other's way
+        pass
     status = run_services(port)
     if status:
         show_error(f"A service of Dagster ended by itself, with status {status}; the others were stopped.")

@@ -112,6 +112,9 @@ def test_everything_is_materialized_by_a_click_and_told_on_the_assets_page(page:
     page.goto("/assets/exports/domain_exports")
     rows = current(server).record_of("domain_exports").rows
     expect(page.get_by_text(f"{rows:,}", exact=True)).to_be_visible(timeout=PATIENCE_MS)
+    # Columns and the assets around come after the counts, one by one.
+    for last in (list(DOMAIN_EXPORTS.columns)[-1], "staging / gleif_candidates"):
+        expect(page.get_by_text(last, exact=True).first).to_be_attached(timeout=PATIENCE_MS)
     shown = words(page.inner_text("body"))
     for name, description in DOMAIN_EXPORTS.column_descriptions.items():
         assert words(f"{name} ") in shown
