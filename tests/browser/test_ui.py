@@ -1,6 +1,7 @@
 """The Dagster UI as an operator sees it, from the server that `make ui` starts: a run that succeeds, one that fails."""
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -99,6 +100,18 @@ def words(text: str) -> str:
     return " ".join(text.replace("`", "").split())
 
 
+def page_with(page: Page, *texts: str) -> str:
+    """The words of the page, once all of these are among them: its parts come one after the other."""
+    deadline = time.monotonic() + PATIENCE_MS / 1000
+    while True:
+        shown = words(page.inner_text("body"))
+        missing = [text for text in texts if words(text) not in shown]
+        if not missing:
+            return shown
+        assert time.monotonic() < deadline, missing
+        page.wait_for_timeout(200)
+
+
 def test_everything_is_materialized_by_a_click_and_told_on_the_assets_page(page: Page, server: Server) -> None:
     assert "Warning" not in server.log.read_text(), "Dagster starts without a warning"
     materialize_all(page)
@@ -112,16 +125,11 @@ def test_everything_is_materialized_by_a_click_and_told_on_the_assets_page(page:
     page.goto("/assets/exports/domain_exports")
     rows = current(server).record_of("domain_exports").rows
     expect(page.get_by_text(f"{rows:,}", exact=True)).to_be_visible(timeout=PATIENCE_MS)
-    # Columns and the assets around come after the counts, one by one.
-    for last in (list(DOMAIN_EXPORTS.columns)[-1], "staging / gleif_candidates"):
-        expect(page.get_by_text(last, exact=True).first).to_be_attached(timeout=PATIENCE_MS)
-    shown = words(page.inner_text("body"))
-    for name, description in DOMAIN_EXPORTS.column_descriptions.items():
-        assert words(f"{name} ") in shown
-        assert words(description) in shown, name
-    upstream = shown[shown.index("Upstream assets") :]
-    assert "staging / domains" in upstream
-    assert "staging / gleif_candidates" in upstream
+    columns = DOMAIN_EXPORTS.column_descriptions
+    lineage = ("staging / domains", "staging / gleif_candidates")
+    shown = page_with(page, *columns, *columns.values(), *lineage)
+    upstream = shown[shown.index("Upstream assets") : shown.index("Downstream assets")]
+    assert all(asset in upstream for asset in lineage)
     page.get_by_text("[Show Markdown]").click()
     images = page.get_by_role("dialog").locator("img[alt]")  # icons have none
     expect(images).to_have_count(len(PLOTS), timeout=PATIENCE_MS)
@@ -158,9 +166,8 @@ def test_a_failed_check_is_red_and_gives_its_reason(page: Page, server: Server, 
     page.goto("/assets/staging/domains?view=checks&checkDetail=source_not_shrunk")
     expect(page.get_by_text("Failed", exact=True).first).to_be_visible(timeout=PATIENCE_MS)
     expect(page.get_by_text("rows_before", exact=True).first).to_be_visible(timeout=PATIENCE_MS)
-    shown = words(page.inner_text("body"))
     rows = before.manifest.source.relations["domains"].rows
-    assert f"rows_before {rows}" in shown
+    shown = page_with(page, f"rows_before {rows}", "rows_now")
     assert re.search(r"rows_now \d+", shown)
     keep_screenshot(page, "ui-failed-check")
     page.goto(f"/runs/{run_id}")
