@@ -3,7 +3,7 @@
 Each is one step, because a segment (a bucket) is read once for all of its tables.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import dagster as dg
 
@@ -15,6 +15,7 @@ from pipelines.contracts.source import SOURCE_TABLES
 from pipelines.contracts.tables import DERIVED_TABLES, Table, published_tables, segment_tables
 from pipelines.run.building import build_tables
 from pipelines.run.deriving import build_derived_tables
+from pipelines.run.publication import raise_if_failed
 from pipelines.run.reporting import plots_of_built
 
 STAGED = [key_of("staging", table.name) for table in SOURCE_TABLES]
@@ -64,7 +65,7 @@ def _selected(context: dg.AssetExecutionContext) -> list[str]:
 
 def _results(
     context: dg.AssetExecutionContext,
-    records: Iterable[TableRecord],
+    records: Sequence[TableRecord],
     plots: Mapping[str, Mapping[str, str]],
     *,
     include_full_data: bool,
@@ -88,6 +89,8 @@ def _results(
             },
             check_results=check_results(key, [check for check in record.checks if check.name in selected]),
         )
+    with failures():
+        raise_if_failed([check for record in records for check in record.checks])
 
 
 def _told(record: TableRecord) -> str:

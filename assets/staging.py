@@ -12,6 +12,7 @@ from pipelines.checks.definitions import shrink_check
 from pipelines.contracts.records import StagingRecord
 from pipelines.contracts.source import SOURCE_TABLES
 from pipelines.run.extraction import Acceptance, stage_source
+from pipelines.run.publication import raise_if_failed
 
 
 class ExtractionConfig(dg.Config):
@@ -75,6 +76,8 @@ def staging(
         else:
             yield dg.AssetObservation(asset_key=key, metadata={**metadata, "unchanged_since": staged.unchanged_since})
             yield from checks
+    with failures():  # in our words: Dagster's own would name the check alone
+        raise_if_failed(staged.checks)
     if staged.unchanged_since is not None:
         context.log.info("Nothing changed since snapshot %s; nothing is published anew.", staged.unchanged_since)
 
