@@ -16,6 +16,8 @@ from assets import (
     lean_imports,  # noqa: F401  then this: it works before the contracts are loaded only
 )
 from assets.batch_command import write_batch_file
+from assets.doctor_command import diagnose_all
+from assets.help import LOOK, OPERATE, add_command
 from assets.look_commands import add_look_commands
 from assets.serve_command import serve
 from assets.snapshot_commands import add_snapshot_commands
@@ -26,19 +28,16 @@ from pipelines.settings import load_settings
 app = typer.Typer(
     name="lei-exports",
     help="Exports domains and their candidate legal entities from PostgreSQL to DuckDB and Parquet.",
+    epilog="Begin with [bold]lei-exports doctor[/bold], then [bold]run[/bold], then [bold]status[/bold]. Settings are "
+    "environment variables, such as DATABASE_URL and EXPORT_DIR: README.md, Settings. Exit status: 0 done, 1 failed "
+    "with a clear error, 2 wrong usage, 130 interrupted.",
+    rich_markup_mode="rich",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 sample_app = typer.Typer(help="The embedded PostgreSQL that is used while DATABASE_URL is unset.", no_args_is_help=True)
-app.add_typer(sample_app, name="sample")
-# A batch id may begin with `-`: what is no option of the command is taken for the id.
-app.command("batch", context_settings={"ignore_unknown_options": True})(write_batch_file)
-add_snapshot_commands(app)
-app.command()(serve)
-add_look_commands(app)
 
 
-@app.command()
 def run(
     *,
     accept_new_source: Annotated[
@@ -58,7 +57,6 @@ def run(
     )
 
 
-@app.command()
 def ui(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65535)] = 3000,
 ) -> None:
@@ -90,6 +88,24 @@ def load(
         console.print(f"{table}: {count:,} rows loaded")
     if settings.database_url is not None:
         console.print("DATABASE_URL is set: `lei-exports run` reads that database, not the embedded one.")
+
+
+add_command(app, "doctor", diagnose_all, OPERATE, "lei-exports doctor", "lei-exports doctor --test-alert")
+add_command(app, "run", run, OPERATE, "DATABASE_URL=postgresql://reader@db.example/app lei-exports run")
+add_command(app, "ui", ui, OPERATE, "lei-exports ui --port 3001")
+add_look_commands(app)
+add_command(
+    app,
+    "batch",
+    write_batch_file,
+    LOOK,
+    "lei-exports batch kP3xWq9TzYbN_4mLs7Rd --format xlsx",
+    # A batch id may begin with `-`: what is no option of the command is taken for the id.
+    context_settings={"ignore_unknown_options": True},
+)
+add_command(app, "serve", serve, LOOK, "lei-exports serve --port 8001")
+add_snapshot_commands(app)
+app.add_typer(sample_app, name="sample", rich_help_panel=OPERATE)
 
 
 def main() -> None:

@@ -3,18 +3,19 @@
 Each is one step, because a segment (a bucket) is read once for all of its tables.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import dagster as dg
 
 from assets.catalog import check_results, check_specs, column_lineage, key_of, plots_metadata, table_spec
-from assets.resources import ExportsResource, failures, report_to
+from assets.resources import EXPORT_FOLDER, ExportsResource, failures, report_to
 from pipelines.checks.definitions import table_checks
 from pipelines.contracts.records import TableRecord
 from pipelines.contracts.source import SOURCE_TABLES
 from pipelines.contracts.tables import DERIVED_TABLES, Table, published_tables, segment_tables
 from pipelines.run.building import build_tables
 from pipelines.run.deriving import build_derived_tables
+from pipelines.run.publication import raise_if_failed
 from pipelines.run.reporting import plots_of_built
 
 STAGED = [key_of("staging", table.name) for table in SOURCE_TABLES]
@@ -29,6 +30,7 @@ def _check_specs(tables: Iterable[Table]) -> list[dg.AssetCheckSpec]:
 
 @dg.multi_asset(
     name="exports",
+    pool=EXPORT_FOLDER,
     specs=[table_spec(table, STAGED) for table in TABLES],
     check_specs=_check_specs(TABLES),
     can_subset=True,
@@ -44,6 +46,7 @@ def exports_tables(context: dg.AssetExecutionContext, exports: ExportsResource) 
 
 @dg.multi_asset(
     name="summaries",
+    pool=EXPORT_FOLDER,
     specs=[table_spec(table, INPUTS) for table in DERIVED_TABLES],
     check_specs=_check_specs(DERIVED_TABLES),
     can_subset=True,
@@ -62,7 +65,7 @@ def _selected(context: dg.AssetExecutionContext) -> list[str]:
 
 def _results(
     context: dg.AssetExecutionContext,
-    records: Iterable[TableRecord],
+    records: Sequence[TableRecord],
     plots: Mapping[str, Mapping[str, str]],
     *,
     include_full_data: bool,
@@ -70,6 +73,7 @@ def _results(
     tables = {table.name: table for table in published_tables(include_full_data=include_full_data)}
     for record in records:
         key = key_of("exports", record.name)
+        context.log.info(_told(record))
         selected = {check.name for check in context.selected_asset_check_keys if check.asset_key == key}
         yield dg.MaterializeResult(
             asset_key=key,
@@ -85,3 +89,12 @@ def _results(
             },
             check_results=check_results(key, [check for check in record.checks if check.name in selected]),
         )
+    with failures():
+        raise_if_failed([check for record in records for check in record.checks])
+
+
+def _told(record: TableRecord) -> str:
+    """A table's line in the run's log: rows, files, and the checks that did not pass."""
+    failed = [check.name for check in record.checks if not check.passed]
+    checks = f"did not pass {', '.join(failed)}" if failed else f"{len(record.checks)} checks passed"
+    return f"{record.name}: {record.rows:,} rows in {len(record.files):,} files, {checks}"

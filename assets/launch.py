@@ -7,13 +7,15 @@ import logging
 import os
 import sys
 import time
-from pathlib import Path
+from datetime import UTC, datetime
 
 import dagster as dg
 from dagster import DagsterInstance
 from rich.console import Console
 
+from assets.alerting import alert_failure, alert_success, failure_reasons
 from assets.resources import listening
+from assets.services import run_services
 from assets.terminal import ProgressView, show_error, show_publication, show_unchanged
 from pipelines.checks.reconciliation import count_rejects
 from pipelines.errors import SnapshotError
@@ -22,7 +24,6 @@ from pipelines.reading.history import read_hold
 from pipelines.reading.snapshots import current_snapshot
 from pipelines.settings import Settings
 
-_WORKSPACE = Path(__file__).resolve().parents[1] / "workspace.yaml"
 # nux is the dialog that asks a newcomer for an e-mail address before the first look.
 _INTERRUPTED = 130
 _INSTANCE_CONFIG = """# Written by lei-exports when this folder was made; yours to change.
@@ -54,7 +55,7 @@ def launch_export(
     from assets.definitions import defs  # noqa: PLC0415  reads nothing, but belongs after the home is known
 
     console = Console()
-    started = time.monotonic()
+    started, started_at = time.monotonic(), datetime.now(UTC)
     accepted = {
         "accept_new_source": accept_new_source,
         "accept_shrink": accept_shrink,
@@ -78,8 +79,10 @@ def launch_export(
         for message in _failures(result):
             show_error(message)
         show_error(f"Run {result.run_id} failed; the published snapshot is as it was.")
+        alert_failure(settings, result.run_id, failure_reasons(result.all_events), show_error)
         sys.exit(1)
     _show_result(console, settings, before, time.monotonic() - started)
+    alert_success(settings, result.run_id, started_at, show_error)
 
 
 def _show_result(console: Console, settings: Settings, before: str | None, seconds: float) -> None:
@@ -111,10 +114,18 @@ def _newest_id(settings: Settings) -> str | None:
 
 
 def serve_ui(settings: Settings, port: int) -> None:
-    """Replace this process with Dagster's web server and daemon for this project."""
+    """Serve Dagster's UI for this project, with schedules and sensors, until it is stopped.
+
+    Raises:
+        SystemExit: With status 1 where a service ended by itself; it said why.
+    """
     prepare_home(settings)
-    command = [sys.executable, "-m", "dagster", "dev", "-h", "127.0.0.1", "-p", str(port), "-w", str(_WORKSPACE)]
-    os.execv(sys.executable, command)  # noqa: S606  no shell, and nothing of the user's but a number
+    with DagsterInstance.get():  # makes its database: two services that make it at once get in each other's way
+        pass
+    status = run_services(port)
+    if status:
+        show_error(f"A service of Dagster ended by itself, with status {status}; the others were stopped.")
+        sys.exit(1)
 
 
 def _was_interrupted(result: dg.ExecuteInProcessResult) -> bool:

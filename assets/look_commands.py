@@ -18,9 +18,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from assets.help import LOOK, add_command
+from assets.snapshot_commands import show_age
 from pipelines.errors import ReportError, SnapshotError
 from pipelines.reading.adhoc import run_query
-from pipelines.reading.history import read_hold
+from pipelines.reading.health import judge_health
 from pipelines.reading.snapshots import Snapshot, current_snapshot, list_snapshots
 from pipelines.settings import load_settings
 
@@ -31,44 +33,80 @@ _WIDE = 8
 
 def add_look_commands(app: typer.Typer) -> None:
     """Make the commands of this module part of the console script."""
-    app.command("status")(show_status)
-    app.command("query")(show_query)
-    app.command("report")(write_report)
+    add_command(app, "status", show_status, LOOK, "lei-exports status --check || echo 'look at the export'")
+    add_command(app, "query", show_query, LOOK, 'lei-exports query "SELECT batch_id, success_pct FROM batch_summaries"')
+    add_command(app, "report", write_report, LOOK, "lei-exports report --out report.html")
 
 
-def show_status(*, as_json: Annotated[bool, typer.Option("--json", help="As JSON, for a script.")] = False) -> None:
-    """Say what is published, how old it is, when the source was last looked at, and what its checks warn of."""
-    export_dir = load_settings().export_dir
-    snapshot, hold = _current(export_dir), read_hold(export_dir)
-    manifest = snapshot.manifest
-    warnings = [
-        f"{check.table}.{check.name}" for table in manifest.tables for check in table.checks if not check.passed
-    ]
+def show_status(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for a script.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Exit status 1 where it is not healthy, for cron and monitoring.")
+    ] = False,
+) -> None:
+    """Say what is published, how old it is, whether it is healthy, and what changed with it."""
+    settings = load_settings()
+    export_dir = settings.export_dir
+    snapshot, health = _current(export_dir), judge_health(export_dir, settings.stale_after_hours)
+    manifest, look = snapshot.manifest, health.look
     status: dict[str, Any] = {
+        "healthy": not health.problems,
+        "problems": list(health.problems),
         "snapshot": manifest.id,
         "number": manifest.sequence,
         "source": manifest.source.identity,
         "as_of": manifest.source.snapshot_at.isoformat(),
         "age_s": round((datetime.now(UTC) - manifest.source.snapshot_at).total_seconds()),
-        "last_checked": _last_checked(export_dir),
+        "last_checked": look.model_dump(mode="json") if look else {},
         "rows": {table.name: table.rows for table in manifest.tables},
+        "changed": _changed(snapshot, _previous(export_dir, snapshot)),
         "read": "everything"
         if manifest.base_snapshot is None
         else f"{len(manifest.changed_segments)} changed segments",
-        "warnings": warnings,
-        "rolled_back": hold is not None,
+        "warnings": list(health.warnings),
+        "rolled_back": health.hold is not None,
         "folder": str(snapshot.folder),
     }
     if as_json:
         typer.echo(json.dumps(status, indent=2))
-        return
+    else:
+        _show_status(status)
+    if check and health.problems:
+        raise typer.Exit(1)
+
+
+def _show_status(status: dict[str, Any]) -> None:
     console = Console(highlight=False)
+    colour = "green" if status["healthy"] else "red"
+    changed = dict(status["changed"])
+    since = changed.pop("since", None)
+    shown: dict[str, Any] = {**status, "healthy": "yes" if status["healthy"] else "no"}
+    shown["as_of"] = f"{status['as_of'][:19].replace('T', ' ')} UTC, {show_age(shown.pop('age_s'))} ago"
+    counts = ", ".join(f"{name} {change}" for name, change in changed.items()) or "no number of rows"
+    shown["changed"] = f"{counts}, since snapshot {since}" if since else "there is no snapshot before this one"
     grid = Table.grid(padding=(0, 2))
-    for name, value in status.items():
-        shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
-        shown = (", ".join(value) or "none") if isinstance(value, list) else shown
-        grid.add_row(name.replace("_", " "), escape(str(shown)))
+    for name, value in shown.items():
+        text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        text = ("\n".join(value) if name == "problems" else ", ".join(value)) if isinstance(value, list) else text
+        text = escape(str(text)) or "none"
+        grid.add_row(name.replace("_", " "), f"[{colour}]{text}[/{colour}]" if name == "healthy" else text)
     console.print(grid)
+
+
+def _previous(export_dir: Path, snapshot: Snapshot) -> Snapshot | None:
+    """The snapshot before this one."""
+    earlier = [s for s in list_snapshots(export_dir).snapshots if s.manifest.sequence < snapshot.manifest.sequence]
+    return earlier[-1] if earlier else None
+
+
+def _changed(snapshot: Snapshot, previous: Snapshot | None) -> dict[str, str]:
+    """Rows more or less than in the snapshot before, of each table where they differ."""
+    if previous is None:
+        return {}
+    before = {table.name: table.rows for table in previous.manifest.tables}
+    changes = {table.name: table.rows - before.get(table.name, 0) for table in snapshot.manifest.tables}
+    return {"since": previous.manifest.id, **{name: f"{change:+,}" for name, change in changes.items() if change}}
 
 
 def show_query(
@@ -113,8 +151,8 @@ def write_report(
 
     export_dir = load_settings().export_dir
     snapshot = _current(export_dir)
-    earlier = [s for s in list_snapshots(export_dir).snapshots if s.manifest.sequence < snapshot.manifest.sequence]
-    previous, before = (earlier[-1].manifest, batches_of(earlier[-1])) if earlier else (None, None)
+    earlier = _previous(export_dir, snapshot)
+    previous, before = (None, None) if earlier is None else (earlier.manifest, batches_of(earlier))
     tables = {name: snapshot.scan(name) for name in snapshot.table_names}
     content = render_report(tables, snapshot.manifest, previous, before)
     if str(out) == "-":
@@ -157,11 +195,3 @@ def _current(export_dir: Path) -> Snapshot:
             fix="run `lei-exports run`, or set EXPORT_DIR to where one is",
         )
     return snapshot
-
-
-def _last_checked(export_dir: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads((export_dir / "last_checked.json").read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return content

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from assets.catalog import OWNERS, check_results, check_specs, key_of, plots_metadata
-from assets.resources import ExportsResource, failures, report_to
+from assets.resources import EXPORT_FOLDER, ExportsResource, failures, report_to
 from pipelines.checks.definitions import (
     COUNTS_AGREE,
     REPORT_DRAWN,
@@ -16,14 +16,16 @@ from pipelines.checks.definitions import (
 )
 from pipelines.contracts.records import CheckRecord, Manifest
 from pipelines.contracts.tables import published_tables
+from pipelines.reading.history import Hold, read_hold
 from pipelines.reading.snapshots import SNAPSHOTS
-from pipelines.run.publication import ChecksFailedError, publish_tables
+from pipelines.run.publication import ChecksFailedError, Publication, publish_tables
 
 KEY = key_of("published", "snapshot")
 
 
 @dg.multi_asset(
     name="published",
+    pool=EXPORT_FOLDER,
     specs=[
         dg.AssetSpec(
             KEY,
@@ -51,6 +53,7 @@ def published(
             raise
     manifest = publication.manifest
     folder = settings.export_dir / SNAPSHOTS / manifest.id
+    context.log.info(_told(publication, read_hold(settings.export_dir)))
     yield dg.MaterializeResult(
         asset_key=KEY,
         metadata={
@@ -69,6 +72,15 @@ def published(
         },
         check_results=check_results(KEY, _checks(manifest)),
     )
+
+
+def _told(publication: Publication, hold: Hold | None) -> str:
+    """The snapshot's line in the run's log."""
+    manifest = publication.manifest
+    state = "published" if hold is None else f"built; a rollback holds, {hold.snapshot_id} stays published"
+    rejected = sum(publication.rejects.values())
+    size = f"{manifest.database.rows:,} rows, {manifest.bytes:,} bytes, {rejected:,} rows rejected"
+    return f"Snapshot {manifest.id} (number {manifest.sequence}) is {state}: {size}"
 
 
 def _checks(manifest: Manifest) -> list[CheckRecord]:

@@ -16,7 +16,11 @@ from pipelines.errors import ExportError, ExtractError, SourceError
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.settings import Settings, load_settings
 
-_LOG_SECONDS = 5.0
+# Dagster's concurrency pool of every step that works on the export folder: with a limit of 1 (docs/deploy/dagster.yaml)
+# a second run waits in the queue. Without one it waits inside its first step (pipelines/run/turn.py).
+EXPORT_FOLDER = "export_folder"
+# A run tells its story in about twenty lines, however long it takes; the terminal hears each message.
+_LOG_SECONDS = 30.0
 # 2, 4 and 8 s: longer than a restart of PostgreSQL takes.
 _MOST_RETRIES, _FIRST_DELAY_S = 3, 2.0
 _listener: ContextVar[OnProgress] = ContextVar("listener", default=ignore_progress)
@@ -52,7 +56,7 @@ def listening(listener: OnProgress) -> Iterator[None]:
 
 
 def report_to(log: Callable[[str], None]) -> OnProgress:
-    """Progress to the listener at once, and to the run's log at most every 5 s."""
+    """Progress to the listener at once, and to the run's log at most every 30 s."""
     listener = _listener.get()
     last = time.monotonic()
 
@@ -62,7 +66,7 @@ def report_to(log: Callable[[str], None]) -> OnProgress:
         if time.monotonic() - last < _LOG_SECONDS:
             return
         last = time.monotonic()
-        share = f", {progress.done:,} of {progress.total:,} rows" if progress.total else ""
+        share = f", {progress.done:,} of {progress.total:,} {progress.unit}" if progress.total else ""
         log(f"{progress.stage}: {progress.what}{share}")
 
     return on_progress

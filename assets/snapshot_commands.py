@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from assets.help import SNAPSHOTS, add_command
 from pipelines.contracts.records import Manifest
 from pipelines.errors import SnapshotError
 from pipelines.publish.retention import prune_now
@@ -29,11 +30,11 @@ _MEGABYTE = 1_000_000
 
 def add_snapshot_commands(app: typer.Typer) -> None:
     """Make the commands of this module part of the console script."""
-    app.command("snapshots")(show_snapshots)
-    app.command("verify")(verify)
-    app.command("rollback")(roll_back)
-    app.command("prune")(prune)
-    app.command("wait")(wait)
+    add_command(app, "snapshots", show_snapshots, SNAPSHOTS, "lei-exports snapshots --json")
+    add_command(app, "verify", verify, SNAPSHOTS, "lei-exports verify 41")
+    add_command(app, "rollback", roll_back, SNAPSHOTS, "lei-exports rollback 41", "lei-exports rollback --release")
+    add_command(app, "prune", prune, SNAPSHOTS, "lei-exports prune --dry-run")
+    add_command(app, "wait", wait, SNAPSHOTS, "lei-exports wait --after 41 --timeout 600")
 
 
 def show_snapshots(*, as_json: Annotated[bool, typer.Option("--json", help="As JSON, for a script.")] = False) -> None:
@@ -63,7 +64,7 @@ def show_snapshots(*, as_json: Annotated[bool, typer.Option("--json", help="As J
             mark if manifest.id == current_id else "",
             manifest.id,
             numbers[manifest.id],
-            _age((now - manifest.created_at).total_seconds()),
+            show_age((now - manifest.created_at).total_seconds()),
             f"{_rows(manifest):,}",
             f"{manifest.bytes / _MEGABYTE:,.1f}",
             numbers.get(manifest.base_snapshot or "", "gone" if manifest.base_snapshot else ""),
@@ -189,7 +190,8 @@ def _rows(manifest: Manifest) -> int:
     return sum(table.rows for table in manifest.tables)
 
 
-def _age(seconds: float) -> str:
+def show_age(seconds: float) -> str:
+    """An age in its largest unit, such as `3 h`."""
     for unit, size in (("d", _DAY_S), ("h", _HOUR_S), ("min", _MINUTE_S)):
         if seconds >= size:
             return f"{seconds / size:.0f} {unit}"

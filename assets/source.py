@@ -9,9 +9,12 @@ import dagster as dg
 
 from assets.catalog import source_spec
 from pipelines.contracts.source import SOURCE_TABLES
+from pipelines.settings import STALE_AFTER_HOURS
 
-# The job runs every day: a look that is an hour late is worth a look, one that was missed twice is an incident.
-FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=49), warn_window=timedelta(hours=25))
+# As an alert is raised by default; a look that was missed twice is an incident.
+FRESHNESS = dg.FreshnessPolicy.time_window(
+    fail_window=timedelta(hours=49), warn_window=timedelta(hours=STALE_AFTER_HOURS)
+)
 
 source_tables = [
     source_spec(

@@ -1,17 +1,18 @@
 """The asset shell of the extraction: one step for both tables, because they are read in one snapshot (DESIGN 3.6)."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import dagster as dg
 
 from assets.catalog import check_results, check_specs, key_of, source_spec
-from assets.resources import ExportsResource, failures, report_to
+from assets.resources import EXPORT_FOLDER, ExportsResource, failures, report_to
 from pipelines.checks.definitions import shrink_check
 from pipelines.contracts.records import StagingRecord
 from pipelines.contracts.source import SOURCE_TABLES
 from pipelines.run.extraction import Acceptance, stage_source
+from pipelines.run.publication import raise_if_failed
 
 
 class ExtractionConfig(dg.Config):
@@ -30,6 +31,7 @@ class ExtractionConfig(dg.Config):
 
 @dg.multi_asset(
     name="staging",
+    pool=EXPORT_FOLDER,
     specs=[
         source_spec(
             "staging",
@@ -55,6 +57,7 @@ def staging(
         staged = stage_source(
             exports.settings(), accepted, report_to(context.log.info), full_refresh=config.full_refresh
         )
+    _tell(context.log.info, staged.record)
     for table in SOURCE_TABLES:
         key = key_of("staging", table.name)
         checks = check_results(key, [check for check in staged.checks if check.table == table.name])
@@ -73,8 +76,22 @@ def staging(
         else:
             yield dg.AssetObservation(asset_key=key, metadata={**metadata, "unchanged_since": staged.unchanged_since})
             yield from checks
+    with failures():  # in our words: Dagster's own would name the check alone
+        raise_if_failed(staged.checks)
     if staged.unchanged_since is not None:
         context.log.info("Nothing changed since snapshot %s; nothing is published anew.", staged.unchanged_since)
+
+
+def _tell(say: Callable[[str], None], record: StagingRecord) -> None:
+    """The story of the read, for the run's log."""
+    source = record.source
+    say(f"Source {source.identity}, PostgreSQL {source.server_version}, as of {source.snapshot_at:%Y-%m-%d %H:%M} UTC")
+    for name, relation in source.relations.items():
+        left_out = f"; left out: {', '.join(relation.unknown)}" if relation.unknown else ""
+        say(f"{name}: {relation.rows:,} rows{left_out}")
+    base = record.base_snapshot
+    scope = "segments read, all there are" if base is None else f"segments read, those changed since {base}"
+    say(f"{len(record.segments):,} {scope}; {sum(record.timings_s.values()):.1f} s")
 
 
 def _metadata(record: StagingRecord, table: str) -> dict[str, Any]:

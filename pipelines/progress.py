@@ -2,6 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
+
+Stage = Literal["wait", "read", "build", "summarize", "publish"]
 
 
 @dataclass(frozen=True)
@@ -9,16 +12,21 @@ class Progress:
     """One message of a running stage.
 
     Attributes:
-        stage: `read`, `build` or `publish`.
+        stage: `wait`, `read`, `build`, `summarize` or `publish`.
         what: What was just done, a table or a step.
-        done: Rows done so far in this stage, or steps where rows are not counted.
-        total: Rows (steps) in this stage; 0 while unknown.
+        done: Rows done so far in this stage; in `summarize` parts of rows.
+        total: Rows (parts) in this stage; 0 while unknown.
     """
 
-    stage: str
+    stage: Stage
     what: str
     done: int = 0
     total: int = 0
+
+    @property
+    def unit(self) -> str:
+        """What `done` and `total` count."""
+        return "parts" if self.stage == "summarize" else "rows"
 
 
 OnProgress = Callable[[Progress], None]

@@ -15,6 +15,8 @@ from pipelines.errors import SettingsError
 
 SMALLEST_SEGMENT = 100
 LARGEST_SEGMENT = 1_000_000
+# The job runs every day: a look that is an hour late is worth a look.
+STALE_AFTER_HOURS = 25.0
 
 
 class Settings(BaseSettings):
@@ -38,12 +40,24 @@ class Settings(BaseSettings):
     )
     dagster_home: Path = Field(Path("data/dagster_home"), description="Where Dagster keeps runs; created when missing")
     include_full_data: bool = Field(False, description="Publish gleif_full_data")
+    alert_webhook_url: SecretStr | None = Field(None, description="Where alerts are posted as JSON; unset: nowhere")
+    stale_after_hours: float = Field(
+        STALE_AFTER_HOURS, gt=0, description="Hours after the last successful look at the source that raise an alarm"
+    )
 
     @field_validator("database_url")
     @classmethod
     def _is_postgres_url(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not value.get_secret_value().startswith(("postgresql://", "postgres://")):
             msg = "must begin with postgresql:// or postgres://"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("alert_webhook_url")
+    @classmethod
+    def _is_web_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(("https://", "http://")):
+            msg = "must begin with https:// or http://"
             raise ValueError(msg)
         return value
 

@@ -70,6 +70,8 @@ class _Reading:
     only: tuple[int | None, ...] | None = None
     total: int = 0
     done: int = 0
+    told: int = 0
+    what: str = ""
     nulled: Counter[str] = field(default_factory=Counter)
     guard: threading.Lock = field(default_factory=threading.Lock)
     has_failed: threading.Event = field(default_factory=threading.Event)
@@ -79,6 +81,7 @@ class _Reading:
         if self.has_failed.is_set():
             return
         try:
+            self.what = table.name
             setup = self.snapshot.reader_setup()
             chunk = read_query(self.snapshot.reader_url, query, setup)
             if not self.has_failed.is_set():  # this thread may have been given up, and its staging be gone
@@ -105,7 +108,19 @@ class _Reading:
         with self.guard:
             self.nulled += nulled
             self.done += chunk.num_rows
-            self.on_progress(Progress("read", table.name, self.done, self.total))
+        self.tell_copied(0)
+
+    def tell_copied(self, rows: int) -> None:
+        """Tell how far the read is: rows that are stored, and those that the server has sent of reads that run.
+
+        Between the two a chunk is in neither for a moment; what was told is never taken back.
+        """
+        with self.guard:
+            if not self.what:
+                return
+            read = self.done + rows
+            self.told = max(self.told, min(read, self.total) if self.total else read)
+            self.on_progress(Progress("read", self.what, self.told, self.total))
 
 
 def extract_source(  # noqa: PLR0913, PLR0917 - where from, where to, how, and whom it tells
@@ -153,7 +168,7 @@ def extract_source(  # noqa: PLR0913, PLR0917 - where from, where to, how, and w
                 for relation in snapshot.relations
             },
         )
-        with Watch(address, snapshot, options.longest_s) as watch:
+        with Watch(address, snapshot, options.longest_s, reading.tell_copied) as watch:
             changes = _look_for_changes(snapshot, options, watch)
             compared = time.monotonic()
             reading.only = changes.only

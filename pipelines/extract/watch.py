@@ -1,4 +1,4 @@
-"""A second pair of eyes during the read: the longest time, sessions that wait behind us, and stopping at once.
+"""A second pair of eyes during the read: longest time, sessions that wait behind us, how far it is, stopping at once.
 
 connectorx does not hear a signal before its query ends (FACTS 1.2), so a run is stopped from outside: its backends are
 cancelled by name, over a connection of their own.
@@ -6,6 +6,7 @@ cancelled by name, over a connection of their own.
 
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -28,6 +29,12 @@ WHERE NOT w.granted AND w.mode = 'AccessExclusiveLock' AND w.locktype = 'relatio
     WHERE a.application_name = %s AND h.granted AND h.locktype = 'relation'
       AND h.database = w.database AND h.relation = w.relation)
 """
+# Rows that running COPYs have sent; a role sees its own sessions without a privilege.
+_COPIED = """
+SELECT coalesce(sum(p.tuples_processed), 0)::int8
+FROM pg_catalog.pg_stat_progress_copy p JOIN pg_catalog.pg_stat_activity a ON a.pid = p.pid
+WHERE a.application_name = %s
+"""
 _CANCEL = """
 SELECT pg_cancel_backend(pid) FROM pg_catalog.pg_stat_activity
 WHERE application_name = %s AND pid <> pg_backend_pid()
@@ -39,14 +46,23 @@ class Watch:
 
     When it sees a reason to stop it cancels every connection of the run and keeps the reason, which `raise_reason`
     raises in place of the errors that the cancelled reads then report.
+
+    Args:
+        address: Where the source is.
+        snapshot: What is read.
+        longest_s: Longest time for the read, seconds.
+        on_copied: Hears, twice a second, how many rows the server has sent of the reads that run.
     """
 
-    def __init__(self, address: SourceAddress, snapshot: SourceSnapshot, longest_s: float) -> None:
+    def __init__(
+        self, address: SourceAddress, snapshot: SourceSnapshot, longest_s: float, on_copied: Callable[[int], None]
+    ) -> None:
         self._address = address
         self._exporter = snapshot.connection
         self._connection: psycopg.Connection[tuple[object, ...]] | None = None
         self._name = snapshot.application_name
         self._longest_s = longest_s
+        self._on_copied = on_copied
         self._started = time.monotonic()
         self._stop = threading.Event()
         self._reason: ExportError | None = None
@@ -115,6 +131,8 @@ class Watch:
             if self._reason is not None:
                 connection.execute(_CANCEL, (self._name,))
                 return
+            copied = connection.execute(_COPIED, (self._name,)).fetchone()
+            self._on_copied(int(str(copied[0])) if copied is not None else 0)
 
     def _late(self) -> ExtractError | None:
         elapsed = time.monotonic() - self._started

@@ -33,7 +33,7 @@ from pipelines.publish.switch import (
     switch_to,
 )
 from pipelines.reading.finding import newest_snapshot
-from pipelines.reading.history import Hold, read_hold
+from pipelines.reading.history import Hold, LookResult, read_hold
 from pipelines.reading.snapshots import CURRENT, SNAPSHOTS, Snapshot, current_snapshot
 
 _SUFFIX_DIGITS = 8
@@ -195,7 +195,7 @@ def free_id(export_dir: Path, staging_id: str) -> str:
     return candidate
 
 
-def _record_look(export_dir: Path, result: str, at: datetime) -> None:
+def _record_look(export_dir: Path, result: LookResult, at: datetime) -> None:
     current = current_snapshot(export_dir)
     record_last_checked(
         export_dir,

@@ -10,10 +10,9 @@ from datetime import datetime
 from pathlib import Path
 
 from pipelines.publish.files import sync_folder, temporary_path, write_atomically
-from pipelines.reading.history import HOLD, SWITCHES, Switch, SwitchReason, read_switches
+from pipelines.reading.history import HOLD, LAST_CHECKED, SWITCHES, LookResult, Switch, SwitchReason, read_switches
 from pipelines.reading.snapshots import CURRENT, SNAPSHOTS, Snapshot
 
-LAST_CHECKED = "last_checked.json"
 LOCK = ".publish.lock"
 # Longer than a publish takes (10 s for a million domains), shorter than an operator's patience.
 LOCK_WAIT_SECONDS = 300.0
@@ -98,7 +97,7 @@ def points_at(export_dir: Path, folder: Path) -> bool:
 
 
 def record_last_checked(
-    export_dir: Path, *, checked_at: datetime, result: str, snapshot_id: str | None, sequence: int | None
+    export_dir: Path, *, checked_at: datetime, result: LookResult, snapshot_id: str | None, sequence: int | None
 ) -> None:
     """Write down that the source was looked at, with what result (DESIGN 4, freshness).
 

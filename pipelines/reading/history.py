@@ -1,6 +1,7 @@
-"""What `current` pointed at and when, and whether a rollback holds it: switches.jsonl and rollback.json (DESIGN 4).
+"""What `current` pointed at and when, whether a rollback holds it, when the source was last looked at (DESIGN 4).
 
-Belongs here: the shape of both files and reading them. Does not: writing them (publish/switch.py, publish/rollback.py).
+Belongs here: the shape of switches.jsonl, rollback.json and last_checked.json, and reading them. Does not: writing them
+(publish/switch.py, publish/rollback.py).
 """
 
 from datetime import datetime
@@ -13,7 +14,9 @@ from pipelines.errors import SnapshotError
 
 HOLD = "rollback.json"
 SWITCHES = "switches.jsonl"
+LAST_CHECKED = "last_checked.json"
 SwitchReason = Literal["published", "rollback", "release", "completed"]
+LookResult = Literal["published", "held", "unchanged"]
 _FROM = AliasChoices("from", "previous")  # a keyword in Python, the plainest word in the files
 
 
@@ -52,6 +55,30 @@ class Switch(_Line):
     sequence: int
     previous: str | None = Field(validation_alias=_FROM, serialization_alias="from")
     why: SwitchReason
+
+
+class Look(_Line):
+    """The last successful look at the source: what freshness is counted from.
+
+    Attributes:
+        checked_at: When, UTC.
+        result: A snapshot was published, built only (a rollback holds), or nothing had changed.
+        snapshot_id: The snapshot that was current afterwards.
+        sequence: Its sequence number.
+    """
+
+    checked_at: datetime
+    result: LookResult
+    snapshot_id: str | None
+    sequence: int | None
+
+
+def read_look(export_dir: Path) -> Look | None:
+    """The last successful look at the source; None where there was none, or its file can't be read."""
+    try:
+        return Look.model_validate_json((export_dir / LAST_CHECKED).read_bytes())
+    except (OSError, ValidationError):
+        return None
 
 
 def read_hold(export_dir: Path) -> Hold | None:

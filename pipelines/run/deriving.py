@@ -169,7 +169,7 @@ class _Derivation:
                 self._add(builds[name], frame)
             for name, frame in bucket.counts.items():
                 getattr(self, name).append(frame)
-            on_progress(Progress("build", bucket.what, done, len(tasks)))
+            on_progress(Progress("summarize", bucket.what, done, len(tasks)))
         if build := builds.get(BATCH_SUMMARIES.name):
             with build.timed("transform"):
                 frame = self._batch_summaries(divided)

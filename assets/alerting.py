@@ -1,0 +1,140 @@
+"""Alerts of Dagster's runs: sensors that find the facts, let pipelines/alerts decide, and post.
+
+Belongs here: what became of a run, in our words. Does not: when to alert (alerts/events.py), or posting
+(alerts/webhook.py). A run of `lei-exports run` is in no code location, so these sensors leave it alone: the terminal
+posts for it (launch.py).
+"""
+
+import json
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+
+from assets.resources import ExportsResource
+from pipelines.alerts.events import Alert, StaleMemory, decide_stale, decide_success
+from pipelines.alerts.webhook import post_alert
+from pipelines.errors import SnapshotError
+from pipelines.reading.history import read_look
+from pipelines.reading.snapshots import current_snapshot
+from pipelines.settings import Settings
+
+_INTERVAL_S = 60
+_CHECK_FAILED = "DagsterAssetCheckFailedError"
+_NO_STEP = "the run ended without an error of its own: its process was killed, or could not start"
+_UNSET = "ALERT_WEBHOOK_URL is unset: nobody is told"
+
+
+def failure_reasons(events: Iterable[dg.DagsterEvent]) -> list[str]:
+    """Why steps failed, in our words: of errors that are not ours only the kind, because their text may hold anything.
+
+    Args:
+        events: Events of a run; those that are no failure of a step are left out.
+    """
+    reasons = []
+    for event in events:
+        if event.event_type_value != "STEP_FAILURE":
+            continue
+        failure = event.step_failure_data
+        described = failure.user_failure_data.description if failure.user_failure_data else None
+        error = failure.error
+        if described is None and error is not None:
+            # Dagster's own, and it holds names of checks only.
+            described = error.message.strip() if error.cls_name == _CHECK_FAILED else None
+        reasons.append(described or f"step {event.step_key} failed with {error.cls_name if error else 'no error'}")
+    return reasons
+
+
+def alert_failure(settings: Settings, run_id: str, reasons: Iterable[str], say: Callable[[str], None]) -> None:
+    """Post that a run failed, where a webhook is set."""
+    reason = "; ".join(reasons) or _NO_STEP
+    _post(settings, Alert("failure", datetime.now(UTC), reason, run_id, _published_id(settings)), say)
+
+
+def alert_success(settings: Settings, run_id: str, started_at: datetime, say: Callable[[str], None]) -> None:
+    """Post that a run published, or found nothing to publish, where a webhook is set; of other runs nothing."""
+    alert = decide_success(read_look(settings.export_dir), started_at, run_id, datetime.now(UTC))
+    if alert is not None:
+        _post(settings, alert, say)
+
+
+@dg.run_failure_sensor(
+    name="alert_on_failure",
+    minimum_interval_seconds=_INTERVAL_S,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Posts each failed run, with its reason, to ALERT_WEBHOOK_URL.",
+)
+def alert_on_failure(context: dg.RunFailureSensorContext, exports: ExportsResource) -> None:
+    """Post a run that failed."""
+    reasons = failure_reasons(context.get_step_failure_events())
+    alert_failure(exports.settings(), context.dagster_run.run_id, reasons, context.log.warning)
+
+
+@dg.run_status_sensor(
+    dg.DagsterRunStatus.SUCCESS,
+    name="alert_on_success",
+    minimum_interval_seconds=_INTERVAL_S,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Posts each run that looked at the source, with the published snapshot's id, to ALERT_WEBHOOK_URL.",
+)
+def alert_on_success(context: dg.RunStatusSensorContext, exports: ExportsResource) -> None:
+    """Post a run that succeeded."""
+    record = context.instance.get_run_record_by_id(context.dagster_run.run_id)
+    if record is not None and record.start_time is not None:
+        started_at = datetime.fromtimestamp(record.start_time, UTC)
+        alert_success(exports.settings(), context.dagster_run.run_id, started_at, context.log.warning)
+
+
+@dg.sensor(
+    name="alert_on_staleness",
+    minimum_interval_seconds=_INTERVAL_S,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Posts to ALERT_WEBHOOK_URL, once a day, while the source was not looked at for STALE_AFTER_HOURS.",
+)
+def alert_on_staleness(context: dg.SensorEvaluationContext, exports: ExportsResource) -> dg.SkipReason:
+    """Look at the clock; what could not be posted is tried again at the next look."""
+    settings, now = exports.settings(), datetime.now(UTC)
+    memory = _memory(context.cursor) or StaleMemory(now)
+    alert, afterwards = decide_stale(
+        read_look(settings.export_dir), memory, timedelta(hours=settings.stale_after_hours), now
+    )
+    if alert is not None and not _post(settings, alert, context.log.warning):
+        afterwards = memory
+    context.update_cursor(json.dumps(_as_json(afterwards)))
+    if settings.alert_webhook_url is None:
+        return dg.SkipReason(_UNSET)
+    return dg.SkipReason(alert.reason if alert else "nothing to tell")
+
+
+ALERT_SENSORS = [alert_on_failure, alert_on_success, alert_on_staleness]
+
+
+def _post(settings: Settings, alert: Alert, say: Callable[[str], None]) -> bool:
+    return settings.alert_webhook_url is not None and post_alert(settings.alert_webhook_url, alert, say)
+
+
+def _published_id(settings: Settings) -> str | None:
+    try:
+        snapshot = current_snapshot(settings.export_dir)
+    except SnapshotError:
+        return None
+    return snapshot.manifest.id if snapshot else None
+
+
+def _memory(cursor: str | None) -> StaleMemory | None:
+    if not cursor:
+        return None
+    told = json.loads(cursor)
+    told_at = told["told_at"]
+    return StaleMemory(
+        since=datetime.fromisoformat(told["since"]),
+        told_at=None if told_at is None else datetime.fromisoformat(told_at),
+    )
+
+
+def _as_json(memory: StaleMemory) -> dict[str, Any]:
+    return {
+        "since": memory.since.isoformat(),
+        "told_at": None if memory.told_at is None else memory.told_at.isoformat(),
+    }

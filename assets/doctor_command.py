@@ -1,0 +1,80 @@
+"""The command `lei-exports doctor`: what a run would find, before it runs.
+
+Belongs here: its options, and what it says. Does not: looking (pipelines/run/diagnosis.py).
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from pipelines.errors import SettingsError
+from pipelines.findings import Finding, failed
+from pipelines.settings import Settings, load_settings
+
+_MARKS = {"ok": "[green]ok[/green]     ", "warning": "[yellow]warning[/yellow]", "failed": "[red]failed[/red] "}
+_TOPIC_WIDTH = 22
+
+
+def diagnose_all(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for a script.")] = False,
+    test_alert: Annotated[
+        bool, typer.Option("--test-alert", help="Post a test to ALERT_WEBHOOK_URL too; people will see it.")
+    ] = False,
+) -> None:
+    """Look at settings, disk, connection, pooler, server, privileges and columns, and say the way out of what is wrong.
+
+    Nothing is exported, and nothing is changed in PostgreSQL. Exit status 1 where a run would fail.
+    """
+    findings = _shown(_findings(test_alert=test_alert), as_json=as_json)
+    if any(finding.verdict == "failed" for finding in findings):
+        raise typer.Exit(1)
+
+
+def _findings(*, test_alert: bool) -> Iterator[Finding]:
+    from pipelines.run.diagnosis import diagnose  # noqa: PLC0415  loads all that a run needs
+
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        yield failed("settings", error)
+        return
+    yield from diagnose(settings)
+    if test_alert:
+        yield _post_test(settings)
+
+
+def _post_test(settings: Settings) -> Finding:
+    from pipelines.alerts.events import Alert  # noqa: PLC0415  as above
+    from pipelines.alerts.webhook import post_alert  # noqa: PLC0415
+
+    url = settings.alert_webhook_url
+    if url is None:
+        return Finding("test alert", "failed", "ALERT_WEBHOOK_URL is unset", "set it")
+    said: list[str] = []
+    reason = "this is a test of lei-exports doctor; nothing happened"
+    if post_alert(url, Alert("test", datetime.now(UTC), reason), said.append):
+        return Finding("test alert", "ok", "somebody took it")
+    return Finding("test alert", "failed", " ".join(said), "check the webhook and the network between")
+
+
+def _shown(findings: Iterable[Finding], *, as_json: bool) -> list[Finding]:
+    """Show each finding as soon as it is there; as JSON all at the end."""
+    console, seen = Console(highlight=False), []
+    for finding in findings:
+        seen.append(finding)
+        if as_json:
+            continue
+        topic = escape(f"{finding.topic:<{_TOPIC_WIDTH}}")
+        console.print(f"{_MARKS[finding.verdict]} {topic} {escape(finding.found)}", soft_wrap=True)
+        if finding.fix:
+            console.print(f"        {'':<{_TOPIC_WIDTH}} way out: {escape(finding.fix)}", soft_wrap=True)
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in seen], indent=2))
+    return seen

@@ -1,0 +1,88 @@
+"""Whether what is published is healthy: fresh, whole, and not held by a rollback.
+
+Belongs here: what a look at names, sizes and times can tell. Does not: comparing content (verification.py).
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from pipelines.reading.history import Hold, Look, read_hold, read_look
+from pipelines.reading.snapshots import Snapshot, current_snapshot
+
+_NAMED_FILES = 3
+
+
+@dataclass(frozen=True)
+class Health:
+    """What was found.
+
+    Attributes:
+        snapshot: The published one; None where nothing is published.
+        look: The last successful look at the source.
+        hold: The rollback that is in force.
+        problems: What an operator has to look at, in words; none: healthy.
+        warnings: Checks of the snapshot that warn, `<table>.<check>`; they are no problem of operating it.
+    """
+
+    snapshot: Snapshot | None
+    look: Look | None
+    hold: Hold | None
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def judge_health(export_dir: Path, stale_after_hours: float, now: datetime | None = None) -> Health:
+    """Look at an export folder.
+
+    Args:
+        export_dir: The export folder.
+        stale_after_hours: Longest time since the last successful look at the source, hours (STALE_AFTER_HOURS).
+        now: The clock, UTC; None asks it.
+
+    Raises:
+        SnapshotError: `current` or rollback.json is there and can't be read.
+    """
+    snapshot, look, hold = current_snapshot(export_dir), read_look(export_dir), read_hold(export_dir)
+    problems = []
+    if snapshot is None:
+        problems.append("nothing is published")
+    else:
+        problems += _missing(snapshot)
+        age = (now or datetime.now(UTC)) - (look.checked_at if look else snapshot.manifest.source.snapshot_at)
+        if age > timedelta(hours=stale_after_hours):
+            problems.append(
+                f"stale: the last successful look at the source was {age / timedelta(hours=1):.1f} h ago, expected one"
+                f" every {stale_after_hours:g} h"
+            )
+    if hold is not None:
+        problems.append(
+            f"rolled back to {hold.snapshot_id} since {hold.held_at:%Y-%m-%d %H:%M} UTC: runs build, and do not switch"
+            " until lei-exports rollback --release"
+        )
+    return Health(snapshot, look, hold, tuple(problems), _warnings(snapshot))
+
+
+def _warnings(snapshot: Snapshot | None) -> tuple[str, ...]:
+    if snapshot is None:
+        return ()
+    tables = snapshot.manifest.tables
+    return tuple(f"{check.table}.{check.name}" for table in tables for check in table.checks if not check.passed)
+
+
+def _missing(snapshot: Snapshot) -> list[str]:
+    """Published files that are gone or have another size, the first ones by name."""
+    manifest = snapshot.manifest
+    files = [manifest.database, *manifest.extras, *(file for table in manifest.tables for file in table.files)]
+    wrong = [file.path for file in files if _size(snapshot.folder / file.path) != file.bytes]
+    if not wrong:
+        return []
+    more = f" and {len(wrong) - _NAMED_FILES} more" if len(wrong) > _NAMED_FILES else ""
+    return [f"damaged: {', '.join(wrong[:_NAMED_FILES])}{more}; the next run builds them anew"]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1

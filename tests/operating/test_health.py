@@ -1,0 +1,77 @@
+"""`lei-exports status`: healthy or not, and what changed."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from assets.cli import app
+from pipelines.publish.rollback import rollback
+from pipelines.reading.health import judge_health
+from pipelines.reading.history import LAST_CHECKED
+from tests.exporting import export, settings_for
+from tests.hostile import random_rows
+from tests.integration.kit import run_sql
+from tests.oracle.postgres import Database
+from tests.oracle.source import create_source_tables, insert_source
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def exports(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    with database.connect() as connection:
+        create_source_tables(connection)
+        insert_source(connection, *random_rows(6, 60))
+    monkeypatch.setenv("EXPORT_DIR", str(tmp_path))
+    export(settings_for(database, tmp_path))
+    return tmp_path
+
+
+def status(*options: str) -> dict[str, object]:
+    told: dict[str, object] = json.loads(CliRunner().invoke(app, ["status", "--json", *options]).stdout)
+    return told
+
+
+def test_a_fresh_snapshot_is_healthy_and_an_old_look_is_not(exports: Path) -> None:
+    assert status()["healthy"] is True
+    assert CliRunner().invoke(app, ["status", "--check"]).exit_code == 0
+    now = datetime.now(UTC)
+    assert judge_health(exports, 25, now + timedelta(hours=24)).problems == ()
+    (problem,) = judge_health(exports, 25, now + timedelta(hours=26)).problems
+    assert problem.startswith("stale: the last successful look at the source was 26.0 h ago")
+    (exports / LAST_CHECKED).write_text("{")
+    (problem,) = judge_health(exports, 25, now + timedelta(hours=26)).problems
+    assert problem.startswith("stale"), "without a record of looks, the snapshot's own instant counts"
+
+
+def test_files_that_are_gone_or_cut_are_named(exports: Path) -> None:
+    entities = next((exports / "current").glob("entities/*.parquet"))
+    entities.unlink()
+    database = exports / "current" / "exports.duckdb"
+    database.chmod(0o644)
+    database.write_bytes(database.read_bytes()[:-1])
+    (problem,) = judge_health(exports, 25).problems
+    assert "exports.duckdb" in problem
+    assert "entities/all.parquet" in problem
+    done = CliRunner().invoke(app, ["status", "--check"])
+    assert done.exit_code == 1
+    assert "damaged" in done.stdout
+
+
+def test_what_changed_and_a_rollback(exports: Path, database: Database) -> None:
+    assert status()["changed"] == {}
+    first = str(status()["snapshot"])
+    run_sql(
+        database, "INSERT INTO domains (id, domain, status, batch_id) VALUES (99999, 'n.example', 'success', 'new')"
+    )
+    export(settings_for(database, exports))
+    told = status()
+    assert told["changed"] == {"since": first, "domain_exports": "+1", "unique_domains": "+1", "batch_summaries": "+1"}
+    assert "domain_exports +1" in CliRunner().invoke(app, ["status"]).stdout.replace("\n", " ")
+    rollback(exports, first, now=lambda: datetime.now(UTC))
+    (problem,) = judge_health(exports, 25).problems
+    assert "rollback --release" in problem
+    assert CliRunner().invoke(app, ["status", "--check"]).exit_code == 1

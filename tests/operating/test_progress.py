@@ -1,0 +1,70 @@
+"""How far a run is, while it runs: from the server's own counters, on a terminal and in a file."""
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from assets.terminal import ProgressView, describe_progress
+from pipelines.progress import Progress
+from pipelines.run.export import run_export
+from tests.exporting import settings_for
+from tests.integration.kit import make_slow
+from tests.oracle.postgres import Database
+from tests.oracle.source import create_source_tables, insert_source
+
+ROWS = 60
+ROOM = 46
+
+
+@pytest.mark.integration
+def test_rows_are_told_while_a_read_runs(database: Database, tmp_path: Path) -> None:
+    """Each table is one query here, so that without the server's counters nothing would be told before its end."""
+    with database.connect() as connection:
+        create_source_tables(connection)
+        domains = [{"id": n, "domain": f"d{n}.example", "status": "success", "batch_id": "b"} for n in range(ROWS)]
+        insert_source(connection, domains, [{"id": n, "domain_id": n, "lei_code": "X"} for n in range(ROWS)])
+    make_slow(database, 0.02)
+    told: list[Progress] = []
+    run_export(settings_for(database, tmp_path, read_connections=2), on_progress=told.append)
+    read = [message for message in told if message.stage == "read"]
+    done = [message.done for message in read]
+    assert done == sorted(done), "what was told is never taken back"
+    assert done[-1] == 2 * ROWS
+    assert any(0 < count < ROWS for count in done), done
+    assert all(message.total in {0, 2 * ROWS} for message in read)
+
+
+def test_what_is_counted_is_said_with_its_rate_and_share() -> None:
+    assert describe_progress(Progress("read", "domains", 1_500, 6_000), 0.5) == "1,500 of 6,000 rows, 3,000 rows/s"
+    assert describe_progress(Progress("read", "domains", 1_500), 0.5) == "1,500 rows, 3,000 rows/s"
+    assert describe_progress(Progress("summarize", "entities", 1, 7), 0.5) == "1 of 7 parts"
+    assert describe_progress(Progress("publish", "both faces verified"), 9) == ""
+    assert describe_progress(Progress("read", "domains", 1_500), 0.1) == "1,500 rows", "a rate so soon is noise"
+    longest = describe_progress(Progress("read", "gleif_candidates", 99_142_760, 99_142_760), 100)
+    assert len(longest) <= ROOM, "bars of 80 columns have so much room"
+
+
+def show(console: Console) -> None:
+    with ProgressView(console) as view:
+        for done in range(0, 5_000_001, 1_000_000):
+            view.show(Progress("read", "gleif_candidates", done, 5_000_000))
+        view.show(Progress("publish", "[bold]not markup"))
+
+
+def test_a_file_gets_a_line_when_a_stage_begins_and_ends() -> None:
+    file = io.StringIO()
+    show(Console(file=file, width=80))
+    lines = file.getvalue().splitlines()
+    assert lines[0] == "Reading PostgreSQL: gleif_candidates"
+    assert lines[1] == "Reading PostgreSQL: 5,000,000 of 5,000,000 rows, gleif_candidates"
+    assert lines[2:] == ["Publishing: [bold]not markup"]
+
+
+def test_a_terminal_gets_bars_that_fit_into_80_columns() -> None:
+    file = io.StringIO()
+    show(Console(file=file, width=80, force_terminal=True, legacy_windows=False, color_system=None))
+    last = file.getvalue().splitlines()[-3:]
+    assert any("Reading PostgreSQL" in line and "100 %" in line and "5,000,000 of" in line for line in last), last
+    assert any("Publishing" in line and "[bold]not markup" in line for line in last), last
