@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import BatchFileError, BatchNotFoundError, SnapshotError
+from pipelines.reading.batch import text_formats
 from pipelines.reading.batch.batches import ChunkSize, open_batch, shown_id
 from pipelines.reading.batch.files import BatchFormat, BatchOptions, file_name, stream_batch, write_batch
 from pipelines.reading.batch.target import replace_file
@@ -155,13 +156,14 @@ def test_ids_that_no_database_holds_are_unknown(awkward: Exported) -> None:
         assert str(caught.value).isprintable()
 
 
-def test_a_stream_reads_no_further_than_it_is_asked(sample: Exported) -> None:
+def test_a_stream_reads_no_further_than_it_is_asked(sample: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_formats, "_BLOCK_CHARACTERS", 1)  # a part a row
     batch_id, cells = max(sample.cells.items(), key=lambda item: len(item[1]))
     batch = open_batch(sample.snapshot, batch_id)
     parts = stream_batch(batch, BatchFormat.CSV, SMALL)
-    header, *some = itertools.islice(parts, 4)
+    header, *some = itertools.islice(parts, 1 + 3 * SMALL.size.domains)
     assert header.count(b"\r\n") == 1
-    assert [part.count(b"\r\n") for part in some] == [2, 2, 2]
+    assert [part.count(b"\r\n") for part in some] == [1, 1, 1, 1, 1, 1]
     assert len(cells) > 6
     batch.close()  # what was not asked for was not read
     with pytest.raises(SnapshotError):

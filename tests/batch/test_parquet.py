@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from polars.testing import assert_frame_equal
 
+from pipelines.reading.batch import parquet_format
 from pipelines.reading.batch.batches import ChunkSize, open_batch
 from pipelines.reading.batch.parquet_format import write_parquet
 from tests.batch.conftest import Exported
@@ -37,7 +38,8 @@ def test_types_for_pyarrow_and_where_it_came_from(awkward: Exported) -> None:
     assert rows[0]["created_at"].microsecond == 390999, "all of it, no milliseconds"
 
 
-def test_small_row_groups_hold_the_same_rows(sample: Exported) -> None:
+def test_small_row_groups_hold_the_same_rows(sample: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet_format, "_ROW_GROUP", 3)
     batch_id = max(sample.cells, key=lambda name: len(sample.cells[name]))
     with io.BytesIO() as target, open_batch(sample.snapshot, batch_id) as batch:
         write_parquet(batch, target, ChunkSize(3, 10))
