@@ -118,8 +118,15 @@ class StagingFolder:
         return folder
 
     def write_table_record(self, record: TableRecord) -> None:
-        """Declare a table built."""
-        _replace(self.tables_dir / record.name / _TABLE_RECORD, record.model_dump_json(indent=1))
+        """Declare a table built.
+
+        Raises:
+            StagingError: Its record can't be written.
+        """
+        try:
+            _replace(self.tables_dir / record.name / _TABLE_RECORD, record.model_dump_json(indent=1))
+        except OSError as error:
+            raise unwritable(self.path, error) from None
 
     def read_table_record(self, table: str) -> TableRecord | None:
         """The record of a built table; None where it is not built from this staging."""
