@@ -59,11 +59,17 @@ class Buckets:
             folder: For the files.
             schema: Columns and dtypes of the rows.
             codes: Of the columns that are kept as codes.
+
+        Raises:
+            PublishError: It can't be made.
         """
         self._folder = folder
         self._schema = schema
         self._codes = {name: codes[name] for name in schema if name in codes}
-        folder.mkdir(parents=True)
+        try:
+            folder.mkdir(parents=True)
+        except OSError as error:
+            raise write_failure(f"{folder.name} could not be made", error) from error
 
     @property
     def columns(self) -> Sequence[str]:

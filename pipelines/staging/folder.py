@@ -111,10 +111,17 @@ class StagingFolder:
         return frame
 
     def start_table(self, table: str) -> Path:
-        """Make an empty folder for a table's files; a former build of it is gone."""
+        """Make an empty folder for a table's files; a former build of it is gone.
+
+        Raises:
+            StagingError: It can't be made.
+        """
         folder = self.tables_dir / table
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        try:
+            folder.mkdir(parents=True)
+        except OSError as error:
+            raise unwritable(self.path, error) from None
         return folder
 
     def write_table_record(self, record: TableRecord) -> None:
