@@ -35,11 +35,19 @@ Timings = dict[str, dict[str, list[float]]]
 
 
 def change(url: str, where: str) -> None:
-    """Touch rows of `domains` and their candidates; `{}` in the condition stands for the domain's id."""
+    """Process some domains again, as the application does: their row and all their candidates are written anew.
+
+    Times, confidence and scores differ afterwards; LEIs, names and ranks are the same.
+    """
+    domains, candidates = where.format("id"), where.format("domain_id")
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f"UPDATE domains SET retry_count = retry_count + 1 WHERE {where.format('id')}".encode())
         connection.execute(
-            f"UPDATE gleif_candidates SET rank_position = rank_position WHERE {where.format('domain_id')}".encode()
+            "UPDATE domains SET retry_count = retry_count + 1, confidence_score = (confidence_score + 7) / 2,"
+            f" processed_at = processed_at + interval '1 day' WHERE {domains}".encode()
+        )
+        connection.execute(
+            "UPDATE gleif_candidates SET weighted_score = weighted_score - 1,"
+            f" created_at = created_at + interval '1 day' WHERE {candidates}".encode()
         )
 
 
