@@ -54,10 +54,16 @@ def test_killed_right_before_and_after_each_rename(database: Database, published
 
 
 def change_something(database: Database, number: int) -> None:
+    """Change what every table depends on, each time anew: so every run writes the same files."""
     with database.connect() as connection:
-        connection.execute("UPDATE domains SET company_name = %s", (f"changed {number}",))
         connection.execute(
-            "UPDATE gleif_candidates SET legal_name = legal_name || '!' WHERE id %% 3 = %s", (number % 3,)
+            "UPDATE domains SET company_name = %s, processing_time_ms = coalesce(processing_time_ms, 0) %% 1000 + 1",
+            (f"changed {number}",),
+        )
+        connection.execute(
+            "UPDATE gleif_candidates SET legal_form = legal_form || '!', jurisdiction = jurisdiction || 'X'"
+            " WHERE id %% 3 = %s",
+            (number % 3,),
         )
 
 
