@@ -78,11 +78,11 @@ def test_every_page_once_and_the_last_range_open(pages: int, out_of_line: int) -
         assert (end - start) * (size / pages) <= RANGE_BYTES or end - start == 1
 
 
-@pytest.mark.parametrize(("pages", "size", "count"), [(8192, 2**26, 1), (8193, 2**26 + 8192, 2), (8, 2**29, 8)])
+@pytest.mark.parametrize(("pages", "size", "count"), [(4096, 2**25, 1), (4097, 2**25 + 8192, 2), (8, 2**29, 8)])
 def test_ranges_are_shorter_where_much_is_stored_out_of_line(pages: int, size: int, count: int) -> None:
     assert len(queries(leaf("t", pages, size))) == count
 
 
 def test_each_leaf_has_its_own_ranges() -> None:
-    found = queries(leaf("a", 10_000), leaf("b", 0), leaf("c", 1, has_pages=False))
+    found = queries(leaf("a", 5_000), leaf("b", 0), leaf("c", 1, has_pages=False))
     assert [re.search(r'"s"\."(.)"', query)[1] for query in found] == ["a", "a", "b", "c"]  # type: ignore[index]
