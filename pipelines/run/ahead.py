@@ -16,7 +16,8 @@ def compute_ahead(tasks: Iterable[Callable[[], Result]], workers: int = 1) -> It
 
     Args:
         tasks: What to compute; each begins when there is room.
-        workers: Tasks that are computed at a time. As many results, and the one in use, are in memory.
+        workers: Tasks that are computed at a time. As many results are in memory, and the one in use, where
+            whoever uses it lets go of it (`del`) before the next one.
 
     Raises:
         BaseException: What the first failing task raised; tasks that have not begun then never do.

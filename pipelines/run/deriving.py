@@ -161,15 +161,12 @@ class _Derivation:
             *(partial(self._hash_bucket, divided, bucket, builds) for bucket in range(divided.hash_buckets)),
             *(partial(self._lei_bucket, divided, bucket, builds) for bucket in range(divided.lei_buckets)),
         ]
-        for done, bucket in enumerate(compute_ahead(tasks, _BUCKETS_AT_A_TIME), 1):
-            for name, seconds in bucket.timings.items():
-                stage = "load" if name == _LOAD else "transform"
-                builds[name if name in builds else next(iter(builds))].timings[stage] += seconds
-            for name, frame in bucket.rows.items():
-                self._add(builds[name], frame)
-            for name, frame in bucket.counts.items():
-                getattr(self, name).append(frame)
+        done = 0
+        for bucket in compute_ahead(tasks, _BUCKETS_AT_A_TIME):
+            self._take(bucket, builds)
+            done += 1  # noqa: SIM113  enumerate keeps what it gave last
             on_progress(Progress("summarize", bucket.what, done, len(tasks)))
+            del bucket  # else it stays until the next one is there
         if build := builds.get(BATCH_SUMMARIES.name):
             with build.timed("transform"):
                 frame = self._batch_summaries(divided)
@@ -182,6 +179,15 @@ class _Derivation:
                     )
                 )
             self._add(build, frame)
+
+    def _take(self, bucket: "_Bucket", builds: dict[str, TableBuild]) -> None:
+        for name, seconds in bucket.timings.items():
+            stage = "load" if name == _LOAD else "transform"
+            builds[name if name in builds else next(iter(builds))].timings[stage] += seconds
+        for name, frame in bucket.rows.items():
+            self._add(builds[name], frame)
+        for name, frame in bucket.counts.items():
+            getattr(self, name).append(frame)
 
     def _hash_bucket(self, divided: Divided, number: int, builds: dict[str, TableBuild]) -> "_Bucket":
         bucket = _Bucket("domains of all batches")

@@ -173,6 +173,7 @@ def divide(inputs: Inputs, folder: Path, needs: Iterable[Needs], bucket_rows: in
             divided.by_hash.append(part.candidates, part.by_hash)
         if part.candidates is not None and part.by_lei is not None:
             divided.by_lei.append(part.candidates, part.by_lei)
+        del part  # else it stays until the next one is there
     return divided
 
 
