@@ -3,6 +3,7 @@
 Belongs here: what happens from start to stop of the process. Does not: the application (app.py), the command's options.
 """
 
+import ctypes
 import logging
 import os
 import socket
@@ -19,6 +20,8 @@ _MOST_CONNECTIONS = 1_000
 _BACKLOG = 1_024
 # Batches that are being sent when the server is told to stop have so long to end.
 _STOP_SECONDS = 10
+# M_ARENA_MAX of glibc's malloc.h. By default a thread has one of its own: 4 MB more while a batch is sent.
+_ARENA_MAX, _ARENAS = -8, 2
 
 
 def serve(settings: ServingSettings, host: str, port: int, on_listening: Callable[[str], None]) -> None:
@@ -33,6 +36,7 @@ def serve(settings: ServingSettings, host: str, port: int, on_listening: Callabl
     Raises:
         SettingsError: The address can't be used, or can be reached from other machines and there is no token.
     """
+    _share_arenas()
     app = create_app(settings, host)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     config = uvicorn.Config(
@@ -49,6 +53,14 @@ def serve(settings: ServingSettings, host: str, port: int, on_listening: Callabl
         shown = f"[{host}]" if ":" in host else host
         on_listening(f"http://{shown}:{listening.getsockname()[1]}")
         uvicorn.Server(config).run(sockets=[listening])
+
+
+def _share_arenas() -> None:
+    """Let threads share what the C library keeps of freed memory."""
+    try:
+        ctypes.CDLL(None).mallopt(_ARENA_MAX, _ARENAS)
+    except AttributeError:
+        return  # no glibc
 
 
 def _listen(host: str, port: int) -> socket.socket:

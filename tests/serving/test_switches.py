@@ -116,7 +116,7 @@ def test_every_answer_is_of_one_snapshot(database: Database, tmp_path: Path) -> 
         for statement in _FILL.split(";"):
             connection.execute(statement.encode())
     published = {_publish(database, tmp_path, 1): "version 1"}
-    with served(tmp_path, API_EXPORT_WAIT_SECONDS="60", API_QUERY_SECONDS="60") as server:
+    with served(tmp_path, API_EXPORT_WAIT_SECONDS="60", API_QUERY_SECONDS="60", API_MEMORY_MB="64") as server:
         clients = _Clients(server)
         clients.start()
         try:
