@@ -6,7 +6,7 @@ Belongs here: opening and closing, running a statement and stopping it, a batch 
 
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -25,6 +25,7 @@ from pipelines.reading.snapshots import Snapshot
 DATABASE = "published"
 # For an answer that does not fit in what there is.
 _LARGE_ANSWER_MB = 256
+_MORE_MEMORY_TIMES = 2
 _CANDIDATES = candidate_exports(include_full_data=False).name
 _OF_THE_DOMAIN = ("domain_id", "domain_hash", "domain", "batch_id")
 
@@ -87,12 +88,15 @@ class Reader:
             SnapshotError: The file can't be read.
         """
         try:
-            try:
+            with ExitStack() as memory:
+                for _ in range(_MORE_MEMORY_TIMES):
+                    try:
+                        return self.execute(sql, dict(parameters)).fetchall()
+                    except duckdb.OutOfMemoryException:
+                        # Texts are of any length: a page of rows may take more than the memory of usual ones. And all
+                        # readers share it: what one of them was given more, another may have taken meanwhile.
+                        memory.enter_context(self._database.more_memory(_LARGE_ANSWER_MB))
                 return self.execute(sql, dict(parameters)).fetchall()
-            except duckdb.OutOfMemoryException:
-                # Texts are of any length: a page of rows may take more than the memory of usual ones.
-                with self._database.more_memory(_LARGE_ANSWER_MB):
-                    return self.execute(sql, dict(parameters)).fetchall()
         except (duckdb.InterruptException, duckdb.OutOfMemoryException) as error:
             raise _stopped(type(error).__name__) from error
         except duckdb.Error as error:
