@@ -69,6 +69,27 @@ class Chunk(NamedTuple):
 
 
 @dataclass(frozen=True)
+class ChunkQueries:
+    """Asks for what belongs to one chunk: `$batch_id`, `$first_id` and `$last_id` are bound.
+
+    Domain rows and their candidates are asked for one after the other and put together outside. Joined in one query,
+    both are in DuckDB's memory at once, with all their blocks: with 48 MB it read each block of a batch of 5,000
+    domains again for each chunk, 0.65 s instead of 0.24 s.
+    """
+
+    _session: duckdb.DuckDBPyConnection
+    _parameters: Mapping[str, object]
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """All rows."""
+        return self._session.execute(sql, self._parameters).fetchall()
+
+    def table(self, sql: str) -> "pa.Table":
+        """All rows with their types."""
+        return self._session.sql(sql, params=self._parameters).to_arrow_table()
+
+
+@dataclass(frozen=True)
 class Batch:
     """One batch of one snapshot, open for reading; to be closed. Of use to one thread at a time.
 
@@ -118,34 +139,27 @@ class Batch:
             yield Chunk(start, end)
             start, before = end, int(totals[end - 1])
 
-    def read(self, sql: str, size: ChunkSize) -> Iterator[list[tuple[Any, ...]]]:
-        """Rows of a query chunk by chunk.
+    def read(self, ask: Callable[["ChunkQueries"], _Rows], size: ChunkSize) -> Iterator[_Rows]:
+        """Rows chunk by chunk.
 
         Args:
-            sql: Query of one chunk, a row a domain in order of domain id; `$batch_id`, `$first_id` and `$last_id` are
-                bound.
+            ask: Asks for the rows of a chunk, one a domain in order of domain id; it is called again for less of them
+                where memory does not suffice.
             size: How much at a time.
 
         Raises:
             SnapshotError: DuckDB can't read the file any more, or a row is missing.
         """
-        return self._read(lambda parameters: self._session.execute(sql, parameters).fetchall(), size)
-
-    def read_arrow(self, sql: str, size: ChunkSize) -> Iterator["pa.Table"]:
-        """The same as `read`, with their types."""
-        return self._read(lambda parameters: self._session.sql(sql, params=parameters).to_arrow_table(), size)
-
-    def _read(self, run: Callable[[dict[str, object]], _Rows], size: ChunkSize) -> Iterator[_Rows]:
         for planned in self.chunks(size):
             chunks = [planned]
             while chunks:
                 chunk = chunks.pop()
                 try:
-                    rows = run(self._parameters(chunk))
+                    rows = ask(self._queries(chunk))
                 except duckdb.OutOfMemoryException as error:
                     # Rows are of any size: one of them may take more than the memory of a usual chunk.
                     if chunk.domain_count == 1:
-                        rows = self._with_more_memory(run, chunk, error)
+                        rows = self._with_more_memory(ask, chunk, error)
                     else:
                         middle = (chunk.start + chunk.end) // 2
                         chunks += [Chunk(middle, chunk.end), Chunk(chunk.start, middle)]
@@ -157,16 +171,19 @@ class Batch:
                 yield rows
 
     def _with_more_memory(
-        self, run: Callable[[dict[str, object]], _Rows], chunk: Chunk, cause: duckdb.OutOfMemoryException
+        self, ask: Callable[["ChunkQueries"], _Rows], chunk: Chunk, cause: duckdb.OutOfMemoryException
     ) -> _Rows:
         try:
             self._session.execute("SET memory_limit = '80%'")
             try:
-                return run(self._parameters(chunk))
+                return ask(self._queries(chunk))
             finally:
                 self._session.execute(f"SET memory_limit = '{_MEMORY_MB}MB'")
         except duckdb.Error as error:
             raise _unreadable(self.snapshot, error) from cause
+
+    def _queries(self, chunk: Chunk) -> "ChunkQueries":
+        return ChunkQueries(self._session, self._parameters(chunk))
 
     def _parameters(self, chunk: Chunk) -> dict[str, object]:
         first, last = int(self.domain_ids[chunk.start]), int(self.domain_ids[chunk.end - 1])

@@ -7,7 +7,7 @@ import codecs
 import json
 from collections.abc import Iterable, Iterator, Mapping
 
-from pipelines.reading.batch.batches import CANDIDATES, DOMAINS, Batch, ChunkSize
+from pipelines.reading.batch.batches import CANDIDATES, DOMAINS, Batch, ChunkQueries, ChunkSize
 from pipelines.reading.batch.columns import SHEET_COLUMNS
 from pipelines.reading.batch.expressions import csv_cell, json_value
 from pipelines.reading.sessions import quoted_text
@@ -34,17 +34,17 @@ def stream_csv(batch: Batch, size: ChunkSize, *, raw: bool, bom: bool) -> Iterat
     yield (codecs.BOM_UTF8 if bom else b"") + header.encode()
     cells = ", ',', ".join(csv_cell(c.name, batch.domain_columns[c.name], raw=raw) for c in SHEET_COLUMNS)
     sql = f"SELECT concat({cells}, {quoted_text(_LINE_END)}) FROM {DOMAINS} WHERE {OF_CHUNK} ORDER BY domain_id"
-    yield from _blocks(row[0] for rows in batch.read(sql, size) for row in rows)
+    yield from _blocks(row[0] for rows in batch.read(lambda chunk: chunk.rows(sql), size) for row in rows)
 
 
 def stream_ndjson(batch: Batch, size: ChunkSize) -> Iterator[bytes]:
     """The batch as NDJSON: one object a line, the line's end included."""
-    yield from _blocks(f"{row[0]}\n" for rows in batch.read(_objects(batch), size) for row in rows)
+    yield from _blocks(f"{text}\n" for text in _objects(batch, size))
 
 
 def stream_json(batch: Batch, size: ChunkSize) -> Iterator[bytes]:
     """The batch as one JSON array with the objects of `stream_ndjson`."""
-    objects = (row[0] for rows in batch.read(_objects(batch), size) for row in rows)
+    objects = _objects(batch, size)
     yield f"[\n{next(objects, '')}".encode()
     yield from _blocks(f",\n{text}" for text in objects)
     yield b"\n]\n"
@@ -64,15 +64,22 @@ def _blocks(texts: Iterable[str]) -> Iterator[bytes]:
         yield "".join(held).encode()
 
 
-def _objects(batch: Batch) -> str:
-    candidate = f"concat('{{', {_members(batch.candidate_columns)}, '}}')"
-    domain = f"concat('{{', {_members(batch.domain_columns)}, ',\"candidates\":[', coalesce(candidates, ''), ']}}')"
-    return f"""
-        WITH ranked AS (
-            SELECT domain_id, string_agg({candidate}, ',' ORDER BY {RANK_ORDER}) AS candidates
-            FROM {CANDIDATES} WHERE {OF_CHUNK} GROUP BY domain_id
-        ), rows AS (SELECT * FROM {DOMAINS} WHERE {OF_CHUNK})
-        SELECT {domain} FROM rows LEFT JOIN ranked USING (domain_id) ORDER BY domain_id"""
+def _objects(batch: Batch, size: ChunkSize) -> Iterator[str]:
+    domains = f"SELECT domain_id, concat({_members(batch.domain_columns)}) FROM {DOMAINS} WHERE {OF_CHUNK}"
+    candidates = (
+        f"SELECT domain_id, concat('{{', {_members(batch.candidate_columns)}, '}}') FROM {CANDIDATES} WHERE {OF_CHUNK}"
+        f" ORDER BY domain_id, {RANK_ORDER}"
+    )
+
+    def ask(chunk: ChunkQueries) -> list[tuple[str, list[str]]]:
+        of_domain: dict[int, list[str]] = {}
+        for domain_id, text in chunk.rows(candidates):
+            of_domain.setdefault(domain_id, []).append(text)
+        return [(text, of_domain.get(number, [])) for number, text in chunk.rows(f"{domains} ORDER BY domain_id")]
+
+    for rows in batch.read(ask, size):
+        for members, texts in rows:
+            yield f'{{{members},"candidates":[{",".join(texts)}]}}'
 
 
 def _members(columns: Mapping[str, str]) -> str:

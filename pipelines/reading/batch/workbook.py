@@ -111,7 +111,7 @@ def _write_sheet(workbook: xlsxwriter.Workbook, sheet: Worksheet, batch: Batch, 
     writers: list[_Write] = [_WRITERS.get(kind, _write_number) for kind in kinds]
     cuts: list[Cut] = []
     row = 0
-    for rows in batch.read(sql, size):
+    for rows in batch.read(lambda chunk: chunk.rows(sql), size):
         for domain_id, *values in rows:
             row += 1
             for number, value in enumerate(values):
