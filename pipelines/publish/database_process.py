@@ -5,18 +5,15 @@ returns. Does not: what the process does, the file.
 """
 
 import json
-import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any
 
-import pipelines
 from pipelines.errors import PublishError
+from pipelines.processes import command_of, environment_of
 from pipelines.publish.database_task import Task
 from pipelines.publish.files import DISK_FULL_FIX
 
@@ -71,15 +68,13 @@ def run_task(task: Task, options: WriterOptions) -> dict[str, int]:
 @contextmanager
 def _worker(task: Task, keep_open: Sequence[int]) -> Iterator[tuple["subprocess.Popen[bytes]", IO[bytes]]]:
     """The running process and what it writes to stderr; however the block ends, the process has ended too."""
-    root = str(Path(pipelines.__file__).resolve().parents[1])
-    path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
     with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "pipelines.publish.database_worker"],
+        process = subprocess.Popen(  # noqa: S603  a module of this package
+            command_of("pipelines.publish.database_worker"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
-            env={**os.environ, "PYTHONPATH": path},
+            env=environment_of(),
             pass_fds=tuple(keep_open),
         )
         try:

@@ -8,11 +8,9 @@ Protocol: one line of JSON on stdin (Task), then stdin stays open: its end means
 line of JSON per event: `table` (name, rows), at last `done`, or `failed` (kind, table, reason, column).
 """
 
-import ctypes
 import json
 import os
 import re
-import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -22,12 +20,12 @@ from typing import Any
 
 import duckdb
 
+from pipelines.processes import end_with
 from pipelines.publish.database_sql import TableError, finish_and_close, names_of, open_writer, relation_of
 from pipelines.publish.database_task import ColumnTask, TableTask, Task
 from pipelines.publish.database_update import TooManyChangesError, update
 from pipelines.reading.sessions import quoted
 
-_PR_SET_PDEATHSIG = 1
 _NOT_NULL = re.compile(r"NOT NULL constraint failed: (\w+)\.(\w+)")
 _LONG_TEXTS = frozenset({"legal_name", "all_lei_codes", "all_legal_names", "row_json"})
 _FULL_TEXTS = ("No space left on device", "File too large", "Disk quota exceeded", "not enough disk space")
@@ -110,11 +108,7 @@ def _failure(error: BaseException) -> dict[str, Any]:
 
 
 def _die_with(parent: int) -> None:
-    """End when the parent ends, even by SIGKILL: on Linux the kernel's signal, elsewhere the end of stdin."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it ended before the line above
-            os._exit(1)
+    end_with(parent)
     threading.Thread(target=_watch_stdin, daemon=True).start()
 
 

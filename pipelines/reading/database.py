@@ -15,14 +15,10 @@ import numpy as np
 
 from pipelines.contracts.tables import DOMAIN_EXPORTS, candidate_exports
 from pipelines.errors import QueryStoppedError, SnapshotError
+from pipelines.reading.attached import DATABASE, open_attached
 from pipelines.reading.batch.batches import DOMAINS, Batch
-from pipelines.reading.batch.expressions import MACROS, RARE_REAL
-from pipelines.reading.batch.reals import real_text
-from pipelines.reading.sessions import CONFIG, quoted_text
 from pipelines.reading.snapshots import Snapshot
 
-# The name that the SQL of batches knows the file by.
-DATABASE = "published"
 # For an answer that does not fit in what there is.
 _LARGE_ANSWER_MB = 256
 _MORE_MEMORY_TIMES = 2
@@ -208,24 +204,11 @@ def open_database(snapshot: Snapshot, memory_mb: int) -> SnapshotDatabase:
     Raises:
         SnapshotError: The file can't be read.
     """
-    # One thread a query: a server has many queries, each small, and its threads run them beside each other.
-    config = {
-        **CONFIG,
-        "memory_limit": f"{memory_mb}MB",
-        "temp_directory": "",
-        "enable_external_file_cache": False,
-        "threads": 1,
-    }
     try:
-        session = duckdb.connect(":memory:", config=config)
+        session = open_attached(snapshot.database_path, memory_mb)
     except duckdb.Error as error:
         raise _unreadable(snapshot, error) from error
     try:
-        session.execute(f"ATTACH {quoted_text(str(snapshot.database_path))} AS {DATABASE} (READ_ONLY)")
-        session.execute("SET enable_external_access = false")
-        session.create_function(RARE_REAL, real_text, ["FLOAT"], "VARCHAR")
-        for macro in MACROS:
-            session.execute(macro)
         return SnapshotDatabase(snapshot, session, memory_mb)
     except duckdb.Error as error:
         session.close()

@@ -7,6 +7,7 @@ Times come as text (ISO 8601, milliseconds, Z), reals as they are in the file.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple, cast
 
@@ -20,10 +21,12 @@ from pipelines.contracts.tables import (
     candidate_exports,
 )
 from pipelines.contracts.text import WHITE_SPACE
+from pipelines.reading.attached import DATABASE
 from pipelines.reading.batch.expressions import json_value
 from pipelines.reading.batch.reals import real_text
 from pipelines.reading.batch.text_formats import RANK_ORDER
-from pipelines.reading.database import DATABASE, Reader
+from pipelines.reading.candidate_arrays import ArrayQueries
+from pipelines.reading.database import Reader
 from pipelines.reading.sessions import quoted, quoted_text
 
 Row = dict[str, Any]
@@ -32,6 +35,7 @@ CANDIDATE_EXPORTS = candidate_exports(include_full_data=True)
 _COMPARED_CHARACTERS = 64
 _CLOSEST = 3
 _NULL = "'null'"
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  UTC, as all published times are
 # As DuckDB's to_json writes texts.
 _ESCAPES = {
     **{number: f"\\u{number:04X}" for number in range(32)},
@@ -86,48 +90,46 @@ def list_batches(reader: Reader, order: BatchOrder, page: Page, *, is_descending
     return rows, reader.rows(f"SELECT count(*) FROM {_relation(BATCH_SUMMARIES.name)}", {})[0][0]
 
 
-def candidates_json(reader: Reader, first_id: int, last_id: int, keys: Mapping[str, str]) -> list[tuple[int, str]]:
-    """Candidates of rows of domain_exports as JSON arrays in rank order, put together by DuckDB.
+def array_queries(columns: Mapping[str, str], keys: Mapping[str, str]) -> ArrayQueries:
+    """What to ask for candidates as JSON arrays.
 
     Args:
-        reader: The reader.
-        first_id: Least id of a row.
-        last_id: Greatest id of a row.
+        columns: DuckDB types of candidate_exports by name.
         keys: Name in the answer of each column; of a column that the snapshot lacks the value is null.
-
-    Returns:
-        Id and array of each row of domain_exports, by id; `[]` where it has no candidates.
     """
-    columns = reader.columns_of(CANDIDATE_EXPORTS.name)
     members = ", ',', ".join(
         f"{quoted_text(f'{json.dumps(key)}:')}, {json_value(name, columns[name]) if name in columns else _NULL}"
         for name, key in keys.items()
     )
-    inside = "domain_id BETWEEN $first_id AND $last_id"
-    query = f"""
-        WITH ranked AS (
-            SELECT domain_id, string_agg(concat('{{', {members}, '}}'), ',' ORDER BY {RANK_ORDER}) AS candidates
-            FROM {_relation(CANDIDATE_EXPORTS.name)} WHERE {inside} GROUP BY domain_id
-        ), rows AS (SELECT domain_id FROM {_relation(DOMAIN_EXPORTS.name)} WHERE {inside})
-        SELECT domain_id, concat('[', candidates, ']')
-        FROM rows LEFT JOIN ranked USING (domain_id) ORDER BY domain_id"""
-    return reader.rows(query, {"first_id": first_id, "last_id": last_id})
+    inside = "WHERE domain_id BETWEEN $first_id AND $last_id ORDER BY domain_id"
+    return ArrayQueries(
+        domains=f"SELECT domain_id FROM {_relation(DOMAIN_EXPORTS.name)} {inside}",
+        candidates=f"SELECT domain_id, concat('{{', {members}, '}}') FROM {_relation(CANDIDATE_EXPORTS.name)}"
+        f" {inside}, {RANK_ORDER}",
+    )
 
 
 def find_candidates_json(reader: Reader, domain_id: int, keys: Mapping[str, str]) -> str | None:
-    """The array of `candidates_json` of one row, the same to the byte; None where there is no such row.
+    """The array of `array_queries` of one row, the same to the byte; None where there is no such row.
 
-    Put together here: for one row DuckDB takes 6 ms more to make ready what it would put it together with.
+    Sorted and put together here, from values as they are in the file: for one row DuckDB takes 6 ms more to make ready
+    what it would put it together with.
     """
     columns = reader.columns_of(CANDIDATE_EXPORTS.name)
-    rows = _select(reader, CANDIDATE_EXPORTS.name, f"WHERE domain_id = $id ORDER BY {RANK_ORDER}", {"id": domain_id})
-    if not rows and not _has_domain(reader, domain_id):
-        return None
-    objects = (
-        ",".join(f"{json.dumps(key)}:{_json_text(row.get(name), columns.get(name))}" for name, key in keys.items())
-        for row in rows
+    names = [name for name in {"rank_position": "", "candidate_id": "", **keys} if name in columns]
+    values = ", ".join(f"epoch_us({quoted(n)})" if columns[n] == "TIMESTAMP" else quoted(n) for n in names)
+    found = reader.rows(
+        f"SELECT {values} FROM {_relation(CANDIDATE_EXPORTS.name)} WHERE domain_id = $id", {"id": domain_id}
     )
-    return f"[{','.join(f'{{{members}}}' for members in objects)}]"
+    if not found and not _has_domain(reader, domain_id):
+        return None
+    place = {name: number for number, name in enumerate(names)}
+    members = [(f"{json.dumps(key)}:", place.get(name), columns.get(name)) for name, key in keys.items()]
+    objects = (
+        ",".join(key + ("null" if at is None else _json_text(reader, row[at], kind)) for key, at, kind in members)
+        for row in sorted(found, key=lambda row: (row[0] is None, row[0], row[1]))
+    )
+    return f"[{','.join(f'{{{text}}}' for text in objects)}]"
 
 
 def find_domain(reader: Reader, name: str) -> Row | None:
@@ -176,14 +178,24 @@ def _has_domain(reader: Reader, domain_id: int) -> bool:
     return bool(reader.rows(query, {"id": domain_id}))
 
 
-def _json_text(value: object, kind: str | None) -> str:
+def _json_text(reader: Reader, value: object, kind: str | None) -> str:
     if value is None:
         return "null"
+    if kind == "TIMESTAMP":
+        return f'"{_time_text(reader, cast("int", value))}"'
     if kind == "FLOAT":
         return real_text(cast("float", value))
     if kind == "BOOLEAN":
         return "true" if value else "false"
     return f'"{value.translate(_ESCAPES)}"' if isinstance(value, str) else str(value)
+
+
+def _time_text(reader: Reader, microseconds: int) -> str:
+    try:
+        return f"{(_EPOCH + timedelta(microseconds=microseconds)).isoformat(timespec='milliseconds')}Z"
+    except OverflowError:  # Python's own times are of the years 1 to 9999, PostgreSQL's are not
+        query = "SELECT time_text(make_timestamp($microseconds))"
+        return str(reader.rows(query, {"microseconds": microseconds})[0][0])
 
 
 def _select(

@@ -56,6 +56,7 @@ def create_app(settings: ServingSettings, host: str) -> FastAPI:
             yield
         finally:
             following.cancel()
+            await service.read_ahead.close()
             service.holder.close()
 
     app = FastAPI(

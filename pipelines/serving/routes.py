@@ -136,7 +136,7 @@ async def list_candidates(
     def find(opened: Opened) -> bytes | None:
         kept = opened.candidates.find(domain_id)
         if kept is None:
-            service_of(request).read_ahead(opened, domain_id)
+            service_of(request).read_ahead.want(opened, domain_id)
         return kept
 
     return await answer_bytes(request, work, find)

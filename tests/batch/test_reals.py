@@ -24,6 +24,10 @@ SCORES = st.lists(
 )
 
 
+# What computed scores look like: all the digits that a real has.
+COMPUTED = st.lists(st.floats(0.0009765625, 1048576, width=32), min_size=1, max_size=400)
+
+
 @pytest.fixture(scope="module")
 def server(cluster: Cluster) -> Iterator[psycopg.Connection[Any]]:
     with cluster.new_database() as database, database.connect() as connection:
@@ -48,7 +52,7 @@ def assert_alike(values: list[float], server: psycopg.Connection[Any], session: 
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(values=REALS | SCORES)
+@given(values=REALS | SCORES | COMPUTED)
 def test_any_real(values: list[float], server: psycopg.Connection[Any], session: duckdb.DuckDBPyConnection) -> None:
     assert_alike(values, server, session)
 

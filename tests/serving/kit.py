@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -60,9 +60,13 @@ class Served:
             return client.ask(path, method, **headers)
 
     def open_files(self) -> set[str]:
-        """Paths of what the server has open, as the kernel sees it."""
-        folder = Path(f"/proc/{self.process.pid}/fd")
-        return {os.readlink(link) for link in folder.iterdir() if link.is_symlink()}  # noqa: PTH115
+        """Paths of what the server's processes have open, as the kernel sees it."""
+        found: set[str] = set()
+        for process in (self.process, *self.process.children(recursive=True)):
+            for link in Path(f"/proc/{process.pid}/fd").iterdir():
+                with suppress(FileNotFoundError):  # closed meanwhile
+                    found.add(os.readlink(link))  # noqa: PTH115
+        return found
 
     def memory(self) -> tuple[int, int]:
         """Bytes of the server's processes in memory: all, and those that are no program code or other mapped files."""

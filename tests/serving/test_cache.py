@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from pipelines.reading.batch.files import BatchFormat
+from pipelines.reading.candidate_arrays import read_arrays
 from pipelines.reading.database import open_database
-from pipelines.reading.queries import candidates_json, find_candidates_json
+from pipelines.reading.queries import array_queries, find_candidates_json
 from pipelines.serving.candidate_cache import CandidateCache
 from pipelines.serving.file_cache import FileCache
 from pipelines.serving.models import CANDIDATE_KEYS
@@ -79,9 +80,10 @@ def test_candidates_are_the_same_kept_or_read(big: Source, server: Served) -> No
 def test_every_candidate_is_the_same_to_the_byte_alone_or_among_many(hostile: Source) -> None:
     names = {name: name for name in CANDIDATE_KEYS}
     with closing(open_database(hostile.snapshot, 64)) as database, database.reader() as reader:
-        arrays = candidates_json(reader, -(2**31), 2**31 - 1, names)
-        assert any("\\u00" in text for _, text in arrays), "control characters are among them"
-        for domain_id, text in arrays:
+        queries = array_queries(reader.columns_of("candidate_exports"), names)
+        ids, arrays = read_arrays(reader, queries, -(2**31), 2**31 - 1)
+        assert any("\\u00" in text for text in arrays), "control characters are among them"
+        for domain_id, text in zip(ids, arrays, strict=True):
             assert find_candidates_json(reader, domain_id, names) == text
 
 
@@ -172,11 +174,11 @@ def test_candidates_start_anew_when_they_are_full(tmp_path: Path) -> None:
             return False
         first, last = cache.range_of(group)
         assert first <= domain_id <= last
-        if not cache.make_room(len(text)):
+        if len(text) > cache.room and not cache.start_anew(len(text)):
             cache.refuse(group)
             return False
-        cache.write([text])
-        cache.add(group, [domain_id], [text])
+        os.pwrite(cache.open_file(), text, cache.offset)
+        cache.add(group, [domain_id], [len(text)])
         return cache.find(domain_id) == text
 
     cache = CandidateCache(tmp_path, 100)
@@ -188,8 +190,19 @@ def test_candidates_start_anew_when_they_are_full(tmp_path: Path) -> None:
     assert keep(9_000, b"c")  # they are full
     assert cache.find(-5) is None
     assert cache.find(5_000) is None
+    assert os.fstat(cache.open_file()).st_size == 1
     assert not keep(20_000, b"d" * 101)
     cache.want(20_000)
     assert cache.next_wanted() is None, "what can't be kept is asked for once"
     cache.close()
     assert cache.find(9_000) is None
+
+
+def test_what_is_asked_for_while_it_is_read_is_read_once(tmp_path: Path) -> None:
+    cache = CandidateCache(tmp_path, 100)
+    assert cache.want(1)
+    group = cache.next_wanted()
+    assert group is not None
+    assert cache.want(2)
+    cache.add(group, [1, 2], [0, 0])
+    assert not cache.is_wanted

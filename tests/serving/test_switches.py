@@ -110,6 +110,10 @@ def test_without_requests_the_old_snapshot_is_let_go_too(database: Database, tmp
             time.sleep(0.1)
 
 
+def _held(server: Served, folder: Path) -> set[str]:
+    return {name for name in server.open_files() if str(folder) in name}
+
+
 def test_every_answer_is_of_one_snapshot(database: Database, tmp_path: Path) -> None:
     with database.connect() as connection:
         create_source_tables(connection)
@@ -136,6 +140,8 @@ def test_every_answer_is_of_one_snapshot(database: Database, tmp_path: Path) -> 
         current = current_snapshot(tmp_path)
         assert current is not None
         assert server.ask("/ready").headers["snapshot-id"] == current.manifest.id
-        open_files = {name for name in server.open_files() if str(tmp_path) in name}
-        assert open_files
-        assert all(name.startswith(str(current.folder)) for name in open_files), open_files
+        until = time.monotonic() + 20
+        while any(not name.startswith(str(current.folder)) for name in _held(server, tmp_path)):
+            assert time.monotonic() < until, _held(server, tmp_path)
+            time.sleep(0.1)
+        assert _held(server, tmp_path)

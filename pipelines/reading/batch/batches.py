@@ -16,9 +16,8 @@ import numpy.typing as npt
 
 from pipelines.contracts.tables import DOMAIN_EXPORTS, candidate_exports
 from pipelines.errors import BatchNotFoundError, SnapshotError
-from pipelines.reading.batch.expressions import MACROS, RARE_REAL
-from pipelines.reading.batch.reals import real_text
-from pipelines.reading.sessions import open_scratch, quoted, quoted_text
+from pipelines.reading.attached import DATABASE, open_attached
+from pipelines.reading.sessions import quoted
 from pipelines.reading.snapshots import Snapshot
 
 if TYPE_CHECKING:
@@ -26,9 +25,8 @@ if TYPE_CHECKING:
 
 _Rows = TypeVar("_Rows", bound=Sized)
 
-_DATABASE = "published"
-DOMAINS = f"{_DATABASE}.main.{quoted(DOMAIN_EXPORTS.name)}"
-CANDIDATES = f"{_DATABASE}.main.{quoted(candidate_exports(include_full_data=False).name)}"
+DOMAINS = f"{DATABASE}.main.{quoted(DOMAIN_EXPORTS.name)}"
+CANDIDATES = f"{DATABASE}.main.{quoted(candidate_exports(include_full_data=False).name)}"
 
 # Columns of candidate_exports that repeat those of their domain row.
 _OF_THE_DOMAIN = ("domain_id", "domain_hash", "domain", "batch_id")
@@ -210,7 +208,10 @@ def open_batch(snapshot: Snapshot, batch_id: str) -> Batch:
         BatchNotFoundError: The snapshot has no such batch; the message names the closest ones.
         SnapshotError: The snapshot's DuckDB file can't be read.
     """
-    session = open_scratch(_MEMORY_MB)
+    try:
+        session = open_attached(snapshot.database_path, _MEMORY_MB)
+    except duckdb.Error as error:
+        raise _unreadable(snapshot, error) from error
     try:
         return _open(session, snapshot, batch_id)
     except duckdb.Error as error:
@@ -228,12 +229,6 @@ def shown_id(batch_id: str) -> str:
 
 
 def _open(session: duckdb.DuckDBPyConnection, snapshot: Snapshot, batch_id: str) -> Batch:
-    session.execute(f"ATTACH {quoted_text(str(snapshot.database_path))} AS {_DATABASE} (READ_ONLY)")
-    # One thread a batch: chunks are too small for more, and a server runs several batches.
-    session.execute("SET threads = 1")
-    session.create_function(RARE_REAL, real_text, ["FLOAT"], "VARCHAR")
-    for macro in MACROS:
-        session.execute(macro)
     domain_columns, candidate_columns = _columns(session, DOMAINS), _columns(session, CANDIDATES)
     ids, counts = _plan(session, batch_id) if _is_text(batch_id) else (np.empty(0, np.int64), np.empty(0, np.int64))
     if not len(ids):

@@ -15,8 +15,9 @@ from pipelines.reading.batch.batches import CANDIDATES, DEFAULT_CHUNK, DOMAINS, 
 from pipelines.reading.batch.text_formats import OF_CHUNK, RANK_ORDER
 from pipelines.reading.sessions import quoted
 
-# Rows of a row group: small ones compress badly and are slow to read, and each takes memory until the file is complete.
-_ROW_GROUP = 5_000
+# Rows of a row group: small ones compress badly and are slow to read, and each is in memory while it is put together
+# (16 MB more with 5,000).
+_ROW_GROUP = 2_000
 # pyarrow's other pools keep what was freed: 20 to 30 MB more.
 _POOL = pa.system_memory_pool()
 
@@ -70,10 +71,15 @@ def _nested_rows(batch: Batch, chunk: ChunkQueries) -> pa.Table:
     columns = ", ".join(map(quoted, batch.domain_columns))
     domains = chunk.table(f"SELECT {columns} FROM {DOMAINS} WHERE {OF_CHUNK} ORDER BY domain_id")
     ids = domains.column("domain_id").to_numpy()
-    candidates = candidates.filter(pa.array(np.isin(candidates.column("domain_id").to_numpy(), ids)))
     owners = candidates.column("domain_id").to_numpy()
+    if not (known := np.isin(owners, ids)).all():
+        candidates, owners = candidates.filter(pa.array(known)), owners[known]
     # Where the candidates of each row begin, and where those of the last one end.
     offsets = np.append(np.searchsorted(owners, ids), len(owners)).astype(np.int32)
     names = list(batch.candidate_columns)
-    structs = pa.StructArray.from_arrays([candidates.column(name).combine_chunks() for name in names], names)
+    structs = pa.StructArray.from_arrays([_whole(candidates.column(name)) for name in names], names)
     return domains.append_column("candidates", pa.ListArray.from_arrays(offsets, structs))
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks(_POOL)

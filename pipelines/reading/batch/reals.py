@@ -12,6 +12,8 @@ from functools import lru_cache
 _MOST_DIGITS = 9
 # Decimal exponents that PostgreSQL prints without `e`.
 _FIXED = range(-4, 6)
+# Of these `%g` prints six digits or more without `e`.
+_USUAL = 0.001, 1_000_000.0
 
 
 def real_text(value: float) -> str:
@@ -23,6 +25,8 @@ def real_text(value: float) -> str:
     Returns:
         The shortest text that lies strictly between the middles to its neighbours, nearest to the value.
     """
+    if _USUAL[0] <= abs(value) < _USUAL[1] and (text := _usual_text(value)) is not None:
+        return text
     sign = "-" if math.copysign(1.0, value) < 0 else ""
     if value == 0:
         return f"{sign}0"
@@ -35,6 +39,28 @@ def real_text(value: float) -> str:
     whole = digits[: exponent + 1].ljust(exponent + 1, "0")
     fraction = digits[exponent + 1 :]
     return f"{sign}{whole}.{fraction}" if fraction else f"{sign}{whole}"
+
+
+def _usual_text(value: float) -> str | None:
+    """The text, where the nearest one of some digits can be told to be the shortest; 2 instead of 30 microseconds.
+
+    Of six digits or less, no two texts give the same real. Of more, the nearest one is within the middles if any is,
+    but for powers of two, where one middle is closer. No text of nine digits is a middle itself: that has eleven.
+    """
+    for digits in range(6, _MOST_DIGITS + 1):
+        text = f"{value:.{digits}g}"
+        near = float(text)
+        if _real(near) == value:
+            other = 2 * near - value
+            is_middle = other != value and _real(other) == other  # of the double, which may have been rounded to it
+            is_sure = digits == 6 or not (is_middle or abs(math.frexp(value)[0]) == 0.5)  # noqa: PLR2004
+            return text if is_sure else None
+    return None
+
+
+def _real(value: float) -> float:
+    """The real nearest to a double."""
+    return float(struct.unpack("<f", struct.pack("<f", value))[0])
 
 
 @lru_cache(maxsize=1 << 16)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pipelines.reading.batch.batches import CANDIDATES, DOMAINS, Batch, ChunkQueries, ChunkSize
 from pipelines.reading.batch.columns import SHEET_COLUMNS
 from pipelines.reading.batch.expressions import csv_cell, json_value
+from pipelines.reading.candidate_arrays import texts_by_domain
 from pipelines.reading.sessions import quoted_text
 
 _LINE_END = "\r\n"
@@ -72,10 +73,8 @@ def _objects(batch: Batch, size: ChunkSize) -> Iterator[str]:
     )
 
     def ask(chunk: ChunkQueries) -> list[tuple[str, list[str]]]:
-        of_domain: dict[int, list[str]] = {}
-        for domain_id, text in chunk.rows(candidates):
-            of_domain.setdefault(domain_id, []).append(text)
-        return [(text, of_domain.get(number, [])) for number, text in chunk.rows(f"{domains} ORDER BY domain_id")]
+        texts = texts_by_domain(chunk.rows(candidates))
+        return [(text, texts.get(number, [])) for number, text in chunk.rows(f"{domains} ORDER BY domain_id")]
 
     for rows in batch.read(ask, size):
         for members, texts in rows:

@@ -1,0 +1,58 @@
+"""Processes of this program's own: how one is started, how it ends with its parent, what time of the machine it takes.
+
+Belongs here: what all of them share. Does not: what they do, how they are talked to.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_FIRST_OTHER = 3  # after stdin, stdout, stderr
+
+
+def command_of(module: str) -> list[str]:
+    """Program and arguments that run a module of this package, in the interpreter that runs now."""
+    return [sys.executable, "-P", "-m", module]
+
+
+def environment_of() -> dict[str, str]:
+    """The environment in which such a process finds this package, wherever it was started."""
+    root = str(Path(__file__).resolve().parents[1])
+    path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
+    return {**os.environ, "PYTHONPATH": path}
+
+
+def end_with(parent: int) -> None:
+    """End when the parent ends, even by SIGKILL. On Linux only: elsewhere a process sees the end of its stdin.
+
+    Args:
+        parent: Process id of the parent.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it ended before the line above
+            os._exit(1)
+
+
+def close_inherited(keep: int) -> None:
+    """Close all file descriptors but the standard ones and one more.
+
+    uvloop leaves a child what its parent has not marked to be closed, and DuckDB marks nothing: a child would keep the
+    file of a snapshot that is gone.
+
+    Args:
+        keep: The descriptor that stays.
+    """
+    os.closerange(_FIRST_OTHER, keep)
+    os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))
+
+
+def take_idle_time() -> None:
+    """Run only while nobody else wants the processor (sched(7), SCHED_IDLE); where there is no such thing, be nice."""
+    if sys.platform == "linux":
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    else:
+        os.nice(19)
