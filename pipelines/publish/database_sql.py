@@ -27,6 +27,9 @@ def open_writer(task: Task, threads: int) -> duckdb.DuckDBPyConnection:
     """A DuckDB with the task's limits and its file attached."""
     config = {**CONFIG, "threads": threads, "memory_limit": f"{task.memory_mb}MB", "temp_directory": task.temp_folder}
     connection = duckdb.connect(":memory:", config=config)
+    # Texts in lists, which can't be given a way: 3.5 instead of 5.4 s for those of 1.6 million rows, in the same room.
+    # Columns that are given one keep it, and other types have no zstd.
+    connection.execute("SET force_compression = 'zstd'")
     connection.execute(f"ATTACH {quoted_text(task.database)} AS {ALIAS} (STORAGE_VERSION '{STORAGE_VERSION}')")
     return connection
 
