@@ -1,10 +1,11 @@
 """`make bench`: the floor, our runs and an empty job on one database, in turn; medians and ratios to the floor.
 
-With --write it writes the sections `bench` and `stages` of docs/benchmarks.md; always build/bench/results.json.
+With --write it writes the sections `bench`, `stages` and `blocks` of docs/benchmarks.md.
 """
 
 import argparse
 import json
+import os
 import shutil
 import statistics
 import sys
@@ -14,6 +15,7 @@ from dataclasses import asdict
 
 import psycopg
 
+from bench.blocks import TITLES as BLOCK_TITLES
 from bench.document import figures, write_section
 from bench.generate import fill
 from bench.measure import Measurement, median
@@ -73,6 +75,8 @@ class Bench:
         self.session.measure_floor()
         self.run("full")
         self.run("nothing")
+        for block in BLOCK_TITLES:
+            self.session.measure(block, [_PYTHON, "-m", "bench.blocks", block])
         share = max(1, self.rows // 100)
         change(self.session.url, f"{{0}} BETWEEN {number * share + 1} AND {(number + 1) * share}")
         self.run("one_batch")
@@ -101,6 +105,26 @@ def stages(timings: Timings, results: Mapping[str, Sequence[Measurement]]) -> li
     return [*lines, f"| the run, from start to exit | {whole} |"]
 
 
+def blocks(results: Mapping[str, Sequence[Measurement]]) -> list[str]:
+    """A table of what a full run can't do without, and what both together take at least on all cores."""
+    floor, cores = median(results[FLOOR]).seconds, os.cpu_count() or 1
+    lines = ["| part, alone | seconds | CPU s, PostgreSQL's included |", "|---|---:|---:|"]
+    total = 0.0
+    for block, title in BLOCK_TITLES.items():
+        m = median(results[block])
+        work = m.cpu_seconds + m.server_cpu_seconds
+        total += work
+        lines.append(f"| {title} | {m.seconds:.1f} | {work:.1f} |")
+    least = total / cores
+    return [
+        *lines,
+        f"| together | | {total:.1f} |",
+        "",
+        f"{total:.1f} CPU seconds on {cores} cores are {least:.1f} s, {least / floor:.1f} F, before anything is judged,"
+        " sorted, joined or summed up.",
+    ]
+
+
 def main() -> None:
     """Fill, measure, write."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -125,11 +149,13 @@ def main() -> None:
             if order == "random":
                 kept["timings_s"] = bench.timings
                 staged = stages(bench.timings, session.results)
+                least = blocks(session.results)
     (BUILD / "results.json").write_text(json.dumps(kept, indent=1))
-    print("\n".join([*lines, *staged]))
+    print("\n".join([*lines, *staged, "", *least]))
     if options.write:
         write_section("bench", lines[:-1])
         write_section("stages", staged)
+        write_section("blocks", least)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,12 @@ import polars as pl
 import pytest
 
 from bench.agreement import differing_rows
+from bench.blocks import TITLES
 from bench.chart import draw_ratios
 from bench.document import DOCUMENT, figures, write_section
 from bench.measure import Measurement, measure, median
 from bench.peer_list import GUARANTEES, PEERS, what_each_does
+from bench.run import blocks
 from bench.run_peers import extrapolated
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,7 +85,7 @@ def test_a_section_is_replaced_and_nothing_else(tmp_path: Path) -> None:
 
 def test_the_document_has_every_section() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
-    for name in ("bench", "stages", "peers", "queries", "serving"):
+    for name in ("bench", "stages", "blocks", "peers", "queries", "serving"):
         assert len(re.findall(f"<!-- {name}: begin -->.*?<!-- {name}: end -->", text, re.DOTALL)) == 1, name
 
 
@@ -130,3 +132,11 @@ def test_a_peer_that_joins_otherwise_is_found(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     with pytest.raises(FileNotFoundError):
         differing_rows(tmp_path / "none", tmp_path / "exports")
+
+
+def test_what_all_parts_take_is_divided_among_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    parts = {name: [measurement(9.0, cpu_seconds=10.0, server_cpu_seconds=2.5)] for name in TITLES}
+    lines = blocks({"floor": [measurement(5.0)], **parts})
+    assert f"| {TITLES['read']} | 9.0 | 12.5 |" in lines
+    assert "50.0 CPU seconds on 2 cores are 25.0 s, 5.0 F" in lines[-1]
