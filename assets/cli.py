@@ -11,10 +11,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from assets import (
-    allocator,  # noqa: F401  first: it works before Polars is loaded only
-    lean_imports,  # noqa: F401  then this: it works before the contracts are loaded only
-)
+from assets import allocator  # noqa: F401  first: it works before Polars is loaded only
+from pipelines import lean_imports  # noqa: F401  then this: it works before the contracts are loaded only
+
+# isort: split
 from assets.batch_command import write_batch_file
 from assets.doctor_command import diagnose_all
 from assets.help import LOOK, OPERATE, add_command

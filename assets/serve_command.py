@@ -1,14 +1,19 @@
 """The command `lei-exports serve`: the published snapshot over HTTP.
 
-Belongs here: its options, and what it says to a person. Does not: serving (pipelines/serving).
+Belongs here: its options. Does not: serving (pipelines/serving), what it says to a person (its __main__).
 """
 
+import os
+import sys
+from importlib.util import find_spec
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from pipelines.errors import SettingsError
+from pipelines.processes import command_of, environment_of
+
+_NEEDED = ("fastapi", "uvicorn", "pydantic_settings")
 
 
 def serve(
@@ -18,20 +23,12 @@ def serve(
     port: Annotated[int, typer.Option(help="Port to listen at; 0: any free one.", min=0, max=65535)] = 8000,
 ) -> None:
     """Serve batches, domains and legal entities from the published snapshot over HTTP, documentation at /docs."""
-    try:
-        from pipelines.serving.server import serve as serve_http  # noqa: PLC0415  an extra, and a second to load
-        from pipelines.serving.settings import load_serving_settings  # noqa: PLC0415
-    except ModuleNotFoundError as error:
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
         raise SettingsError(
-            "The server is not installed", found=f"no module {error.name}", fix="install lei-exports[serve]"
-        ) from error
-    settings = load_serving_settings()
-    console = Console(highlight=False)
-
-    def say(url: str) -> None:
-        console.print(f"Serving   {settings.export_dir}", soft_wrap=True)
-        console.print(f"Where     {url} (documentation: {url}/docs)", soft_wrap=True)
-        console.print(f"Token     {'needed' if settings.export_api_token else 'none: this machine only'}")
-        console.print("Stop      Ctrl+C")
-
-    serve_http(settings, host, port, say)
+            "The server is not installed", found=f"no module {missing[0]}", fix="install lei-exports[serve]"
+        )
+    # In the same process, anew: what the command line has loaded would stay with the server as long as it runs.
+    sys.stdout.flush()
+    command = [*command_of("pipelines.serving"), host, str(port)]
+    os.execve(command[0], command, environment_of())  # noqa: S606  a module of this package

@@ -1,0 +1,44 @@
+"""`python -m pipelines.serving HOST PORT`: the server's process, without what the command line loads: 6 MB less.
+
+Belongs here: what it says to a person. Does not: options (assets/serve_command.py), serving (server.py).
+"""
+
+import sys
+
+from pipelines import lean_imports  # noqa: F401  first: it works before the contracts are loaded only
+from pipelines.errors import ExportError
+from pipelines.serving.server import serve
+from pipelines.serving.settings import ServingSettings, load_serving_settings
+
+_INTERRUPTED = 130
+
+
+def main() -> int:
+    """Serve at the host and port of the command line until told to stop; the exit status."""
+    host, port = sys.argv[1], int(sys.argv[2])
+    try:
+        settings = load_serving_settings()
+        serve(settings, host, port, lambda url: _say(settings, url))
+    except ExportError as error:
+        parts = (("expected", error.expected), ("found", error.found), ("way out", error.fix))
+        lines = [f"Error: {error.what}", *(f"  {label}: {text}" for label, text in parts if text)]
+        sys.stderr.write("\n".join([*lines, ""]))
+        return 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    return 0
+
+
+def _say(settings: ServingSettings, url: str) -> None:
+    lines = (
+        f"Serving   {settings.export_dir}",
+        f"Where     {url} (documentation: {url}/docs)",
+        f"Token     {'needed' if settings.export_api_token else 'none: this machine only'}",
+        "Stop      Ctrl+C",
+    )
+    sys.stdout.write("\n".join([*lines, ""]))
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
