@@ -13,7 +13,7 @@ import typer
 from pipelines.errors import SettingsError
 from pipelines.processes import command_of, environment_of
 
-_NEEDED = ("fastapi", "uvicorn", "pydantic_settings")
+_NEEDED = ("fastapi", "fastapi_swagger", "uvicorn")  # of the extra `serve`
 
 
 def serve(

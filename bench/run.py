@@ -1,6 +1,7 @@
 """`make bench`: the floor, our runs and an empty job on one database, in turn; medians and ratios to the floor.
 
-With --write it writes the sections `bench`, `stages` and `blocks` of docs/benchmarks.md.
+With --write it writes the sections `bench`, `stages` and `blocks` of docs/benchmarks.md; build/bench/results.json it
+writes always.
 """
 
 import argparse
@@ -106,7 +107,7 @@ def stages(timings: Timings, results: Mapping[str, Sequence[Measurement]]) -> li
 
 
 def blocks(results: Mapping[str, Sequence[Measurement]]) -> list[str]:
-    """A table of what a full run can't do without, and what both together take at least on all cores."""
+    """A table of what a full run can't do without, and the least that they take on all cores together."""
     floor, cores = median(results[FLOOR]).seconds, os.cpu_count() or 1
     lines = ["| part, alone | seconds | CPU s, PostgreSQL's included |", "|---|---:|---:|"]
     total = 0.0

@@ -62,7 +62,7 @@ def judge_candidates(candidates: pl.LazyFrame, judged_domains: pl.LazyFrame) -> 
         pl.col("reason").is_null().alias("parent_is_kept"),
     )
     in_order = _sort_by_rank(candidates.collect())
-    del candidates  # else both orders are in memory to the end: 54 MB for 236,000 rows
+    del candidates  # else both orders are in memory to the end
     judged = _with_parents(in_order, parents.collect())
     del in_order
     judged = _judge_missing(judged, ("lei_code", "legal_name"))

@@ -1,6 +1,8 @@
 """Parquet, against the snapshot's own Parquet files, read by Polars and pyarrow."""
 
 import io
+from dataclasses import replace
+from typing import cast
 
 import polars as pl
 import pyarrow as pa
@@ -9,12 +11,28 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from pipelines.reading.batch import parquet_format
-from pipelines.reading.batch.batches import ChunkSize, open_batch
-from pipelines.reading.batch.parquet_format import write_parquet
+from pipelines.reading.batch.batches import ChunkQueries, ChunkSize, open_batch
+from pipelines.reading.batch.parquet_format import _nested_rows, write_parquet
 from tests.batch.conftest import Exported
 from tests.batch.kit import file_of, nested_frame, sample_of
 
 pytestmark = pytest.mark.integration
+
+
+class _DamagedChunk:
+    """A chunk of a file that has candidates of a domain row that it has not: 2, between 1 and 3."""
+
+    def table(self, sql: str) -> pa.Table:
+        if "candidate_exports" in sql:
+            return pa.table({"domain_id": [1, 2, 2, 3], "lei_code": ["a", "b", "c", "d"]})
+        return pa.table({"domain_id": [1, 3, 4]})
+
+
+def test_candidates_without_a_domain_row_are_given_to_no_other(awkward: Exported) -> None:
+    with open_batch(awkward.snapshot, "a/b") as batch:
+        narrow = replace(batch, domain_columns={"domain_id": "INTEGER"}, candidate_columns={"lei_code": "VARCHAR"})
+        rows = _nested_rows(narrow, cast("ChunkQueries", _DamagedChunk()))
+    assert rows.column("candidates").to_pylist() == [[{"lei_code": "a"}], [{"lei_code": "d"}], []]
 
 
 def test_every_value_and_type_is_the_snapshots(exported: Exported) -> None:

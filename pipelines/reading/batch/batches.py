@@ -1,6 +1,6 @@
 """Open one batch of a published snapshot, and read it in chunks of bounded size.
 
-Belongs here: the DuckDB session, whether the batch exists, the plan of chunks. Does not: formats.
+Belongs here: whether the batch exists, the plan of chunks, asking for one. Does not: formats, opening (attached.py).
 Everything comes from the one snapshot that was handed in: a switch of `current` meanwhile changes nothing, and a folder
 that is cleared away stays readable while the batch is open.
 """

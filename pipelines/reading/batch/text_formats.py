@@ -66,7 +66,9 @@ def _blocks(texts: Iterable[str]) -> Iterator[bytes]:
 
 
 def _objects(batch: Batch, size: ChunkSize) -> Iterator[str]:
-    domains = f"SELECT domain_id, concat({_members(batch.domain_columns)}) FROM {DOMAINS} WHERE {OF_CHUNK}"
+    domains = (
+        f"SELECT domain_id, concat({_members(batch.domain_columns)}) FROM {DOMAINS} WHERE {OF_CHUNK} ORDER BY domain_id"
+    )
     candidates = (
         f"SELECT domain_id, concat('{{', {_members(batch.candidate_columns)}, '}}') FROM {CANDIDATES} WHERE {OF_CHUNK}"
         f" ORDER BY domain_id, {RANK_ORDER}"
@@ -74,7 +76,7 @@ def _objects(batch: Batch, size: ChunkSize) -> Iterator[str]:
 
     def ask(chunk: ChunkQueries) -> list[tuple[str, list[str]]]:
         texts = texts_by_domain(chunk.rows(candidates))
-        return [(text, texts.get(number, [])) for number, text in chunk.rows(f"{domains} ORDER BY domain_id")]
+        return [(text, texts.get(number, [])) for number, text in chunk.rows(domains)]
 
     for rows in batch.read(ask, size):
         for members, texts in rows:
