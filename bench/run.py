@@ -29,6 +29,7 @@ NAMES = {
     FLOOR: "F: binary COPY of both tables, thrown away",
     "empty": "D: the same assets and checks, doing nothing",
     "full": "ours, full: all tables, both faces",
+    "bare": "the same without Dagster, checks, digests, verification and report",
     "two": "ours, domain_exports and candidate_exports alone",
     "nothing": "ours, nothing changed",
     "one_batch": "ours, 1 % changed in one batch",
@@ -76,6 +77,7 @@ class Bench:
         self.session.measure_floor()
         self.run("full")
         self.run("nothing")
+        self.session.measure("bare", [_PYTHON, "-m", "bench.bare"])
         for block in BLOCK_TITLES:
             self.session.measure(block, [_PYTHON, "-m", "bench.blocks", block])
         share = max(1, self.rows // 100)

@@ -1,0 +1,28 @@
+"""The bare run of the benchmark: it publishes what a run publishes, and checks nothing of it."""
+
+from pathlib import Path
+
+from bench.bare import run_bare
+from pipelines.reading.snapshots import current_snapshot
+from pipelines.reading.verification import failed_checks, verify_files
+from tests.exporting import assert_agrees, export, settings_for
+from tests.hostile import random_rows
+from tests.oracle.postgres import Database
+from tests.oracle.source import create_source_tables, insert_source
+
+
+def test_bare_is_the_same_rows_without_checks_and_digests(database: Database, tmp_path: Path) -> None:
+    with database.connect() as connection:
+        create_source_tables(connection)
+        insert_source(connection, *random_rows(5, 60))
+    rows = run_bare(settings_for(database, tmp_path / "bare"))
+    bare = current_snapshot(tmp_path / "bare")
+    assert bare is not None
+    assert_agrees(database, bare)
+    whole = export(settings_for(database, tmp_path / "whole"))
+    assert rows == {table.name: table.rows for table in whole.manifest.tables}
+    assert failed_checks(verify_files(bare)), "nothing has a digest"
+    assert not failed_checks(verify_files(whole)), "what was left out is there again"
+    looked_at = [check.metadata.get("rows", 0) for table in bare.manifest.tables for check in table.checks]
+    assert not any(looked_at)
+    assert {check.name for check in bare.manifest.checks} < {check.name for check in whole.manifest.checks}
