@@ -4,6 +4,7 @@ Belongs here: what is published under which name. Does not: how it is computed, 
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import dataframely as dy
 import polars as pl
@@ -45,7 +46,7 @@ class Table:
     @property
     def columns(self) -> dict[str, dy.Column]:
         """Columns by name, in published order."""
-        return self.schema.columns()
+        return _columns(self.schema)
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -81,6 +82,12 @@ class Table:
     def column_sources(self) -> dict[str, tuple[str, ...]]:
         """Per column the columns (`<table>.<column>`, of the source or of another export) that it is taken from."""
         return {name: sources_of(column) for name, column in self.columns.items()}
+
+
+@cache
+def _columns(schema: type[dy.Schema]) -> dict[str, dy.Column]:
+    """The columns of a schema; dataframely gathers them from its classes each time: 0.2 ms."""
+    return schema.columns()
 
 
 def _described(column: dy.Column) -> str:

@@ -12,7 +12,7 @@ from pipelines.contracts.tables import Table, published_tables
 from pipelines.contracts.version import CONTRACT_VERSION
 from pipelines.errors import SnapshotError
 from pipelines.reading.digests import digests_of
-from pipelines.reading.faces import SNAPSHOT, check, verify_database, verify_equal, verify_parquet
+from pipelines.reading.faces import SNAPSHOT, DatabaseFace, check, verify_database, verify_equal, verify_parquet
 from pipelines.reading.scopes import Scope
 from pipelines.reading.snapshots import MANIFEST, Snapshot
 
@@ -101,8 +101,9 @@ def verify_faces(
     scopes = scopes or {}
     known = [table for table in tables if table.name in snapshot.table_names]
     checks = [found for table in known for found in verify_parquet(snapshot, table, scopes.get(table.name))]
-    checks += verify_database(snapshot, tables)
-    return checks + [verify_equal(snapshot, table, scopes.get(table.name)) for table in known]
+    with DatabaseFace(snapshot) as face:
+        checks += verify_database(face, tables)
+        return checks + [verify_equal(face, table, scopes.get(table.name)) for table in known]
 
 
 def failed_checks(checks: Sequence[CheckRecord]) -> list[CheckRecord]:

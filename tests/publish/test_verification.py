@@ -9,7 +9,7 @@ import pytest
 from pipelines.errors import SnapshotError
 from pipelines.publish.parquet import write_parquet
 from pipelines.reading.contents import count_descents, fingerprint
-from pipelines.reading.faces import verify_equal
+from pipelines.reading.faces import DatabaseFace, verify_equal
 from pipelines.reading.verification import failed_checks, verify_faces, verify_files, verify_snapshot
 from tests.publish.kit import (
     DOMAIN_EXPORTS,
@@ -114,7 +114,7 @@ CELLS: dict[str, str] = {
 @pytest.mark.parametrize("statement", CELLS.values(), ids=CELLS)
 def test_one_cell_that_differs_is_found_and_its_column_named(published: Kit, statement: str) -> None:
     change_database(published, statement)
-    check = verify_equal(published.current(), DOMAIN_EXPORTS)
+    check = verify_equal(DatabaseFace(published.current()), DOMAIN_EXPORTS)
     assert not check.passed
     assert check.metadata["columns"] == [statement.split()[3]]
     assert failures(published) == {"domain_exports.faces_equal"}
@@ -131,7 +131,7 @@ def test_cells_of_two_rows_that_changed_places_are_found(published: Kit) -> None
 
 def test_columns_of_one_type_that_changed_places_are_found(published: Kit) -> None:
     change_database(published, "UPDATE domain_exports SET domain = batch_id, batch_id = domain")
-    assert verify_equal(published.current(), DOMAIN_EXPORTS).metadata["columns"] == ["domain", "batch_id"]
+    assert verify_equal(DatabaseFace(published.current()), DOMAIN_EXPORTS).metadata["columns"] == ["domain", "batch_id"]
 
 
 def test_a_row_that_replaces_another_is_found_though_the_count_is_right(published: Kit) -> None:
