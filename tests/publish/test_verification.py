@@ -93,6 +93,20 @@ def test_a_parquet_file_that_cannot_be_read_is_found_without_its_digest(publishe
     assert {"domain_exports.parquet_columns", "domain_exports.faces_equal"} <= failures(published)
 
 
+def test_after_an_error_the_database_is_opened_anew(published: Kit) -> None:
+    """DuckDB refuses whatever follows on a session that met a damaged block."""
+    with DatabaseFace(published.current()) as face:
+        with face.session() as first:
+            pass
+        with face.session() as same:
+            assert same is first
+        with pytest.raises(duckdb.Error), face.session() as failing:
+            failing.execute("FROM face.main.nothing")
+        with pytest.raises(duckdb.Error, match="closed"):
+            first.execute("SELECT 1")
+        assert verify_equal(face, DOMAIN_EXPORTS).passed
+
+
 # --- cell by cell: one cell of one row differs between the faces
 
 CELLS: dict[str, str] = {
