@@ -1,4 +1,4 @@
-"""Runs two exports at once in processes of its own, with LD_PRELOAD set by the caller: `python -m tests.faults.second_host`.
+"""Runs two exports at once, each in its process; whoever starts this module sets LD_PRELOAD.
 
 Arguments: URL of the source, export folder, then a stage per round: the second run begins when the first is there
 (`start`: both at once). Prints per round a line of JSON: what became of each run, and of the snapshot.
@@ -77,7 +77,9 @@ def main(url: str, export_dir: str, *stages: str) -> None:
         done = None if stage == "start" else wait_for_stage(first, stage)
         second = start(settings)
         ends = [done or wait_for_stage(first, ""), wait_for_stage(second, "")]
-        print(json.dumps({"stage": stage, "runs": ends, "damage": damage(settings.export_dir)}), flush=True)
+        result = {"stage": stage, "runs": ends, "damage": damage(settings.export_dir)}
+        sys.stdout.write(f"{json.dumps(result)}\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Two hosts export to one folder on which locks do nothing: never a damaged snapshot, and the loser says what happened."""
+"""Two hosts export to one folder on which locks do nothing: no damaged snapshot, and the loser says what happened."""
 
 import json
 import os
