@@ -117,7 +117,7 @@ def _manifest(
     database: WrittenDatabase,
 ) -> Manifest:
     staging = inputs.staging
-    changed = [segment_name(segment.segment, staging.segment_size) for segment in staging.segments]
+    changed = [segment_name(segment.segment) for segment in staging.segments]
     return Manifest(
         id=snapshot_id,
         sequence=sequence,
@@ -125,6 +125,7 @@ def _manifest(
         contract_version=CONTRACT_VERSION,
         source=staging.source,
         segment_size=staging.segment_size,
+        segment_numbers=staging.segment_numbers,
         include_full_data=staging.include_full_data,
         tables=records,
         database=database.record.model_copy(update={"first_snapshot": snapshot_id}),
@@ -133,7 +134,7 @@ def _manifest(
         timings_s=inputs.timings,
         base_snapshot=staging.base_snapshot,
         changed_segments=tuple(changed) if staging.base_snapshot else (),
-        prints=staging.prints,
+        fingerprints=staging.fingerprints,
         rebuilt_database_bytes=database.rebuilt_bytes,
     )
 

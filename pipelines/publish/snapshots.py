@@ -18,7 +18,7 @@ from pipelines.publish.assembly import Ingredients, assemble
 from pipelines.publish.database_process import DEFAULT_MEMORY_MB
 from pipelines.publish.extras import MakeExtras, no_extras
 from pipelines.publish.files import sync_folder, write_failure
-from pipelines.publish.guards import check_source_identity
+from pipelines.publish.guards import reference_snapshot, require_same_source
 from pipelines.publish.inputs import require_base, require_publishable
 from pipelines.publish.retention import prune_snapshots
 from pipelines.publish.rollback import complete_switch
@@ -31,7 +31,7 @@ from pipelines.publish.switch import (
     remove_leftovers,
     switch_to,
 )
-from pipelines.reading.finding import largest_number, newest_snapshot, reference_snapshot
+from pipelines.reading.finding import largest_number, newest_snapshot
 from pipelines.reading.history import Hold, LookResult, read_hold
 from pipelines.reading.snapshots import CURRENT, SNAPSHOTS, Snapshot, require_link, try_current
 from pipelines.system.run_lock import RunLock
@@ -104,7 +104,8 @@ def publish_snapshot(  # noqa: PLR0913 - each is a fact of the run, and all are 
             publish_lock.require_held()
             complete_switch(export_dir, now(), on_progress)
     reference, newest = reference_snapshot(export_dir), newest_snapshot(export_dir)
-    check_source_identity(None if reference is None else reference.manifest, staging)
+    published = None if reference is None else reference.manifest
+    require_same_source(published, staging.source, is_accepted=staging.accept_new_source)
     require_base(staging, None if newest is None else newest.manifest)
     require_publishable(staging, tables, built, checks)
     snapshot_id = free_id(export_dir, staging.staging_id)

@@ -30,12 +30,6 @@ def newest_snapshot(export_dir: Path) -> Snapshot | None:
     return snapshots[-1] if snapshots else None
 
 
-def reference_snapshot(export_dir: Path) -> Snapshot | None:
-    """What a new source is compared with: the current snapshot, or the newest readable one where that can't be read."""
-    current, _ = try_current(export_dir)
-    return current or newest_snapshot(export_dir)
-
-
 def largest_number(export_dir: Path) -> int:
     """The largest sequence number that was ever given here, as far as anything on disk knows; 0: none.
 

@@ -15,9 +15,8 @@ from pipelines.errors import SourceChangedError
 from pipelines.extract.connection import SourceAddress
 from pipelines.extract.extraction import ExtractOptions, extract_source
 from pipelines.progress import OnProgress, Progress, ignore_progress
-from pipelines.publish.guards import check_shrink, require_same_source
+from pipelines.publish.guards import check_shrink, is_same_source, reference_snapshot, require_same_source
 from pipelines.publish.snapshots import record_unchanged
-from pipelines.reading.finding import reference_snapshot
 from pipelines.reading.history import read_hold
 from pipelines.reading.snapshots import require_link, try_current
 from pipelines.run.base import find_base
@@ -116,12 +115,12 @@ def _stage(
             staging,
             options,
             on_progress,
-            lambda source: require_same_source(published.manifest, source.identity, is_accepted=accepted.new_source),
+            lambda source: require_same_source(published.manifest, source, is_accepted=accepted.new_source),
             lambda to_read, whole: require_room(settings.export_dir, to_read, whole, published.of_snapshot),
         ).model_copy(update={"accept_new_source": accepted.new_source, "accept_shrink": accepted.shrink})
         checks = tuple(shrink_checks(published.manifest, record, settings.min_rows_pct))
         lock.require_held()
-        if base is not None and record.base_snapshot is not None and not record.segments:
+        if base is not None and not record.segments and is_same_source(base.manifest.source, record.source):
             record_unchanged(settings.export_dir, lock, now=_now, on_progress=on_progress)
             _tidy(settings, lock)
             return StagedSource(record, checks, unchanged_since=base.manifest.id)

@@ -13,9 +13,9 @@ from pipelines.contracts.tables import published_tables
 from pipelines.errors import LockLostError, PublishError, StagingError
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.publish.extras import no_extras
+from pipelines.publish.guards import reference_snapshot
 from pipelines.publish.snapshots import publish_snapshot
 from pipelines.publish.switch import current_id
-from pipelines.reading.finding import reference_snapshot
 from pipelines.run.extraction import shrink_checks
 from pipelines.run.reporting import making_report
 from pipelines.settings import Settings
