@@ -95,3 +95,7 @@ class ReportError(ExportError):
 
 class QueryError(ExportError):
     """A person's SQL can't be run on a published snapshot."""
+
+
+class OutputError(ExportError):
+    """What a command had to show can't be written."""
