@@ -45,8 +45,8 @@ _RULES = """\
 """
 # Type in Parquet, in pyarrow, and types of the source that are read as it (DESIGN 4.7).
 _OTHER_TYPES: dict[pl.DataType, tuple[str, str, str]] = {
+    pl.Int64(): ("INT64", "int64", "int8, int4, int2"),
     pl.Int32(): ("INT32", "int32", "int4, int2"),
-    pl.UInt32(): ("INT32, unsigned", "uint32", ""),
     pl.Float32(): ("FLOAT", "float", "float4 (real), int4 and int2 up to 2^24"),
     pl.Float64(): ("DOUBLE", "double", ""),
     pl.String(): ("BYTE_ARRAY, UTF-8", "large_string", "text, varchar, char, enum, uuid, json, jsonb"),

@@ -65,8 +65,8 @@ def _known(table: SourceTable, *, without: tuple[str, ...], include_full_data: b
 
 
 def _domain_exports() -> dict[str, dy.Column]:
-    domain_id = dy.Int32(nullable=False, primary_key=True, description="Id of the row of `domains`")
-    count = dy.UInt32(nullable=False, description="Rows in candidate_exports; 0 where none")
+    domain_id = dy.Int64(nullable=False, primary_key=True, description="Id of the row of `domains`")
+    count = dy.Int64(nullable=False, description="Rows in candidate_exports; 0 where none")
     return {
         "domain_id": made_from(domain_id, "domains.id"),
         "domain_hash": made_from(dy.String(nullable=False, description=_HASH, regex=HASH_PATTERN), "domains.domain"),
@@ -77,8 +77,8 @@ def _domain_exports() -> dict[str, dy.Column]:
 
 
 def _candidate_exports(*, include_full_data: bool) -> dict[str, dy.Column]:
-    candidate_id = dy.Int32(nullable=False, description="Id of the row of `gleif_candidates`")
-    domain_id = dy.Int32(nullable=False, primary_key=True, description="Row of domain_exports")
+    candidate_id = dy.Int64(nullable=False, description="Id of the row of `gleif_candidates`")
+    domain_id = dy.Int64(nullable=False, primary_key=True, description="Row of domain_exports")
     is_valid = dy.Bool(
         nullable=False, description="Whether lei_code has the LEI format and right check digits (ISO 7064 MOD 97-10)"
     )
@@ -109,8 +109,8 @@ CandidateExportsWithFullData = make_schema(
 
 
 def _rejected_rows() -> dict[str, dy.Column]:
-    domain_id = dy.Int32(nullable=True, description="Id of the row of `domains` that the row is, or points to")
-    source_id = dy.Int32(nullable=False, primary_key=True, description="Id of the row in source_table")
+    domain_id = dy.Int64(nullable=True, description="Id of the row of `domains` that the row is, or points to")
+    source_id = dy.Int64(nullable=False, primary_key=True, description="Id of the row in source_table")
     return {
         "source_table": dy.String(nullable=False, primary_key=True, description="`domains` or `gleif_candidates`"),
         "source_id": made_from(source_id, "domains.id", "gleif_candidates.id"),

@@ -12,7 +12,7 @@ import dataframely as dy
 class Domains(dy.Schema):
     """One row per domain and batch: the application's `domains`."""
 
-    id = dy.Int32(nullable=False, primary_key=True, description="Id of the row of `domains`")
+    id = dy.Int64(nullable=False, primary_key=True, description="Id of the row of `domains`")
     domain_hash = dy.String(
         nullable=True, description="md5 of the normalized domain in UTF-8, lower-case hex; the same in every batch"
     )
@@ -90,8 +90,8 @@ class Domains(dy.Schema):
 class GleifCandidates(dy.Schema):
     """One row per candidate legal entity of a row of `domains`: the application's `gleif_candidates`."""
 
-    id = dy.Int32(nullable=False, primary_key=True, description="Id of the row of `gleif_candidates`")
-    domain_id = dy.Int32(nullable=False, description="Id of the row of `domains`")
+    id = dy.Int64(nullable=False, primary_key=True, description="Id of the row of `gleif_candidates`")
+    domain_id = dy.Int64(nullable=False, description="Id of the row of `domains`")
     lei_code = dy.String(nullable=False, description="LEI (ISO 17442) as the source has it")
     legal_name = dy.String(nullable=False, description="Legal name of the entity")
     entity_status = dy.String(nullable=True, description="GLEIF entity status, such as ACTIVE or INACTIVE")

@@ -29,7 +29,7 @@ def _of_candidates(name: str, description: str | None = None) -> dy.Column:
 
 
 def _count(description: str, *sources: str) -> dy.Column:
-    return made_from(dy.UInt32(nullable=False, description=description), *sources)
+    return made_from(dy.Int64(nullable=False, description=description), *sources)
 
 
 def _number(description: str, unit: str, *sources: str, nullable: bool = True) -> dy.Column:

@@ -15,7 +15,6 @@ from pipelines.contracts.columns import sources_of, unit_of
 DUCKDB_TYPES: dict[pl.DataType, str] = {
     pl.Int32(): "INTEGER",
     pl.Int64(): "BIGINT",
-    pl.UInt32(): "UINTEGER",
     pl.Float32(): "FLOAT",
     pl.Float64(): "DOUBLE",
     pl.String(): "VARCHAR",

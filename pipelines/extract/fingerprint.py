@@ -20,7 +20,7 @@ from pipelines.extract.connection import failed_query
 _WITHOUT_VERSIONS = frozenset({"view", "materialized view", "foreign table"})
 
 # Rounds towards minus infinity, as Python's // does; PostgreSQL's / rounds towards zero.
-_SEGMENT = "({column}::int8 - CASE WHEN {column} < 0 THEN {size} - 1 ELSE 0 END) / {size}"
+_SEGMENT = "{column}::int8 / {size} - CASE WHEN {column} < 0 AND {column} % {size} <> 0 THEN 1 ELSE 0 END"
 _PRINTS = """
 SELECT {segment}, count(*), sum(hashint8extended(id::int8, xmin::text::int8)::numeric)::text
 FROM {table} GROUP BY 1

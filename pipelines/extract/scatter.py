@@ -83,16 +83,17 @@ def _split(batch: pa.RecordBatch, column: str, segment_size: int) -> list[tuple[
         ids = batch.column(column)
         if not batch.num_rows:
             return parts
-    segments: NDArray[np.int32] = ids.to_numpy() // np.int32(segment_size)
+    segments: NDArray[np.int64] = ids.to_numpy() // np.int64(segment_size)
     first, last = int(segments.min()), int(segments.max())
     if first == last:
         return [*parts, (first, batch)]
-    if (np.diff(segments) < 0).any():
+    # Compared, not subtracted: a difference of two segments can be beyond int64.
+    if (segments[1:] < segments[:-1]).any():
         spread = last - first < _RADIX_LIMIT
         order = np.argsort((segments - first).astype(np.uint16) if spread else segments, kind="stable")
         batch = batch.take(pa.array(order))
         segments = segments[order]
-    starts = np.flatnonzero(np.diff(segments, prepend=segments[0] - 1))
+    starts = np.concatenate(([0], np.flatnonzero(segments[1:] != segments[:-1]) + 1))
     ends = np.append(starts[1:], len(segments))
     parts += [(int(segments[s]), batch.slice(int(s), int(e - s))) for s, e in zip(starts, ends, strict=True)]
     return parts

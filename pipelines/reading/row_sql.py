@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pipelines.reading.sessions import quoted
 
 DOMAIN_ID = "domain_id"  # what segments are cut by
+_ID_MIN, _ID_MAX = -(2**63), 2**63 - 1
 _REALS = ("FLOAT", "DOUBLE")
 
 
@@ -45,7 +46,8 @@ def id_ranges(segments: Sequence[int], segment_size: int) -> list[tuple[int, int
     """
     ranges: list[tuple[int, int]] = []
     for segment in segments:
-        first, last = segment * segment_size, (segment + 1) * segment_size - 1
+        # The outermost segments reach beyond int8, and no column is compared with a wider number by its statistics.
+        first, last = max(segment * segment_size, _ID_MIN), min((segment + 1) * segment_size - 1, _ID_MAX)
         if ranges and ranges[-1][1] == first - 1:
             ranges[-1] = (ranges[-1][0], last)
         else:

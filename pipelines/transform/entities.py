@@ -44,7 +44,7 @@ def build_entities(candidate_exports: pl.LazyFrame) -> pl.LazyFrame:
         .unique()
         .sort("lei_code", "domain")
         .group_by("lei_code", maintain_order=True)
-        .agg(pl.len().cast(pl.UInt32).alias("domain_count"), pl.col("domain").alias("domains"))
+        .agg(pl.len().cast(pl.Int64).alias("domain_count"), pl.col("domain").alias("domains"))
     )
     figures = (
         # The latest row of an LEI is its last one: NULL is oldest, ties go to the highest candidate_id.
@@ -52,9 +52,9 @@ def build_entities(candidate_exports: pl.LazyFrame) -> pl.LazyFrame:
         .group_by("lei_code", maintain_order=True)
         .agg(
             pl.col(LATEST_ROW).last(),
-            pl.len().cast(pl.UInt32).alias("candidate_count"),
-            pl.col("batch_id").n_unique().cast(pl.UInt32).alias("batch_count"),
-            pl.col("is_primary_selection").sum().cast(pl.UInt32).alias("primary_count"),
+            pl.len().cast(pl.Int64).alias("candidate_count"),
+            pl.col("batch_id").n_unique().cast(pl.Int64).alias("batch_count"),
+            pl.col("is_primary_selection").sum().cast(pl.Int64).alias("primary_count"),
             pl.col("rank_position").min().alias("best_rank"),
             pl.col("created_at").min().alias("first_seen_at"),
             pl.col("created_at").max().alias("last_seen_at"),

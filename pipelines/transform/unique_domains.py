@@ -70,10 +70,10 @@ def _domains(rows: pl.LazyFrame) -> pl.LazyFrame:
         .agg(
             pl.col("domain_hash").first(),
             normalized_domain(pl.col("domain").first()),
-            pl.len().cast(pl.UInt32).alias("result_count"),
-            pl.col("batch_id").n_unique().cast(pl.UInt32).alias("batch_count"),
-            is_success.sum().cast(pl.UInt32).alias("success_count"),
-            (pl.col("status") == "failed").sum().cast(pl.UInt32).alias("failed_count"),
+            pl.len().cast(pl.Int64).alias("result_count"),
+            pl.col("batch_id").n_unique().cast(pl.Int64).alias("batch_count"),
+            is_success.sum().cast(pl.Int64).alias("success_count"),
+            (pl.col("status") == "failed").sum().cast(pl.Int64).alias("failed_count"),
             pl.col("domain_id").first().alias("best_domain_id"),
             pl.col("batch_id").first().alias("best_batch_id"),
             pl.col(BEST_ROW).first(),
@@ -97,4 +97,4 @@ def _leis(rows: pl.LazyFrame) -> pl.LazyFrame:
         .agg(pl.col("rank_position").min().alias("best_rank"), pl.len().alias("row_count"), pl.col(shown).last())
         .sort(number_and_rank, -pl.col("row_count").cast(pl.Int64), "lei_code")
     )
-    return join_candidates(leis, "domain_number", pl.len().cast(pl.UInt32).alias("distinct_lei_count"))
+    return join_candidates(leis, "domain_number", pl.len().cast(pl.Int64).alias("distinct_lei_count"))

@@ -26,7 +26,7 @@ _INFINITIES = (-(2**63), 2**63 - 1)
 
 _PG_TYPES: dict[pl.DataType, set[str]] = {
     pl.Int32(): {"int4"},
-    pl.UInt32(): {"int8"},
+    pl.Int64(): {"int8"},
     pl.Float32(): {"float4"},
     pl.Float64(): {"float8"},
     pl.String(): {"text"},

@@ -162,7 +162,7 @@ def test_wide_rows_fit_into_little_memory(tmp_path: Path) -> None:
     # 20,000 texts of 4 kB in one row group of DuckDB are 80 MB, more than its memory limit.
     table = candidate_exports(include_full_data=True)
     one = rows_of(table, [{"candidate_id": 1, "domain_id": 1}])
-    ids = pl.DataFrame({"id": range(20_000)}, schema={"id": pl.Int32})
+    ids = pl.DataFrame({"id": range(20_000)}, schema={"id": pl.Int64})
     texts = pl.col("id").hash(1).cast(pl.String).repeat_by(200).list.join("")
     rows = ids.join(one, how="cross").with_columns(candidate_id="id", gleif_full_data=texts).drop("id")
     path = tmp_path / "000000.parquet"

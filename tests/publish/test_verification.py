@@ -192,7 +192,7 @@ SHAPES: dict[str, tuple[str, set[str]]] = {
     "table_more": ("CREATE TABLE notes (a INTEGER)", {"snapshot.database_tables"}),
     "column_more": ("ALTER TABLE rejected_rows ADD COLUMN a INTEGER", {"rejected_rows.database_columns"}),
     "nullable": ("ALTER TABLE rejected_rows ALTER detail DROP NOT NULL", {"rejected_rows.database_columns"}),
-    "type": ("ALTER TABLE rejected_rows ALTER domain_id TYPE BIGINT", {"rejected_rows.database_columns"}),
+    "type": ("ALTER TABLE rejected_rows ALTER domain_id TYPE INTEGER", {"rejected_rows.database_columns"}),
     "comment_of_table": ("COMMENT ON TABLE rejected_rows IS NULL", {"rejected_rows.database_comments"}),
     "comment_of_column": (
         "COMMENT ON COLUMN rejected_rows.detail IS 'other'",

@@ -16,15 +16,15 @@ from pipelines.errors import StagingError
 from pipelines.extract.scatter import SegmentFiles, _split
 from pipelines.staging.folder import StagingFolder
 
-INT_MIN, INT_MAX = -(2**31), 2**31 - 1
+INT_MIN, INT_MAX = -(2**63), 2**63 - 1
 ids_anywhere = st.one_of(st.none(), st.integers(INT_MIN, INT_MAX), st.integers(-1000, 1000))
 
 
 def batch_of(ids: list[int | None]) -> pa.RecordBatch:
     return pa.record_batch(
         {
-            "id": pa.array(range(len(ids)), pa.int32()),
-            "domain_id": pa.array(ids, pa.int32()),
+            "id": pa.array(range(len(ids)), pa.int64()),
+            "domain_id": pa.array(ids, pa.int64()),
             "name": pa.array([None if n % 3 == 0 else f"ü{n}" for n in range(len(ids))], pa.string()),
         }
     )
@@ -73,6 +73,9 @@ def test_rows_in_order(ids: list[int | None]) -> None:
         [-1, 0, -100, -101, 100],
         [INT_MAX, INT_MIN],
         [INT_MIN, INT_MAX, None, 0],
+        # Their differences are beyond int64.
+        [2**62, -(2**62) - 1, 2**62 + 1],
+        [-(2**62) - 1, 2**62],
         # 65,536 segments from first to last, and one more: two ways to sort.
         [65_535 * 100, 5, 0],
         [65_536 * 100, 5, 0],
@@ -89,8 +92,8 @@ def test_files_of_many_threads(tmp_path: Path) -> None:
     files = SegmentFiles(staging, 100)
     batches = []
     for number in range(40):
-        ids = pa.array([(number * 37 + n * 13) % 1000 for n in range(50)], pa.int32())
-        own = pa.array(range(number * 50, number * 50 + 50), pa.int32())
+        ids = pa.array([(number * 37 + n * 13) % 1000 for n in range(50)], pa.int64())
+        own = pa.array(range(number * 50, number * 50 + 50), pa.int64())
         batches.append(pa.record_batch({"id": own, "domain_id": ids}))
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda batch: files.append(GLEIF_CANDIDATES, batch), batches))
