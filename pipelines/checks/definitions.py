@@ -13,6 +13,7 @@ from pipelines.contracts.tables import DERIVED_TABLES, DOMAIN_EXPORTS, Table, ca
 from pipelines.contracts.vocabularies import KNOWN_VALUES
 
 SNAPSHOT = "snapshot"
+SHRINK_CHECK = "source_not_shrunk"
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def shrink_check(source_table: str) -> CheckDefinition:
     """The check that a source table did not collapse (DESIGN 4)."""
     return CheckDefinition(
         source_table,
-        "source_not_shrunk",
+        SHRINK_CHECK,
         "The source has at least MIN_ROWS_PCT of the rows that the published snapshot was made from.",
         "error",
     )

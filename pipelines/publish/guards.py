@@ -6,10 +6,9 @@ Belongs here: comparisons with the published manifest. Does not: reading it, or 
 import math
 from collections.abc import Mapping
 
+from pipelines.checks.definitions import shrink_check
 from pipelines.contracts.records import CheckRecord, Manifest, StagingRecord
 from pipelines.errors import SourceChangedError
-
-SHRINK_CHECK = "source_not_shrunk"
 
 
 def check_source_identity(published: Manifest | None, staging: StagingRecord) -> None:
@@ -80,13 +79,5 @@ def check_shrink(
             "min_rows_pct": min_rows_pct,
             "accepted": accept_shrink,
         }
-        checks.append(
-            CheckRecord(
-                table=table,
-                name=SHRINK_CHECK,
-                passed=accept_shrink or now >= limit,
-                severity="error",
-                metadata=metadata,
-            )
-        )
+        checks.append(shrink_check(table).result(passed=accept_shrink or now >= limit, **metadata))
     return checks

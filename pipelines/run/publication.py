@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import polars as pl
 
+from pipelines.checks.definitions import SHRINK_CHECK
 from pipelines.checks.reconciliation import compare_counts, count_rejects, reconcile_rows
 from pipelines.contracts.records import CheckRecord, Manifest, StagingRecord, TableRecord
 from pipelines.contracts.tables import published_tables
@@ -51,7 +52,7 @@ class ChecksFailedError(PublishError):
             f"{c.table}.{c.name} ({', '.join(f'{k}={v}' for k, v in c.metadata.items())})" for c in failed
         )
         fixes = []
-        if any(check.name == "source_not_shrunk" for check in failed):
+        if any(check.name == SHRINK_CHECK for check in failed):
             fixes.append("if the source really shrank, run with accept_shrink (lei-exports run --accept-shrink)")
         super().__init__(
             "Blocking checks failed, so nothing was published",
