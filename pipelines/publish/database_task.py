@@ -11,12 +11,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class ColumnTask:
-    """A column: its name, DuckDB type, whether it refuses NULL, its comment."""
+    """A column: its name, DuckDB type, whether it refuses NULL, its comment, its compression ("": DuckDB decides)."""
 
     name: str
     kind: str
     required: bool
     comment: str
+    compression: str = ""
 
 
 @dataclass(frozen=True)

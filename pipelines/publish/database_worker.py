@@ -27,13 +27,6 @@ from pipelines.publish.database_update import TooManyChangesError, update
 from pipelines.reading.sessions import quoted
 
 _NOT_NULL = re.compile(r"NOT NULL constraint failed: (\w+)\.(\w+)")
-_KEYS = frozenset({"lei_code", "primary_lei_code", "domain_hash", "domain"})
-# What repeats there for each candidate of a row.
-_CANDIDATES, _OF_THE_DOMAIN = "candidate_exports", frozenset({"domain_hash", "domain"})
-_NAMES = frozenset({
-    "legal_name", "company_name", "final_legal_name", "primary_gleif_name", "all_lei_codes", "all_legal_names",
-    "row_json",
-})  # fmt: skip
 _FULL_TEXTS = ("No space left on device", "File too large", "Disk quota exceeded", "not enough disk space")
 
 
@@ -63,24 +56,12 @@ def build(task: Task, on_table: Callable[[str, int], None]) -> None:
 
 
 def _create(table: TableTask) -> str:
-    columns = ", ".join(
-        f"{quoted(c.name)} {c.kind}{' NOT NULL' if c.required else ''}{_compression(table, c)}" for c in table.columns
-    )
-    return f"CREATE TABLE {relation_of(table)} ({columns})"
+    return f"CREATE TABLE {relation_of(table)} ({', '.join(map(_column, table.columns))})"
 
 
-def _compression(table: TableTask, column: ColumnTask) -> str:
-    """How texts are stored: named, so that DuckDB does not try every way on every column before it writes it.
-
-    Names and joined texts hardly repeat: zstd takes two thirds of the time of dict_fsst, which DuckDB would choose, and
-    a fifth more room for names. Keys are not compressed: 4.7 million LEI codes take a third of the time and 114 MB, not
-    71; who looks one up reads no dictionary. Other types are left to DuckDB; texts in lists: open_writer.
-    """
-    if column.kind != "VARCHAR":
-        return ""
-    is_key = column.name in _KEYS and not (table.name == _CANDIDATES and column.name in _OF_THE_DOMAIN)
-    way = "uncompressed" if is_key else "zstd" if column.name in _NAMES else "dict_fsst"
-    return f" USING COMPRESSION {way}"
+def _column(column: ColumnTask) -> str:
+    compression = f" USING COMPRESSION {column.compression}" if column.compression else ""
+    return f"{quoted(column.name)} {column.kind}{' NOT NULL' if column.required else ''}{compression}"
 
 
 def _fill(connection: duckdb.DuckDBPyConnection, table: TableTask, on_table: Callable[[str, int], None]) -> None:

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from pipelines.contracts.tables import candidate_exports
+from pipelines.contracts.tables import Table, candidate_exports, published_tables
 from pipelines.contracts.views import VIEWS
 from pipelines.errors import PublishError
 from pipelines.publish.database import build_database
@@ -97,6 +97,26 @@ def test_the_tables_have_the_rows_in_the_order_of_their_files(tmp_path: Path, fi
         assert_frame_equal(in_duckdb(f"SELECT * FROM {table.name}", database), expected)
     assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == ["exports.duckdb"]
     assert not (tmp_path / ".duckdb_spill").exists()
+
+
+@pytest.mark.parametrize("table", published_tables(include_full_data=True), ids=lambda table: table.name)
+def test_every_text_says_how_it_is_stored(table: Table) -> None:
+    # A new column without a hint would be stored as DuckDB happens to like, at the price of trying.
+    without = [name for name, kind in table.duckdb_types.items() if (kind == "VARCHAR") != bool(table.storage[name])]
+    assert without == []
+
+
+def test_texts_are_stored_as_the_contract_says(tmp_path: Path, files) -> None:
+    database = tmp_path / "exports.duckdb"
+    build_database(database, TABLES, files)
+    query = "SELECT DISTINCT column_name, compression FROM pragma_storage_info('{}') WHERE segment_type = 'VARCHAR'"
+    found = {name: set(in_duckdb(query.format(name), database).rows()) for name in ("domain_exports", "rejected_rows")}
+    wanted = {
+        "domain_exports": {("domain", "Uncompressed"), ("company_name", "ZSTD"), ("status", "DICT_FSST")},
+        "rejected_rows": {("row_json", "ZSTD"), ("reason", "DICT_FSST")},
+    }
+    for name, ways in wanted.items():
+        assert ways <= found[name]
 
 
 def test_shape_and_comments_are_those_of_the_contract(tmp_path: Path, files) -> None:
