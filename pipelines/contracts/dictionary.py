@@ -11,6 +11,7 @@ import polars as pl
 
 from pipelines.contracts.columns import sources_of, unit_of
 from pipelines.contracts.exports import REJECT_REASONS
+from pipelines.contracts.orders import RANK_ORDER_TEXT
 from pipelines.contracts.source import FULL_DATA_COLUMN, KNOWN_STATUSES, SOURCE_TABLES, SourceTable
 from pipelines.contracts.tables import DUCKDB_TYPES, Table, published_tables
 from pipelines.contracts.version import CONTRACT_VERSION
@@ -32,13 +33,13 @@ Contract version {CONTRACT_VERSION}. What lies in this folder:
 How to query the tables: [docs/analysts.md](../docs/analysts.md). In DuckDB, `duckdb_tables()`, `duckdb_columns()` and
 `duckdb_views()` show the same descriptions as comments.
 """
-_RULES = """\
+_RULES = f"""\
 ## Rules for all tables
 
 - A table has one name: its DuckDB table (schema main), its folder of Parquet files and the last part of its asset key.
 - Rows stand in sort order (ascending, NULL last, texts by their bytes) inside each Parquet file and over its files in
   name order. A DuckDB table has no order: use ORDER BY.
-- Rank order is rank_position ascending, NULL last, then candidate_id.
+- Rank order is {RANK_ORDER_TEXT}.
 - NULL is not `''`: both are kept as the source has them. NaN, infinities and infinite times are published as NULL.
 - Times are UTC, without a zone. Percentages are 0 to 100.
 - Normalized domain: white space around it removed as JavaScript's trim does, full Unicode lower case, no punycode.
