@@ -12,6 +12,7 @@ import polars as pl
 from pipelines.contracts.columns import sources_of, unit_of
 from pipelines.contracts.exports import REJECT_REASONS
 from pipelines.contracts.orders import RANK_ORDER_TEXT
+from pipelines.contracts.snapshot_info import INFO_COLUMNS, INFO_DESCRIPTION, SNAPSHOT_INFO
 from pipelines.contracts.source import FULL_DATA_COLUMN, KNOWN_STATUSES, SOURCE_TABLES, SourceTable
 from pipelines.contracts.tables import DUCKDB_TYPES, Table, published_tables
 from pipelines.contracts.version import CONTRACT_VERSION
@@ -62,7 +63,7 @@ def render_dictionary() -> str:
     tables = published_tables(include_full_data=True)
     parts = [_INTRODUCTION, "## Published tables\n", _overview(tables), _RULES, "## Types\n", _types()]
     parts += ["## Columns of the tables\n", *(_table(table) for table in tables)]
-    parts += [_reasons(), _views_overview(), *(_view(view) for view in VIEWS), _vocabularies()]
+    parts += [_reasons(), _info(), _views_overview(), *(_view(view) for view in VIEWS), _vocabularies()]
     parts += ["## Source tables\n", _source_introduction(), *(_source(table) for table in SOURCE_TABLES)]
     return "\n".join(parts)
 
@@ -116,6 +117,13 @@ def _reasons() -> str:
         "## Reasons of rejected_rows\n\n"
         "For both source tables: rows in PostgreSQL = rows exported + rows rejected. Where several reasons fit, the\n"
         "first in this list. Blank: nothing is left after JavaScript's trim.\n\n" + _rows(("reason", "meaning"), rows)
+    )
+
+
+def _info() -> str:
+    rows = [(_code(name), column.kind, column.description) for name, column in INFO_COLUMNS.items()]
+    return f"## {SNAPSHOT_INFO}\n\nIn `exports.duckdb` only. {INFO_DESCRIPTION}\n\n" + _rows(
+        ("column", "DuckDB", "description"), rows
     )
 
 

@@ -65,6 +65,16 @@ class ViewTask:
 
 
 @dataclass(frozen=True)
+class InfoTask:
+    """A table of one row that is always written anew: its name, its comment, its columns, their values as text."""
+
+    name: str
+    comment: str
+    columns: tuple[ColumnTask, ...]
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Task:
     """A database to build or to update.
 
@@ -76,6 +86,7 @@ class Task:
         tables: Its tables.
         most_changes: Update it, and give up beyond so many rows that are deleted or inserted; None: build it.
         views: Its views.
+        info: What it says of itself; None: nothing.
     """
 
     database: str
@@ -85,6 +96,7 @@ class Task:
     tables: tuple[TableTask, ...]
     most_changes: int | None = None
     views: tuple[ViewTask, ...] = ()
+    info: InfoTask | None = None
 
     def to_json(self) -> str:
         """This task in one line."""
@@ -96,7 +108,13 @@ class Task:
         raw = json.loads(line)
         tables = tuple(_table(table) for table in raw.pop("tables"))
         views = tuple(_view(view) for view in raw.pop("views"))
-        return cls(**raw, tables=tables, views=views)
+        info = raw.pop("info")
+        return cls(**raw, tables=tables, views=views, info=None if info is None else _info(info))
+
+
+def _info(raw: dict[str, Any]) -> InfoTask:
+    columns = tuple(ColumnTask(**column) for column in raw.pop("columns"))
+    return InfoTask(**{**raw, "values": tuple(raw["values"])}, columns=columns)
 
 
 def _table(raw: dict[str, Any]) -> TableTask:

@@ -21,10 +21,16 @@ from typing import Any
 import duckdb
 
 from pipelines.processes import end_with
-from pipelines.publish.database_sql import TableError, finish_and_close, names_of, open_writer, relation_of
-from pipelines.publish.database_task import ColumnTask, TableTask, Task
+from pipelines.publish.database_sql import (
+    TableError,
+    create_table,
+    finish_and_close,
+    names_of,
+    open_writer,
+    relation_of,
+)
+from pipelines.publish.database_task import TableTask, Task
 from pipelines.publish.database_update import TooManyChangesError, update
-from pipelines.reading.sessions import quoted
 
 _NOT_NULL = re.compile(r"NOT NULL constraint failed: (\w+)\.(\w+)")
 _FULL_TEXTS = ("No space left on device", "File too large", "Disk quota exceeded", "not enough disk space")
@@ -46,22 +52,13 @@ def build(task: Task, on_table: Callable[[str, int], None]) -> None:
     """
     with open_writer(task, threads=1) as connection:
         for table in task.tables:
-            connection.execute(_create(table))
+            connection.execute(create_table(table))
         workers = max(1, min(len(task.tables), os.cpu_count() or 1))
         with ThreadPoolExecutor(max_workers=workers) as pool:
             fills = [pool.submit(_fill, connection.cursor(), table, on_table) for table in task.tables]
             for fill in fills:
                 fill.result()
         finish_and_close(connection, task)
-
-
-def _create(table: TableTask) -> str:
-    return f"CREATE TABLE {relation_of(table)} ({', '.join(map(_column, table.columns))})"
-
-
-def _column(column: ColumnTask) -> str:
-    compression = f" USING COMPRESSION {column.compression}" if column.compression else ""
-    return f"{quoted(column.name)} {column.kind}{' NOT NULL' if column.required else ''}{compression}"
 
 
 def _fill(connection: duckdb.DuckDBPyConnection, table: TableTask, on_table: Callable[[str, int], None]) -> None:

@@ -17,7 +17,7 @@ from pipelines.contracts.views import VIEWS
 from pipelines.errors import PublishError
 from pipelines.publish.database import build_database
 from pipelines.publish.database_process import WriterOptions
-from pipelines.publish.database_task import ColumnTask, TableTask, Task, ViewTask
+from pipelines.publish.database_task import ColumnTask, InfoTask, TableTask, Task, ViewTask
 from pipelines.publish.parquet import write_parquet
 from tests.publish.kit import (
     CANDIDATE_EXPORTS,
@@ -239,7 +239,10 @@ def test_the_writer_ends_when_its_stdin_ends(tmp_path: Path) -> None:
 def test_a_task_survives_its_json() -> None:
     task = Task("/a'b\n/\u05d7.duckdb", "/t", 1, 2, (table_task(Path("/f.parquet")),))
     task = replace(task, views=(ViewTask("v", "It's a view", "SELECT '\n' AS a", (("a", 'A "column"'),)),))
-    assert Task.from_json(task.to_json()) == task
+    columns = (ColumnTask("n", "VARCHAR", True, "A 'name'", "zstd"),)
+    for info in (None, InfoTask("i", "It's one row", columns, ("a'b\n",))):
+        task = replace(task, info=info)
+        assert Task.from_json(task.to_json()) == task
     assert "\n" not in task.to_json()
 
 
