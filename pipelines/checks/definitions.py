@@ -47,6 +47,16 @@ def shrink_check(source_table: str) -> CheckDefinition:
     )
 
 
+def columns_kept_check(source_table: str) -> CheckDefinition:
+    """The check that a source table has the known columns that it had."""
+    return CheckDefinition(
+        source_table,
+        "known_columns_kept",
+        "No known column that held values in the published snapshot, or in one before it, is gone from the source.",
+        "warn",
+    )
+
+
 def columns_match(table: Table) -> CheckDefinition:
     """The check of a table's shape."""
     return CheckDefinition(
@@ -152,7 +162,14 @@ def faces_check(verified: Sequence[CheckRecord]) -> CheckRecord:
 
 
 SNAPSHOT_CHECKS = (ROWS_RECONCILE, COUNTS_AGREE, FACES_AGREE, REPORT_DRAWN)
-SOURCE_CHECKS = tuple(shrink_check(table.name) for table in SOURCE_TABLES)
+
+
+def source_checks(source_table: str) -> tuple[CheckDefinition, ...]:
+    """All checks of a source table."""
+    return (shrink_check(source_table), columns_kept_check(source_table))
+
+
+SOURCE_CHECKS = tuple(check for table in SOURCE_TABLES for check in source_checks(table.name))
 
 
 def table_checks(table: Table) -> tuple[CheckDefinition, ...]:

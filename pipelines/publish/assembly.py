@@ -140,6 +140,7 @@ def _manifest(
         base_snapshot=staging.base_snapshot,
         changed_segments=tuple(changed) if staging.base_snapshot else (),
         prints=staging.prints,
+        lost_columns=staging.lost_columns,
         rebuilt_database_bytes=database.rebuilt_bytes,
     )
 

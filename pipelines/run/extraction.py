@@ -18,6 +18,7 @@ from pipelines.publish.guards import check_shrink, require_same_source
 from pipelines.publish.snapshots import record_unchanged
 from pipelines.reading.snapshots import current_snapshot
 from pipelines.run.base import find_base
+from pipelines.run.lost_columns import columns_kept_checks, find_lost_columns
 from pipelines.run.room import require_room
 from pipelines.run.turn import end_turn, in_turn
 from pipelines.sample.embedded import embedded_server, ensure_sample
@@ -31,7 +32,7 @@ class Acceptance:
 
     Attributes:
         new_source: Another source than the published one.
-        shrink: A source that lost more rows than MIN_ROWS_PCT allows.
+        shrink: A source that lost more rows than MIN_ROWS_PCT allows, or known columns that held values.
     """
 
     new_source: bool = False
@@ -97,7 +98,9 @@ def stage_source(
 def _stage(settings: Settings, accepted: Acceptance, on_progress: OnProgress, *, full_refresh: bool) -> StagedSource:
     published = current_snapshot(settings.export_dir)
     manifest = published.manifest if published else None
-    base = None if full_refresh else find_base(settings, on_progress)
+    # That columns are gone for good is written into a new snapshot, whether or not a row changed.
+    accepts_loss = accepted.shrink and manifest is not None and bool(manifest.lost_columns)
+    base = None if full_refresh or accepts_loss else find_base(settings, on_progress)
     options = ExtractOptions(
         schema=settings.source_schema,
         segment_size=settings.segment_size,
@@ -114,8 +117,16 @@ def _stage(settings: Settings, accepted: Acceptance, on_progress: OnProgress, *,
             on_progress,
             lambda source: require_same_source(manifest, source.identity, is_accepted=accepted.new_source),
             lambda to_read, whole: require_room(settings.export_dir, to_read, whole, manifest),
-        ).model_copy(update={"accept_new_source": accepted.new_source, "accept_shrink": accepted.shrink})
-        checks = tuple(shrink_checks(manifest, record, settings.min_rows_pct))
+        )
+        lost = find_lost_columns(published, record.source, accepted=accepted.shrink)
+        record = record.model_copy(
+            update={
+                "accept_new_source": accepted.new_source,
+                "accept_shrink": accepted.shrink,
+                "lost_columns": lost,
+            }
+        )
+        checks = (*shrink_checks(manifest, record, settings.min_rows_pct), *columns_kept_checks(record))
         if base is not None and record.base_snapshot is not None and not record.segments:
             record_unchanged(settings.export_dir, now=_now, on_progress=on_progress)
             _tidy(settings)

@@ -17,6 +17,7 @@ from pipelines.publish.extras import no_extras
 from pipelines.publish.snapshots import publish_snapshot
 from pipelines.reading.snapshots import current_snapshot
 from pipelines.run.extraction import shrink_checks
+from pipelines.run.lost_columns import columns_kept_checks
 from pipelines.run.reporting import making_report
 from pipelines.run.turn import end_turn, in_turn
 from pipelines.settings import Settings
@@ -99,7 +100,8 @@ def _publish(settings: Settings, on_progress: OnProgress, *, with_report: bool) 
     record = staging.read_record()
     tables = published_tables(include_full_data=record.include_full_data)
     built = [_built(staging, table.name) for table in tables]
-    checks = [*_shrink_checks(settings, record), *_snapshot_checks(staging, record, built)]
+    checks = [*_shrink_checks(settings, record), *columns_kept_checks(record)]
+    checks += _snapshot_checks(staging, record, built)
     raise_if_failed([*checks, *(check for table in built for check in table.checks)])
     with ExitStack() as stack:
         report = stack.enter_context(making_report()) if with_report else None
