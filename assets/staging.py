@@ -113,8 +113,8 @@ def _metadata(record: StagingRecord, table: str) -> dict[str, Any]:
 
 def _data_version(record: StagingRecord, table: str) -> str | None:
     """Hash of the fingerprints of a table; None where the source has none."""
-    prints = record.prints.get(table)
-    if not prints:
+    fingerprints = record.fingerprints.get(table)
+    if not fingerprints:
         return None
-    told = repr(sorted((name, p.rows, p.digest) for name, p in prints.items()))
+    told = repr(sorted((name, found.rows, found.digest) for name, found in fingerprints.items()))
     return hashlib.md5(told.encode(), usedforsecurity=False).hexdigest()

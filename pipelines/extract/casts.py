@@ -38,11 +38,18 @@ class ReadColumn:
 
     Attributes:
         name: Its name.
-        expression: SQL that gives it, with its name quoted.
+        value: SQL of its value, as the contract wants it.
+        hashed: SQL of the value that fingerprints hash: equal where, and only where, equal values are read.
     """
 
     name: str
-    expression: sql.Composed
+    value: sql.Composed
+    hashed: sql.Composed
+
+    @property
+    def expression(self) -> sql.Composed:
+        """SQL of its value, with its name."""
+        return sql.SQL("{} AS {}").format(self.value, sql.Identifier(self.name))
 
 
 def accepted_types(dtype: pl.DataType) -> tuple[str, ...]:
@@ -55,5 +62,11 @@ def cast_expression(name: str, dtype: pl.DataType, type_name: str) -> ReadColumn
     template = _CASTS[dtype].get(type_name)
     if template is None:
         return None
-    identifier = sql.Identifier(name)
-    return ReadColumn(name, sql.SQL(template + " AS {}").format(identifier, identifier))
+    value = sql.SQL(template).format(sql.Identifier(name))
+    if dtype == pl.String():
+        # A nondeterministic collation hashes equal what it calls equal, such as `a` and `A`.
+        return ReadColumn(name, value, sql.SQL('({}) COLLATE "C"').format(value))
+    if type_name == "float4":
+        # PostgreSQL hashes 0 and -0 alike.
+        return ReadColumn(name, value, sql.SQL("float4send({})").format(value))
+    return ReadColumn(name, value, value)

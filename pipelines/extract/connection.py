@@ -112,6 +112,14 @@ def cut_off(connection: psycopg.Connection[tuple[object, ...]]) -> None:
         ours.shutdown(socket.SHUT_RDWR)
 
 
+def host_and_port(connection: psycopg.Connection[tuple[object, ...]]) -> str:
+    """Host and port of a connection's URL, `<host>:<port>`; of several hosts all of them, as they stand there."""
+    given = connection.info.get_parameters()
+    hosts = (given.get("host") or given.get("hostaddr") or connection.info.host).casefold().split(",")
+    ports = (given.get("port") or str(connection.info.port)).split(",")
+    return ",".join(f"{host}:{port}" for host, port in zip(hosts, ports * len(hosts), strict=False))
+
+
 @contextmanager
 def cutting_off_after(seconds: float, *connections: psycopg.Connection[tuple[object, ...]]) -> Iterator[None]:
     """Cut connections off when the body takes longer than this."""

@@ -117,11 +117,11 @@ def _table(relation: Relation) -> Finding:
         found += f"; published as NULL: {', '.join(relation.absent)}"
     if relation.unknown:
         found += f"; left out: {', '.join(relation.unknown)}"
-    if not relation.filenodes:
+    if not all(leaf.has_pages for leaf in relation.leaves):
         return Finding(
             topic,
             "warning",
-            f"{found}; without pages: every run reads all of it, as one query",
+            f"{found}; without pages: it is read as one query",
             "export from the table itself, where memory or time is short",
         )
     if not relation.has_unique_id:

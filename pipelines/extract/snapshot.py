@@ -15,7 +15,7 @@ from psycopg import errors as pg
 from psycopg import sql
 from pydantic import SecretStr
 
-from pipelines.contracts.records import Prints, SourceRecord
+from pipelines.contracts.records import SourceRecord
 from pipelines.errors import ContractError, ExtractError
 from pipelines.extract.catalog import Relation, check_server, find_relations
 from pipelines.extract.connection import (
@@ -24,9 +24,9 @@ from pipelines.extract.connection import (
     connect,
     cutting_off_after,
     failed_query,
+    host_and_port,
     reader_url,
 )
-from pipelines.extract.fingerprint import take_prints
 from pipelines.extract.pooler import check_own_processes
 
 SAMPLE_IDENTITY = "sample"
@@ -43,8 +43,6 @@ _CLIENT_CHECK = {"client_connection_check_interval": "5s"}
 
 _POSITION = """
 SELECT (SELECT system_identifier::text FROM pg_control_system()), current_database()::text,
-       (SELECT oid::int8 FROM pg_database WHERE datname = current_database()),
-       (SELECT timeline_id FROM pg_control_checkpoint()),
        CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text,
        (extract(epoch FROM clock_timestamp()) * 1000000)::int8, current_setting('server_version')
 """
@@ -58,7 +56,8 @@ class SourceSnapshot:
         connection: The exporting connection; its transaction stays open as long as the snapshot is needed.
         snapshot_id: What other connections import.
         relations: Both source tables.
-        source: Identity and position; the rows of its relations are still 0 (`count_rows` tells them).
+        source: Identity and position; the rows of its relations are still 0.
+        address: Where it is.
         application_name: Name of every connection of this run, to find and cancel them by.
         session_settings: What every connection of this run sets.
         reader_url: URL for connectorx; secret.
@@ -68,6 +67,7 @@ class SourceSnapshot:
     snapshot_id: str
     relations: tuple[Relation, ...]
     source: SourceRecord
+    address: SourceAddress
     application_name: str
     session_settings: dict[str, str]
     reader_url: SecretStr
@@ -80,13 +80,24 @@ class SourceSnapshot:
             f"SET TRANSACTION SNAPSHOT '{self.snapshot_id}'",
         ]
 
-    def count_rows(self) -> dict[str, int]:
-        """Rows of each source table in the snapshot, by table name."""
-        return {relation.table.name: self._count(relation) for relation in self.relations}
+    @contextmanager
+    def second_connection(self) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+        """Another psycopg connection in this snapshot, closed at the end.
 
-    def take_prints(self, segment_size: int) -> Prints:
-        """Fingerprints of both tables by segment (fingerprint.py); empty where the source has none."""
-        return take_prints(self.connection, self.relations, segment_size)
+        Raises:
+            SourceError: The server refuses it.
+            ExtractError: The snapshot can't be imported.
+        """
+        connection = connect(self.address, self.application_name)
+        try:
+            try:
+                for statement in self.reader_setup():
+                    connection.execute(statement.encode())
+            except psycopg.Error as error:
+                raise failed_query(error, "opening a second connection in the snapshot") from None
+            yield connection
+        finally:
+            connection.close()
 
     def check_unique_ids(self) -> None:
         """Stop at a repeated id (DESIGN 3.3). Where a unique index says so already, nothing is asked.
@@ -111,11 +122,6 @@ class SourceSnapshot:
                     found=f"id {', '.join(str(row[0]) for row in rows)} more than once",
                     fix="remove the repeated rows, or give the table a primary key",
                 )
-
-    def _count(self, relation: Relation) -> int:
-        doing = f"counting {relation.table.name}"
-        queries = [sql.SQL("SELECT count(*) FROM {}").format(leaf.source) for leaf in relation.leaves]
-        return sum(int(str(self._ask(query, doing)[0][0])) for query in queries)
 
     def _ask(self, query: sql.Composed, doing: str) -> list[tuple[object, ...]]:
         try:
@@ -166,7 +172,8 @@ def open_snapshot(
                 connection=connection,
                 snapshot_id=str(exported[0]),
                 relations=relations,
-                source=_source_record(position, relations, schema, is_sample=address.is_sample),
+                source=_source_record(position, relations, schema, connection, is_sample=address.is_sample),
+                address=address,
                 application_name=application_name,
                 session_settings=settings,
                 reader_url=reader_url(connection, application_name),
@@ -229,14 +236,18 @@ def _begin(
 
 
 def _source_record(
-    position: tuple[object, ...], relations: tuple[Relation, ...], schema: str, *, is_sample: bool
+    position: tuple[object, ...],
+    relations: tuple[Relation, ...],
+    schema: str,
+    connection: psycopg.Connection[tuple[object, ...]],
+    *,
+    is_sample: bool,
 ) -> SourceRecord:
-    system, database, database_oid, timeline, wal_position, micros, version = position
+    system, database, wal_position, micros, version = position
     return SourceRecord(
         identity=SAMPLE_IDENTITY if is_sample else f"{system}/{database}/{schema}",
+        address="" if is_sample else host_and_port(connection),
         server_version=str(version),
-        database_oid=int(str(database_oid)),
-        timeline=int(str(timeline)),
         wal_position=str(wal_position),
         snapshot_at=datetime.fromtimestamp(int(str(micros)) / 1e6, UTC),
         relations={relation.table.name: relation.record(0) for relation in relations},

@@ -51,18 +51,18 @@ class Watch:
         address: Where the source is.
         snapshot: What is read.
         longest_s: Longest time for the read, seconds.
+
+    Attributes:
         on_copied: Hears, twice a second, how many rows the server has sent of the reads that run.
     """
 
-    def __init__(
-        self, address: SourceAddress, snapshot: SourceSnapshot, longest_s: float, on_copied: Callable[[int], None]
-    ) -> None:
+    def __init__(self, address: SourceAddress, snapshot: SourceSnapshot, longest_s: float) -> None:
+        self.on_copied: Callable[[int], None] = lambda _: None
         self._address = address
         self._exporter = snapshot.connection
         self._connection: psycopg.Connection[tuple[object, ...]] | None = None
         self._name = snapshot.application_name
         self._longest_s = longest_s
-        self._on_copied = on_copied
         self._started = time.monotonic()
         self._stop = threading.Event()
         self._reason: ExportError | None = None
@@ -132,7 +132,7 @@ class Watch:
                 connection.execute(_CANCEL, (self._name,))
                 return
             copied = connection.execute(_COPIED, (self._name,)).fetchone()
-            self._on_copied(int(str(copied[0])) if copied is not None else 0)
+            self.on_copied(int(str(copied[0])) if copied is not None else 0)
 
     def _late(self) -> ExtractError | None:
         elapsed = time.monotonic() - self._started

@@ -123,7 +123,7 @@ def _manifest(
     inputs: Ingredients, info: SnapshotInfo, records: tuple[TableRecord, ...], database: WrittenDatabase
 ) -> Manifest:
     staging = inputs.staging
-    changed = [segment_name(segment.segment, staging.segment_size) for segment in staging.segments]
+    changed = [segment_name(segment.segment) for segment in staging.segments]
     return Manifest(
         id=info.snapshot_id,
         sequence=info.sequence,
@@ -131,6 +131,7 @@ def _manifest(
         contract_version=info.contract_version,
         source=staging.source,
         segment_size=staging.segment_size,
+        segment_numbers=staging.segment_numbers,
         include_full_data=staging.include_full_data,
         tables=records,
         database=database.record.model_copy(update={"first_snapshot": info.snapshot_id}),
@@ -139,7 +140,7 @@ def _manifest(
         timings_s=inputs.timings,
         base_snapshot=staging.base_snapshot,
         changed_segments=tuple(changed) if staging.base_snapshot else (),
-        prints=staging.prints,
+        fingerprints=staging.fingerprints,
         lost_columns=staging.lost_columns,
         rebuilt_database_bytes=database.rebuilt_bytes,
     )

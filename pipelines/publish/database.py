@@ -17,7 +17,6 @@ from pipelines.errors import PublishError
 from pipelines.publish.database_process import WriterOptions, run_task
 from pipelines.publish.database_task import ColumnTask, InfoTask, Replacement, TableTask, Task, ViewTask
 from pipelines.publish.files import sync_file
-from pipelines.reading.row_sql import id_ranges
 from pipelines.reading.scopes import Scope
 from pipelines.reading.sessions import literal_path
 
@@ -173,7 +172,7 @@ def _replacements(scope: Scope, folder: Path) -> tuple[Replacement, ...]:
         rows += of_segment
     return tuple(
         Replacement(
-            tuple(id_ranges(group, scope.segment_size)),
+            tuple(scope.segmentation.ranges(group)),
             tuple(literal_path(folder / file.path) for file in scope.files if file.segment in group),
         )
         for group in groups

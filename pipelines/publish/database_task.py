@@ -8,6 +8,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pipelines.contracts.segments import Bounds
+
 
 @dataclass(frozen=True)
 class ColumnTask:
@@ -25,11 +27,11 @@ class Replacement:
     """Rows to bring in line with Parquet files.
 
     Attributes:
-        ranges: Ranges of domain ids, both ends included, ascending; None: every row of the table.
+        ranges: Ranges of domain ids, ascending (segments.Bounds); None: every row of the table.
         files: The files that hold these rows now (as read_parquet takes them); none: the rows are gone.
     """
 
-    ranges: tuple[tuple[int, int], ...] | None
+    ranges: tuple[Bounds, ...] | None
     files: tuple[str, ...]
 
 

@@ -18,7 +18,7 @@ from pipelines.publish.assembly import Ingredients, assemble
 from pipelines.publish.database_process import DEFAULT_MEMORY_MB
 from pipelines.publish.extras import MakeExtras, no_extras
 from pipelines.publish.files import hold_lock, sync_folder, write_failure
-from pipelines.publish.guards import check_source_identity
+from pipelines.publish.guards import reference_snapshot, require_same_source
 from pipelines.publish.inputs import require_base, require_publishable
 from pipelines.publish.retention import prune_snapshots
 from pipelines.publish.rollback import complete_switch
@@ -98,8 +98,9 @@ def publish_snapshot(  # noqa: PLR0913 - each is a fact of the run, and all are 
         if hold is not None:
             with _disk_errors(export_dir):
                 complete_switch(export_dir, now(), inputs.say)
-        published, newest = current_snapshot(export_dir), newest_snapshot(export_dir)
-        check_source_identity(None if published is None else published.manifest, staging)
+        published, newest = reference_snapshot(export_dir), newest_snapshot(export_dir)
+        manifest_before = None if published is None else published.manifest
+        require_same_source(manifest_before, staging.source, is_accepted=staging.accept_new_source)
         require_base(staging, None if newest is None else newest.manifest)
         require_publishable(staging, tables, built, checks)
         with _disk_errors(export_dir):

@@ -60,7 +60,7 @@ def scopes_of(
             raise NotTakenOver(f"the {what} is not that of snapshot {manifest.id}")
     now_of = {record.name: record for record in records}
     return {
-        table.name: differing(table, base.record_of(table.name), now_of[table.name], staging.segment_size)
+        table.name: differing(table, base.record_of(table.name), now_of[table.name], staging.segmentation)
         for table in tables
     }
 

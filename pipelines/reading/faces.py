@@ -13,6 +13,7 @@ import duckdb
 import polars as pl
 
 from pipelines.contracts.records import CheckRecord, FileRecord
+from pipelines.contracts.segments import Segmentation
 from pipelines.contracts.snapshot_info import SNAPSHOT_INFO
 from pipelines.contracts.tables import Table
 from pipelines.contracts.views import views_of
@@ -50,7 +51,7 @@ def verify_parquet(snapshot: Snapshot, table: Table, scope: Scope | None = None)
         scope: The files to look at; None: all. The order of segments follows from every row being in its own.
     """
     record = snapshot.record_of(table.name)
-    files = (scope or whole(record, snapshot.manifest.segment_size)).files
+    files = (scope or whole(record, snapshot.manifest.segmentation)).files
     expected = list(table.polars_schema.items())
     other_columns, other_rows, unreadable = [], [], []
     for file in files:
@@ -58,7 +59,7 @@ def verify_parquet(snapshot: Snapshot, table: Table, scope: Scope | None = None)
         try:
             if list(scan.collect_schema().items()) != expected:
                 other_columns.append(file.path)
-            elif not _has_its_rows(scan, file, table, snapshot.manifest.segment_size):
+            elif not _has_its_rows(scan, file, table, snapshot.manifest.segmentation):
                 other_rows.append(file.path)
         except _UNREADABLE:
             unreadable.append(file.path)
@@ -169,7 +170,7 @@ def verify_equal(face: DatabaseFace, table: Table, scope: Scope | None = None) -
     """
     snapshot = face.snapshot
     record = snapshot.record_of(table.name)
-    scope = scope or whole(record, snapshot.manifest.segment_size)
+    scope = scope or whole(record, snapshot.manifest.segmentation)
     relation, kinds = table_relation(FACE, table.name), table.duckdb_types
     files, parameters = parquet_relation([snapshot.folder / file.path for file in scope.files])
     try:
@@ -196,13 +197,24 @@ def check(
     return CheckRecord(table=table, name=name, passed=passed, severity=severity, metadata=metadata)
 
 
-def _has_its_rows(scan: pl.LazyFrame, file: FileRecord, table: Table, segment_size: int) -> bool:
+def _has_its_rows(scan: pl.LazyFrame, file: FileRecord, table: Table, segmentation: Segmentation) -> bool:
     """Whether a file has as many rows as its record says, all of them of its segment."""
     if not table.is_segmented or file.segment is None:
         return bool(scan.select(pl.len()).collect().item() == file.rows)
-    segments = pl.col(DOMAIN_ID).cast(pl.Int64).floordiv(segment_size)
-    inside = segments.eq(file.segment).all(ignore_nulls=False).fill_null(value=False)
-    return scan.select(pl.len() == file.rows, inside.alias("inside")).collect().row(0) == (True, True)
+    rows, nulls, first, last = (
+        scan.select(
+            pl.len(),
+            pl.col(DOMAIN_ID).null_count().alias("nulls"),
+            pl.col(DOMAIN_ID).min().alias("first"),
+            pl.col(DOMAIN_ID).max().alias("last"),
+        )
+        .collect()
+        .row(0)
+    )
+    if file.segment not in segmentation.bounds or rows != file.rows or nulls:
+        return False
+    low, high = segmentation.bounds[file.segment]
+    return not rows or ((low is None or low <= first) and (high is None or last < high))
 
 
 def _database_checks(

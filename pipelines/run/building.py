@@ -5,7 +5,7 @@ Belongs here: which frames are held when, and who writes them. Does not: rules (
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -43,7 +43,7 @@ class _BySegment:
         """Keep what was found in a segment."""
         self._found[segment] = checks.state()
 
-    def take_over(self, findings: dict[str, dict[str, Any]], changed: Sequence[str]) -> None:
+    def take_over(self, findings: dict[str, dict[str, Any]], changed: Collection[str]) -> None:
         """Take over what was found in all segments but the changed ones."""
         self._found |= {segment: found for segment, found in findings.items() if segment not in changed}
 
@@ -76,7 +76,7 @@ class _SegmentBuilds:
     def take_over(self, base: Snapshot, record: StagingRecord) -> None:
         """Take everything but the staged segments from a published snapshot."""
         changed = [segment.segment for segment in record.segments]
-        changed_names = [segment_name(segment, record.segment_size) for segment in changed]
+        changed_names = {segment_name(segment) for segment in changed}
         for name, build in self.tables.items():
             build.take_over(base, changed)
             if name in self.content:
@@ -115,7 +115,7 @@ def _build(settings: Settings, names: Sequence[str] | None, on_progress: OnProgr
     done = 0
     tasks = (partial(_compute, staging, record, segment.segment, builds) for segment in record.segments)
     for rows in compute_ahead(tasks):  # two cores have work; one segment after the other kept 1.4 of them busy
-        name = segment_name(rows.segment, record.segment_size)
+        name = segment_name(rows.segment)
         _add(rows, name, builds)
         done += rows.source_rows
         on_progress(Progress("build", f"segment {name}", done, total))

@@ -14,9 +14,8 @@ from pipelines.contracts.records import CheckRecord, Manifest, StagingRecord
 from pipelines.extract.connection import SourceAddress
 from pipelines.extract.extraction import ExtractOptions, extract_source
 from pipelines.progress import OnProgress, ignore_progress
-from pipelines.publish.guards import check_shrink, require_same_source
+from pipelines.publish.guards import check_shrink, is_same_source, reference_snapshot, require_same_source
 from pipelines.publish.snapshots import record_unchanged
-from pipelines.reading.snapshots import current_snapshot
 from pipelines.run.base import find_base
 from pipelines.run.lost_columns import columns_kept_checks, find_lost_columns
 from pipelines.run.room import require_room
@@ -96,7 +95,7 @@ def stage_source(
 
 
 def _stage(settings: Settings, accepted: Acceptance, on_progress: OnProgress, *, full_refresh: bool) -> StagedSource:
-    published = current_snapshot(settings.export_dir)
+    published = reference_snapshot(settings.export_dir)
     manifest = published.manifest if published else None
     # That columns are gone for good is written into a new snapshot, whether or not a row changed.
     accepts_loss = accepted.shrink and manifest is not None and bool(manifest.lost_columns)
@@ -115,7 +114,7 @@ def _stage(settings: Settings, accepted: Acceptance, on_progress: OnProgress, *,
             staging,
             options,
             on_progress,
-            lambda source: require_same_source(manifest, source.identity, is_accepted=accepted.new_source),
+            lambda source: require_same_source(manifest, source, is_accepted=accepted.new_source),
             lambda to_read, whole: require_room(settings.export_dir, to_read, whole, manifest),
         )
         lost = find_lost_columns(published, record.source, accepted=accepted.shrink)
@@ -127,7 +126,7 @@ def _stage(settings: Settings, accepted: Acceptance, on_progress: OnProgress, *,
             }
         )
         checks = (*shrink_checks(manifest, record, settings.min_rows_pct), *columns_kept_checks(record))
-        if base is not None and record.base_snapshot is not None and not record.segments:
+        if base is not None and not record.segments and is_same_source(base.manifest.source, record.source):
             record_unchanged(settings.export_dir, now=_now, on_progress=on_progress)
             _tidy(settings)
             return StagedSource(record, checks, unchanged_since=base.manifest.id)

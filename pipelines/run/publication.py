@@ -14,8 +14,8 @@ from pipelines.contracts.tables import published_tables
 from pipelines.errors import PublishError, StagingError
 from pipelines.progress import OnProgress, ignore_progress
 from pipelines.publish.extras import no_extras
+from pipelines.publish.guards import reference_snapshot
 from pipelines.publish.snapshots import publish_snapshot
-from pipelines.reading.snapshots import current_snapshot
 from pipelines.run.extraction import shrink_checks
 from pipelines.run.lost_columns import columns_kept_checks
 from pipelines.run.reporting import making_report
@@ -137,7 +137,7 @@ def _built(staging: StagingFolder, name: str) -> TableRecord:
 
 
 def _shrink_checks(settings: Settings, record: StagingRecord) -> list[CheckRecord]:
-    published = current_snapshot(settings.export_dir)
+    published = reference_snapshot(settings.export_dir)
     return shrink_checks(published.manifest if published else None, record, settings.min_rows_pct)
 
 

@@ -54,9 +54,9 @@ class StagingFolder:
         """Folder of the tables built from this staging."""
         return self.path / "tables"
 
-    def source_file(self, table: str, segment: int | None, segment_size: int) -> Path:
+    def source_file(self, table: str, segment: int | None) -> Path:
         """File of a source table's rows of one segment."""
-        return self.path / "source" / table / f"{segment_name(segment, segment_size)}.arrow"
+        return self.path / "source" / table / f"{segment_name(segment)}.arrow"
 
     def is_complete(self) -> bool:
         """Whether the extraction of this staging ended."""
@@ -101,7 +101,7 @@ class StagingFolder:
         rows = next((s.rows.get(table, 0) for s in record.segments if s.segment == segment), 0)
         if not rows:
             return None
-        path = self.source_file(table, segment, record.segment_size)
+        path = self.source_file(table, segment)
         try:
             frame = pl.read_ipc_stream(path).rechunk()
         except (OSError, pl.exceptions.PolarsError) as error:

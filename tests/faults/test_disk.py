@@ -107,7 +107,7 @@ def test_what_did_not_change_needs_no_room(source: Database, disk: Path) -> None
     export(settings)
     run_sql(source, "UPDATE domains SET retry_count = 1 WHERE id = 7")
     fill(disk, free=9 * MEGABYTE)
-    assert export(settings).manifest.changed_segments == ("00000000",)
+    assert export(settings).manifest.changed_segments == ("000000",)
 
 
 # What is written right after each of these.

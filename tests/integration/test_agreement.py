@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 
 from tests.exporting import assert_agrees, export, settings_for
-from tests.hostile import ID_MAX, ID_MIN, TOPICS, insert_hostile, random_rows
-from tests.integration.kit import run_sql
+from tests.hostile import TOPICS, insert_hostile, random_rows
 from tests.oracle.postgres import Database
-from tests.oracle.source import WIDE_IDS, create_source_tables, insert_rows, insert_source, load_csv_dir
+from tests.oracle.source import create_source_tables, insert_rows, insert_source, load_csv_dir
 
 pytestmark = pytest.mark.integration
 
@@ -50,23 +49,6 @@ def test_all_hostile_rows_at_once(database: Database, tmp_path: Path, *, include
         insert_hostile(connection)
     snapshot = export(settings_for(database, tmp_path, segment_size=100, include_full_data=include_full_data))
     assert_agrees(database, snapshot)
-
-
-def test_ids_beyond_int4(database: Database, tmp_path: Path) -> None:
-    with database.connect() as connection:
-        create_source_tables(connection, columns=WIDE_IDS)
-        insert_hostile(connection, "wide_ids")
-    # Segments wider than a setting allows: few of them reach from one end of int8 to the other.
-    settings = settings_for(database, tmp_path).model_copy(update={"segment_size": 2**45})
-    assert_agrees(database, export(settings))
-    # The outermost segments are replaced, in a copy of exports.duckdb as well.
-    run_sql(
-        database,
-        f"UPDATE gleif_candidates SET legal_name = 'other' WHERE domain_id IN ({ID_MIN}, {ID_MAX})",
-        f"DELETE FROM domains WHERE id = {ID_MIN}",
-        "UPDATE domains SET status = 'failed' WHERE id BETWEEN -2 AND 0",
-    )
-    assert_agrees(database, export(settings))
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -125,19 +125,18 @@ def rejected_rows(count: int) -> pl.DataFrame:
 
 
 def staging_record(staging_id: str, identity: str = "sample", **values: Any) -> StagingRecord:
-    relation = RelationRecord(oid=1, filenodes=(1,), columns=(("id", "integer"),), absent=(), unknown=(), rows=100)
+    relation = RelationRecord(columns=(("id", "integer"),), absent=(), unknown=(), rows=100)
     fields: dict[str, Any] = {
         "staging_id": staging_id,
         "source": SourceRecord(
             identity=identity,
             server_version="18.4",
-            database_oid=5,
-            timeline=1,
             wal_position="0/1",
             snapshot_at=BEGIN,
             relations={"domains": relation, "gleif_candidates": relation},
         ),
         "segment_size": SEGMENT_SIZE,
+        "segment_numbers": tuple(range(-100, 1000)),
         "include_full_data": False,
         "segments": (SegmentRecord(segment=0, rows={"domains": 100, "gleif_candidates": 200}),),
         "nulled_values": {},
@@ -194,7 +193,7 @@ class Kit:
             files = tuple(
                 write_parquet(
                     frame,
-                    self.tables_dir(staging_id) / table.name / f"{segment_name(number, SEGMENT_SIZE)}.parquet",
+                    self.tables_dir(staging_id) / table.name / f"{segment_name(number)}.parquet",
                     table=table,
                     segment=number,
                 )

@@ -38,6 +38,8 @@ from tests.publish.test_publish import READER
 
 FAR_AWAY = 100_000_000  # a file of few rows grows by whole blocks, over the limit at once
 BEFORE: dict[int, Any] = {-1: [-7, -2], 0: range(5), 1: range(100, 110), 3: [300]}
+CUT = staging_record(new_id(1)).segmentation
+
 # What a run finds changed: segments, rejected rows, values of all domain rows of a segment.
 CHANGES: dict[str, tuple[dict[int, Any], int, dict[int, dict[str, Any]]]] = {
     "nothing": (BEFORE, 2, {}),
@@ -139,10 +141,10 @@ def test_many_runs_one_after_the_other(base: Kit, tmp_path: Path) -> None:
 
 def test_the_manifest_tells_what_was_read(base: Kit) -> None:
     manifest = base.publish_changes(2, {**BEFORE, 1: [103], 3: []}, values={})
-    assert manifest.changed_segments == ("00000001", "00000003")
+    assert manifest.changed_segments == ("000001", "000003")
     first = {file.path: file.first_snapshot for table in manifest.tables for file in table.files}
-    assert first["domain_exports/00000000.parquet"] == new_id(1)
-    assert first["domain_exports/00000001.parquet"] == new_id(2)
+    assert first["domain_exports/000000.parquet"] == new_id(1)
+    assert first["domain_exports/000001.parquet"] == new_id(2)
     check = next(c for c in manifest.checks if (c.table, c.name) == ("domain_exports", "faces_equal"))
     assert check.metadata == {"rows_duckdb": 1, "rows_parquet": 1, "segments": 2}
     assert manifest.database.first_snapshot == new_id(2)
@@ -234,12 +236,12 @@ def test_a_database_of_wrong_rows_in_a_changed_segment_is_put_right(base: Kit) -
 
 
 def test_too_many_changes(tmp_path: Path) -> None:
-    path = tmp_path / "domain_exports" / "00000000.parquet"
+    path = tmp_path / "domain_exports" / "000000.parquet"
     record = write_parquet(domain_rows(range(50)), path, table=DOMAIN_EXPORTS, segment=0)
     database = tmp_path / "exports.duckdb"
     build_database(database, [DOMAIN_EXPORTS], {"domain_exports": [path]})
     write_parquet(domain_rows(range(50), status="failed"), path, table=DOMAIN_EXPORTS, segment=0)
-    scopes = {"domain_exports": Scope((record,), (0,), 100)}
+    scopes = {"domain_exports": Scope((record,), (0,), CUT)}
     with pytest.raises(PublishError, match="could not be updated"):
         update_database(database, [DOMAIN_EXPORTS], scopes, 99)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["domain_exports"]
@@ -249,13 +251,13 @@ def test_too_many_changes(tmp_path: Path) -> None:
 
 
 def test_a_damaged_file_that_only_the_base_has_stops_the_run(base: Kit) -> None:
-    flip_a_byte(base.current().folder / "domain_exports" / "00000000.parquet")
+    flip_a_byte(base.current().folder / "domain_exports" / "000000.parquet")
     said = Said()
-    with pytest.raises(PublishError, match=r"domain_exports/00000000\.parquet is not what was written") as caught:
+    with pytest.raises(PublishError, match=r"domain_exports/000000\.parquet is not what was written") as caught:
         # The build step cannot know: it links what the base has.
         publish_links(base, said)
     assert "--full-refresh" in caught.value.fix
-    assert f"domain_exports/00000000.parquet of snapshot {new_id(1)} is missing or damaged" in "".join(said)
+    assert f"domain_exports/000000.parquet of snapshot {new_id(1)} is missing or damaged" in "".join(said)
     assert base.current().manifest.id == new_id(1)
     assert len(list_snapshots(base.export_dir).snapshots) == 1
 
@@ -272,11 +274,11 @@ def publish_links(kit: Kit, said: Said) -> None:
 
 
 def test_a_damaged_file_is_replaced_by_a_built_one(base: Kit) -> None:
-    flip_a_byte(base.current().folder / "candidate_exports" / "00000001.parquet")
+    flip_a_byte(base.current().folder / "candidate_exports" / "000001.parquet")
     (base.current().folder / "rejected_rows" / "all.parquet").unlink()
     said = Said()
     base.publish_changes(2, BEFORE, values={3: {"confidence_score": 0.0}}, linked=False, on_progress=said)
-    for path in ("candidate_exports/00000001.parquet", "rejected_rows/all.parquet"):
+    for path in ("candidate_exports/000001.parquet", "rejected_rows/all.parquet"):
         assert any(path in what and "missing or damaged" in what for what in said)
     verify_snapshot(base.current())
 
@@ -299,16 +301,16 @@ def test_what_differs_is_told_by_digests(base: Kit) -> None:
     before = base.current()
     base.publish_changes(2, {0: [1], 1: range(100, 110), 4: [400]}, 3)
     now = base.current()
-    scope = differing(DOMAIN_EXPORTS, before.record_of("domain_exports"), now.record_of("domain_exports"), 100)
+    scope = differing(DOMAIN_EXPORTS, before.record_of("domain_exports"), now.record_of("domain_exports"), CUT)
     assert [file.path for file in scope.files] == [
-        "domain_exports/00000000.parquet",
-        "domain_exports/00000004.parquet",
+        "domain_exports/000000.parquet",
+        "domain_exports/000004.parquet",
     ]
     assert scope.segments == (-1, 0, 3, 4)
-    assert scope.id_ranges == [(-100, 99), (300, 499)]
-    whole = differing(REJECTED_ROWS, before.record_of("rejected_rows"), now.record_of("rejected_rows"), 100)
+    assert scope.id_ranges == [(-100, 100), (300, 500)]
+    whole = differing(REJECTED_ROWS, before.record_of("rejected_rows"), now.record_of("rejected_rows"), CUT)
     assert (whole.segments, whole.condition, whole.is_empty) == (None, "true", False)
-    same = differing(REJECTED_ROWS, now.record_of("rejected_rows"), now.record_of("rejected_rows"), 100)
+    same = differing(REJECTED_ROWS, now.record_of("rejected_rows"), now.record_of("rejected_rows"), CUT)
     assert same.is_empty
 
 
@@ -378,10 +380,10 @@ def test_a_text_of_the_contract_that_changed_is_published(base: Kit) -> None:
 
 def test_a_row_outside_of_its_segment_does_not_pass(base: Kit) -> None:
     built = list(base.build(new_id(2), BEFORE))
-    path = base.tables_dir(new_id(2)) / "domain_exports" / "00000000.parquet"
+    path = base.tables_dir(new_id(2)) / "domain_exports" / "000000.parquet"
     file = write_parquet(domain_rows([1, 100]), path, table=DOMAIN_EXPORTS, segment=0)
     files = (built[0].files[0], file, *built[0].files[2:])
     built[0] = built[0].model_copy(update={"files": files, "rows": sum(f.rows for f in files)})
-    with pytest.raises(PublishError, match=r"domain_exports\.parquet_rows .*00000000"):
+    with pytest.raises(PublishError, match=r"domain_exports\.parquet_rows .*000000"):
         base.publish(2, built=built, staging=staging_record(new_id(2), base_snapshot=new_id(1)))
     assert base.current().manifest.id == new_id(1)

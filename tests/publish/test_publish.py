@@ -1,6 +1,7 @@
 import json
 import stat
 import subprocess
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from polars.testing import assert_frame_equal
 from pipelines.contracts.tables import DERIVED_TABLES
 from pipelines.errors import ContractError, PublishError, SnapshotError, SourceChangedError, StagingError
 from pipelines.publish.files import hold_lock
-from pipelines.publish.guards import check_shrink, check_source_identity
+from pipelines.publish.guards import check_shrink, require_same_source
 from pipelines.publish.switch import building_folder
 from pipelines.reading.snapshots import current_snapshot, list_snapshots
 from pipelines.reading.verification import verify_snapshot
@@ -26,6 +27,7 @@ from tests.publish.kit import (
     flip_a_byte,
     in_duckdb,
     new_id,
+    overwrite,
     rejected_rows,
     staging_record,
     start_process,
@@ -52,10 +54,10 @@ def test_a_snapshot_has_the_layout_of_the_design(kit: Kit) -> None:
     assert (kit.export_dir / "current").readlink() == Path("snapshots") / new_id(1)
     assert sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()) == [
         "batch_summaries/all.parquet",
-        "candidate_exports/00000000.parquet",
-        "candidate_exports/00000001.parquet",
-        "domain_exports/00000000.parquet",
-        "domain_exports/00000001.parquet",
+        "candidate_exports/000000.parquet",
+        "candidate_exports/000001.parquet",
+        "domain_exports/000000.parquet",
+        "domain_exports/000001.parquet",
         "entities/all.parquet",
         "exports.duckdb",
         "jurisdiction_summaries/all.parquet",
@@ -106,10 +108,10 @@ def test_unchanged_files_are_hard_links_and_keep_their_first_snapshot(kit: Kit) 
     manifest = kit.publish(2, {0: range(5), 1: range(100, 111)})
     first = {file.path: file.first_snapshot for table in manifest.tables for file in table.files}
     assert first == {
-        "domain_exports/00000000.parquet": new_id(1),
-        "domain_exports/00000001.parquet": new_id(2),
-        "candidate_exports/00000000.parquet": new_id(1),
-        "candidate_exports/00000001.parquet": new_id(2),
+        "domain_exports/000000.parquet": new_id(1),
+        "domain_exports/000001.parquet": new_id(2),
+        "candidate_exports/000000.parquet": new_id(1),
+        "candidate_exports/000001.parquet": new_id(2),
         "rejected_rows/all.parquet": new_id(1),
         **{f"{table.name}/all.parquet": new_id(1) for table in DERIVED_TABLES},
     }
@@ -121,13 +123,13 @@ def test_unchanged_files_are_hard_links_and_keep_their_first_snapshot(kit: Kit) 
 
 
 def test_a_damaged_published_file_is_not_taken_over(published: Kit) -> None:
-    flip_a_byte(published.current().folder / "domain_exports" / "00000000.parquet")
+    flip_a_byte(published.current().folder / "domain_exports" / "000000.parquet")
     (published.current().folder / "rejected_rows" / "all.parquet").unlink()
     manifest = published.publish(2)
     first = {file.path: file.first_snapshot for table in manifest.tables for file in table.files}
-    assert first["domain_exports/00000000.parquet"] == new_id(2)
+    assert first["domain_exports/000000.parquet"] == new_id(2)
     assert first["rejected_rows/all.parquet"] == new_id(2)
-    assert first["domain_exports/00000001.parquet"] == new_id(1)
+    assert first["domain_exports/000001.parquet"] == new_id(1)
     verify_snapshot(published.current())
 
 
@@ -259,12 +261,12 @@ def test_a_failed_check_blocks_and_a_warning_does_not(published: Kit) -> None:
 
 def test_a_built_file_that_changed_or_is_gone_is_named(published: Kit) -> None:
     built = published.build(new_id(2), {0: range(50)})
-    path = published.tables_dir(new_id(2)) / "candidate_exports" / "00000000.parquet"
+    path = published.tables_dir(new_id(2)) / "candidate_exports" / "000000.parquet"
     flip_a_byte(path)
-    with pytest.raises(PublishError, match=r"candidate_exports/00000000\.parquet is not what was written"):
+    with pytest.raises(PublishError, match=r"candidate_exports/000000\.parquet is not what was written"):
         published.publish(2, built=built)
     path.unlink()
-    with pytest.raises(PublishError, match=r"candidate_exports/00000000\.parquet is missing"):
+    with pytest.raises(PublishError, match=r"candidate_exports/000000\.parquet is missing"):
         published.publish(2, built=built)
     assert_untouched(published)
 
@@ -308,13 +310,28 @@ def test_another_source_is_refused_until_it_is_accepted(kit: Kit) -> None:
     assert kit.current().manifest.source.identity == "sample"
 
 
-def test_a_damaged_current_manifest_stops_the_run(published: Kit) -> None:
-    """Its source is not known, so anything could be replaced by 60 sample rows."""
-    path = published.current().folder / "manifest.json"
-    path.chmod(0o644)
-    path.write_text("{}")
-    with pytest.raises(SnapshotError, match=r"manifest\.json"):
-        published.publish(2)
+def remove_current(kit: Kit) -> None:
+    (kit.export_dir / "current").unlink()
+
+
+def let_current_dangle(kit: Kit) -> None:
+    (kit.export_dir / "current").unlink()
+    (kit.export_dir / "current").symlink_to("snapshots/gone")
+
+
+def damage_current(kit: Kit) -> None:
+    overwrite(kit.current().folder / "manifest.json", lambda content: content.__delitem__(slice(5, None)))
+
+
+@pytest.mark.parametrize("damage", [remove_current, let_current_dangle, damage_current])
+def test_without_a_readable_current_the_newest_snapshot_guards(published: Kit, damage: Callable[[Kit], None]) -> None:
+    published.publish(2)
+    damage(published)
+    with pytest.raises(SourceChangedError, match="another source") as caught:
+        published.publish(3, staging=staging_record(new_id(3), "another"))
+    assert new_id(1 if damage is damage_current else 2) in caught.value.expected
+    published.publish(4)
+    assert published.current().manifest.id == new_id(4)
 
 
 def test_current_that_is_a_folder_is_refused(kit: Kit) -> None:
@@ -346,7 +363,7 @@ def test_progress_tells_the_steps(kit: Kit) -> None:
 
 
 def test_identity_passes_when_nothing_is_published(kit: Kit) -> None:
-    check_source_identity(None, staging_record(new_id(1)))
+    require_same_source(None, staging_record(new_id(1)).source, is_accepted=False)
 
 
 @pytest.mark.parametrize(

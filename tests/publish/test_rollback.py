@@ -106,7 +106,7 @@ def test_runs_build_but_do_not_switch_until_the_release(two: Kit) -> None:
 
 
 def test_a_damaged_target_is_refused(two: Kit) -> None:
-    flip_a_byte(two.export_dir / "snapshots" / new_id(1) / "domain_exports" / "00000001.parquet")
+    flip_a_byte(two.export_dir / "snapshots" / new_id(1) / "domain_exports" / "000001.parquet")
     with pytest.raises(SnapshotError, match="is damaged"):
         rollback(two.export_dir, new_id(1), now=at(3))
     assert two.current().manifest.id == new_id(2)
