@@ -68,7 +68,7 @@ class ViewTask:
 
 @dataclass(frozen=True)
 class InfoTask:
-    """A table of one row that is always written anew: its name, its comment, its columns, their values as text."""
+    """A table of one row, written again in every file: its name, its comment, its columns, their values as text."""
 
     name: str
     comment: str
