@@ -213,7 +213,8 @@ def test_materialized_view_refreshed_between_snapshot_and_lock(
         execute = connection.execute
 
         def refresh_before(query: Any, *more: Any, **options: Any) -> Any:
-            text = query if isinstance(query, str) else query.as_string(connection)
+            text = query.decode() if isinstance(query, bytes) else query
+            text = text if isinstance(text, str) else text.as_string(connection)
             if text.startswith("BEGIN"):
                 begun.append(text)
             if text == 'SELECT FROM "public"."gleif_candidates" LIMIT 0' and len(begun) == 1:
