@@ -46,7 +46,10 @@ def run(
     ] = False,
     accept_shrink: Annotated[
         bool,
-        typer.Option("--accept-shrink", help="Publish although the source lost more rows than MIN_ROWS_PCT allows."),
+        typer.Option(
+            "--accept-shrink",
+            help="Publish although the source lost more rows than MIN_ROWS_PCT allows; let lost columns be.",
+        ),
     ] = False,
     full_refresh: Annotated[bool, typer.Option("--full-refresh", help="Read everything, changed or not.")] = False,
 ) -> None:

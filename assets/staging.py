@@ -8,7 +8,7 @@ import dagster as dg
 
 from assets.catalog import check_results, check_specs, key_of, source_spec
 from assets.resources import EXPORT_FOLDER, ExportsResource, RunLockHolder, failures, report_to
-from pipelines.checks.definitions import shrink_check
+from pipelines.checks.definitions import source_checks
 from pipelines.contracts.records import StagingRecord
 from pipelines.contracts.source import SOURCE_TABLES
 from pipelines.run.extraction import Acceptance, stage_source
@@ -20,7 +20,7 @@ class ExtractionConfig(dg.Config):
 
     Attributes:
         accept_new_source: Publish although the source is not the one of the published snapshot.
-        accept_shrink: Publish although the source lost more rows than MIN_ROWS_PCT allows.
+        accept_shrink: Publish although the source lost more rows than MIN_ROWS_PCT allows, or known columns.
         full_refresh: Read everything, changed or not.
     """
 
@@ -44,9 +44,7 @@ class ExtractionConfig(dg.Config):
         )
         for table in SOURCE_TABLES
     ],
-    check_specs=[
-        spec for t in SOURCE_TABLES for spec in check_specs(key_of("staging", t.name), [shrink_check(t.name)])
-    ],
+    check_specs=[spec for t in SOURCE_TABLES for spec in check_specs(key_of("staging", t.name), source_checks(t.name))],
 )
 def staging(
     context: dg.AssetExecutionContext,

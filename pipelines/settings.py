@@ -28,7 +28,9 @@ class Settings(BaseSettings):
     source_schema: str = Field("public", min_length=1, description="Schema of `domains` and `gleif_candidates`")
     export_dir: Path = Field(Path("data/exports"), description="Where snapshots and staging live")
     embedded_dir: Path = Field(Path("data/postgres"), description="Where the embedded PostgreSQL lives")
-    segment_size: int = Field(50_000, ge=SMALLEST_SEGMENT, le=LARGEST_SEGMENT, description="Ids of `domains` a segment")
+    segment_size: int = Field(
+        50_000, ge=SMALLEST_SEGMENT, le=LARGEST_SEGMENT, description="Most rows of `domains` in a segment"
+    )
     read_connections: int = Field(
         default_factory=lambda: min(os.cpu_count() or 1, 8), ge=1, le=8, description="Parallel reads"
     )

@@ -93,12 +93,13 @@ class StagingRecord(_Record):
         segments: Those that were read, in segment order, None last. With a base snapshot these are the changed ones;
             one whose rows are gone has no rows.
         accept_new_source: The operator accepts another source than the published one (DESIGN 4).
-        accept_shrink: The operator accepts a source that shrank (DESIGN 4).
+        accept_shrink: The operator accepts a source that shrank (DESIGN 4), in rows or in known columns.
         nulled_values: Values published as NULL because no format can carry them, `<table>.<column>` to count; of the
             segments that were read.
         timings_s: Seconds per stage.
         base_snapshot: Id of the published snapshot that unchanged segments are taken from; None: all were read.
         fingerprints: Fingerprints of all segments.
+        lost_columns: Known columns, by source table, that held values when the source last had them (`Manifest`).
     """
 
     staging_id: str
@@ -113,6 +114,7 @@ class StagingRecord(_Record):
     timings_s: dict[str, float]
     base_snapshot: str | None = None
     fingerprints: Fingerprints = {}
+    lost_columns: dict[str, tuple[str, ...]] = {}
 
     @property
     def segmentation(self) -> Segmentation:
@@ -204,6 +206,8 @@ class Manifest(_Record):
         fingerprints: Fingerprints of the source's segments, for the next run.
         rebuilt_database_bytes: Size of exports.duckdb when it was last built anew.
         extras: Files beside the data, such as report.html; none in snapshots of earlier versions.
+        lost_columns: Known columns, by source table, that are gone from the source and held values in an earlier
+            snapshot; kept until they are back, or an operator accepts it.
     """
 
     id: str
@@ -224,6 +228,7 @@ class Manifest(_Record):
     fingerprints: Fingerprints = {}
     rebuilt_database_bytes: int = 0
     extras: tuple[FileRecord, ...] = ()
+    lost_columns: dict[str, tuple[str, ...]] = {}
 
     @property
     def segmentation(self) -> Segmentation:

@@ -6,6 +6,7 @@ ids give segments of a sensible number of rows. The cuts are kept from run to ru
 grown over these limits.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -49,13 +50,17 @@ class Segmentation:
 
     @cached_property
     def cuts(self) -> list[int]:
-        """First domain id of every segment but the first: an id is in segment `numbers[bisect_right(cuts, id)]`."""
+        """First domain id of every segment but the first."""
         return [number * self.size for number in self.numbers[1:]]
 
     @cached_property
     def bounds(self) -> dict[int, Bounds]:
         """The ids of every segment, by its number."""
         return dict(zip(self.numbers, zip([None, *self.cuts], [*self.cuts, None], strict=True), strict=True))
+
+    def number_at(self, domain_id: int) -> int:
+        """Number of the segment that an id is in."""
+        return self.numbers[bisect_right(self.cuts, domain_id)]
 
     def ranges(self, numbers: Iterable[int]) -> list[Bounds]:
         """The ids of some segments in ascending order; those of neighbours are one range."""

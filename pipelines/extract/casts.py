@@ -13,6 +13,8 @@ LARGEST_EXACT_IN_REAL = 2**24
 
 _TEXT = "{}::text"
 _CASTS: dict[pl.DataType, dict[str, str]] = {
+    # Ids; the staged rows of a narrower column are the same as those of a wide one.
+    pl.Int64(): {"int8": "{}", "int4": "{}::int8", "int2": "{}::int8"},
     pl.Int32(): {"int4": "{}", "int2": "{}::int4"},
     # Whole numbers stay whole until they are checked: see LARGEST_EXACT_IN_REAL.
     pl.Float32(): {"float4": "{}", "int2": "{}::int4", "int4": "{}"},

@@ -12,13 +12,21 @@ The hash of a row is hashed once more. `hash_record_extended` adds up the hashes
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import psycopg
 from psycopg import sql
 
 from pipelines.contracts.records import Fingerprint, Fingerprints
-from pipelines.contracts.segments import Bounds, IdRange, Segmentation, join_ranges, segment_name
+from pipelines.contracts.segments import (
+    Bounds,
+    IdRange,
+    Segmentation,
+    join_ranges,
+    segment_name,
+    segment_number,
+)
 from pipelines.contracts.source import SOURCE_TABLES
 from pipelines.extract.catalog import Relation
 from pipelines.extract.connection import failed_query
@@ -35,7 +43,8 @@ class AskBoth(Protocol):
         """Call a function for each table, with a connection of its own; what it returns, by table name."""
 
 
-# So many ranges of ids are counted in the first scan, and into so many parts, at least, a range is divided in the next.
+# The ids are divided into so many ranges at most in the first scan, and a range with too many rows into so many parts,
+# at least, in the next.
 _FIRST_RANGES = 4_096
 _PARTS = 16
 _LARGEST_ID = 2**63 - 1
@@ -47,11 +56,6 @@ SELECT width_bucket({column}::int8, {cuts}) AS segment,
 FROM {leaf} WHERE {condition}
 """
 _LIMITS = "SELECT min({column})::int8, max({column})::int8 FROM {leaf} WHERE {condition}"
-# Rounds towards minus infinity, as Python's // does; PostgreSQL's / rounds towards zero.
-_COUNTS = """
-SELECT {column}::int8 / {width} - CASE WHEN {column}::int8 % {width} < 0 THEN 1 ELSE 0 END, count(*)
-FROM {leaf} WHERE {condition} GROUP BY 1
-"""
 
 
 def take_fingerprints(ask_both: AskBoth, size: int, numbers: Sequence[int] | None) -> tuple[Segmentation, Fingerprints]:
@@ -69,20 +73,22 @@ def take_fingerprints(ask_both: AskBoth, size: int, numbers: Sequence[int] | Non
         ExtractError: A query failed.
     """
     if numbers is None:
-        found = _find_cuts(ask_both, Segmentation(size), (None, None))
-        segments = Segmentation(size, tuple(found) or (0,))
-        return segments, _ask_fingerprints(ask_both, segments, None)
-    segments = Segmentation(size, tuple(numbers))
-    fingerprints = _ask_fingerprints(ask_both, segments, None)
-    grown = _too_large(segments, fingerprints)
+        found = _divide(ask_both, size, (None, None))
+        segmentation = Segmentation(size, tuple(_join(found, size)) or (0,))
+        return segmentation, _add_up(found, segmentation)
+    segmentation = Segmentation(size, tuple(numbers))
+    fingerprints = _ask_fingerprints(ask_both, segmentation, None)
+    grown = _too_large(segmentation, fingerprints)
     if not grown:
-        return segments, fingerprints
-    cut = segments.with_cuts(new for number in grown for new in _cuts_within(ask_both, segments, number))
-    # Sums add up: a segment that keeps its rows when another is cut off behind it keeps its fingerprint too.
-    again = _ask_fingerprints(ask_both, cut, segments.ranges(grown))
-    names = {segment_name(number) for number in grown}
-    kept = {t: {n: f for n, f in of_table.items() if n not in names} for t, of_table in fingerprints.items()}
-    return cut, {table: kept[table] | again[table] for table in kept}
+        return segmentation, fingerprints
+    kept = {t: {n: f for n, f in of_table.items() if n not in grown} for t, of_table in fingerprints.items()}
+    cuts: set[int] = set()
+    for number in grown.values():
+        found, new = _cut_segment(ask_both, segmentation, number)
+        cuts |= new
+        kept = {table: of_table | found[table] for table, of_table in kept.items()}
+    segmentation = segmentation.with_cuts(cuts)
+    return segmentation, _add_up(kept, segmentation)
 
 
 def changed_segments(before: Fingerprints, now: Fingerprints) -> frozenset[str]:
@@ -94,86 +100,118 @@ def changed_segments(before: Fingerprints, now: Fingerprints) -> frozenset[str]:
     return frozenset(changed)
 
 
-def _too_large(segments: Segmentation, fingerprints: Fingerprints) -> list[int]:
-    """Numbers of the segments that have too many rows and can be cut."""
-    rows = {table: {name: f.rows for name, f in found.items()} for table, found in fingerprints.items()}
-    counts = ((n, *(rows[t.name].get(segment_name(n), 0) for t in SOURCE_TABLES)) for n in segments.numbers)
-    return [number for number, *found in counts if segments.is_too_large(*found) and segments.can_be_cut(number)]
+def _too_large(segmentation: Segmentation, fingerprints: Fingerprints) -> dict[str, int]:
+    """Name and number of the segments that have too many rows and can be cut."""
+    names = {segment_name(number): number for number in segmentation.numbers}
+    return {
+        name: number
+        for name, number in names.items()
+        if segmentation.is_too_large(*_rows_of(fingerprints, name)) and segmentation.can_be_cut(number)
+    }
 
 
-def _cuts_within(ask_both: AskBoth, segments: Segmentation, number: int) -> list[int]:
-    """Where to cut a segment. Its own number stays a cut, so that no published segment is gone."""
-    low, high = segments.bounds[number]
-    first = number * segments.size
-    below = _find_cuts(ask_both, segments, (None, first)) if low is None else []
-    return [*below, *_find_cuts(ask_both, segments, (first, high))[1:]]
+def _rows_of(fingerprints: Fingerprints, name: str) -> tuple[int, int]:
+    """Rows of both tables in a segment."""
+    nothing = Fingerprint(rows=0, digest="0")
+    domains, candidates = (fingerprints[table.name].get(name, nothing) for table in SOURCE_TABLES)
+    return domains.rows, candidates.rows
 
 
-def _find_cuts(ask_both: AskBoth, segments: Segmentation, bounds: Bounds) -> list[int]:
-    """Numbers of the segments that a range of ids is cut into, by counting rows.
+def _cut_segment(ask_both: AskBoth, segmentation: Segmentation, number: int) -> tuple[Fingerprints, set[int]]:
+    """Fingerprints of the parts of a segment, and the numbers that it is cut at.
 
-    The ids are counted in ranges that become narrower only where there are too many rows, so that the memory and the
-    number of scans stay small whatever the ids are: ids that are 100,000 apart, or random numbers of 8 bytes.
+    Its own number stays one of them, so that no published segment is gone.
     """
-    limits = ask_both(lambda connection, relation: _ask_each_leaf(connection, relation, _LIMITS, [bounds]))
-    ids = [int(limit) for rows in limits.values() for row in rows for limit in row if limit is not None]
-    if not ids:
-        return []
-    width = segments.size
-    while max(ids) // width - min(ids) // width >= _FIRST_RANGES:
+    (low, high), size = segmentation.bounds[number], segmentation.size
+    found = _divide(ask_both, size, (number * size, high))
+    cuts = {number, *_join(found, size)[1:]}
+    if low is None:
+        below = _divide(ask_both, size, (None, number * size))
+        cuts |= set(_join(below, size))
+        found = {table: below[table] | of_table for table, of_table in found.items()}
+    return found, cuts
+
+
+def _divide(ask_both: AskBoth, size: int, bounds: Bounds) -> Fingerprints:
+    """Fingerprints of ranges of ids, each of `size` ids or of few rows.
+
+    The ranges become narrower only where there are too many rows, so that memory and the number of scans stay small
+    whatever the ids are: ids that are 100,000 apart, or random numbers of 8 bytes.
+    """
+    limits = [limit for found in ask_both(partial(_ask_limits, bounds=bounds)).values() for limit in found]
+    first, last = (min(limits), max(limits)) if limits else (0, 0)
+    width = size
+    while last // width - first // width >= _FIRST_RANGES:
         width *= 2
-    small: list[IdRange] = []
-    wide = [bounds]
-    while wide:
-        counted = _count(ask_both, width, wide)
-        small += [
-            IdRange(part.number * width // segments.size, part.domains, part.candidates)
-            for part in counted
-            if width == segments.size or not segments.is_too_large(part.domains, part.candidates)
-        ]
-        large = [part.number for part in counted if segments.is_too_large(part.domains, part.candidates)]
-        ids_of = ((number * width, (number + 1) * width) for number in sorted(large) if width > segments.size)
-        wide = [_overlap(bounds, low, high) for low, high in ids_of]
-        parts = max(_PARTS, _FIRST_RANGES // max(1, len(large)))
-        while parts > 1 and width > segments.size:
-            width, parts = width // 2, parts // 2
-    return join_ranges(sorted(small), segments)
+    # First and last id of each range, by its number.
+    cells = {max(n * width, bounds[0] or n * width): (n + 1) * width for n in range(first // width, last // width + 1)}
+    ranges = None if bounds == (None, None) else [bounds]
+    divided: Fingerprints = {table.name: {} for table in SOURCE_TABLES}
+    while cells:
+        segmentation = Segmentation(size, tuple(start // size for start in cells))
+        found = _ask_fingerprints(ask_both, segmentation, ranges)
+        wide = _too_large(segmentation, found) if width > size else {}
+        for table, of_table in found.items():
+            divided[table] |= {name: one for name, one in of_table.items() if name not in wide}
+        cells = {start: end for start, end in cells.items() if segment_name(start // size) in wide}
+        ranges = [_within(bounds, start, end) for start, end in cells.items()]
+        parts = max(_PARTS, _FIRST_RANGES // max(1, len(cells)))
+        width = max(size, width // 2 ** (parts.bit_length() - 1))
+        cells = {
+            begin: min(begin - begin % width + width, end)
+            for start, end in cells.items()
+            for begin in (start, *range(start - start % width + width, end, width))
+        }
+    return divided
 
 
-def _overlap(bounds: Bounds, low: int, high: int) -> Bounds:
-    """The ids of a range that lie within other bounds; no upper end where PostgreSQL has no larger id."""
-    if bounds[0] is not None:
-        low = max(low, bounds[0])
+def _within(bounds: Bounds, low: int, high: int) -> Bounds:
+    """The ids of a range up to an upper limit; no upper end where PostgreSQL has no larger id."""
     if bounds[1] is not None:
         high = min(high, bounds[1])
     return low, high if high <= _LARGEST_ID else None
 
 
-def _count(ask_both: AskBoth, width: int, ranges: Sequence[Bounds]) -> list[IdRange]:
-    """Rows of both tables by ranges of ids; each range's number is its first id divided by `width`."""
-    found = ask_both(lambda connection, relation: _ask_each_leaf(connection, relation, _COUNTS, ranges, width))
-    counts: dict[str, Counter[int]] = {}
-    for table, rows in found.items():
-        counts[table] = Counter()
-        for number, count in rows:
-            counts[table][int(number)] += int(count)
-    domains, candidates = (counts[table.name] for table in SOURCE_TABLES)
-    return [IdRange(number, domains[number], candidates[number]) for number in domains.keys() | candidates.keys()]
+def _join(fingerprints: Fingerprints, size: int) -> list[int]:
+    """Numbers of the segments that ranges of ids make when they are joined as far as they may be."""
+    numbers = {segment_number(name) for of_table in fingerprints.values() for name in of_table}
+    known = sorted(number for number in numbers if number is not None)
+    ranges = [IdRange(number, *_rows_of(fingerprints, segment_name(number))) for number in known]
+    return join_ranges(ranges, Segmentation(size))
 
 
-def _ask_each_leaf(
-    connection: Connection, relation: Relation, query: str, ranges: Sequence[Bounds], width: int = 1
-) -> list[tuple[Any, ...]]:
+def _add_up(fingerprints: Fingerprints, segmentation: Segmentation) -> Fingerprints:
+    """Fingerprints of segments, from those of ranges of ids that lie in one segment each: sums add up.
+
+    So a segment that keeps its rows when another one is cut off behind it keeps its fingerprint too.
+    """
+    names = {number: segment_name(number) for number in segmentation.numbers}
+    added: Fingerprints = {}
+    for table, of_table in fingerprints.items():
+        rows: Counter[str] = Counter()
+        digests: Counter[str] = Counter()
+        for name, found in of_table.items():
+            number = segment_number(name)
+            whole = name if number is None else names[segmentation.number_at(number * segmentation.size)]
+            rows[whole] += found.rows
+            digests[whole] += int(found.digest)
+        added[table] = {name: Fingerprint(rows=rows[name], digest=str(digests[name])) for name in rows}
+    return added
+
+
+def _ask_limits(connection: Connection, relation: Relation, bounds: Bounds) -> list[int]:
+    """The least and the greatest domain id of a table within bounds; nothing where it has no rows there."""
     column = sql.Identifier(relation.table.segment_column)
-    rows: list[tuple[Any, ...]] = []
+    condition = in_ranges(column, [bounds])
+    limits: list[int] = []
     for leaf in relation.leaves:
-        condition = in_ranges(column, ranges)
-        asked = sql.SQL(query).format(column=column, leaf=leaf.source, condition=condition, width=sql.Literal(width))
-        rows += _ask(connection, asked, f"counting {relation.table.name}")
-    return rows
+        query = sql.SQL(_LIMITS).format(column=column, leaf=leaf.source, condition=condition)
+        found = _ask(connection, query, f"looking for the ids of {relation.table.name}")
+        limits += [int(limit) for row in found for limit in row if limit is not None]
+    return limits
 
 
-def _ask_fingerprints(ask_both: AskBoth, segments: Segmentation, ranges: Sequence[Bounds] | None) -> Fingerprints:
+def _ask_fingerprints(ask_both: AskBoth, segmentation: Segmentation, ranges: Sequence[Bounds] | None) -> Fingerprints:
     """Fingerprints of the segments in some ranges of ids; None is all, with the rows that have no domain id."""
 
     def ask(connection: Connection, relation: Relation) -> dict[str, Fingerprint]:
@@ -183,7 +221,7 @@ def _ask_fingerprints(ask_both: AskBoth, segments: Segmentation, ranges: Sequenc
         hashed = {read.name: read.hashed for read in relation.read_columns}
         # Every known column has its place, so that no column's value stands for another's.
         places = [hashed.get(name, sql.SQL("NULL::int4")) for name in relation.known_columns]
-        values, cuts = sql.SQL(", ").join(places), int8_array(segments.cuts)
+        values, cuts = sql.SQL(", ").join(places), int8_array(segmentation.cuts)
         condition = sql.SQL("true") if ranges is None else in_ranges(column, ranges)
         # Leaf by leaf: a partition attached after the snapshot is no part of it.
         hashes = sql.SQL(" UNION ALL ").join(
@@ -192,7 +230,7 @@ def _ask_fingerprints(ask_both: AskBoth, segments: Segmentation, ranges: Sequenc
         )
         query = sql.SQL(_FINGERPRINTS).format(rows=hashes)
         return {
-            segment_name(None if place is None else segments.numbers[int(place)]): Fingerprint(
+            segment_name(None if place is None else segmentation.numbers[int(place)]): Fingerprint(
                 rows=int(rows), digest=str(digest)
             )
             for place, rows, digest in _ask(connection, query, f"fingerprinting {relation.table.name}")

@@ -16,7 +16,7 @@ from psycopg import sql
 from pydantic import SecretStr
 
 from pipelines.contracts.records import SourceRecord
-from pipelines.errors import ContractError, ExtractError
+from pipelines.errors import ContractError, ExtractError, SourceError
 from pipelines.extract.catalog import Relation, check_server, find_relations
 from pipelines.extract.connection import (
     LOCK_TIMEOUT_MS,
@@ -82,13 +82,16 @@ class SourceSnapshot:
 
     @contextmanager
     def second_connection(self) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
-        """Another psycopg connection in this snapshot, closed at the end.
+        """Another psycopg connection in this snapshot, closed at the end; this one where the server refuses another.
 
         Raises:
-            SourceError: The server refuses it.
             ExtractError: The snapshot can't be imported.
         """
-        connection = connect(self.address, self.application_name)
+        try:
+            connection = connect(self.address, self.application_name)
+        except SourceError:
+            yield self.connection  # its two users take turns then
+            return
         try:
             try:
                 for statement in self.reader_setup():

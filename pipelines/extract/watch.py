@@ -35,6 +35,7 @@ SELECT coalesce(sum(p.tuples_processed), 0)::int8
 FROM pg_catalog.pg_stat_progress_copy p JOIN pg_catalog.pg_stat_activity a ON a.pid = p.pid
 WHERE a.application_name = %s
 """
+_EXPORTER = "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_activity WHERE pid = %s)"
 _CANCEL = """
 SELECT pg_cancel_backend(pid) FROM pg_catalog.pg_stat_activity
 WHERE application_name = %s AND pid <> pg_backend_pid()
@@ -127,7 +128,7 @@ class Watch:
     def _watch(self, connection: psycopg.Connection[tuple[object, ...]]) -> None:
         self._connection = connection
         while not self._stop.wait(_POLL_SECONDS):
-            self._reason = self._late() or self._in_the_way(connection)
+            self._reason = self._late() or self._in_the_way(connection) or self._without_exporter(connection)
             if self._reason is not None:
                 connection.execute(_CANCEL, (self._name,))
                 return
@@ -143,6 +144,18 @@ class Watch:
             expected=f"at most EXPORT_MAX_SECONDS = {self._longest_s:g} s",
             found=f"{elapsed:.1f} s",
             fix="raise EXPORT_MAX_SECONDS, or look for what slows the server down",
+        )
+
+    def _without_exporter(self, connection: psycopg.Connection[tuple[object, ...]]) -> ExtractError | None:
+        """Whoever reads already reads on; the next range would fail, after minutes."""
+        found = connection.execute(_EXPORTER, (self._exporter.info.backend_pid,)).fetchone()
+        if found is not None and found[0]:
+            return None
+        return ExtractError(
+            "The connection that holds the snapshot was ended",
+            expected="one that lasts until the last read ends",
+            found="its server process is gone",
+            fix="start the run again; if it stays so, the PostgreSQL server's log says who ended it",
         )
 
     def _in_the_way(self, connection: psycopg.Connection[tuple[object, ...]]) -> GiveWayError | None:

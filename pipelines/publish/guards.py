@@ -7,12 +7,11 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+from pipelines.checks.definitions import shrink_check
 from pipelines.contracts.records import CheckRecord, Manifest, SourceRecord
 from pipelines.errors import SnapshotError, SourceChangedError
 from pipelines.reading.finding import newest_snapshot
 from pipelines.reading.snapshots import CURRENT, Snapshot, current_snapshot
-
-SHRINK_CHECK = "source_not_shrunk"
 
 
 def reference_snapshot(export_dir: Path) -> Snapshot | None:
@@ -106,13 +105,5 @@ def check_shrink(
             "min_rows_pct": min_rows_pct,
             "accepted": accept_shrink,
         }
-        checks.append(
-            CheckRecord(
-                table=table,
-                name=SHRINK_CHECK,
-                passed=accept_shrink or now >= limit,
-                severity="error",
-                metadata=metadata,
-            )
-        )
+        checks.append(shrink_check(table).result(passed=accept_shrink or now >= limit, **metadata))
     return checks

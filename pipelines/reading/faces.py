@@ -14,6 +14,7 @@ import polars as pl
 
 from pipelines.contracts.records import CheckRecord, FileRecord
 from pipelines.contracts.segments import Segmentation
+from pipelines.contracts.snapshot_info import SNAPSHOT_INFO
 from pipelines.contracts.tables import Table
 from pipelines.contracts.views import views_of
 from pipelines.reading.contents import (
@@ -34,7 +35,7 @@ Severity = Literal["error", "warn"]
 # Hashing needs tens of MB; the rest is room for row groups of wide texts (gleif_full_data is about 5 kB a row). What
 # it gets it takes: 580 MB resident with 1024, 520 with 512, 310 with 128, in the same time.
 _MEMORY_MB = 384
-_FACE = "face"
+FACE = "face"
 # Comment of a view; name, type and comment of each of its columns.
 _ViewShape = tuple[str | None, list[tuple[str, str, str | None]]]
 _UNQUERYABLE = (duckdb.Error, UnicodeDecodeError)  # the latter where DuckDB's message quotes damaged bytes
@@ -115,7 +116,7 @@ class DatabaseFace:
             if self._session is None:
                 self._session = open_scratch(_MEMORY_MB)
                 path = quoted_text(str(self.snapshot.database_path))
-                self._session.execute(f"ATTACH {path} AS {_FACE} (READ_ONLY)")
+                self._session.execute(f"ATTACH {path} AS {FACE} (READ_ONLY)")
             yield self._session
         except BaseException:
             self.__exit__()
@@ -123,29 +124,32 @@ class DatabaseFace:
 
 
 def verify_database(face: DatabaseFace, tables: Sequence[Table]) -> list[CheckRecord]:
-    """Check the DuckDB file: exactly these tables and views, with the contract's columns, types, comments, rows."""
+    """Check the DuckDB file: exactly these tables and views, with the contract's columns, types, comments, rows.
+
+    What snapshot_info says: info_check.py.
+    """
     snapshot = face.snapshot
     try:
         with face.session() as connection:
             columns = connection.execute(
                 "SELECT table_name, column_name, data_type, is_nullable, comment FROM duckdb_columns()"
                 " WHERE database_name = ? ORDER BY table_name, column_index",
-                [_FACE],
+                [FACE],
             ).fetchall()
             comments = dict(
                 connection.execute(
-                    "SELECT table_name, comment FROM duckdb_tables() WHERE database_name = ?", [_FACE]
+                    "SELECT table_name, comment FROM duckdb_tables() WHERE database_name = ?", [FACE]
                 ).fetchall()
             )
             counts = {
-                name: connection.execute(f"SELECT count(*) FROM {table_relation(_FACE, name)}").fetchall()[0][0]
+                name: connection.execute(f"SELECT count(*) FROM {table_relation(FACE, name)}").fetchall()[0][0]
                 for name in comments
             }
             views = _views(connection)
     except _UNQUERYABLE as error:
         metadata = {"file": snapshot.manifest.database.path, "error": type(error).__name__}
         return [check(SNAPSHOT, "database_opens", passed=False, metadata=metadata)]
-    names = {table.name for table in tables}
+    names = {SNAPSHOT_INFO, *(table.name for table in tables)}
     differing = {"missing": sorted(names - comments.keys()), "unexpected": sorted(comments.keys() - names)}
     checks = [check(SNAPSHOT, "database_tables", passed=names == comments.keys(), metadata=differing)]
     checks.append(_views_check(views, tables))
@@ -167,7 +171,7 @@ def verify_equal(face: DatabaseFace, table: Table, scope: Scope | None = None) -
     snapshot = face.snapshot
     record = snapshot.record_of(table.name)
     scope = scope or whole(record, snapshot.manifest.segmentation)
-    relation, kinds = table_relation(_FACE, table.name), table.duckdb_types
+    relation, kinds = table_relation(FACE, table.name), table.duckdb_types
     files, parameters = parquet_relation([snapshot.folder / file.path for file in scope.files])
     try:
         with face.session() as connection:
@@ -262,13 +266,13 @@ def _views_check(views: dict[str, _ViewShape | None], tables: Sequence[Table]) -
 def _views(connection: duckdb.DuckDBPyConnection) -> dict[str, _ViewShape | None]:
     """The views of the DuckDB file by name; None where one can't be queried."""
     comments = connection.execute(
-        "SELECT view_name, comment FROM duckdb_views() WHERE database_name = ? AND NOT internal", [_FACE]
+        "SELECT view_name, comment FROM duckdb_views() WHERE database_name = ? AND NOT internal", [FACE]
     ).fetchall()
     return {name: _view_shape(connection, name, comment) for name, comment in comments}
 
 
 def _view_shape(connection: duckdb.DuckDBPyConnection, name: str, comment: str | None) -> _ViewShape | None:
-    relation = table_relation(_FACE, name)
+    relation = table_relation(FACE, name)
     try:  # for no rows: it is bound to the tables as they are, and nothing is computed
         found = connection.execute(f"FROM {relation} LIMIT 0").description or []
     except duckdb.Error:
@@ -276,7 +280,7 @@ def _view_shape(connection: duckdb.DuckDBPyConnection, name: str, comment: str |
     texts = dict(
         connection.execute(
             "SELECT column_name, comment FROM duckdb_columns() WHERE database_name = ? AND table_name = ?",
-            [_FACE, name],
+            [FACE, name],
         ).fetchall()
     )
     return comment, [(column[0], str(column[1]), texts.get(column[0])) for column in found]

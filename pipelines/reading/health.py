@@ -54,7 +54,7 @@ def judge_health(export_dir: Path, stale_after_hours: float, now: datetime | Non
     elif snapshot is None:
         problems.append("nothing is published")
     else:
-        problems += _missing(snapshot)
+        problems += [*_missing(snapshot), *_lost(snapshot)]
     looked_at = look.checked_at if look else snapshot.manifest.source.snapshot_at if snapshot else None
     age = timedelta(0) if looked_at is None else (now or datetime.now(UTC)) - looked_at
     if age > timedelta(hours=stale_after_hours):
@@ -86,6 +86,17 @@ def _missing(snapshot: Snapshot) -> list[str]:
         return []
     more = f" and {len(wrong) - _NAMED_FILES} more" if len(wrong) > _NAMED_FILES else ""
     return [f"damaged: {', '.join(wrong[:_NAMED_FILES])}{more}; the next run builds them anew"]
+
+
+def _lost(snapshot: Snapshot) -> list[str]:
+    """Known columns that the source had with values, and has no more."""
+    lost = [f"{table}.{column}" for table, columns in snapshot.manifest.lost_columns.items() for column in columns]
+    if not lost:
+        return []
+    return [
+        f"gone from the source, so NULL: {', '.join(lost)}; give them their names back, or accept it:"
+        " lei-exports run --accept-shrink"
+    ]
 
 
 def _size(path: Path) -> int:

@@ -18,8 +18,9 @@ from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.publish.guards import check_shrink, is_same_source, reference_snapshot, require_same_source
 from pipelines.publish.snapshots import record_unchanged
 from pipelines.reading.history import read_hold
-from pipelines.reading.snapshots import require_link, try_current
+from pipelines.reading.snapshots import Snapshot, require_link, try_current
 from pipelines.run.base import find_base
+from pipelines.run.lost_columns import columns_kept_checks, find_lost_columns
 from pipelines.run.room import require_room
 from pipelines.sample.embedded import embedded_server, ensure_sample
 from pipelines.settings import Settings
@@ -33,7 +34,7 @@ class Acceptance:
 
     Attributes:
         new_source: Another source than the published one.
-        shrink: A source that lost more rows than MIN_ROWS_PCT allows.
+        shrink: A source that lost more rows than MIN_ROWS_PCT allows, or known columns that held values.
     """
 
     new_source: bool = False
@@ -100,7 +101,11 @@ def _stage(
 ) -> StagedSource:
     require_link(settings.export_dir)
     published = _find_published(settings, accepted, on_progress)
-    base = None if full_refresh or published.must_be_replaced else find_base(settings, on_progress)
+    manifest = published.manifest
+    # That columns are gone for good is written into a new snapshot, whether or not a row changed.
+    accepts_loss = accepted.shrink and manifest is not None and bool(manifest.lost_columns)
+    reads_all = full_refresh or accepts_loss or published.must_be_replaced
+    base = None if reads_all else find_base(settings, on_progress)
     options = ExtractOptions(
         schema=settings.source_schema,
         segment_size=settings.segment_size,
@@ -115,10 +120,18 @@ def _stage(
             staging,
             options,
             on_progress,
-            lambda source: require_same_source(published.manifest, source, is_accepted=accepted.new_source),
-            lambda to_read, whole: require_room(settings.export_dir, to_read, whole, published.of_snapshot),
-        ).model_copy(update={"accept_new_source": accepted.new_source, "accept_shrink": accepted.shrink})
-        checks = tuple(shrink_checks(published.manifest, record, settings.min_rows_pct))
+            lambda source: require_same_source(manifest, source, is_accepted=accepted.new_source),
+            lambda to_read, whole: require_room(settings.export_dir, to_read, whole, published.manifest_of_snapshot),
+        )
+        lost = find_lost_columns(published.snapshot, record.source, accepted=accepted.shrink)
+        record = record.model_copy(
+            update={
+                "accept_new_source": accepted.new_source,
+                "accept_shrink": accepted.shrink,
+                "lost_columns": lost,
+            }
+        )
+        checks = (*shrink_checks(manifest, record, settings.min_rows_pct), *columns_kept_checks(record))
         lock.require_held()
         if base is not None and not record.segments and is_same_source(base.manifest.source, record.source):
             record_unchanged(settings.export_dir, lock, now=_now, on_progress=on_progress)
@@ -133,15 +146,19 @@ class _Published:
     """What the source is compared with.
 
     Attributes:
-        manifest: Whose source and rows count: of the published snapshot, else of the newest that can be read, else of
-            the last staging (then it has an id and a source, and nothing else); None: nothing was ever published.
-        of_snapshot: The same, but None where it is of no snapshot.
+        snapshot: The published snapshot, else the newest that can be read; None: there is none.
+        manifest: Of it; without one that of the last staging, with an id and a source and nothing else.
         must_be_replaced: Whether `current` can't be read, and nothing keeps a run from replacing it.
     """
 
+    snapshot: Snapshot | None
     manifest: Manifest | None
-    of_snapshot: Manifest | None
     must_be_replaced: bool
+
+    @property
+    def manifest_of_snapshot(self) -> Manifest | None:
+        """The manifest, where it is of a snapshot."""
+        return None if self.snapshot is None else self.snapshot.manifest
 
 
 def _find_published(settings: Settings, accepted: Acceptance, on_progress: OnProgress) -> _Published:
@@ -152,24 +169,23 @@ def _find_published(settings: Settings, accepted: Acceptance, on_progress: OnPro
     """
     export_dir = settings.export_dir
     _, problem = try_current(export_dir)
-    reference = reference_snapshot(export_dir)
-    manifest = None if reference is None else reference.manifest
+    snapshot = reference_snapshot(export_dir)
+    manifest = None if snapshot is None else snapshot.manifest
     if problem is None:
-        return _Published(manifest, manifest, must_be_replaced=False)
+        return _Published(snapshot, manifest, must_be_replaced=False)
     is_held = read_hold(export_dir) is not None
     on_progress(Progress("read", f"{problem.what}: {'a rollback holds it' if is_held else 'everything is read'}"))
-    if manifest is not None or accepted.new_source:
-        return _Published(manifest, manifest, must_be_replaced=not is_held)
-    record = latest_record(export_dir)
-    if record is None:
-        raise SourceChangedError(
-            f"{problem.what}, so it is not known which source is published",
-            expected="a snapshot or a staging that can be read, to compare its source with this one",
-            found="none",
-            fix="if DATABASE_URL and SOURCE_SCHEMA are right: lei-exports run --accept-new-source",
-        )
-    staged = Manifest.model_construct(id=record.staging_id, source=record.source)
-    return _Published(staged, None, must_be_replaced=not is_held)
+    if manifest is None and not accepted.new_source:
+        record = latest_record(export_dir)
+        if record is None:
+            raise SourceChangedError(
+                f"{problem.what}, so it is not known which source is published",
+                expected="a snapshot or a staging that can be read, to compare its source with this one",
+                found="none",
+                fix="if DATABASE_URL and SOURCE_SCHEMA are right: lei-exports run --accept-new-source",
+            )
+        manifest = Manifest.model_construct(id=record.staging_id, source=record.source)
+    return _Published(snapshot, manifest, must_be_replaced=not is_held)
 
 
 def _tidy(settings: Settings, lock: RunLock) -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import polars as pl
 
+from pipelines.checks.definitions import SHRINK_CHECK
 from pipelines.checks.reconciliation import compare_counts, count_rejects, reconcile_rows
 from pipelines.contracts.records import CheckRecord, Manifest, StagingRecord, TableRecord
 from pipelines.contracts.tables import published_tables
@@ -17,6 +18,7 @@ from pipelines.publish.guards import reference_snapshot
 from pipelines.publish.snapshots import publish_snapshot
 from pipelines.publish.switch import current_id
 from pipelines.run.extraction import shrink_checks
+from pipelines.run.lost_columns import columns_kept_checks
 from pipelines.run.reporting import making_report
 from pipelines.settings import Settings
 from pipelines.staging.folder import StagingFolder, claim_staging, remove_stagings
@@ -54,7 +56,7 @@ class ChecksFailedError(PublishError):
             f"{c.table}.{c.name} ({', '.join(f'{k}={v}' for k, v in c.metadata.items())})" for c in failed
         )
         fixes = []
-        if any(check.name == "source_not_shrunk" for check in failed):
+        if any(check.name == SHRINK_CHECK for check in failed):
             fixes.append("if the source really shrank, run with accept_shrink (lei-exports run --accept-shrink)")
         super().__init__(
             "Blocking checks failed, so nothing was published",
@@ -100,7 +102,8 @@ def _publish(settings: Settings, lock: RunLock, on_progress: OnProgress, *, with
     record = staging.read_record()
     tables = published_tables(include_full_data=record.include_full_data)
     built = [_built(staging, table.name) for table in tables]
-    checks = [*_shrink_checks(settings, record), *_snapshot_checks(staging, record, built)]
+    checks = [*_shrink_checks(settings, record), *columns_kept_checks(record)]
+    checks += _snapshot_checks(staging, record, built)
     raise_if_failed([*checks, *(check for table in built for check in table.checks)])
     rejects = count_rejects(_scan(staging, _named(built, "rejected_rows")))
     switched: list[str] = []

@@ -205,6 +205,8 @@ def test_a_clock_that_is_set_back(database: Database, settings: Settings, monkey
 
 
 def test_columns_that_go_between_two_runs(database: Database, settings: Settings) -> None:
+    run_sql(database, "UPDATE gleif_candidates SET legal_form = '8888' WHERE id % 2 = 0")
+    export(settings)
     run_sql(database, "ALTER TABLE gleif_candidates DROP COLUMN legal_form")
     snapshot = export(settings)
     assert snapshot.manifest.source.relations["gleif_candidates"].absent == ("legal_form",)

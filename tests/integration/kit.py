@@ -162,14 +162,15 @@ class Background(threading.Thread):
         return self._value
 
 
-def make_slow(database: Database, seconds_per_row: float = 0.02) -> None:
-    """Make both tables views that sleep at each row."""
+def make_slow(database: Database, seconds_per_row: float = 0.02, queries: str = "COPY %") -> None:
+    """Make both tables views that sleep at each row, for queries like this pattern: by default those that read rows."""
     for table in SOURCE_TABLES:
         run_sql(
             database,
             f"ALTER TABLE {table.name} RENAME TO real_{table.name}",
             f"CREATE VIEW {table.name} AS SELECT t.* FROM real_{table.name} t, "
-            f"LATERAL (SELECT pg_sleep({seconds_per_row}) WHERE t.id IS NOT NULL OFFSET 0) s",
+            f"LATERAL (SELECT pg_sleep(CASE WHEN current_query() LIKE '{queries}' THEN {seconds_per_row} ELSE 0 END)"
+            " WHERE t.id IS NOT NULL OFFSET 0) s",
         )
 
 

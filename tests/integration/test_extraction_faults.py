@@ -39,6 +39,7 @@ pytestmark = pytest.mark.integration
 
 OURS = "FROM pg_stat_activity WHERE application_name LIKE 'lei-exports-%' AND application_name !~ '(watch|cancel)$'"
 READERS = f"{OURS} AND state = 'active' AND query LIKE 'COPY %'"
+FINGERPRINTS = f"{OURS} AND state = 'active' AND query LIKE '%hash_record_extended%'"
 
 
 @pytest.fixture
@@ -100,11 +101,13 @@ def test_interrupt_stops_at_once(database: Database, published: Published, slow:
         signal.signal(signal.SIGINT, before)
 
 
-def _interrupted(database: Database, published: Published, slow: Settings) -> None:
+def _interrupted(
+    database: Database, published: Published, slow: Settings, is_busy: Callable[[Database], bool] = reading
+) -> None:
     sent: list[float] = []
 
     def interrupt() -> None:
-        wait_until(lambda: reading(database))
+        wait_until(lambda: is_busy(database))
         sent.append(time.monotonic())
         os.kill(os.getpid(), signal.SIGINT)
 
@@ -121,7 +124,7 @@ def _interrupted(database: Database, published: Published, slow: Settings) -> No
     ("who", "says"),
     [
         (READERS, "connection"),
-        (f"{OURS} AND query NOT LIKE 'COPY %'", "PostgreSQL failed while counting"),
+        (f"{OURS} AND query NOT LIKE 'COPY %'", "The connection that holds the snapshot was ended"),
         (OURS, "PostgreSQL"),
     ],
 )
@@ -134,6 +137,54 @@ def test_connections_ended_by_the_server(
     started = time.monotonic()
     run.result()
     assert time.monotonic() - started < 3
+    assert_no_sessions(database)
+
+
+def fingerprinting(database: Database) -> bool:
+    with session(database) as connection:
+        return bool(scalar(connection, f"SELECT count(*) = 2 {FINGERPRINTS}"))
+
+
+@pytest.fixture
+def slow_to_compare(database: Database, published: Published) -> Settings:
+    """Settings of a run that would take a minute to find out what changed."""
+    with database.connect() as connection:
+        create_source_tables(connection, id_type="integer PRIMARY KEY")
+        rows = [{"id": n, "domain": f"{ROW_MARK}{n}", "status": "success", "batch_id": "b"} for n in range(1000)]
+        insert_source(connection, rows, [{"id": n, "domain_id": n, "lei_code": ROW_MARK} for n in range(1000)])
+    make_slow(database, 0.06, "%hash_record_extended%")
+    return settings_for(database, published.export_dir, read_connections=2)
+
+
+def test_interrupt_while_both_tables_are_compared(
+    database: Database, published: Published, slow_to_compare: Settings
+) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        _interrupted(database, published, slow_to_compare, fingerprinting)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_connections_ended_while_both_tables_are_compared(
+    database: Database, published: Published, slow_to_compare: Settings
+) -> None:
+    run = failing(published, slow_to_compare, "PostgreSQL failed while fingerprinting")
+    wait_until(lambda: fingerprinting(database))
+    run_sql(database, f"SELECT pg_terminate_backend(pid) {FINGERPRINTS}")
+    started = time.monotonic()
+    run.result()
+    assert time.monotonic() - started < 3
+    assert_no_sessions(database)
+
+
+def test_gives_way_while_both_tables_are_compared(
+    database: Database, published: Published, slow_to_compare: Settings
+) -> None:
+    run = failing(published, slow_to_compare, "gave way", "tried again", kind=GiveWayError)
+    wait_until(lambda: fingerprinting(database))
+    run_sql(database, "ALTER TABLE real_domains ADD COLUMN fresh int")
+    run.result()
     assert_no_sessions(database)
 
 
@@ -188,9 +239,8 @@ def test_longest_time_holds_for_repeated_ids_as_well(
     with database.connect() as connection:
         create_source_tables(connection)
         insert_source(connection, [{"id": n, "domain": "d"} for n in range(100)], [])
-    make_slow(database, 0.012)
+    make_slow(database, 0.06, "%HAVING%")
     settings = settings_for(database, published.export_dir, export_max_seconds=2)
-    # Reading and counting take 1.2 s at once, looking for repeated ids again 1.2 s.
     published.fails(settings, "EXPORT_MAX_SECONDS = 2 s", kind=ExtractError)
 
 

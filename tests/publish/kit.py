@@ -53,7 +53,7 @@ NAN, INFINITY = float("nan"), float("inf")
 
 def rows_of(table: Table, rows: Sequence[dict[str, Any]]) -> pl.DataFrame:
     """Rows with every column that is not given NULL, or empty where NULL is not allowed."""
-    empty: dict[Any, Any] = {pl.String: "", pl.Int32: 0, pl.UInt32: 0, pl.Float64: 0.0, pl.Boolean: False, pl.List: []}
+    empty: dict[Any, Any] = {pl.String: "", pl.Int32: 0, pl.Int64: 0, pl.Float64: 0.0, pl.Boolean: False, pl.List: []}
     defaults = {
         name: empty[dtype.base_type()] if name in table.required else None
         for name, dtype in table.polars_schema.items()

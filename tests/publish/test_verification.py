@@ -43,7 +43,7 @@ def replace_rows(kit: Kit, frame: pl.DataFrame, name: str = "000000.parquet") ->
 def test_a_good_snapshot_passes_every_check(published: Kit) -> None:
     checks = verify_snapshot(published.current())
     assert all(check.passed for check in checks)
-    assert len({(check.table, check.name) for check in checks}) == len(checks) == 4 + 8 * len(TABLES)
+    assert len({(check.table, check.name) for check in checks}) == len(checks) == 5 + 8 * len(TABLES)
 
 
 @pytest.mark.parametrize("position", [0.0, 0.01, 0.3, 0.5, 0.9, 0.999])
@@ -83,7 +83,8 @@ def test_a_flipped_byte_in_the_database_is_found_without_its_digest(published: K
     flip_a_byte(published.current().database_path, position)
     found = failures(published)
     assert before == set()
-    assert found <= {"snapshot.database_opens", *(f"{t}.faces_equal" for t in published.current().table_names)}
+    faces = {f"{table}.faces_equal" for table in published.current().table_names}
+    assert found <= {"snapshot.database_opens", "snapshot.snapshot_info", *faces}
 
 
 def test_a_parquet_file_that_cannot_be_read_is_found_without_its_digest(published: Kit) -> None:
@@ -190,13 +191,30 @@ SHAPES: dict[str, tuple[str, set[str]]] = {
     "table_more": ("CREATE TABLE notes (a INTEGER)", {"snapshot.database_tables"}),
     "column_more": ("ALTER TABLE rejected_rows ADD COLUMN a INTEGER", {"rejected_rows.database_columns"}),
     "nullable": ("ALTER TABLE rejected_rows ALTER detail DROP NOT NULL", {"rejected_rows.database_columns"}),
-    "type": ("ALTER TABLE rejected_rows ALTER domain_id TYPE BIGINT", {"rejected_rows.database_columns"}),
+    "type": ("ALTER TABLE rejected_rows ALTER domain_id TYPE INTEGER", {"rejected_rows.database_columns"}),
     "comment_of_table": ("COMMENT ON TABLE rejected_rows IS NULL", {"rejected_rows.database_comments"}),
     "comment_of_column": (
         "COMMENT ON COLUMN rejected_rows.detail IS 'other'",
         {"rejected_rows.database_comments"},
     ),
     "rows": ("DELETE FROM rejected_rows", {"rejected_rows.database_rows", "rejected_rows.faces_equal"}),
+    "info_gone": ("DROP TABLE snapshot_info", {"snapshot.database_tables", "snapshot.snapshot_info"}),
+    "info_without_row": ("DELETE FROM snapshot_info", {"snapshot.snapshot_info"}),
+    "info_twice": ("INSERT INTO snapshot_info FROM snapshot_info", {"snapshot.snapshot_info"}),
+    "info_other_type": ("ALTER TABLE snapshot_info ALTER sequence TYPE INTEGER", {"snapshot.snapshot_info"}),
+    "info_without_comment": ("COMMENT ON COLUMN snapshot_info.instant IS NULL", {"snapshot.snapshot_info"}),
+    "info_without_column": ("ALTER TABLE snapshot_info DROP COLUMN source", {"snapshot.snapshot_info"}),
+    **{
+        f"info_{column}": (f"UPDATE snapshot_info SET {column} = {value}", {"snapshot.snapshot_info"})
+        for column, value in {
+            "snapshot_id": "'other'",
+            "sequence": "sequence + 1",
+            "source": "NULLIF('', ' ')",
+            "instant": "instant + INTERVAL 1 MICROSECOND",
+            "contract_version": "'1.2.0'",
+            "published_at": "published_at + INTERVAL 1 MICROSECOND",
+        }.items()
+    },
 }
 
 

@@ -81,7 +81,7 @@ def test_every_candidate_is_the_same_to_the_byte_alone_or_among_many(hostile: So
     names = {name: name for name in CANDIDATE_KEYS}
     with closing(open_database(hostile.snapshot, 64)) as database, database.reader() as reader:
         queries = array_queries(reader.columns_of("candidate_exports"), names)
-        ids, arrays = read_arrays(reader, queries, -(2**31), 2**31 - 1)
+        ids, arrays = read_arrays(reader, queries, -(2**63), 2**63 - 1)
         assert any("\\u00" in text for text in arrays), "control characters are among them"
         for domain_id, text in zip(ids, arrays, strict=True):
             assert find_candidates_json(reader, domain_id, names) == text

@@ -86,6 +86,8 @@ def test_rows_in_order(ids: list[int | None], segmentation: Segmentation) -> Non
         [-1, 0, -100, -101, 100],
         [INT_MAX, INT_MIN],
         [INT_MIN, INT_MAX, None, 0],
+        [2**62, -(2**62) - 1, 2**62 + 1],
+        [-(2**62) - 1, 2**62],
     ],
 )
 def test_edges(ids: list[int | None]) -> None:
@@ -110,8 +112,8 @@ def test_files_of_many_threads(tmp_path: Path) -> None:
     files = SegmentFiles(staging, Segmentation(100, tuple(range(10))))
     batches = []
     for number in range(40):
-        ids = pa.array([(number * 37 + n * 13) % 1000 for n in range(50)], pa.int32())
-        own = pa.array(range(number * 50, number * 50 + 50), pa.int32())
+        ids = pa.array([(number * 37 + n * 13) % 1000 for n in range(50)], pa.int64())
+        own = pa.array(range(number * 50, number * 50 + 50), pa.int64())
         batches.append(pa.record_batch({"id": own, "domain_id": ids}))
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda batch: files.append(GLEIF_CANDIDATES, batch), batches))

@@ -1,6 +1,5 @@
 """How domain ids are cut into segments, and what segments are called (contracts/segments.py)."""
 
-from bisect import bisect_right
 from itertools import pairwise
 
 import pytest
@@ -45,7 +44,7 @@ def test_every_id_is_in_one_segment(ids: list[int], cuts: set[int]) -> None:
             for number, (low, high) in segmentation.bounds.items()
             if (low is None or low <= domain_id) and (high is None or domain_id < high)
         ]
-        assert inside == [segmentation.numbers[bisect_right(segmentation.cuts, domain_id)]]
+        assert inside == [segmentation.number_at(domain_id)]
 
 
 def test_ranges_of_neighbours_are_joined() -> None:

@@ -7,6 +7,7 @@ import codecs
 import json
 from collections.abc import Iterable, Iterator, Mapping
 
+from pipelines.contracts.orders import RANK_ORDER_SQL
 from pipelines.reading.batch.batches import CANDIDATES, DOMAINS, Batch, ChunkQueries, ChunkSize
 from pipelines.reading.batch.columns import SHEET_COLUMNS
 from pipelines.reading.batch.expressions import csv_cell, json_value
@@ -16,7 +17,6 @@ from pipelines.reading.sessions import quoted_text
 _LINE_END = "\r\n"
 _BLOCK_CHARACTERS = 1 << 18
 OF_CHUNK = "batch_id = $batch_id AND domain_id BETWEEN $first_id AND $last_id"
-RANK_ORDER = "rank_position ASC NULLS LAST, candidate_id ASC"
 
 
 def stream_csv(batch: Batch, size: ChunkSize, *, raw: bool, bom: bool) -> Iterator[bytes]:
@@ -71,7 +71,7 @@ def _objects(batch: Batch, size: ChunkSize) -> Iterator[str]:
     )
     candidates = (
         f"SELECT domain_id, concat('{{', {_members(batch.candidate_columns)}, '}}') FROM {CANDIDATES} WHERE {OF_CHUNK}"
-        f" ORDER BY domain_id, {RANK_ORDER}"
+        f" ORDER BY domain_id, {RANK_ORDER_SQL}"
     )
 
     def ask(chunk: ChunkQueries) -> list[tuple[str, list[str]]]:
