@@ -1,4 +1,4 @@
-"""Runs two exports at once, each in its process; whoever starts this module sets LD_PRELOAD.
+"""Runs two exports at once, each in its process; the caller sets LD_PRELOAD.
 
 Arguments: URL of the source, export folder, then a stage per round: the second run begins when the first is there
 (`start`: both at once). Prints per round a line of JSON: what became of each run, and of the snapshot.
