@@ -19,6 +19,7 @@ from assets.batch_command import write_batch_file
 from assets.doctor_command import diagnose_all
 from assets.help import LOOK, OPERATE, add_command
 from assets.look_commands import add_look_commands
+from assets.output import dispensable_output, required_output
 from assets.serve_command import serve
 from assets.snapshot_commands import add_snapshot_commands
 from assets.terminal import show_error
@@ -70,6 +71,7 @@ def ui(
 
 
 @sample_app.command()
+@dispensable_output()
 def load(
     directory: Annotated[
         Path | None,
@@ -114,10 +116,11 @@ app.add_typer(sample_app, name="sample", rich_help_panel=OPERATE)
 def main() -> None:
     """Run the console script; an expected failure is one clear message and exit status 1."""
     try:
-        app()
+        with required_output():
+            app()
     except ExportError as error:
         show_error(error)
         sys.exit(1)
-    except KeyboardInterrupt:
-        show_error("Interrupted. Nothing was published.")
+    except KeyboardInterrupt:  # the command `run` says itself what became of what is published
+        show_error("Interrupted.")
         sys.exit(130)

@@ -5,7 +5,7 @@ Belongs here: resources, resolved when a run starts, never at import. Does not: 
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -13,11 +13,12 @@ import dagster as dg
 from pydantic import Field
 
 from pipelines.errors import ExportError, ExtractError, SourceError
-from pipelines.progress import OnProgress, Progress, ignore_progress
+from pipelines.progress import OnProgress, Progress, ignore_progress, tell_wait
 from pipelines.settings import Settings, load_settings
+from pipelines.system.run_lock import RunLock, hold_run_lock
 
 # Dagster's concurrency pool of every step that works on the export folder: with a limit of 1 (docs/deploy/dagster.yaml)
-# a second run waits in the queue. Without one it waits inside its first step (pipelines/run/turn.py).
+# a second run waits in the queue. Without one it waits inside its first step (RunLockHolder).
 EXPORT_FOLDER = "export_folder"
 # A run tells its story in about twenty lines, however long it takes; the terminal hears each message.
 _LOG_SECONDS = 30.0
@@ -43,6 +44,35 @@ class ExportsResource(dg.ConfigurableResource[Any]):
         """
         with failures():
             return load_settings(self.overrides)
+
+
+class RunLockHolder:
+    """Holds the lock of an export folder from the first step of a Dagster run that needs it to the end of that run."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._lock: RunLock | None = None
+
+    def hold(self, settings: Settings, on_progress: OnProgress) -> RunLock:
+        """The lock of the run. The first step waits for it, not the start of the run: so what it says is a step's.
+
+        Raises:
+            BusyError: Another run still works on the export folder.
+            SettingsError: The export folder can't be used.
+        """
+        if self._lock is None:
+            self._lock = self._stack.enter_context(hold_run_lock(settings.export_dir, tell_wait(on_progress)))
+        return self._lock
+
+
+@dg.resource
+def run_lock(_: dg.InitResourceContext) -> Iterator[RunLockHolder]:
+    """Gives the lock back when the run ends, however it ends: Dagster closes resources after a failure too.
+
+    With the in-process executor of this code location a run has one; with a process per step each step has its own.
+    """
+    with ExitStack() as stack:
+        yield RunLockHolder(stack)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from assets.catalog import check_results, check_specs, key_of, source_spec
-from assets.resources import EXPORT_FOLDER, ExportsResource, failures, report_to
+from assets.resources import EXPORT_FOLDER, ExportsResource, RunLockHolder, failures, report_to
 from pipelines.checks.definitions import source_checks
 from pipelines.contracts.records import StagingRecord
 from pipelines.contracts.source import SOURCE_TABLES
@@ -47,14 +47,17 @@ class ExtractionConfig(dg.Config):
     check_specs=[spec for t in SOURCE_TABLES for spec in check_specs(key_of("staging", t.name), source_checks(t.name))],
 )
 def staging(
-    context: dg.AssetExecutionContext, config: ExtractionConfig, exports: ExportsResource
+    context: dg.AssetExecutionContext,
+    config: ExtractionConfig,
+    exports: ExportsResource,
+    run_lock: dg.ResourceParam[RunLockHolder],
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetObservation | dg.AssetCheckResult]:
     """Read what changed of both tables into a new staging; a retry takes a new snapshot."""
     accepted = Acceptance(new_source=config.accept_new_source, shrink=config.accept_shrink)
+    settings, on_progress = exports.settings(), report_to(context.log.info)
     with failures(context.retry_number):
-        staged = stage_source(
-            exports.settings(), accepted, report_to(context.log.info), full_refresh=config.full_refresh
-        )
+        lock = run_lock.hold(settings, on_progress)
+        staged = stage_source(settings, lock, accepted, on_progress, full_refresh=config.full_refresh)
     _tell(context.log.info, staged.record)
     for table in SOURCE_TABLES:
         key = key_of("staging", table.name)

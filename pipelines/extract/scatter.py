@@ -29,6 +29,9 @@ class SegmentFiles:
 
     A file is an Arrow IPC stream without its end mark: each append opens, writes and closes it, so that the number of
     segments is not bound by the number of open files.
+
+    Raises:
+        StagingError: Their folder can't be made.
     """
 
     def __init__(self, staging: StagingFolder, segmentation: Segmentation) -> None:
@@ -37,6 +40,10 @@ class SegmentFiles:
         self._locks: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)
         self._guard = threading.Lock()
         self._rows: defaultdict[int | None, Counter[str]] = defaultdict(Counter)
+        try:
+            (staging.path / "source").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unwritable(staging.path, error) from None
 
     def append(self, table: SourceTable, batch: pa.RecordBatch) -> None:
         """Distribute a batch over the files of its segments, by `table.segment_column`.
@@ -53,8 +60,8 @@ class SegmentFiles:
             try:
                 with lock:
                     is_new = not path.exists()
-                    if is_new:
-                        path.parent.mkdir(parents=True, exist_ok=True)
+                    if is_new:  # without parents: a thread that was given up must not make a removed staging again
+                        path.parent.mkdir(exist_ok=True)
                     with path.open("ab") as file:
                         if is_new:
                             file.write(part.schema.serialize())

@@ -57,7 +57,7 @@ def assemble(  # noqa: PLR0913 - each is a fact of the snapshot
         snapshot_id: Its id.
         sequence: Its sequence number.
         newest: The newest snapshot so far: files that are the same are taken over from it.
-        lock: Descriptor of the publish lock, which the writer's process holds too.
+        lock: Descriptor of the run's lock, which the writer's process holds too.
 
     Returns:
         The manifest.
@@ -76,6 +76,7 @@ def assemble(  # noqa: PLR0913 - each is a fact of the snapshot
         memory_mb=inputs.memory_mb,
         on_table=lambda name, rows: inputs.say(f"{name}: {rows:,} rows in exports.duckdb"),
         keep_open=(lock,),
+        on_stderr=lambda said: inputs.say(f"the process that wrote exports.duckdb said {said}"),
     )
 
     info = SnapshotInfo(

@@ -11,8 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from pipelines.publish.files import hold_lock
-from pipelines.publish.switch import DELETING, LOCK, LOCK_WAIT_SECONDS, forget_switches, remove_half_deleted
+from pipelines.publish.switch import (
+    DELETING,
+    LOCK_WAIT_SECONDS,
+    forget_switches,
+    hold_publish_lock,
+    remove_half_deleted,
+)
 from pipelines.reading.history import Switch, read_hold, read_switches
 from pipelines.reading.snapshots import Snapshot, current_snapshot, list_snapshots
 
@@ -87,14 +92,16 @@ def prune_now(  # noqa: PLR0913 - the settings of retention, and how to go about
     is_trial: bool = False,
     lock_wait_seconds: float = LOCK_WAIT_SECONDS,
 ) -> PruneReport:
-    """As `prune_snapshots`, on demand of an operator: it waits for a run that is publishing.
+    """As `prune_snapshots`, on demand of an operator: it waits for a run that is switching.
 
     Raises:
-        PublishError: A run is still publishing.
+        BusyError: A run or a command still switches or deletes snapshots.
+        LockLostError: Another one did so at the same time; nothing was deleted.
         SnapshotError: `current` or rollback.json can't be read; then nothing is deleted.
         OSError: The record of switches could not be shortened.
     """
-    with hold_lock(export_dir / LOCK, lock_wait_seconds):
+    with hold_publish_lock(export_dir, lock_wait_seconds) as lock:
+        lock.require_held()
         return prune_snapshots(export_dir, keep_snapshots, keep_hours, now, is_trial=is_trial)
 
 

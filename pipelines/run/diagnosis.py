@@ -101,6 +101,8 @@ def _published(settings: Settings) -> Finding:
         health = judge_health(settings.export_dir, settings.stale_after_hours)
     except ExportError as error:
         return failed("published", error)
+    if health.unreadable is not None:
+        return failed("published", health.unreadable)
     if health.snapshot is None:
         return Finding("published", "ok", "nothing yet")
     told = f"snapshot {health.snapshot.manifest.id} (number {health.snapshot.manifest.sequence})"

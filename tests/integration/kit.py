@@ -23,9 +23,9 @@ from pipelines.contracts.source import SOURCE_TABLES
 from pipelines.errors import ExportError
 from pipelines.run.export import run_export
 from pipelines.run.extraction import Acceptance, stage_source
-from pipelines.run.turn import end_turn
 from pipelines.settings import Settings
 from pipelines.staging.folder import latest_staging
+from pipelines.system.run_lock import hold_run_lock
 from tests.oracle.postgres import Cluster, Database
 
 ACCEPT_ALL = Acceptance(new_source=True, shrink=True)
@@ -37,10 +37,8 @@ OUR_SESSIONS = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIK
 
 def stage(settings: Settings) -> tuple[StagingRecord, dict[str, pl.DataFrame]]:
     """Run only the extraction; its record, and the staged rows of each table by id."""
-    try:
-        record = stage_source(settings, ACCEPT_ALL).record
-    finally:
-        end_turn(settings.export_dir)
+    with hold_run_lock(settings.export_dir) as lock:
+        record = stage_source(settings, lock, ACCEPT_ALL).record
     folder = latest_staging(settings.export_dir)
     frames = {}
     for table in SOURCE_TABLES:
@@ -78,7 +76,7 @@ class Published:
             if path.is_symlink()
             else (path.lstat().st_ino, path.lstat().st_size if path.is_file() else 0)
             for path in sorted(self.export_dir.rglob("*"))
-            if path.name not in (".run.lock", "last_checked.json")
+            if path.name not in (".run.lock", ".publish.lock", "last_checked.json")
         }
 
 

@@ -13,8 +13,8 @@ from assets.terminal import show_publication
 from pipelines.contracts.records import CheckRecord
 from pipelines.reading.snapshots import Snapshot, current_snapshot
 from pipelines.run.extraction import Acceptance, stage_source
-from pipelines.run.turn import end_turn
 from pipelines.settings import Settings
+from pipelines.system.run_lock import hold_run_lock
 from tests.exporting import assert_agrees, export, settings_for
 from tests.integration.kit import run_sql
 from tests.oracle.postgres import Database
@@ -85,7 +85,8 @@ def test_a_renamed_column_is_told_until_it_is_back(database: Database, settings:
     assert "domains.known_columns_kept: lost ['company_name']" in terminal.file.getvalue()  # type: ignore[attr-defined]
     assert checks_of(snapshot)["domains"].metadata["unknown_columns"] == ["companyName"]
     # A run that finds nothing changed says it too.
-    staged = stage_source(settings)
+    with hold_run_lock(settings.export_dir) as lock:
+        staged = stage_source(settings, lock)
     assert staged.unchanged_since == snapshot.manifest.id
     assert [(c.table, c.metadata["lost"]) for c in staged.checks if not c.passed] == [("domains", ["company_name"])]
     # In later snapshots too, though the one before has no value any more; another one is lost beside it.
@@ -153,8 +154,6 @@ def test_another_source_is_not_compared(database: Database, settings: Settings) 
 def test_a_column_of_a_damaged_snapshot_counts_as_filled(database: Database, settings: Settings) -> None:
     next((settings.export_dir / "current" / "domain_exports").iterdir()).unlink()
     run_sql(database, "ALTER TABLE domains DROP COLUMN selection_notes")
-    try:
-        staged = stage_source(settings)
-    finally:
-        end_turn(settings.export_dir)
+    with hold_run_lock(settings.export_dir) as lock:
+        staged = stage_source(settings, lock)
     assert staged.record.lost_columns == {"domains": ("selection_notes",)}

@@ -29,9 +29,10 @@ from pipelines.contracts.segments import segment_name
 from pipelines.contracts.tables import Table, published_tables
 from pipelines.contracts.version import CONTRACT_VERSION
 from pipelines.publish.parquet import write_parquet
-from pipelines.publish.snapshots import publish_snapshot
+from pipelines.publish.snapshots import publish_snapshot, record_unchanged
 from pipelines.reading.finding import newest_snapshot
 from pipelines.reading.snapshots import Snapshot, current_snapshot
+from pipelines.system.run_lock import hold_run_lock
 
 TABLES = published_tables(include_full_data=False)
 DOMAIN_EXPORTS, CANDIDATE_EXPORTS, REJECTED_ROWS = TABLES[:3]
@@ -239,7 +240,13 @@ class Kit:
             "lock_wait_seconds": 20,
             **options,
         }
-        return publish_snapshot(**arguments)
+        with hold_run_lock(self.export_dir, wait_seconds=20) as lock:
+            return publish_snapshot(lock=lock, **arguments)
+
+    def look(self, hours: float, **options: Any) -> Snapshot | None:
+        """A run that finds the source unchanged, so many hours after the beginning."""
+        with hold_run_lock(self.export_dir, wait_seconds=20) as lock:
+            return record_unchanged(self.export_dir, lock, now=lambda: BEGIN + timedelta(hours=hours), **options)
 
     def publish_changes(
         self,

@@ -209,6 +209,14 @@ def test_a_killed_writer_is_our_error(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["fifo"]
 
 
+def test_what_crashes_in_the_writer_is_in_our_error(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with start_process(BUILD, tmp_path) as parent:
+        os.kill(wait_for_child(parent.pid), signal.SIGSEGV)
+        _, errors = parent.communicate(timeout=20)
+    assert re.search(r"killed by signal 11 after Fatal Python error: Segmentation fault at \w+\.py:\d+", errors)
+
+
 def test_the_writer_dies_with_its_killed_parent(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     with start_process(BUILD, tmp_path) as parent:

@@ -1,4 +1,5 @@
 import json
+import shutil
 import stat
 import subprocess
 from collections.abc import Callable
@@ -10,10 +11,9 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from pipelines.contracts.tables import DERIVED_TABLES
-from pipelines.errors import ContractError, PublishError, SnapshotError, SourceChangedError, StagingError
-from pipelines.publish.files import hold_lock
+from pipelines.errors import BusyError, ContractError, PublishError, SnapshotError, SourceChangedError, StagingError
 from pipelines.publish.guards import check_shrink, require_same_source
-from pipelines.publish.switch import building_folder
+from pipelines.publish.switch import building_folder, hold_publish_lock
 from pipelines.reading.snapshots import current_snapshot, list_snapshots
 from pipelines.reading.verification import verify_snapshot
 from tests.publish.kit import (
@@ -82,8 +82,8 @@ def test_a_snapshot_has_the_layout_of_the_design(kit: Kit) -> None:
         "snapshot_id": new_id(1),
         "sequence": 1,
     }
-    hidden = [p.name for p in kit.export_dir.rglob(".*")]
-    assert hidden == [".publish.lock"]
+    hidden = sorted(p.name for p in kit.export_dir.rglob(".*"))
+    assert hidden == [".publish.lock", ".run.lock"]
 
 
 def test_both_faces_hold_what_was_built(kit: Kit) -> None:
@@ -171,20 +171,20 @@ def test_an_open_reader_neither_disturbs_nor_is_disturbed(kit: Kit) -> None:
 
 
 def test_another_process_in_publish_makes_us_wait_and_then_give_up(published: Kit) -> None:
-    with hold_lock(published.export_dir / ".publish.lock", 0), pytest.raises(PublishError, match="Another run"):
+    with hold_publish_lock(published.export_dir, 0), pytest.raises(BusyError, match="Another run"):
         published.publish(2, lock_wait_seconds=0.2)
     assert published.current().manifest.id == new_id(1)
 
 
 def test_leftovers_of_killed_runs_are_removed(published: Kit) -> None:
-    building = building_folder(published.export_dir, new_id(7))
+    building = building_folder(published.export_dir, new_id(7), "")
     (building / "domain_exports").mkdir(parents=True)
     (building / "domain_exports" / "x").write_text("half")
     (published.export_dir / f".current-{new_id(7)}").symlink_to("nowhere")
     deleting = published.export_dir / "snapshots" / f".deleting-{new_id(0)}"
     deleting.mkdir()
     published.publish(2)
-    assert [p.name for p in published.export_dir.rglob(".*")] == [".publish.lock"]
+    assert sorted(p.name for p in published.export_dir.rglob(".*")) == [".publish.lock", ".run.lock"]
 
 
 def test_paths_with_glob_characters_work(tmp_path: Path) -> None:
@@ -308,6 +308,27 @@ def test_another_source_is_refused_until_it_is_accepted(kit: Kit) -> None:
     assert_untouched(kit)
     kit.publish(3, staging=staging_record(new_id(3), identity="sample", accept_new_source=True))
     assert kit.current().manifest.source.identity == "sample"
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "no manifest", "no folder"])
+def test_a_damaged_current_snapshot_is_replaced(published: Kit, damage: str) -> None:
+    published.publish(2)
+    folder = published.current().folder
+    manifest = folder / "manifest.json"
+    manifest.chmod(0o644)
+    match damage:
+        case "cut":
+            manifest.write_bytes(manifest.read_bytes()[:300])
+        case "empty":
+            manifest.write_bytes(b"")
+        case "no manifest":
+            manifest.unlink()
+        case _:
+            shutil.rmtree(folder)
+    new = published.publish(3)
+    assert published.current().manifest == new
+    assert new.sequence == 3, "the number of the damaged one is not given twice"
+    verify_snapshot(published.current())
 
 
 def remove_current(kit: Kit) -> None:

@@ -1,5 +1,6 @@
 """Rows go to the segment of their domain id, each once, whatever the ids (DESIGN 3.5)."""
 
+import shutil
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -138,6 +139,15 @@ def test_null_segment_is_last(tmp_path: Path) -> None:
 
 def test_unwritable_file(tmp_path: Path) -> None:
     (tmp_path / "one").write_text("no folder")
-    files = SegmentFiles(StagingFolder(tmp_path / "one"), Segmentation(100))
     with pytest.raises(StagingError, match="one can't be written"):
-        files.append(GLEIF_CANDIDATES, batch_of([1]))
+        SegmentFiles(StagingFolder(tmp_path / "one"), Segmentation(100))
+
+
+def test_a_removed_staging_is_not_made_again(tmp_path: Path) -> None:
+    """As by a thread whose run gave it up: it comes back from the server when its staging is gone."""
+    files = SegmentFiles(StagingFolder(tmp_path / "one"), Segmentation(100))
+    files.append(GLEIF_CANDIDATES, batch_of([1]))
+    shutil.rmtree(tmp_path / "one")
+    with pytest.raises(StagingError, match="one can't be written"):
+        files.append(GLEIF_CANDIDATES, batch_of([2]))
+    assert not (tmp_path / "one").exists()
