@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipelines.contracts.tables import DERIVED_TABLES, published_tables
 from pipelines.extract.connection import SourceAddress
-from pipelines.extract.snapshot import open_snapshot
+from pipelines.extract.preflight import open_snapshot
 from pipelines.reading.snapshots import Snapshot
 from pipelines.reading.verification import verify_snapshot
 from pipelines.run import export as run_module

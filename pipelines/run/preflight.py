@@ -1,0 +1,79 @@
+"""What a run asks before it reads a row. `lei-exports doctor` asks the same, so that neither knows more than the other.
+
+The run asks the questions of the folder first, those of the source when it opens it (extract/preflight.py), and then
+whether it is the published source and whether there is room for it.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pipelines.contracts.records import Manifest
+from pipelines.errors import ExportError
+from pipelines.extract.connection import SourceAddress
+from pipelines.extract.preflight import SourcePreflight, wanted_connections
+from pipelines.extract.snapshot import SAMPLE_IDENTITY
+from pipelines.findings import Finding, Question
+from pipelines.publish.guards import require_same_source
+from pipelines.reading.snapshots import current_snapshot
+from pipelines.run.export_folder import try_export_folder
+from pipelines.run.room import require_room
+from pipelines.settings import Settings
+
+
+def folder_questions(settings: Settings) -> list[Question]:
+    """What is asked of EXPORT_DIR."""
+    return [Question("EXPORT_DIR", lambda: [try_export_folder(settings.export_dir)])]
+
+
+@contextmanager
+def asking_source(settings: Settings) -> Iterator[list[Question]]:
+    """What is asked of the source, for a person; the connection is closed at the end.
+
+    Of the embedded server, which is not started for this, only whether it may be published here.
+    """
+
+    def ask_same_source(identity: str) -> list[Finding]:
+        require_same_source(_published(settings), identity, is_accepted=False)
+        return [Finding("same source", "ok", identity)]
+
+    if settings.database_url is None:
+        yield [Question("same source", lambda: ask_same_source(SAMPLE_IDENTITY))]
+        return
+    preflight = SourcePreflight(
+        SourceAddress(settings.database_url, is_sample=False),
+        settings.source_schema,
+        settings.include_full_data,
+        settings.export_max_seconds,
+        wanted_connections(settings.read_connections),
+    )
+
+    def ask_source() -> list[Finding]:
+        assert preflight.source is not None  # noqa: S101  the questions before are needed
+        return ask_same_source(preflight.source.identity)
+
+    try:
+        yield [
+            *preflight.questions(),
+            Question("same source", ask_source),
+            Question("disk", lambda: [_ask_room(settings, preflight)]),
+        ]
+    finally:
+        preflight.close()
+
+
+def _ask_room(settings: Settings, preflight: SourcePreflight) -> Finding:
+    """Whether there is room for a run that reads everything; where something is published, a run may read less."""
+    published = _published(settings)
+    size = sum(leaf.bytes for relation in preflight.relations for leaf in relation.leaves)
+    try:
+        require_room(settings.export_dir, size, size, published)
+    except ExportError as error:
+        if published is None:
+            raise
+        return Finding("disk", "warning", f"{error.what}, if it reads everything; found {error.found}", error.fix)
+    return Finding("disk", "ok", f"room for {size:,} bytes of tables, and a snapshot beside the published one")
+
+
+def _published(settings: Settings) -> Manifest | None:
+    snapshot = current_snapshot(settings.export_dir)
+    return snapshot.manifest if snapshot else None
