@@ -76,10 +76,11 @@ def launch_export(
         show_error(f"Interrupted. Run {result.run_id} published nothing.")
         sys.exit(_INTERRUPTED)
     if not result.success:
-        for message in _failures(result):
-            show_error(message)
+        reasons = failure_reasons(result.all_events)
+        for reason in reasons:
+            show_error(reason)
         show_error(f"Run {result.run_id} failed; the published snapshot is as it was.")
-        alert_failure(settings, result.run_id, failure_reasons(result.all_events), show_error)
+        alert_failure(settings, result.run_id, reasons, show_error)
         sys.exit(1)
     _show_result(console, settings, before, time.monotonic() - started)
     alert_success(settings, result.run_id, started_at, show_error)
@@ -136,15 +137,3 @@ def _was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
         if event.event_type_value == "STEP_FAILURE" and event.step_failure_data.error is not None
     ]
     return any(error.cls_name in {"DagsterExecutionInterruptedError", "KeyboardInterrupt"} for error in errors)
-
-
-def _failures(result: dg.ExecuteInProcessResult) -> list[str]:
-    """Why steps failed, in our words where there are any."""
-    messages = []
-    for event in result.all_node_events:
-        if event.event_type_value == "STEP_FAILURE":
-            failure = event.step_failure_data
-            described = failure.user_failure_data.description if failure.user_failure_data else None
-            error = failure.error
-            messages.append(described or (error.message.strip() if error else "a step failed"))
-    return messages

@@ -48,7 +48,7 @@ def published(
     except ChecksFailedError as error:
         yield from check_results(KEY, [check for check in error.checks if check.table == "snapshot"])
         raise dg.Failure(description=str(error), allow_retries=False) from None
-    except Exception:
+    except BaseException:
         with failures():
             raise
     manifest = publication.manifest
