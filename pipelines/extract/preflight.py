@@ -67,8 +67,8 @@ class SourcePreflight:
             self._question("pooler", "looking for a pooler", self._ask_pooler, is_needed=True),
             self._question("server", "asking for its version", self._ask_server, is_needed=True),
             self._question("row connections", "comparing both drivers", self._ask_drivers),
-            self._question("identity", "asking which server it is", self._ask_identity),
             self._question("tables", "looking at the source tables", self._ask_tables, is_needed=True),
+            self._question("identity", "asking which server it is", self._ask_identity, is_needed=True),
             self._question("snapshot", "exporting a snapshot", self._export, is_needed=True),
         ]
 

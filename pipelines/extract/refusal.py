@@ -158,9 +158,6 @@ def _from_settings(url: str, settings: dict[str, str], text: str) -> Reason | No
         if port and not (port.isdecimal() and 0 < int(port) <= _LAST_PORT):
             where = origin("port", settings["port"], url, settings)
             return f"a port that is not known, in {where}", f"correct the port in {where}", False
-    place = settings.get("hostaddr") or settings.get("host")
-    if place and place not in text and (named := _named(url, settings, text)):
-        return named  # libpq did not come as far as to connect
     service = settings.get("service") or os.environ.get("PGSERVICE", "")
     if service and (service in text or re.search(r"\bservice\b", text, re.IGNORECASE)):
         where = origin("service", service, url, settings)
@@ -169,6 +166,9 @@ def _from_settings(url: str, settings: dict[str, str], text: str) -> Reason | No
             f"define it in ~/.pg_service.conf (or the file of PGSERVICEFILE), or take it out of {where}",
             False,
         )
+    place = settings.get("hostaddr") or settings.get("host")
+    if place and place not in text and (named := _named(url, settings, text)):
+        return named  # libpq did not come as far as to connect
     return None
 
 

@@ -24,7 +24,7 @@ _POLL_SECONDS = 0.01
 # What a session has of its own: from libpq's environment (PGDATESTYLE, PGTZ, options), the role, the database, SET.
 _ANSWERS = """
 SELECT pg_backend_pid() AS pid, (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::int8 AS started,
-       coalesce(inet_server_addr()::text, '') AS address, coalesce(inet_server_port(), 0) AS port,
+       coalesce(host(inet_server_addr()), '') AS address, coalesce(inet_server_port(), 0) AS port,
        current_database()::text AS database, session_user::text || '/' || current_user::text AS role,
        coalesce((SELECT ssl FROM pg_catalog.pg_stat_ssl WHERE pid = pg_backend_pid()), false) AS tls,
        (SELECT coalesce(jsonb_object_agg(name, setting), '{}')::text FROM pg_catalog.pg_settings
