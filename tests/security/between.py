@@ -6,11 +6,13 @@ libpq names the protocol in its first message of TLS (ALPN, since version 17), c
 import contextlib
 import socket
 import ssl
+import struct
 import threading
 from pathlib import Path
 from typing import Self
 
 _ALPN = b"\x0apostgresql"
+_CLEARTEXT_PASSWORD = b"R" + struct.pack("!ii", 8, 3)
 
 
 class Between:
@@ -20,12 +22,15 @@ class Between:
         port: Of the server.
         certificate: What connections of others are shown instead of the server's certificate, with its key beside it:
             they are decrypted here and passed on to the server.
+        wants_password: Ask for the password instead, in clear text, as a server may; it is then in `passwords`.
     """
 
-    def __init__(self, port: int, certificate: Path) -> None:
+    def __init__(self, port: int, certificate: Path, *, wants_password: bool = False) -> None:
         self._server = port
         self._certificate = certificate
+        self._wants_password = wants_password
         self.decrypted = 0
+        self.passwords: list[bytes] = []
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=50)
         self.port = int(self._listener.getsockname()[1])
         self._ends: list[socket.socket] = [self._listener]
@@ -55,6 +60,12 @@ class Between:
             if _ALPN not in client.recv(4096, socket.MSG_PEEK):
                 client, server = self._decrypt(client, server)
                 self._ends += [client, server]
+                if self._wants_password:
+                    client.recv(4096)  # StartupMessage
+                    client.sendall(_CLEARTEXT_PASSWORD)
+                    if answer := client.recv(4096):
+                        self.passwords.append(answer)
+                    return
             pump = threading.Thread(target=_pump, args=(server, client), daemon=True)
             pump.start()
             _pump(client, server)

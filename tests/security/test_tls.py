@@ -212,6 +212,10 @@ def test_a_certificate_of_the_same_ca_for_another_host_is_not_taken_with_a_passw
     with Between(server.port, certificates / "stranger.crt") as between:
         refuses(by_tls(server, "localhost", between.port, **options), tmp_path, "can't be opened")
         assert between.decrypted
+    with Between(server.port, certificates / "stranger.crt", wants_password=True) as between:
+        refuses(by_tls(server, "localhost", between.port, **options), tmp_path, "can't be opened")
+        assert between.decrypted
+        assert between.passwords == []
     settings = settings_for(by_tls(server, "localhost", **options), tmp_path / "exports")
     told = {finding.topic: finding for finding in diagnose(settings)}
     assert told["row connections"].verdict == "ok"
