@@ -5,6 +5,7 @@ libpq. So everything is taken from the open connection of psycopg. Each setting 
 passed on, it makes no difference, or it is refused by its name.
 """
 
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -20,6 +21,7 @@ from pipelines.extract.connection import (
     KEEPALIVE_PROBES,
     Connection,
     SourceAddress,
+    connect,
     try_to_connect,
 )
 from pipelines.extract.libpq import default_file, effective, origin, root_certificate
@@ -117,6 +119,10 @@ def binds_channel(connection: Connection, address: SourceAddress, application_na
 
     Returns:
         None where sslmode is not verify-full: no host name is to be checked. False where the role logs in another way.
+
+    Raises:
+        SourceError: No further connection can be had.
+        ExtractError: The same, where the reason may pass by itself.
     """
     settings = effective(connection.pgconn.info)
     wants_name = settings.get("sslmode") == "verify-full" and bool(connection.pgconn.ssl_in_use)
@@ -124,11 +130,13 @@ def binds_channel(connection: Connection, address: SourceAddress, application_na
         return None
     if settings.get("channel_binding") == "disable":
         return False
-    try:
-        try_to_connect(address, application_name, channel_binding="require").close()
-    except psycopg.OperationalError:
-        return False
-    return True
+    for _ in range(2):
+        with suppress(psycopg.OperationalError):
+            try_to_connect(address, application_name, channel_binding="require").close()
+            return True
+        # Whether it is channel binding that can't be had, and not a connection, such as one of a full server.
+        connect(address, application_name).close()
+    return False
 
 
 def _tls(settings: dict[str, str]) -> dict[str, str]:
