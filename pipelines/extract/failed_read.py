@@ -116,6 +116,13 @@ def _explain(
             found="the connection broke, or somebody cancelled the statement",
             fix=_AGAIN,
         )
+    if again.connectorx_fails(()) is not None:
+        return ExtractError(
+            "connectorx can read nothing any more",
+            expected="that it can read one number",
+            found="a failure, where psycopg reads all rows",
+            fix="look for limits of this machine or its service: memory, threads, open files; then start the run again",
+        )
     return _bad_value(relation, _find_column(names, again.connectorx_fails), "PostgreSQL can, connectorx can't")
 
 
@@ -132,6 +139,9 @@ def _import_snapshot(connection: Connection, snapshot: SourceSnapshot) -> bool:
 
 
 def _of_columns(query: str, columns: Sequence[str]) -> sql.Composed:
+    """The query for some of its columns; for none, the number 1 once."""
+    if not columns:
+        return sql.SQL("SELECT {} AS one").format(sql.Literal(1))
     names = sql.SQL(", ").join(map(sql.Identifier, columns))
     return sql.SQL("SELECT {} FROM ({}) AS r").format(names, sql.SQL(query))
 

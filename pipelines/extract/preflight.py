@@ -14,7 +14,7 @@ from pipelines.extract import described, snapshot
 from pipelines.extract.catalog import Relation, check_server, find_relations
 from pipelines.extract.connection import Connection, SourceAddress, connect, cutting_off_after, failed_query, pin
 from pipelines.extract.pooler import check_own_processes
-from pipelines.extract.reader_url import binds_channel, reader_url
+from pipelines.extract.reader_url import binds_channel, checks_host_name, reader_url
 from pipelines.extract.same_server import compare_drivers
 from pipelines.extract.snapshot import SourceSnapshot
 from pipelines.findings import Finding, Question, require_answers
@@ -129,7 +129,7 @@ class SourcePreflight:
         self._reader_url = reader_url(connection, self.address, self._name, is_bound=bool(is_bound))
         setup = snapshot.set_statements(self._settings)
         compare_drivers(connection, self.address, self._name, self._reader_url, setup)
-        return [described.drivers(is_bound=is_bound)]
+        return [described.drivers(is_bound=is_bound, checks_host_name=checks_host_name(connection))]
 
     def _ask_identity(self, connection: Connection) -> list[Finding]:
         connection.execute(snapshot.POSITION)

@@ -25,12 +25,13 @@ def read_query(url: SecretStr, query: str, setup: list[str]) -> pa.Table:
 
     Raises:
         ExtractError: The read failed, whatever connectorx raised for it.
+        MemoryError: There is no more memory.
     """
     try:
         table = connectorx.read_sql(
             url.get_secret_value(), query, return_type="arrow", protocol="binary", pre_execution_query=setup
         )
-    except (KeyboardInterrupt, SystemExit):
+    except (KeyboardInterrupt, SystemExit, MemoryError):
         raise
     except BaseException as error:  # noqa: BLE001  PanicException derives from BaseException
         raise ExtractError(

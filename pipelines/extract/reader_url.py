@@ -5,6 +5,7 @@ libpq. So everything is taken from the open connection of psycopg. Each setting 
 passed on, it makes no difference, or it is refused by its name.
 """
 
+import os
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote, urlencode
@@ -31,6 +32,8 @@ PASSED_ON = frozenset(
     "user password host hostaddr port dbname options channel_binding sslmode sslnegotiation sslrootcert sslcert"
     " sslkey".split()
 )
+# Where the OpenSSL of connectorx 0.4.6 looks for CAs (OPENSSLDIR).
+_OPENSSL = "/usr/local/ssl"
 # libpq has made use of it, ours wins over it, or what it allows is more than what connectorx does anyway.
 WITHOUT_EFFECT = frozenset(
     "service passfile target_session_attrs load_balance_hosts application_name fallback_application_name"
@@ -94,6 +97,8 @@ def reader_url(
         query |= _tls(settings)
     if is_bound:
         query["channel_binding"] = "require"
+    elif has_tls and root_certificate(settings):
+        _refuse_other_authorities()
     host = info.host
     if info.hostaddr and host.startswith("/"):
         host = info.hostaddr
@@ -107,10 +112,11 @@ def reader_url(
 
 
 def binds_channel(connection: Connection, address: SourceAddress, application_name: str) -> bool | None:
-    """Whether connections of connectorx can be bound to the certificate whose host name psycopg has checked.
+    """Whether connections of connectorx can be bound to the certificate that psycopg has checked.
 
-    connectorx checks no host name. With SCRAM over TLS and channel binding it need not: the server proves that it
-    knows the role's password and holds the key of the very certificate that the client sees. Nobody in between can.
+    connectorx checks no host name, and takes certificates of more CAs than sslrootcert (`_refuse_other_authorities`).
+    With SCRAM over TLS and channel binding that does no harm: the server proves that it knows the role's password and
+    holds the key of the very certificate that the client sees. Nobody in between can.
 
     Args:
         connection: An open connection to the server.
@@ -118,15 +124,14 @@ def binds_channel(connection: Connection, address: SourceAddress, application_na
         application_name: What the server shows the connection as that is tried.
 
     Returns:
-        None where sslmode is not verify-full: no host name is to be checked. False where the role logs in another way.
+        None where psycopg checks no certificate. False where the role does not log in with SCRAM.
 
     Raises:
         SourceError: No further connection can be had.
         ExtractError: The same, where the reason may pass by itself.
     """
     settings = effective(connection.pgconn.info)
-    wants_name = settings.get("sslmode") == "verify-full" and bool(connection.pgconn.ssl_in_use)
-    if not wants_name:
+    if not connection.pgconn.ssl_in_use or root_certificate(settings) is None:
         return None
     if settings.get("channel_binding") == "disable":
         return False
@@ -137,6 +142,11 @@ def binds_channel(connection: Connection, address: SourceAddress, application_na
         # Whether it is channel binding that can't be had, and not a connection, such as one of a full server.
         connect(address, application_name).close()
     return False
+
+
+def checks_host_name(connection: Connection) -> bool:
+    """Whether psycopg was told to check the host name of the server's certificate."""
+    return effective(connection.pgconn.info).get("sslmode") == "verify-full"
 
 
 def _tls(settings: dict[str, str]) -> dict[str, str]:
@@ -183,4 +193,25 @@ def _refuse(connection: Connection, address: SourceAddress, settings: dict[str, 
             expected="settings that libpq and connectorx both know (docs/security.md)",
             found="; ".join(found),
             fix="take it out there, or use a role and an address of the server that do without it",
+        )
+
+
+def _refuse_other_authorities() -> None:
+    """Stop where connectorx would take certificates of other CAs too: those of its OpenSSL's defaults (tried)."""
+    found = [
+        f"{name or path}"
+        for name, path in (
+            ("SSL_CERT_FILE", os.environ.get("SSL_CERT_FILE")),
+            ("SSL_CERT_DIR", os.environ.get("SSL_CERT_DIR")),
+            ("", f"{_OPENSSL}/cert.pem"),
+            ("", f"{_OPENSSL}/certs"),
+        )
+        if path and (name or Path(path).is_file() or (Path(path).is_dir() and any(Path(path).iterdir())))
+    ]
+    if found:
+        raise SourceError(
+            "The connections that read rows would trust other CAs than sslrootcert",
+            expected="no CAs but those of sslrootcert, or a role that logs in with a SCRAM password",
+            found=", ".join(found),
+            fix="give the role a SCRAM password (docs/security.md), or take it out of the environment of lei-exports",
         )

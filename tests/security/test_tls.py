@@ -27,6 +27,13 @@ PASSWORD_URL = "p%40ss%20%23w%3A%2F%25%27%22"
 PASSWORD = "p@ss #w:/%'\""
 
 
+@pytest.fixture(autouse=True)
+def no_other_cas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the machine's own environment says of CAs is not of these tests."""
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+
+
 def openssl(folder: Path, *arguments: str) -> None:
     subprocess.run([need("openssl"), *arguments], cwd=folder, check=True, capture_output=True)
 
@@ -230,6 +237,20 @@ def test_where_the_host_name_is_not_checked_doctor_says_so(server: Server, certi
     assert told["row connections"].verdict == "warning"
     assert "not its host name" in told["row connections"].found
     assert export(settings).manifest.id
+
+
+def test_other_cas_of_the_machine_are_not_trusted(
+    server: Server, certificates: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """connectorx adds those of SSL_CERT_FILE to sslrootcert; libpq does not."""
+    monkeypatch.setattr(same_server, "_MEET_SECONDS", 0.5)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "other.crt"))
+    options = {"sslmode": "verify-ca", "sslrootcert": certificates / "ca.crt"}
+    with Between(server.port, certificates / "other.crt") as between:
+        refuses(by_tls(server, "127.0.0.1", between.port, **options), tmp_path, "can't be opened")
+        url = f"postgresql://plain@127.0.0.1:{between.port}/postgres?sslmode=verify-ca&sslrootcert={options['sslrootcert']}"
+        refuses(Database("", url, ""), tmp_path, "trust other CAs", "SSL_CERT_FILE")
+    assert export(settings_for(by_tls(server, "127.0.0.1", **options), tmp_path / "exports")).manifest.id
 
 
 @pytest.mark.parametrize("origin", ["url", "environment", "service", "home"])
