@@ -70,7 +70,10 @@ def explain_refusal(url: str, error: psycopg.Error) -> ExportError:
     if isinstance(error, psycopg.ProgrammingError):
         return _unreadable(url)
     names = ambient(url)
-    settings = given_in(url) | (effective(error.pgconn.info) if error.pgconn is not None else {})
+    settings = given_in(url)
+    if error.pgconn is not None:
+        # Without any host libpq takes a folder of sockets that it was built with.
+        settings |= {"host": error.pgconn.host.decode(errors="replace")} | effective(error.pgconn.info)
     if isinstance(error, psycopg.errors.ConnectionTimeout):
         found, fix, may_pass = SILENT
     else:
@@ -182,7 +185,7 @@ def _unknown(url: str, settings: dict[str, str], answer: _Answer) -> Reason:
         return found, "correct it there, or the server", False
     if not answer.has_codes:
         return "a refusal that psycopg can't name here", "try the same URL with psql", False
-    return "it broke while it was made", "try again; look at the network, or at a pooler", False
+    return "it broke while it was made", "try again; look at the network, or at a pooler", True
 
 
 def _named(url: str, settings: dict[str, str], text: str) -> Reason | None:

@@ -1,6 +1,6 @@
-"""What a run would find here and at the source, looked at without a run (`lei-exports doctor`).
+"""What a run would find here and at the source, without a run (`lei-exports doctor`).
 
-Belongs here: what only a person wants to know, such as versions. What a run asks as well is in preflight.py.
+What a run asks as well is in preflight.py; here is what only a person wants to know, such as versions.
 """
 
 import sys
@@ -12,7 +12,7 @@ from pipelines.errors import ExportError
 from pipelines.findings import Finding, collect_findings, failed
 from pipelines.publish.versions import library_versions
 from pipelines.reading.health import judge_health
-from pipelines.run.preflight import asking_source, folder_questions
+from pipelines.run.preflight import asking_source, machine_questions
 from pipelines.settings import Settings
 
 _OLDEST_PYTHON, _FIRST_UNTRIED_PYTHON = (3, 11), (3, 15)
@@ -26,7 +26,7 @@ def diagnose(settings: Settings) -> Iterator[Finding]:
     """
     yield Finding("settings", "ok", "every value can be used")
     yield _versions()
-    yield from collect_findings(folder_questions(settings))
+    yield from collect_findings(machine_questions(settings))
     yield _home(settings.dagster_home)
     yield _published(settings)
     yield _alerts(settings)

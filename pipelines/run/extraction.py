@@ -19,7 +19,7 @@ from pipelines.publish.guards import check_shrink, require_same_source
 from pipelines.publish.snapshots import record_unchanged
 from pipelines.reading.snapshots import current_snapshot
 from pipelines.run.base import find_base
-from pipelines.run.preflight import folder_questions
+from pipelines.run.preflight import machine_questions
 from pipelines.run.room import require_room
 from pipelines.run.turn import end_turn, in_turn
 from pipelines.sample.embedded import embedded_server, ensure_sample
@@ -89,7 +89,7 @@ def stage_source(
         BusyError: Another run works on the same export folder.
         ExportError: Whatever stopped the run; nothing is published, an incomplete staging is removed.
     """
-    require_answers(folder_questions(settings))
+    require_answers(machine_questions(settings))
     with in_turn(settings.export_dir, on_progress, keep=True):
         staged = _stage(settings, accepted, on_progress, full_refresh=full_refresh)
     if staged.unchanged_since is not None:

@@ -18,6 +18,7 @@ _SOURCE = r"""
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 static int lacks(const char *what, const char *path) {
@@ -55,6 +56,11 @@ int fsync(int fd) {
 int symlink(const char *target, const char *path) {
     if (lacks("LACK_SYMLINK", path)) return -1;
     return REAL(symlink)(target, path);
+}
+
+int statvfs64(const char *path, struct statvfs64 *status) {
+    if (lacks("LACK_STATVFS", path)) return -1;
+    return REAL(statvfs64)(path, status);
 }
 
 int link(const char *from, const char *path) {

@@ -2,7 +2,7 @@
 
 import errno
 import json
-import resource
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -79,20 +79,28 @@ def test_a_file_system_without_hard_links_will_do(operator: Operator, shim: Path
     assert done.returncode == 0, done.stderr
 
 
-def test_too_little_memory_is_told_by_its_cause(operator: Operator) -> None:
+def test_too_few_addresses_stop_a_run_before_it_begins(operator: Operator) -> None:
+    """`ulimit -v 1500000`: deep in a run, libraries without memory for a thread abort the process without a word."""
+    environment = {"PATH": os.environ["PATH"], "DATABASE_URL": operator.database.url}
+    environment |= {"EXPORT_DIR": str(operator.export_dir), "DAGSTER_HOME": str(operator.home)}
+    for command, stream in (("run", "stderr"), ("doctor", "stdout")):
+        limited = f'ulimit -v 1500000; exec "{Path(sys.executable).with_name("lei-exports")}" {command}'
+        done = subprocess.run(["sh", "-c", limited], env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 1, done.stderr
+        assert "1,536,000,000 bytes (ulimit -v" in getattr(done, stream)
+
+
+def test_an_unexpected_error_is_told_by_its_cause(operator: Operator, shim: Path) -> None:
     """On the terminal, in the alert and in Dagster's event log; once it was `Error occurred while executing op`."""
+    lacking = {"LD_PRELOAD": str(shim), "LACKING": str(operator.export_dir), "LACK_STATVFS": str(errno.EIO)}
     with webhook() as hook:
-        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-        process = operator.start("run", "--full-refresh", ALERT_WEBHOOK_URL=hook.url)
-        resource.prlimit(process.pid, resource.RLIMIT_AS, (1_500_000_000, hard))
+        process = operator.start("run", "--full-refresh", ALERT_WEBHOOK_URL=hook.url, **lacking)
         _, err = process.communicate(timeout=90)
-        assert resource.getrlimit(resource.RLIMIT_AS) == (soft, hard)
     assert process.returncode == 1, err
-    assert "An unexpected error stopped it (" in err
-    assert "memory" in err
-    assert "Error occurred while executing op" not in err
-    assert "An unexpected error stopped it (" in hook.alerts[0]["reason"]
-    assert "An unexpected error stopped it (" in failure_reasons(events_of(operator))[0]
+    for told in (err, hook.alerts[0]["reason"], failure_reasons(events_of(operator))[0]):
+        assert "An unexpected error stopped it (pipelines/" in told
+        assert f"OSError: {os.strerror(errno.EIO)}" in told
+        assert "Error occurred while executing op" not in told
 
 
 def test_folders_with_glob_characters(database: Database, operator: Operator, tmp_path: Path) -> None:
