@@ -10,15 +10,15 @@ from pipelines.errors import ExportError
 
 # The text of an error may quote a value. So it is shown as far as its words are of this list, of which no row is made.
 _WORDS = frozenset(
-    "a access address allocate allocation already an and as at available be been broken busy by can can't cannot child"
-    " closed connection could create database descriptors device directory disk does down ended end error exceeded"
-    " executor exist exit failed failure file files for free from full handle has have i/o image in initialization"
-    " internal invalid io is it large limit link loaded local locate lock locked malloc many map mmap memory missing"
-    " must new no not number object of on only open operation or out pending permission permitted pipe pool process processes quota"
-    " read ready refused reset resource resources running shared shutdown size small space spawn start storage stopped"
-    " stream such supported symbolic system table temporarily terminated the thread threads time timed timeout to too"
-    " unable unavailable under unexpected unexpectedly unknown unreachable unsupported use used value was were while"
-    " with write".split()
+    "a access address allocate allocation already an and as at available be been broken busy by can can't cannot"
+    " child closed connection could create database descriptors device directory disk does down ended end error"
+    " exceeded executor exist exit failed failure file files for free from full handle has have i/o image in"
+    " initialization internal invalid io is it large limit link loaded local locate lock locked malloc many map"
+    " mmap memory missing must new no not number object of on only open operation or out pending permission"
+    " permitted pipe pool process processes quota read ready refused reset resource resources running shared"
+    " shutdown size small space spawn start storage stopped stream such supported symbolic system table"
+    " temporarily terminated the thread threads time timed timeout to too unable unavailable under unexpected"
+    " unexpectedly unknown unreachable unsupported use used value was were while with write".split()
 )
 _ERRNO = re.compile(r"\[Errno (\d+)\]")
 _OUR_ROOMS = {"pipelines", "assets"}
