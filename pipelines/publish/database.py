@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pipelines.contracts.records import FileRecord
 from pipelines.contracts.tables import Table
 from pipelines.contracts.views import View, views_of
 from pipelines.errors import PublishError
@@ -133,10 +134,13 @@ def _replacements(scope: Scope, folder: Path) -> tuple[Replacement, ...]:
         return ()
     if scope.segments is None:
         return (Replacement(None, tuple(literal_path(folder / file.path) for file in scope.files)),)
+    files: dict[int | None, list[FileRecord]] = {}
+    for file in scope.files:
+        files.setdefault(file.segment, []).append(file)
     groups: list[list[int]] = [[]]
     rows = 0
     for segment in scope.segments:
-        of_segment = sum(file.rows for file in scope.files if file.segment == segment)
+        of_segment = sum(file.rows for file in files.get(segment, ()))
         if groups[-1] and rows + of_segment > _ROWS_PER_REPLACEMENT:
             groups.append([])
             rows = 0
@@ -145,7 +149,7 @@ def _replacements(scope: Scope, folder: Path) -> tuple[Replacement, ...]:
     return tuple(
         Replacement(
             tuple(id_ranges(group, scope.segment_size)),
-            tuple(literal_path(folder / file.path) for file in scope.files if file.segment in group),
+            tuple(literal_path(folder / file.path) for segment in group for file in files.get(segment, ())),
         )
         for group in groups
     )

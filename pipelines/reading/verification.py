@@ -62,8 +62,11 @@ def verify_files(snapshot: Snapshot) -> list[CheckRecord]:
     groups.append((SNAPSHOT, (manifest.database, *manifest.extras)))
     checks = []
     for name, files in groups:
-        missing = [file for file in files if not (snapshot.folder / file.path).is_file()]
-        damaged = _damaged(snapshot.folder, [file for file in files if file not in missing])
+        missing: list[FileRecord] = []
+        present: list[FileRecord] = []
+        for file in files:
+            (present if (snapshot.folder / file.path).is_file() else missing).append(file)
+        damaged = _damaged(snapshot.folder, present)
         metadata = {
             "files": len(files),
             "bytes": sum(file.bytes for file in files),

@@ -6,7 +6,7 @@ Belongs here: files and checks of one table. Does not: where its rows come from 
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -95,7 +95,7 @@ class TableBuild:
             else:
                 self._add_part(frame)
 
-    def take_over(self, base: Snapshot, changed: Sequence[int | None]) -> None:
+    def take_over(self, base: Snapshot, changed: frozenset[int | None]) -> None:
         """Take the rows of all other segments from a published snapshot: its files, or of one file its rows.
 
         Raises:
@@ -189,7 +189,7 @@ class TableBuild:
         shutil.rmtree(self._folder / "parts", ignore_errors=True)
 
 
-def _of_other_segments(rows: pl.LazyFrame, changed: Sequence[int | None], segment_size: int) -> pl.LazyFrame:
+def _of_other_segments(rows: pl.LazyFrame, changed: frozenset[int | None], segment_size: int) -> pl.LazyFrame:
     segment = pl.col("domain_id").floordiv(segment_size)
     is_changed = segment.is_in([number for number in changed if number is not None])
     return rows.filter(~is_changed.fill_null(None in changed))

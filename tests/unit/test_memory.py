@@ -58,6 +58,6 @@ def rows_without_repetition() -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def test_texts_that_do_not_repeat_are_not_kept(tmp_path: Path) -> None:
-    """450 MB, most of it the tables themselves and freed memory; 2,440 where every distinct text stays in memory."""
+    """About 500 MB, most of it the tables themselves and freed memory; 4,590 where all distinct texts are kept."""
     stage_tables(tmp_path, *rows_without_repetition(), SEGMENT_SIZE)
     assert peak_bytes(DERIVE, str(tmp_path), "batch_summaries", "jurisdiction_summaries") < 1_000 << 20
