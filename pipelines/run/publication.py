@@ -114,6 +114,7 @@ def _publish(settings: Settings, on_progress: OnProgress, *, with_report: bool) 
             now=lambda: datetime.now(UTC),
             timings=_timings(record, built),
             on_progress=on_progress,
+            memory_mb=settings.database_memory_mb,
             extras=report or no_extras,
         )
     rejects = count_rejects(_scan(staging, _named(built, "rejected_rows")))
