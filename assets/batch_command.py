@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from pipelines.errors import SnapshotError
-from pipelines.reading.batch.batches import Batch, open_batch, shown_id
+from pipelines.reading.batch.batches import LEAST_MEMORY_MB, MEMORY_MB, Batch, open_batch, shown_id
 from pipelines.reading.batch.files import (
     BatchFormat,
     BatchOptions,
@@ -29,7 +29,7 @@ _STANDARD_OUTPUT = "-"
 _SHOWN_IDS = 10
 
 
-def write_batch_file(
+def write_batch_file(  # noqa: PLR0913  each is an option
     batch_id: Annotated[
         str, typer.Argument(help="Id of the batch; it may begin with - or hold /.", metavar="BATCH_ID")
     ],
@@ -49,6 +49,15 @@ def write_batch_file(
         typer.Option("--raw", help="CSV: do not put ' before texts that a spreadsheet would run as a formula."),
     ] = False,
     bom: Annotated[bool, typer.Option("--bom", help="CSV: begin with a byte order mark, for Excel.")] = False,
+    memory_mb: Annotated[
+        int,
+        typer.Option(
+            "--memory-mb",
+            min=LEAST_MEMORY_MB,
+            help="Most memory, MB; a large text may be a quarter of it.",
+            metavar="MB",
+        ),
+    ] = MEMORY_MB,
 ) -> None:
     """Write a batch with all its candidates to a file, from the published snapshot."""
     for name, is_given in (("--raw", raw), ("--bom", bom)):
@@ -64,7 +73,7 @@ def write_batch_file(
             f"Nothing is published in {export_dir}", fix="run `lei-exports run` first, or set EXPORT_DIR"
         )
     options = BatchOptions(raw=raw, bom=bom)
-    with open_batch(snapshot, batch_id) as batch:
+    with open_batch(snapshot, batch_id, memory_mb) as batch:
         if is_piped:
             written = encode_batch(batch, batch_format, sys.stdout.buffer, options)
             sys.stdout.buffer.flush()
@@ -76,7 +85,7 @@ def write_batch_file(
 
 
 def _show(console: Console, batch: Batch, written: WrittenBatch, where: str) -> None:
-    candidates = int(batch.candidate_counts.sum())
+    candidates = batch.candidate_count
     manifest = batch.snapshot.manifest
     lines = [
         f"Batch     {shown_id(batch.batch_id)}: {batch.domain_count:,} rows, {candidates:,} candidates",

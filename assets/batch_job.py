@@ -37,7 +37,7 @@ def write_batch_file(context: dg.OpExecutionContext, config: BatchConfig, export
         with open_batch(snapshot, config.batch_id) as batch:
             options = BatchOptions(raw=config.raw, bom=config.bom)
             written = write_batch(batch, config.batch_format, target, options)
-            rows, candidates = batch.domain_count, int(batch.candidate_counts.sum())
+            rows, candidates = batch.domain_count, batch.candidate_count
     context.add_output_metadata(
         {
             "file": dg.MetadataValue.path(str(target)),

@@ -82,7 +82,11 @@ class BatchFileError(ExportError):
 
 
 class QueryStoppedError(ExportError):
-    """A query on a snapshot was stopped: it took too long, needed too much memory, or nobody waits for it any more."""
+    """A query on a snapshot was stopped: it took too long, or nobody waits for it any more."""
+
+
+class AnswerTooLargeError(ExportError):
+    """An answer from a snapshot needs more memory than there is for all answers together."""
 
 
 class SampleError(ExportError):

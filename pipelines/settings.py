@@ -41,6 +41,9 @@ class Settings(BaseSettings):
         3600, gt=0, description="Longest time that the source's snapshot is held, seconds"
     )
     dagster_home: Path = Field(Path("data/dagster_home"), description="Where Dagster keeps runs; created when missing")
+    database_memory_mb: int = Field(
+        256, ge=64, description="DuckDB's memory while exports.duckdb is written, MB; half as much more to compare it"
+    )
     include_full_data: bool = Field(False, description="Publish gleif_full_data")
     alert_webhook_url: SecretStr | None = Field(None, description="Where alerts are posted as JSON; unset: nowhere")
     stale_after_hours: float = Field(

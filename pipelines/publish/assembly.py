@@ -94,7 +94,9 @@ def assemble(  # noqa: PLR0913 - each is a fact of the snapshot
         )
         clock.lap("publish_database")
         manifest = _manifest(inputs, info, records, database)
-        verified = verify_faces(Snapshot(folder, manifest), inputs.tables, database.scopes)
+        verified = verify_faces(
+            Snapshot(folder, manifest), inputs.tables, database.scopes, memory_mb=inputs.memory_mb * 3 // 2
+        )
         clock.lap("publish_verify")
         return manifest, database, verified
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipelines.contracts.columns import Storage
+from pipelines.contracts.records import FileRecord
 from pipelines.contracts.snapshot_info import INFO_COLUMNS, INFO_DESCRIPTION, SNAPSHOT_INFO, SnapshotInfo
 from pipelines.contracts.tables import Table
 from pipelines.contracts.views import View, views_of
@@ -161,10 +162,13 @@ def _replacements(scope: Scope, folder: Path) -> tuple[Replacement, ...]:
         return ()
     if scope.segments is None:
         return (Replacement(None, tuple(literal_path(folder / file.path) for file in scope.files)),)
+    files: dict[int | None, list[FileRecord]] = {}
+    for file in scope.files:
+        files.setdefault(file.segment, []).append(file)
     groups: list[list[int]] = [[]]
     rows = 0
     for segment in scope.segments:
-        of_segment = sum(file.rows for file in scope.files if file.segment == segment)
+        of_segment = sum(file.rows for file in files.get(segment, ()))
         if groups[-1] and rows + of_segment > _ROWS_PER_REPLACEMENT:
             groups.append([])
             rows = 0
@@ -173,7 +177,7 @@ def _replacements(scope: Scope, folder: Path) -> tuple[Replacement, ...]:
     return tuple(
         Replacement(
             tuple(scope.segmentation.ranges(group)),
-            tuple(literal_path(folder / file.path) for file in scope.files if file.segment in group),
+            tuple(literal_path(folder / file.path) for segment in group for file in files.get(segment, ())),
         )
         for group in groups
     )

@@ -78,7 +78,7 @@ def publish_snapshot(  # noqa: PLR0913 - each is a fact of the run, and all are 
         now: The clock, UTC.
         checks: Checks of the run as a whole (such as guards.check_shrink): recorded, and a failed one blocks.
         on_progress: Gets a message after each step.
-        memory_mb: Most memory that the writer of exports.duckdb takes, MB.
+        memory_mb: DuckDB's memory while exports.duckdb is written, MB; half as much more to verify it.
         lock_wait_seconds: How long to wait for a command that switches or deletes snapshots.
         extras: Makes files beside the data, once that is verified; what it raises stops the run.
 

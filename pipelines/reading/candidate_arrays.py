@@ -4,16 +4,18 @@ Belongs here: asking, and putting together. Does not: the SQL of a value (querie
 contracts or Polars (the process that reads candidates ahead imports this module and must stay small).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from sys import getsizeof
+from typing import Any
+
+import duckdb
+
+_STEP = 64
 
 
-class Session(Protocol):
-    """What queries are asked of: a connection of DuckDB, or a reader."""
-
-    def execute(self, sql: str, parameters: object) -> Any:  # noqa: ANN401  DuckDB's cursor, which has no common type
-        """Run a query; its rows are fetched from what comes back."""
+class TooManyError(Exception):
+    """The arrays take more than they may."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,9 @@ class ArrayQueries:
     candidates: str
 
 
-def read_arrays(session: Session, queries: ArrayQueries, first_id: int, last_id: int) -> tuple[list[int], list[str]]:
+def read_arrays(
+    session: duckdb.DuckDBPyConnection, queries: ArrayQueries, first_id: int, last_id: int, most_bytes: int
+) -> Iterator[tuple[int, str]]:
     """The arrays of some rows.
 
     Args:
@@ -37,17 +41,27 @@ def read_arrays(session: Session, queries: ArrayQueries, first_id: int, last_id:
         queries: What to ask.
         first_id: Least id of a row.
         last_id: Greatest id of a row.
+        most_bytes: What they may take.
 
-    Returns:
+    Yields:
         Ids, ascending, and the array of each in rank order; `[]` where a row has no candidates.
 
     Raises:
+        TooManyError: They take more.
         duckdb.Error: The file can't be read, or memory does not suffice.
     """
     parameters = {"first_id": first_id, "last_id": last_id}
-    texts = texts_by_domain(session.execute(queries.candidates, parameters).fetchall())
-    ids = [row[0] for row in session.execute(queries.domains, parameters).fetchall()]
-    return ids, [f"[{','.join(texts.get(domain_id, ()))}]" for domain_id in ids]
+    cursor = session.execute(queries.candidates, parameters)
+    texts: dict[int, list[str]] = {}
+    size = 0
+    while rows := cursor.fetchmany(_STEP):
+        size += sum(getsizeof(text) for _, text in rows)
+        if size > most_bytes:
+            raise TooManyError
+        for domain_id, text in rows:
+            texts.setdefault(domain_id, []).append(text)
+    for (domain_id,) in session.execute(queries.domains, parameters).fetchall():
+        yield domain_id, f"[{','.join(texts.pop(domain_id, ()))}]"
 
 
 def texts_by_domain(rows: Iterable[Sequence[Any]]) -> dict[int, list[str]]:

@@ -22,7 +22,7 @@ import duckdb
 
 from pipelines.processes import close_inherited, end_with, take_idle_time
 from pipelines.reading.attached import open_attached
-from pipelines.reading.candidate_arrays import ArrayQueries, read_arrays
+from pipelines.reading.candidate_arrays import ArrayQueries, TooManyError, read_arrays
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class WorkerTask:
     Attributes:
         database: The DuckDB file.
         memory_mb: Most memory that DuckDB takes, MB.
+        most_bytes: More arrays than these are not read at a time.
         domains: Of ArrayQueries.
         candidates: Of ArrayQueries.
         descriptor: Of the file that arrays are written to; inherited.
@@ -40,6 +41,7 @@ class WorkerTask:
 
     database: str
     memory_mb: int
+    most_bytes: int
     domains: str
     candidates: str
     descriptor: int
@@ -74,21 +76,31 @@ def write_group(session: duckdb.DuckDBPyConnection, task: WorkerTask, group: Gro
     """
     try:
         queries = ArrayQueries(task.domains, task.candidates)
-        ids, arrays = read_arrays(session, queries, group.first_id, group.last_id)
-        texts = [array.encode() for array in arrays]
-        view = memoryview(b"".join(texts))
-        if len(view) > group.most_bytes:
-            return {"too_large": len(view)}
+        ids, arrays = [], []
+        size = 0
+        for domain_id, array in read_arrays(session, queries, group.first_id, group.last_id, task.most_bytes):
+            ids.append(domain_id)
+            arrays.append(array.encode())
+            size += len(arrays[-1])
+        if size > group.most_bytes:
+            return {"too_large": size}
         offset = group.offset
-        while view:
-            written = os.pwrite(task.descriptor, view, offset)
-            view, offset = view[written:], offset + written
-    except duckdb.Error as error:
+        for content in arrays:
+            _write(task.descriptor, content, offset)
+            offset += len(content)
+    except (duckdb.Error, TooManyError) as error:
         # They may be too many for the memory: one row's are not.
         return {"failed": type(error).__name__}
     except OSError as error:
         return {"disk": error.strerror}
-    return {"ids": ids, "sizes": [len(text) for text in texts]}
+    return {"ids": ids, "sizes": [len(array) for array in arrays]}
+
+
+def _write(descriptor: int, content: bytes, offset: int) -> None:
+    view = memoryview(content)
+    while view:
+        written = os.pwrite(descriptor, view, offset)
+        view, offset = view[written:], offset + written
 
 
 def main() -> None:

@@ -34,7 +34,7 @@ SNAPSHOT = "snapshot"
 Severity = Literal["error", "warn"]
 # Hashing needs tens of MB; the rest is room for row groups of wide texts (gleif_full_data is about 5 kB a row). What
 # it gets it takes: 580 MB resident with 1024, 520 with 512, 310 with 128, in the same time.
-_MEMORY_MB = 384
+DEFAULT_MEMORY_MB = 384
 FACE = "face"
 # Comment of a view; name, type and comment of each of its columns.
 _ViewShape = tuple[str | None, list[tuple[str, str, str | None]]]
@@ -90,9 +90,15 @@ class DatabaseFace:
     the others.
     """
 
-    def __init__(self, snapshot: Snapshot) -> None:
-        """Open nothing yet."""
+    def __init__(self, snapshot: Snapshot, memory_mb: int = DEFAULT_MEMORY_MB) -> None:
+        """Open nothing yet.
+
+        Args:
+            snapshot: The snapshot.
+            memory_mb: DuckDB's memory, MB.
+        """
         self.snapshot = snapshot
+        self._memory_mb = memory_mb
         self._session: duckdb.DuckDBPyConnection | None = None
 
     def __enter__(self) -> Self:
@@ -114,7 +120,7 @@ class DatabaseFace:
         """
         try:
             if self._session is None:
-                self._session = open_scratch(_MEMORY_MB)
+                self._session = open_scratch(self._memory_mb)
                 path = quoted_text(str(self.snapshot.database_path))
                 self._session.execute(f"ATTACH {path} AS {FACE} (READ_ONLY)")
             yield self._session

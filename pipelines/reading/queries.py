@@ -23,7 +23,7 @@ from pipelines.contracts.tables import (
 )
 from pipelines.contracts.text import WHITE_SPACE
 from pipelines.reading.attached import DATABASE
-from pipelines.reading.batch.expressions import json_value
+from pipelines.reading.batch.expressions import json_escaped, json_value
 from pipelines.reading.batch.reals import real_text
 from pipelines.reading.candidate_arrays import ArrayQueries
 from pipelines.reading.database import Reader
@@ -36,11 +36,6 @@ _COMPARED_CHARACTERS = 64
 _CLOSEST = 3
 _NULL = "'null'"
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  UTC, as all published times are
-# As DuckDB's to_json writes texts.
-_ESCAPES = {
-    **{number: f"\\u{number:04X}" for number in range(32)},
-    **{ord(character): f"\\{letter}" for character, letter in zip('"\\\b\f\n\r\t', '"\\bfnrt', strict=True)},
-}
 SEARCH_COLUMNS = (
     "domain_id", "domain", "batch_id", "status", "company_name", "confidence_score", "guessed_country",
     "primary_lei_code", "primary_gleif_name", "gleif_candidate_count", "processed_at",
@@ -141,8 +136,14 @@ def find_domain(reader: Reader, name: str) -> Row | None:
 
 def list_domain_rows(reader: Reader, domain_hash: str, page: Page) -> list[Row]:
     """A domain's rows of domain_exports, one a batch as a rule, by id."""
-    tail = "WHERE domain_hash = $hash ORDER BY domain_id LIMIT $limit OFFSET $offset"
-    return _select(reader, DOMAIN_EXPORTS.name, tail, {"hash": domain_hash, **page._asdict()})
+    # First which ones: to find the first of rows DuckDB needs 2 MB with their ids alone, and 32 with all columns.
+    query = f"SELECT domain_id FROM {_relation(DOMAIN_EXPORTS.name)} WHERE domain_hash = $hash ORDER BY domain_id"
+    ids = reader.rows(f"{query} LIMIT $limit OFFSET $offset", {"hash": domain_hash, **page._asdict()})
+    if not ids:
+        return []
+    tail = "WHERE domain_hash = $hash AND domain_id BETWEEN $first AND $last ORDER BY domain_id"
+    parameters = {"hash": domain_hash, "first": ids[0][0], "last": ids[-1][0]}
+    return _select(reader, DOMAIN_EXPORTS.name, tail, parameters)
 
 
 def find_entity(reader: Reader, lei_code: str) -> Row | None:
@@ -187,7 +188,7 @@ def _json_text(reader: Reader, value: object, kind: str | None) -> str:
         return real_text(cast("float", value))
     if kind == "BOOLEAN":
         return "true" if value else "false"
-    return f'"{value.translate(_ESCAPES)}"' if isinstance(value, str) else str(value)
+    return f'"{json_escaped(value)}"' if isinstance(value, str) else str(value)
 
 
 def _time_text(reader: Reader, microseconds: int) -> str:

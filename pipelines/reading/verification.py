@@ -12,7 +12,15 @@ from pipelines.contracts.tables import Table, published_tables
 from pipelines.contracts.version import CONTRACT_VERSION
 from pipelines.errors import SnapshotError
 from pipelines.reading.digests import digests_of
-from pipelines.reading.faces import SNAPSHOT, DatabaseFace, check, verify_database, verify_equal, verify_parquet
+from pipelines.reading.faces import (
+    DEFAULT_MEMORY_MB,
+    SNAPSHOT,
+    DatabaseFace,
+    check,
+    verify_database,
+    verify_equal,
+    verify_parquet,
+)
 from pipelines.reading.info_check import verify_info
 from pipelines.reading.scopes import Scope
 from pipelines.reading.snapshots import MANIFEST, Snapshot
@@ -63,8 +71,11 @@ def verify_files(snapshot: Snapshot) -> list[CheckRecord]:
     groups.append((SNAPSHOT, (manifest.database, *manifest.extras)))
     checks = []
     for name, files in groups:
-        missing = [file for file in files if not (snapshot.folder / file.path).is_file()]
-        damaged = _damaged(snapshot.folder, [file for file in files if file not in missing])
+        missing: list[FileRecord] = []
+        present: list[FileRecord] = []
+        for file in files:
+            (present if (snapshot.folder / file.path).is_file() else missing).append(file)
+        damaged = _damaged(snapshot.folder, present)
         metadata = {
             "files": len(files),
             "bytes": sum(file.bytes for file in files),
@@ -80,7 +91,10 @@ def verify_files(snapshot: Snapshot) -> list[CheckRecord]:
 
 
 def verify_faces(
-    snapshot: Snapshot, tables: Sequence[Table] | None = None, scopes: Mapping[str, Scope] | None = None
+    snapshot: Snapshot,
+    tables: Sequence[Table] | None = None,
+    scopes: Mapping[str, Scope] | None = None,
+    memory_mb: int = DEFAULT_MEMORY_MB,
 ) -> list[CheckRecord]:
     """Reopen both faces: shape, comments, row counts and order as in contract and manifest, contents equal.
 
@@ -92,6 +106,7 @@ def verify_faces(
         tables: What its tables should be; None: this version's contract.
         scopes: Per table the part whose files and rows are looked at; the rest must have been taken over from a
             snapshot by verified copies. Shape, comments and counts are always those of the whole. None: everything.
+        memory_mb: DuckDB's memory, MB.
     """
     manifest = snapshot.manifest
     if manifest.contract_version != CONTRACT_VERSION:
@@ -102,7 +117,7 @@ def verify_faces(
     scopes = scopes or {}
     known = [table for table in tables if table.name in snapshot.table_names]
     checks = [found for table in known for found in verify_parquet(snapshot, table, scopes.get(table.name))]
-    with DatabaseFace(snapshot) as face:
+    with DatabaseFace(snapshot, memory_mb) as face:
         checks += [*verify_database(face, tables), verify_info(face)]
         return checks + [verify_equal(face, table, scopes.get(table.name)) for table in known]
 

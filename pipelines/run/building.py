@@ -5,7 +5,7 @@ Belongs here: which frames are held when, and who writes them. Does not: rules (
 """
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from pipelines.checks.content import CandidateChecks, DomainChecks
-from pipelines.contracts.records import CheckRecord, StagingRecord, TableRecord
+from pipelines.contracts.records import CheckRecord, SegmentRecord, StagingRecord, TableRecord
 from pipelines.contracts.segments import segment_name
 from pipelines.contracts.source import DOMAINS, GLEIF_CANDIDATES, SourceTable, source_columns
 from pipelines.contracts.tables import DOMAIN_EXPORTS, REJECTED_ROWS, candidate_exports, segment_tables
@@ -43,7 +43,7 @@ class _BySegment:
         """Keep what was found in a segment."""
         self._found[segment] = checks.state()
 
-    def take_over(self, findings: dict[str, dict[str, Any]], changed: Collection[str]) -> None:
+    def take_over(self, findings: dict[str, dict[str, Any]], changed: frozenset[str]) -> None:
         """Take over what was found in all segments but the changed ones."""
         self._found |= {segment: found for segment, found in findings.items() if segment not in changed}
 
@@ -75,8 +75,8 @@ class _SegmentBuilds:
 
     def take_over(self, base: Snapshot, record: StagingRecord) -> None:
         """Take everything but the staged segments from a published snapshot."""
-        changed = [segment.segment for segment in record.segments]
-        changed_names = {segment_name(segment) for segment in changed}
+        changed = frozenset(segment.segment for segment in record.segments)
+        changed_names = frozenset(map(segment_name, changed))
         for name, build in self.tables.items():
             build.take_over(base, changed)
             if name in self.content:
@@ -116,7 +116,7 @@ def _build(
         builds.take_over(base_snapshot(settings.export_dir, record), record)
     total = sum(sum(segment.rows.values()) for segment in record.segments)
     done = 0
-    tasks = (partial(_compute, staging, record, segment.segment, builds) for segment in record.segments)
+    tasks = (partial(_compute, staging, record, segment, builds) for segment in record.segments)
     with prefetch(tasks) as computed:  # two cores have work; one segment after the other kept 1.4 of them busy
         for rows in computed:
             name = segment_name(rows.segment)
@@ -146,7 +146,7 @@ class _SegmentRows:
 
 
 def _compute(
-    staging: StagingFolder, record: StagingRecord, segment: int | None, builds: _SegmentBuilds
+    staging: StagingFolder, record: StagingRecord, segment: SegmentRecord, builds: _SegmentBuilds
 ) -> _SegmentRows:
     """Compute one segment once, for all wanted tables."""
     started = time.monotonic()
@@ -168,7 +168,7 @@ def _compute(
         frame = build_domain_exports(judged_domains.lazy(), exported.lazy()).collect()
     timings = {"judge": judged - started, "transform": time.monotonic() - judged}
     for_checks = judged_domains.select(DomainChecks.JUDGED_COLUMNS)
-    return _SegmentRows(segment, source_rows, for_checks, frame, exported, rejected, timings)
+    return _SegmentRows(segment.segment, source_rows, for_checks, frame, exported, rejected, timings)
 
 
 def _add(rows: _SegmentRows, name: str, builds: _SegmentBuilds) -> None:
@@ -196,8 +196,8 @@ def _add(rows: _SegmentRows, name: str, builds: _SegmentBuilds) -> None:
         build.add(rows.candidates, rows.segment)
 
 
-def _read(staging: StagingFolder, record: StagingRecord, segment: int | None, table: SourceTable) -> pl.DataFrame:
-    frame = staging.read_segment(table.name, segment, record)
+def _read(staging: StagingFolder, record: StagingRecord, segment: SegmentRecord, table: SourceTable) -> pl.DataFrame:
+    frame = staging.read_segment(table.name, segment)
     if frame is None:
         columns = source_columns(table, include_full_data=record.include_full_data)
         frame = pl.DataFrame(schema={name: column.dtype for name, column in columns.items()})

@@ -106,7 +106,9 @@ def _build(
         changed = frozenset(segment.segment for segment in record.segments)
         now = State(inputs.tables_dir, inputs.domains.files, inputs.candidates.files)
         as_a_whole = derivation.rederive(
-            Rederivation(base, now, changed, most_rows=_BUCKETS_AT_A_TIME * bucket_rows), builds, on_progress
+            Rederivation(base, now, changed, most_rows=_BUCKETS_AT_A_TIME * bucket_rows, tables=builds.keys()),
+            builds,
+            on_progress,
         )
     if as_a_whole:
         folder = staging.path / "buckets"

@@ -199,12 +199,12 @@ def _dtypes(schema: type[dy.Schema], names: Collection[str]) -> dict[str, pl.Dat
 
 def _read(path: Path, columns: Sequence[str], codes: Mapping[str, TextCodes]) -> pa.Table:
     """Columns of a file, texts of few values as codes."""
-    coded = [name for name in columns if name in codes]
+    coded = [name for name in columns if name in codes and not codes[name].is_full]
     with pq.ParquetFile(path, read_dictionary=coded) as file:
         rows = file.read(columns=list(columns))
     for name in coded:
         place = rows.schema.get_field_index(name)
-        rows = rows.set_column(place, name, codes[name].encode(rows[name].unify_dictionaries()))
+        rows = rows.set_column(place, name, codes[name].encode(rows[name]))
     return rows
 
 

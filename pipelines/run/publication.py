@@ -127,6 +127,7 @@ def _publish(settings: Settings, lock: RunLock, on_progress: OnProgress, *, with
             now=lambda: datetime.now(UTC),
             timings=_timings(record, built),
             on_progress=hear,
+            memory_mb=settings.database_memory_mb,
             extras=report or no_extras,
         )
     # It is published: from here on nothing may fail.

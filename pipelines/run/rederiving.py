@@ -5,13 +5,14 @@ have rows that changed, only their rows are computed, from all segments, by the 
 Belongs here: which keys, and the rows to compute them from. Does not: rules (transform/), writing (table_build.py).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
 from pipelines.contracts.records import FileRecord
+from pipelines.contracts.segments import in_order
 from pipelines.contracts.tables import (
     BATCH_SUMMARIES,
     DOMAIN_EXPORTS,
@@ -113,10 +114,32 @@ class State:
     domains: Sequence[FileRecord]
     candidates: Sequence[FileRecord]
 
-    def scan(self, which: Sequence[FileRecord], segments: frozenset[int | None] | None = None) -> pl.LazyFrame | None:
-        """Rows of files, all or of some segments; None where there is no such file."""
-        paths = [self.folder / file.path for file in which if segments is None or file.segment in segments]
+    def scan(self, files: Sequence[FileRecord]) -> pl.LazyFrame | None:
+        """Rows of files; None where there is no file."""
+        paths = [self.folder / file.path for file in files]
         return pl.scan_parquet(paths, glob=False, hive_partitioning=False) if paths else None
+
+
+class _ChangedKeys:
+    """Keys of one table whose rows changed, up to a limit; beyond it the table is computed as a whole.
+
+    At most the limit and the keys of one segment are in memory.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._keys = pl.Series(_KEY, [], pl.String)
+        self.is_full = False
+
+    def add(self, keys: pl.Series) -> None:
+        """Add keys, which may repeat; beyond the limit all are let go."""
+        self._keys = pl.concat([self._keys, keys.alias(_KEY)]).unique()
+        if self._keys.len() > self._limit:
+            self._keys, self.is_full = self._keys.clear(), True
+
+    def found(self) -> pl.Series | None:
+        """The distinct keys; None: more than the limit."""
+        return None if self.is_full else self._keys
 
 
 @dataclass
@@ -127,33 +150,36 @@ class Rederivation:
         base: The snapshot that the other segments are taken from.
         now: Both tables as they are now, all segments.
         changed: The segments that were read anew.
-        most_rows: More rows than these are not computed in one go.
+        most_rows: More keys or rows than these are not computed in one go.
+        tables: Names of the derived tables that are asked for later.
     """
 
     base: Snapshot
     now: State
     changed: frozenset[int | None]
     most_rows: int
-    _domains: pl.DataFrame = field(init=False)
-    _candidates: pl.DataFrame = field(init=False)
-    _before: State = field(init=False)
+    tables: Collection[str] = field(default_factory=RULES.keys)
+    _keys: dict[str, _ChangedKeys] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Compare the changed segments once, by all columns that any derived table depends on."""
+        """Compare the changed segments, one after the other, until no table is below the limit any more."""
+        self._keys = {name: _ChangedKeys(self.most_rows) for name in self.tables}
         of_candidates = candidate_exports(include_full_data=self.base.manifest.include_full_data).name
-        self._before = State(
+        before = State(
             self.base.folder,
             self.base.record_of(DOMAIN_EXPORTS.name).files,
             self.base.record_of(of_candidates).files,
         )
-        self._domains = self._differing(
-            self._before.domains, self.now.domains, _columns(_DOMAIN_ID, (rule.domains for rule in RULES.values()))
-        )
-        self._candidates = self._differing(
-            self._before.candidates,
-            self.now.candidates,
-            _columns(_CANDIDATE_ID, (rule.candidates for rule in RULES.values())),
-        )
+        for row_id, old, new, columns_of in (
+            (_DOMAIN_ID, before.domains, self.now.domains, {name: rule.domains for name, rule in RULES.items()}),
+            (_CANDIDATE_ID, before.candidates, self.now.candidates, {n: rule.candidates for n, rule in RULES.items()}),
+        ):
+            old_files, new_files = _by_segment(old), _by_segment(new)
+            for segment in in_order((old_files.keys() | new_files.keys()) & self.changed):
+                wanted = {name: columns_of[name] for name, keys in self._keys.items() if not keys.is_full}
+                self._compare(
+                    before.scan(old_files.get(segment, ())), self.now.scan(new_files.get(segment, ())), row_id, wanted
+                )
 
     def rederive(self, table: Table) -> Rederived | None:
         """The rows of a table that have to be computed anew; none where no row that it depends on changed.
@@ -161,12 +187,11 @@ class Rederivation:
         Returns:
             None where they depend on more than `most_rows` rows: the table is to be computed as a whole.
         """
-        rule = RULES[table.name]
-        keys = self._changed_keys(rule)
+        rule, keys = RULES[table.name], self._keys[table.name].found()
+        if keys is None:
+            return None
         if keys.is_empty():
             return Rederived(keys, table.schema.create_empty())
-        if keys.len() > self.most_rows:
-            return None
         domains = self._rows_of(self.now.domains, rule.domains, rule.key_of, keys)
         candidates = self._rows_of(self.now.candidates, rule.candidates, rule.key_of, keys)
         if domains.height + candidates.height > self.most_rows:
@@ -174,33 +199,26 @@ class Rederivation:
         rows = rule.build(domains.lazy(), candidates.lazy()).collect(engine="in-memory")
         return Rederived(keys, rows)
 
-    def _differing(
-        self, before: Sequence[FileRecord], now: Sequence[FileRecord], columns: Sequence[str]
-    ) -> pl.DataFrame:
-        """Segment by segment: two segments in memory."""
-        found = []
-        for segment in sorted({file.segment for file in (*before, *now)} & self.changed, key=str):
-            one = frozenset({segment})
-            old, new = self._before.scan(before, one), self.now.scan(now, one)
-            known = old if old is not None else new
-            if known is not None:
-                empty = known.clear()
-                found.append(differing_rows(empty if old is None else old, empty if new is None else new, columns))
-        return pl.concat(found) if found else pl.DataFrame(schema=dict.fromkeys(columns, pl.String()))
-
-    def _changed_keys(self, rule: Rule) -> pl.Series:
-        """Keys of the rows that differ in a column that the table depends on."""
-        found = []
-        for rows, columns, row_id in (
-            (self._domains, rule.domains, _DOMAIN_ID),
-            (self._candidates, rule.candidates, _CANDIDATE_ID),
-        ):
-            if columns and not rows.is_empty():
+    def _compare(
+        self, old: pl.LazyFrame | None, new: pl.LazyFrame | None, row_id: str, wanted: Mapping[str, Sequence[str]]
+    ) -> None:
+        """Add the keys of rows that differ between two states of a segment in a column that a table depends on."""
+        known = old if old is not None else new
+        columns = list(dict.fromkeys(name for of_table in wanted.values() for name in of_table))
+        if known is None or not columns:
+            return
+        empty = known.clear()
+        rows = differing_rows(
+            empty if old is None else old, empty if new is None else new, list(dict.fromkeys((row_id, *columns)))
+        )
+        if rows.is_empty():
+            return
+        for name, of_table in wanted.items():
+            if of_table:
                 # A row stands here before and after; what is there twice differs in other columns only.
-                distinct = rows.select(*dict.fromkeys((row_id, *columns)))
+                distinct = rows.select(*dict.fromkeys((row_id, *of_table)))
                 changed = distinct.filter(~distinct.is_duplicated())
-                found.append(changed.select(rule.key_of.alias(_KEY)).to_series())
-        return pl.concat(found).unique() if found else pl.Series(_KEY, [], pl.String)
+                self._keys[name].add(changed.select(RULES[name].key_of.alias(_KEY)).to_series())
 
     def _rows_of(
         self, files: Sequence[FileRecord], columns: Sequence[str], key_of: pl.Expr, keys: pl.Series
@@ -214,5 +232,8 @@ class Rederivation:
         return of_keys.drop(_KEY).head(self.most_rows + 1).collect(engine="streaming")
 
 
-def _columns(row_id: str, wanted: Iterable[Sequence[str]]) -> list[str]:
-    return list(dict.fromkeys((row_id, *(name for columns in wanted for name in columns))))
+def _by_segment(files: Iterable[FileRecord]) -> dict[int | None, list[FileRecord]]:
+    found: dict[int | None, list[FileRecord]] = {}
+    for file in files:
+        found.setdefault(file.segment, []).append(file)
+    return found

@@ -6,7 +6,7 @@ Belongs here: files and checks of one table. Does not: where its rows come from 
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -95,7 +95,7 @@ class TableBuild:
             else:
                 self._add_part(frame)
 
-    def take_over(self, base: Snapshot, changed: Sequence[int | None]) -> None:
+    def take_over(self, base: Snapshot, changed: frozenset[int | None]) -> None:
         """Take the rows of all other segments from a published snapshot: its files, or of one file its rows.
 
         Raises:

@@ -19,7 +19,8 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from pipelines.errors import ExportError
-from pipelines.reading.batch.batches import DEFAULT_CHUNK, ChunkSize, shown_id
+from pipelines.reading.batch.batches import shown_id
+from pipelines.reading.batch.chunks import ChunkSize
 from pipelines.reading.batch.files import BatchFormat, BatchOptions, file_name
 from pipelines.reading.database import Reader
 from pipelines.reading.queries import Row, closest_batch_ids, find_batch
@@ -48,10 +49,8 @@ MEDIA_TYPES = {
 }
 # Handed to the socket at a time: a slow reader is noticed by one of these not going through.
 _BLOCK = 1 << 18
-# Candidates of a chunk per MB of a batch's memory: 3,000 by default. With 5,000 a batch of 100,000 domains takes 5.1
-# instead of 5.7 s, and 6 MB more.
-_CANDIDATES_PER_MB = 125
-_CANDIDATES_PER_DOMAIN = 5
+# With 5,000 candidates a batch of 100,000 domains takes 5.1 instead of 5.7 s, and 6 MB more.
+_OPTIONS = BatchOptions(size=ChunkSize(domains=600, candidates=3_000))
 _NAME_CHARACTERS = 80
 
 
@@ -126,12 +125,9 @@ async def _source_of(file: _File) -> AsyncIterator[_Source]:
         with kept:
             yield KeptSource(kept)
         return
-    memory_mb = file.service.settings.api_batch_memory_mb
-    with file.opened.database.batch_reader(memory_mb) as reader:
+    with file.opened.database.reader() as reader:
         draft = file.opened.files.draft(key)
-        source = SnapshotSource(
-            reader, file.batch_id, file.batch_format, BatchOptions(size=_chunk_size(memory_mb)), file.encoding, draft
-        )
+        source = SnapshotSource(reader, file.batch_id, file.batch_format, _OPTIONS, file.encoding, draft)
         try:
             yield source
         finally:
@@ -196,11 +192,6 @@ def _start(headers: dict[str, str], size: int | None) -> Message:
         "status": HTTPStatus.OK,
         "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in known.items()],
     }
-
-
-def _chunk_size(memory_mb: int) -> ChunkSize:
-    candidates = min(DEFAULT_CHUNK.candidates, memory_mb * _CANDIDATES_PER_MB)
-    return ChunkSize(max(1, candidates // _CANDIDATES_PER_DOMAIN), candidates)
 
 
 def require_batch(reader: Reader, batch_id: str) -> Row:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 from pipelines.errors import ExportError, SnapshotError
 from pipelines.reading.database import SnapshotDatabase, open_database
+from pipelines.reading.query_memory import QueryMemory
 from pipelines.reading.snapshots import CURRENT, Snapshot, current_snapshot
 from pipelines.serving.candidate_cache import CandidateCache
 from pipelines.serving.file_cache import FileCache
@@ -42,10 +43,15 @@ class Opened:
 
 
 class SnapshotHolder:
-    """Holds the current snapshot open. Of use to all threads."""
+    """Holds the current snapshot open. Of use to all threads.
+
+    Attributes:
+        memory: What queries of all snapshots may take together.
+    """
 
     def __init__(self, settings: ServingSettings) -> None:
         self._settings = settings
+        self.memory = QueryMemory(settings.api_memory_mb, "API_MEMORY_MB", batches=settings.api_max_exports)
         self._export_dir = settings.export_dir
         self._lock = threading.Lock()
         self._refreshing = threading.Lock()
@@ -142,7 +148,7 @@ class SnapshotHolder:
             _close(opened)
 
     def _open(self, snapshot: Snapshot) -> Opened:
-        database = open_database(snapshot, self._settings.api_memory_mb)
+        database = open_database(snapshot, self.memory)
         folder, most_bytes = self._settings.api_cache_dir, self._settings.api_cache_mb << 20
         of_candidates = most_bytes // _CANDIDATES_SHARE
         return Opened(database, FileCache(folder, most_bytes - of_candidates), CandidateCache(folder, of_candidates))

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from pipelines.errors import BatchFileError, ExportError, QueryStoppedError
+from pipelines.errors import AnswerTooLargeError, BatchFileError, ExportError, QueryStoppedError
 
 MEDIA_TYPE = "application/problem+json"
 _LOG = logging.getLogger(__name__)
@@ -59,6 +59,11 @@ def too_busy(detail: str) -> ProblemError:
     return ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, "busy", "Too busy", detail, _RETRY_AFTER)
 
 
+def too_large(detail: str) -> ProblemError:
+    """The answer needs more memory than the server may take."""
+    return ProblemError(HTTPStatus.INSUFFICIENT_STORAGE, "too-large", "Answer too large", detail)
+
+
 def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
     """A problem document as a response."""
     content = json.dumps(problem.model_dump(exclude_none=True), ensure_ascii=False).encode("utf-8", "replace")
@@ -92,9 +97,12 @@ async def _on_export_error(_: Request, error: Exception) -> Response:
             HTTPStatus.SERVICE_UNAVAILABLE,
             "query-stopped",
             "Query stopped",
-            "The query took too long, or more memory than there is. Ask for less, or try again later.",
+            "The query took too long. Ask for less, or try again later.",
             _RETRY_AFTER,
         )
+    elif isinstance(error, AnswerTooLargeError):
+        _LOG.warning("Refused: %s", error)
+        problem = too_large(f"{error.what}: {error.expected}. Ask for less, or have that setting raised.")
     elif isinstance(error, BatchFileError):
         problem = ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, "does-not-fit", "Does not fit the format", str(error))
     else:

@@ -29,8 +29,9 @@ _TABLE = candidate_exports(include_full_data=True).name
 _IDLE_SECONDS = 30.0
 # So soon it notices that its snapshot is no longer the one that is served.
 _LOOK_SECONDS = 0.5
-# DuckDB's memory: a group took 47 ms with 48 MB, 63 with 24.
-_MEMORY_MB = 48
+# Its part of API_MEMORY_MB is an eighth, for DuckDB, and half as much for arrays. A group took 47 ms with 48 MB of
+# DuckDB's, 63 with 24.
+_SHARE, _ARRAYS_SHARE = 8, 16
 # Ids and sizes of a group's arrays.
 _LONGEST_LINE = 1 << 20
 
@@ -70,7 +71,7 @@ class ReadAhead:
     async def _read(self, opened: Opened) -> None:
         try:
             with self._holder.keep(opened):
-                async with _worker(opened) as worker:
+                async with _worker(opened, self._holder.memory.megabytes) as worker:
                     reading = asyncio.create_task(self._read_wanted(worker, opened.candidates))
                     try:
                         # Without idle time an answer may take for ever: that must not keep an old snapshot.
@@ -139,13 +140,14 @@ async def _ask(worker: Process, group: Group) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def _worker(opened: Opened) -> AsyncIterator[Process]:
+async def _worker(opened: Opened, memory_mb: int) -> AsyncIterator[Process]:
     """The process; however the block ends, it has ended too."""
     queries = array_queries(opened.database.columns[_TABLE], CANDIDATE_KEYS)
     descriptor = opened.candidates.open_file()
     task = WorkerTask(
         database=str(opened.snapshot.database_path),
-        memory_mb=_MEMORY_MB,
+        memory_mb=memory_mb // _SHARE,
+        most_bytes=(memory_mb << 20) // _ARRAYS_SHARE,
         domains=queries.domains,
         candidates=queries.candidates,
         descriptor=descriptor,

@@ -4,15 +4,18 @@ Belongs here: validators (ETag), compression of small answers, headers. Does not
 """
 
 import hashlib
+import logging
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, TypeVar
 
+import anyio
 from fastapi import Request
 from pydantic import TypeAdapter
 from starlette.responses import Response
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
 
+from pipelines.reading.batch.batches import shown_id
 from pipelines.reading.database import Reader
 from pipelines.reading.snapshots import Snapshot
 from pipelines.serving.encoding import Encoding, choose_encoding, compressor_of
@@ -20,6 +23,7 @@ from pipelines.serving.holder import Opened
 from pipelines.serving.service import Service
 
 _Result = TypeVar("_Result")
+_LOG = logging.getLogger(__name__)
 SNAPSHOT_ID = "Snapshot-Id"
 _SMALL = 1024  # not worth compressing
 _LARGE = 1 << 16  # compressed in a thread
@@ -75,6 +79,25 @@ def is_head(scope: Scope) -> bool:
     return bool(scope.get("lei_exports.head"))
 
 
+class Answer(Response):
+    """An answer in memory: counted while it is sent, and broken off where its client takes nothing for too long."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it.
+
+        Raises:
+            ProblemError: Too much is being sent; nothing of it was then.
+        """
+        service = service_of(Request(scope))
+        async with service.sending.hold(len(self.body)):
+            try:
+                with anyio.fail_after(service.settings.api_stall_seconds):
+                    await super().__call__(scope, receive, send)
+            except TimeoutError:
+                # Left unfinished: the connection is closed.
+                _LOG.warning("Cut off: the client of %s reads too slowly", shown_id(scope["path"]))
+
+
 async def answer(request: Request, shape: TypeAdapter[_Result], work: Callable[[Reader], Any]) -> Response:
     """Answer a request with the result of a query, as JSON.
 
@@ -118,7 +141,7 @@ async def answer_bytes(
     headers = snapshot_headers(opened.snapshot, variant, used)
     if is_any_known(if_none_match):  # there is an answer: what is not there was raised
         return not_modified(headers)
-    return Response(content, headers=headers, media_type="application/json")
+    return Answer(content, headers=headers, media_type="application/json")
 
 
 def _compressed(content: bytes, encoding: Encoding | None) -> tuple[bytes, Encoding | None]:

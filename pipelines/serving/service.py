@@ -15,12 +15,15 @@ from pipelines.reading.database import Reader
 from pipelines.serving.holder import Opened, SnapshotHolder
 from pipelines.serving.problems import too_busy
 from pipelines.serving.read_ahead import ReadAhead
+from pipelines.serving.sending import Sending
 from pipelines.serving.settings import ServingSettings
 
 _Result = TypeVar("_Result")
 
 # More would wait for each other: queries are short, and mostly work of the processor.
 _QUERY_THREADS = 8
+# Of API_MEMORY_MB: answers that are on their way to clients.
+_SENDING_SHARE = 8
 # A request follows `current` at once; without requests it is looked at so often.
 _FOLLOW_SECONDS = 2.0
 
@@ -32,6 +35,7 @@ class Service:
         self.settings = settings
         self.holder = SnapshotHolder(settings)
         self.read_ahead = ReadAhead(self.holder)
+        self.sending = Sending((self.holder.memory.megabytes << 20) // _SENDING_SHARE, settings.api_export_wait_seconds)
         self._queries = anyio.CapacityLimiter(_QUERY_THREADS)
         self._threads = anyio.CapacityLimiter(_QUERY_THREADS)
         # A batch has threads of its own, so that batches do not keep queries waiting; their number is that of turns.
@@ -65,6 +69,7 @@ class Service:
             work: What to ask a reader of it.
 
         Raises:
+            AnswerTooLargeError: It needs more memory than there is.
             QueryStoppedError: The time is over.
         """
         async with self._queries:

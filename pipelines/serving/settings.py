@@ -39,9 +39,9 @@ class ServingSettings(BaseSettings):
         60, gt=0, description="A reader that takes nothing for so long is cut off, seconds"
     )
     api_query_seconds: float = Field(5, gt=0, description="Longest time of one query, seconds")
-    api_memory_mb: int = Field(24, ge=8, description="DuckDB's memory for all queries together, MB")
-    api_batch_memory_mb: int = Field(24, ge=8, description="DuckDB's memory for each batch that is sent, MB")
-
+    api_memory_mb: int = Field(
+        256, ge=64, description="Memory of all queries, batches and answers on their way together, MB"
+    )
     api_cache_mb: int = Field(
         1024, ge=0, description="Disk for answers that are kept until the next snapshot, MB; 0 keeps none"
     )

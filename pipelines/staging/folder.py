@@ -22,7 +22,7 @@ from pathlib import Path
 import polars as pl
 from pydantic import ValidationError
 
-from pipelines.contracts.records import StagingRecord, TableRecord
+from pipelines.contracts.records import SegmentRecord, StagingRecord, TableRecord
 from pipelines.contracts.segments import segment_name
 from pipelines.errors import StagingError
 from pipelines.system.run_lock import RunLock
@@ -87,8 +87,12 @@ class StagingFolder:
         except OSError as error:
             raise unwritable(self.path, error) from None
 
-    def read_segment(self, table: str, segment: int | None, record: StagingRecord) -> pl.DataFrame | None:
+    def read_segment(self, table: str, segment: SegmentRecord) -> pl.DataFrame | None:
         """Rows of a source table in one segment, in no order.
+
+        Args:
+            table: Name of the source table.
+            segment: What was staged of the segment.
 
         Returns:
             The rows with the staged columns; None where the segment has none.
@@ -96,10 +100,10 @@ class StagingFolder:
         Raises:
             StagingError: The file is missing, damaged, or has other rows than staged.
         """
-        rows = next((s.rows.get(table, 0) for s in record.segments if s.segment == segment), 0)
+        rows = segment.rows.get(table, 0)
         if not rows:
             return None
-        path = self.source_file(table, segment)
+        path = self.source_file(table, segment.segment)
         try:
             frame = pl.read_ipc_stream(path).rechunk()
         except (OSError, pl.exceptions.PolarsError) as error:

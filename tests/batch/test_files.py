@@ -15,7 +15,8 @@ import pytest
 
 from pipelines.errors import BatchFileError, BatchNotFoundError, SnapshotError
 from pipelines.reading.batch import text_formats
-from pipelines.reading.batch.batches import ChunkSize, open_batch, shown_id
+from pipelines.reading.batch.batches import open_batch, shown_id
+from pipelines.reading.batch.chunks import ChunkSize
 from pipelines.reading.batch.files import BatchFormat, BatchOptions, file_name, stream_batch, write_batch
 from pipelines.reading.batch.target import replace_file
 from tests.batch.conftest import AWKWARD_IDS, Exported

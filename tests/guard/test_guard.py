@@ -105,6 +105,13 @@ def one_segment(load: Load, unchanged: Run) -> Run:
     return load.run()
 
 
+@pytest.fixture(scope="module")
+def all_candidates(load: Load, one_segment: Run) -> Run:
+    with psycopg.connect(load.database.url, autocommit=True) as connection:
+        connection.execute("UPDATE gleif_candidates SET legal_name = legal_name || ' Ltd', jurisdiction = 'DE'")
+    return load.run()
+
+
 def rows_of(manifest: Manifest | None) -> dict[str, int]:
     assert manifest is not None
     return {table.name: table.rows for table in manifest.tables}
@@ -155,3 +162,9 @@ def test_a_changed_segment_alone_is_fetched_and_built(load: Load, full: Run, one
     assert one_segment.manifest is not None
     assert one_segment.manifest.changed_segments == ("000002",)
     assert rows_of(one_segment.manifest) == rows_of(full.manifest)
+
+
+def test_an_update_of_all_candidates_takes_no_more_memory_than_reading_all(full: Run, all_candidates: Run) -> None:
+    """Of rows that differ only keys are kept, segment by segment: it takes 640 MiB, and 1,049 where rows are kept."""
+    assert len(all_candidates.segments_built()) >= ROWS // SEGMENT_SIZE
+    assert all_candidates.peak_bytes < MOST_BYTES

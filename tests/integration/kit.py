@@ -42,7 +42,7 @@ def stage(settings: Settings) -> tuple[StagingRecord, dict[str, pl.DataFrame]]:
     folder = latest_staging(settings.export_dir)
     frames = {}
     for table in SOURCE_TABLES:
-        parts = [folder.read_segment(table.name, segment.segment, record) for segment in record.segments]
+        parts = [folder.read_segment(table.name, segment) for segment in record.segments]
         found = [part for part in parts if part is not None]
         frames[table.name] = pl.concat(found).sort("id") if found else pl.DataFrame()
     return record, frames

@@ -3,6 +3,7 @@
 import math
 import os
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,15 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from pipelines.contracts.records import FileRecord
 from pipelines.errors import PublishError, StagingError
 from pipelines.publish import database as database_module
 from pipelines.publish.database import build_database, update_database
+from pipelines.publish.database_process import WriterOptions
+from pipelines.publish.database_task import Task
 from pipelines.publish.parquet import write_parquet
 from pipelines.reading.digests import sha256_of
+from pipelines.reading.row_sql import in_ranges
 from pipelines.reading.scopes import Scope, differing
 from pipelines.reading.snapshots import Snapshot, list_snapshots
 from pipelines.reading.verification import verify_snapshot
@@ -312,6 +317,53 @@ def test_what_differs_is_told_by_digests(base: Kit) -> None:
     assert (whole.segments, whole.condition, whole.is_empty) == (None, "true", False)
     same = differing(REJECTED_ROWS, now.record_of("rejected_rows"), now.record_of("rejected_rows"), CUT)
     assert same.is_empty
+
+
+def test_the_work_for_many_segments_is_not_their_number_squared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What to replace is told in one pass over files: 20,000 segments took 14 s, and take 0.3."""
+    tasks: list[Task] = []
+
+    def keep(task: Task, _: WriterOptions) -> dict[str, int]:
+        tasks.append(task)
+        (tmp_path / "exports.duckdb").touch()
+        return {}
+
+    monkeypatch.setattr(database_module, "run_task", keep)
+    files = tuple(
+        FileRecord(path=f"domain_exports/{n:08d}.parquet", segment=n, rows=100, bytes=1, sha256="")
+        for n in range(0, 40_000, 2)
+    )
+    scope = Scope(files, tuple(range(0, 40_000, 2)), segment_size=100)
+    started = time.process_time()
+    update_database(tmp_path / "exports.duckdb", [DOMAIN_EXPORTS], {"domain_exports": scope}, 1)
+    assert time.process_time() - started < 3
+    replacements = tasks[0].tables[0].replacements
+    assert [len(part.files) for part in replacements] == [10_000, 10_000]
+    assert [part.ranges[0] for part in replacements if part.ranges] == [(0, 99), (2_000_000, 2_000_099)]
+
+
+@pytest.mark.parametrize("count", [0, 1, 8, 9, 100, 3_000])
+def test_a_condition_of_many_ranges_finds_their_rows_by_a_search(count: int) -> None:
+    """As fast as it may be: all ranges joined by OR took ten times as long for 3,000."""
+    rows = 300_000
+    step = rows // max(1, count)
+    ranges = [(n * step - 1_000, n * step - 1_000 + step // 2 - 1) for n in range(count)]
+    plain = " OR ".join(f"domain_id BETWEEN {first} AND {last}" for first, last in ranges) or "false"
+    with duckdb.connect() as connection:
+        connection.execute("SET threads = 1")
+        connection.execute(f"CREATE TABLE t AS SELECT i::INTEGER AS domain_id FROM range(-2000, {rows}) r(i)")
+        connection.execute("INSERT INTO t VALUES (NULL)")
+        found, seconds = [], []
+        for condition in (plain, in_ranges(ranges)):
+            started = time.process_time()
+            found.append(connection.execute(f"SELECT count(*), sum(domain_id) FROM t WHERE {condition}").fetchall())
+            seconds.append(time.process_time() - started)
+    assert found[0] == found[1]
+    assert found[0][0][0] == sum(last - first + 1 for first, last in ranges)
+    if count > 1_000:
+        assert seconds[1] < seconds[0] / 2
 
 
 # --- as it happens to other snapshots

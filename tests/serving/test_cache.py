@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.reading.attached import open_attached
 from pipelines.reading.batch.files import BatchFormat
 from pipelines.reading.candidate_arrays import read_arrays
 from pipelines.reading.database import open_database
 from pipelines.reading.queries import array_queries, find_candidates_json
+from pipelines.reading.query_memory import QueryMemory
 from pipelines.serving.candidate_cache import CandidateCache
 from pipelines.serving.file_cache import FileCache
 from pipelines.serving.models import CANDIDATE_KEYS
@@ -79,11 +81,15 @@ def test_candidates_are_the_same_kept_or_read(big: Source, server: Served) -> No
 
 def test_every_candidate_is_the_same_to_the_byte_alone_or_among_many(hostile: Source) -> None:
     names = {name: name for name in CANDIDATE_KEYS}
-    with closing(open_database(hostile.snapshot, 64)) as database, database.reader() as reader:
+    with (
+        closing(open_database(hostile.snapshot, QueryMemory(256, "a test"))) as database,
+        database.reader() as reader,
+        open_attached(hostile.snapshot.database_path, 64) as session,
+    ):
         queries = array_queries(reader.columns_of("candidate_exports"), names)
-        ids, arrays = read_arrays(reader, queries, -(2**63), 2**63 - 1)
-        assert any("\\u00" in text for text in arrays), "control characters are among them"
-        for domain_id, text in zip(ids, arrays, strict=True):
+        arrays = list(read_arrays(session, queries, -(2**63), 2**63 - 1, 1 << 30))
+        assert any("\\u00" in text for _, text in arrays), "control characters are among them"
+        for domain_id, text in arrays:
             assert find_candidates_json(reader, domain_id, names) == text
 
 

@@ -16,19 +16,21 @@ from tests.publish.kit import new_id, staging_record
 SEGMENT_SIZE = 10
 
 
-def stage_tables(root: Path, domains: pl.DataFrame, candidates: pl.DataFrame) -> tuple[Settings, StagingFolder]:
-    """Write both tables as a run leaves them, in segments of SEGMENT_SIZE ids."""
+def stage_tables(
+    root: Path, domains: pl.DataFrame, candidates: pl.DataFrame, segment_size: int = SEGMENT_SIZE
+) -> tuple[Settings, StagingFolder]:
+    """Write both tables as a run leaves them, in segments of so many ids."""
     staging = StagingFolder(root / "staging" / new_id(1))
     staging.path.mkdir(parents=True)
-    staging.write_record(staging_record(staging.staging_id, segment_size=SEGMENT_SIZE))
+    staging.write_record(staging_record(staging.staging_id, segment_size=segment_size))
     for table, frame in zip(segment_tables(include_full_data=False)[:2], (domains, candidates), strict=True):
         folder = staging.start_table(table.name)
         rows = frame.sort(table.sort_by, nulls_last=True)
-        segments = sorted({number // SEGMENT_SIZE for number in rows["domain_id"]}) or [0]
+        segments = sorted({number // segment_size for number in rows["domain_id"]}) or [0]
         files: list[FileRecord] = []
         for segment in segments:
             path = folder / f"{segment_name(segment)}.parquet"
-            own = rows.filter(pl.col("domain_id").floordiv(SEGMENT_SIZE) == segment)
+            own = rows.filter(pl.col("domain_id").floordiv(segment_size) == segment)
             files.append(write_parquet(own, path, table=table, segment=segment))
         staging.write_table_record(
             TableRecord(

@@ -113,6 +113,30 @@ def test_one_lei_under_every_domain_is_one_bucket_and_the_others_are_empty() -> 
     assert_derived(with_candidates(rows_of("domain_exports", *domains), candidates), candidates, 3)
 
 
+@pytest.mark.parametrize("bucket_rows", [20, 1000])
+def test_texts_of_usual_columns_may_be_long_and_never_repeat(bucket_rows: int) -> None:
+    """The first few segments hold what usually repeats, 2 MB later it is another text in each row."""
+    rows = [
+        domain(
+            number,
+            f"{number % 90}.example",
+            "batch" if number < 50 else f"{number}b" * 3_000,
+            status="success" if number < 80 else f"{number}s" * 3_000,
+            guessed_country=(None, "NO")[number % 2] if number < 300 else f"{number}c" * 3_000,
+        )
+        for number in range(420)
+    ]
+    candidates = rows_of(
+        "candidate_exports",
+        *(
+            candidate(number, row, f"L{number % 40}", jurisdiction=f"{number}j" * 3_000, legal_form=f"{number % 3}")
+            for number, row in enumerate(rows)
+            if number % 3
+        ),
+    )
+    assert_derived(with_candidates(rows_of("domain_exports", *rows), candidates), candidates, bucket_rows)
+
+
 @st.composite
 def tables(draw: st.DrawFn) -> tuple[pl.DataFrame, pl.DataFrame]:
     times = st.none() | st.integers(0, 3).map(lambda day: EPOCH + timedelta(days=day))

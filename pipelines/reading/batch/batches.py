@@ -5,10 +5,10 @@ Everything comes from the one snapshot that was handed in: a switch of `current`
 that is cleared away stays readable while the batch is open.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
+from typing import NoReturn, Self, TypeVar
 
 import duckdb
 import numpy as np
@@ -17,11 +17,12 @@ import numpy.typing as npt
 from pipelines.contracts.tables import DOMAIN_EXPORTS, candidate_exports
 from pipelines.errors import BatchNotFoundError, SnapshotError
 from pipelines.reading.attached import DATABASE, open_attached
+from pipelines.reading.batch.chunks import Chunk, ChunkQueries, ChunkSize
+from pipelines.reading.batch.large_rows import LargeDomain
+from pipelines.reading.bounded import BoundedSession, DoesNotFitError, unreadable
+from pipelines.reading.query_memory import QueryMemory
 from pipelines.reading.sessions import quoted
 from pipelines.reading.snapshots import Snapshot
-
-if TYPE_CHECKING:
-    import pyarrow as pa  # 25 MB of memory, which only Parquet needs
 
 _Rows = TypeVar("_Rows", bound=Sized)
 
@@ -31,60 +32,17 @@ CANDIDATES = f"{DATABASE}.main.{quoted(candidate_exports(include_full_data=False
 # Columns of candidate_exports that repeat those of their domain row.
 _OF_THE_DOMAIN = ("domain_id", "domain_hash", "domain", "batch_id")
 
-# DuckDB caches what it read up to this limit: so a batch takes as much memory from a large file as from a small one.
-_MEMORY_MB = 64
+# Of a command that writes a batch; a row of it may have a quarter of that before it is read in pieces. DuckDB caches
+# what it read up to its usual limit: so a batch takes as much memory from a large file as from a small one.
+MEMORY_MB, LEAST_MEMORY_MB = 1_024, 64
+_USUAL_DUCKDB_MB = 64
+# Rows whose ids and counts are in memory at a time, 1.6 MB.
+_PLANNED_ROWS = 100_000
+_FIRST_ID = -(2**63)
 _CLOSEST = 3
 # Ids can be as long as the source's texts: the distance of longer ones is that of their beginnings.
 _COMPARED_CHARACTERS = 64
 _SHOWN_CHARACTERS = 80
-
-
-class ChunkSize(NamedTuple):
-    """How much of a batch is in memory at a time. One domain with all its candidates is the least.
-
-    Attributes:
-        domains: Most domain rows.
-        candidates: Most candidates.
-    """
-
-    domains: int = 1_000
-    candidates: int = 5_000
-
-
-DEFAULT_CHUNK = ChunkSize()
-
-
-class Chunk(NamedTuple):
-    """A part of a batch: its rows number `start` to before `end`, in order of domain id."""
-
-    start: int
-    end: int
-
-    @property
-    def domain_count(self) -> int:
-        """Its rows of domain_exports."""
-        return self.end - self.start
-
-
-@dataclass(frozen=True)
-class ChunkQueries:
-    """Asks for what belongs to one chunk: `$batch_id`, `$first_id` and `$last_id` are bound.
-
-    Domain rows and their candidates are asked for one after the other and put together outside. Joined in one query,
-    both are in DuckDB's memory at once, with all their blocks: with 48 MB it read each block of a batch of 5,000
-    domains again for each chunk, 0.65 s instead of 0.24 s.
-    """
-
-    _session: duckdb.DuckDBPyConnection
-    _parameters: Mapping[str, object]
-
-    def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        """All rows."""
-        return self._session.execute(sql, self._parameters).fetchall()
-
-    def table(self, sql: str) -> "pa.Table":
-        """All rows with their types."""
-        return self._session.sql(sql, params=self._parameters).to_arrow_table()
 
 
 @dataclass(frozen=True)
@@ -94,19 +52,20 @@ class Batch:
     Attributes:
         snapshot: Where it is read from.
         batch_id: Its id.
-        domain_ids: Ids of its rows of domain_exports, ascending.
-        candidate_counts: Candidates of each.
+        domain_count: Its rows of domain_exports.
+        candidate_count: Its rows of candidate_exports.
         domain_columns: DuckDB types of domain_exports by name, in published order.
         candidate_columns: The same of candidate_exports, without what a domain row and its candidates share.
     """
 
     snapshot: Snapshot
     batch_id: str
-    domain_ids: npt.NDArray[np.int64]
-    candidate_counts: npt.NDArray[np.int64]
+    domain_count: int
+    candidate_count: int
     domain_columns: Mapping[str, str]
     candidate_columns: Mapping[str, str]
-    _session: duckdb.DuckDBPyConnection
+    _session: BoundedSession
+    _on_close: Callable[[], None] = lambda: None
 
     def __enter__(self) -> Self:
         """It is open already."""
@@ -121,71 +80,99 @@ class Batch:
     def close(self) -> None:
         """Let the snapshot's file go."""
         self._session.close()
+        self._on_close()
 
     @property
-    def domain_count(self) -> int:
-        """Its rows of domain_exports."""
-        return len(self.domain_ids)
+    def memory(self) -> QueryMemory:
+        """What its queries may take."""
+        return self._session.memory
 
     def chunks(self, size: ChunkSize) -> Iterator[Chunk]:
-        """Its rows in parts of bounded size, in order."""
-        totals = np.cumsum(self.candidate_counts)
-        start, before = 0, 0
-        while start < self.domain_count:
-            fitting = int(np.searchsorted(totals, before + size.candidates, side="right"))
-            end = max(start + 1, min(fitting, start + size.domains))
-            yield Chunk(start, end)
-            start, before = end, int(totals[end - 1])
+        """Its rows in parts of bounded size, in order.
 
-    def read(self, ask: Callable[["ChunkQueries"], _Rows], size: ChunkSize) -> Iterator[_Rows]:
+        Raises:
+            SnapshotError: DuckDB can't read the file any more.
+        """
+        for ids, counts in self._plan():
+            totals = np.cumsum(counts)
+            start, before = 0, 0
+            while start < len(ids):
+                fitting = int(np.searchsorted(totals, before + size.candidates, side="right"))
+                end = max(start + 1, min(fitting, start + size.domains))
+                yield Chunk(ids[start:end])
+                start, before = end, int(totals[end - 1])
+
+    def read(
+        self,
+        ask: Callable[[ChunkQueries], _Rows],
+        size: ChunkSize,
+        ask_large: Callable[[LargeDomain], _Rows] | None = None,
+    ) -> Iterator[_Rows]:
         """Rows chunk by chunk.
 
         Args:
             ask: Asks for the rows of a chunk, one a domain in order of domain id; it is called again for less of them
                 where memory does not suffice.
             size: How much at a time.
+            ask_large: Makes the row of a domain that does not fit with its candidates, value by value; None: such a row
+                can't be made.
 
         Raises:
+            AnswerTooLargeError: A row does not fit, however it is asked for.
             SnapshotError: DuckDB can't read the file any more, or a row is missing.
         """
         for planned in self.chunks(size):
             chunks = [planned]
             while chunks:
                 chunk = chunks.pop()
-                try:
-                    rows = ask(self._queries(chunk))
-                except duckdb.OutOfMemoryException as error:
-                    # Rows are of any size: one of them may take more than the memory of a usual chunk.
-                    if chunk.domain_count == 1:
-                        rows = self._with_more_memory(ask, chunk, error)
-                    else:
-                        middle = (chunk.start + chunk.end) // 2
-                        chunks += [Chunk(middle, chunk.end), Chunk(chunk.start, middle)]
-                        continue
-                except duckdb.Error as error:
-                    raise _unreadable(self.snapshot, error) from error
+                rows = self._ask(ask, chunk)
+                # Rows are of any size: one of them may take more than the memory of a usual chunk.
+                if rows is None and chunk.domain_count > 1:
+                    chunks += reversed(chunk.halves)
+                    continue
+                if rows is None:
+                    domain = LargeDomain(self._session, self.snapshot, DOMAINS, CANDIDATES, int(chunk.ids[0]))
+                    if ask_large is None:
+                        raise domain.too_large()
+                    rows = ask_large(domain)
                 if len(rows) != chunk.domain_count:
                     raise self._damaged(chunk, len(rows))
                 yield rows
 
-    def _with_more_memory(
-        self, ask: Callable[["ChunkQueries"], _Rows], chunk: Chunk, cause: duckdb.OutOfMemoryException
-    ) -> _Rows:
-        try:
-            self._session.execute("SET memory_limit = '80%'")
+    def _plan(self) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+        """Ids of its rows, ascending, and how many candidates each has, some at a time."""
+        query = (
+            f"SELECT domain_id, gleif_candidate_count FROM {DOMAINS} WHERE batch_id = $batch_id AND domain_id > $after"
+            f" ORDER BY domain_id LIMIT {_PLANNED_ROWS}"
+        )
+        after = _FIRST_ID
+        while True:
             try:
-                return ask(self._queries(chunk))
-            finally:
-                self._session.execute(f"SET memory_limit = '{_MEMORY_MB}MB'")
-        except duckdb.Error as error:
-            raise _unreadable(self.snapshot, error) from cause
+                found = self._session.numbers(query, {"batch_id": self.batch_id, "after": after})
+            except duckdb.Error as error:
+                raise unreadable(self.snapshot, error) from error
+            ids = np.asarray(found["domain_id"], np.int64)
+            if len(ids):
+                yield ids, np.asarray(found["gleif_candidate_count"], np.int64)
+                after = int(ids[-1])
+            if len(ids) < _PLANNED_ROWS:
+                return
 
-    def _queries(self, chunk: Chunk) -> "ChunkQueries":
-        return ChunkQueries(self._session, self._parameters(chunk))
+    def _ask(self, ask: Callable[[ChunkQueries], _Rows], chunk: Chunk) -> _Rows | None:
+        """The rows of a chunk; None: they do not fit. Where DuckDB reads a large row with them, it may alone."""
+        parameters, is_one_domain = self._parameters(chunk), chunk.domain_count == 1
+        for alone in (False, True):
+            try:
+                return ask(ChunkQueries(self._session, parameters, alone, is_one_domain))
+            except DoesNotFitError as error:
+                if not (error.is_in_duckdb or is_one_domain):
+                    break
+            except duckdb.Error as error:
+                raise unreadable(self.snapshot, error) from error
+        return None
 
     def _parameters(self, chunk: Chunk) -> dict[str, object]:
-        first, last = int(self.domain_ids[chunk.start]), int(self.domain_ids[chunk.end - 1])
-        return {"batch_id": self.batch_id, "first_id": first, "last_id": last}
+        return {"batch_id": self.batch_id, "first_id": int(chunk.ids[0]), "last_id": int(chunk.ids[-1])}
 
     def _damaged(self, chunk: Chunk, rows: int) -> SnapshotError:
         of = self._parameters(chunk)
@@ -197,29 +184,69 @@ class Batch:
         )
 
 
-def open_batch(snapshot: Snapshot, batch_id: str) -> Batch:
+def open_batch(snapshot: Snapshot, batch_id: str, memory_mb: int = MEMORY_MB) -> Batch:
     """Open a batch, about 20 ms.
 
     Args:
         snapshot: Where to read it; resolve `current` once before (`current_snapshot`).
         batch_id: Its id, compared byte for byte.
+        memory_mb: Most memory that reading and writing it takes, MB; usual rows take a few of them.
 
     Raises:
         BatchNotFoundError: The snapshot has no such batch; the message names the closest ones.
         SnapshotError: The snapshot's DuckDB file can't be read.
     """
+    memory = QueryMemory(memory_mb, "--memory-mb", usual_duckdb_mb=_USUAL_DUCKDB_MB)
     try:
-        session = open_attached(snapshot.database_path, _MEMORY_MB)
+        connection = open_attached(snapshot.database_path, _USUAL_DUCKDB_MB)
     except duckdb.Error as error:
-        raise _unreadable(snapshot, error) from error
+        raise unreadable(snapshot, error) from error
     try:
-        return _open(session, snapshot, batch_id)
+        memory.add(connection)
+        session = BoundedSession(connection, memory)
+        batch = batch_of(session, snapshot, batch_id, _columns(session), connection.close)
+        if not batch.domain_count:
+            _raise_not_found(session, snapshot, batch_id)
     except duckdb.Error as error:
-        session.close()
-        raise _unreadable(snapshot, error) from error
+        connection.close()
+        raise unreadable(snapshot, error) from error
     except BaseException:
-        session.close()
+        connection.close()
         raise
+    return batch
+
+
+def batch_of(
+    session: BoundedSession,
+    snapshot: Snapshot,
+    batch_id: str,
+    columns: Sequence[Mapping[str, str]],
+    on_close: Callable[[], None] = lambda: None,
+) -> Batch:
+    """A batch that is read through a session, which is closed with it.
+
+    Args:
+        session: Where the snapshot's file is attached.
+        snapshot: The snapshot.
+        batch_id: The batch's id. Of an unknown one the batch has no rows.
+        columns: DuckDB types by name of the columns of domain_exports and of candidate_exports.
+        on_close: Called after the session was closed.
+
+    Raises:
+        duckdb.Error: The file can't be read.
+    """
+    counts = f"SELECT count(*), coalesce(sum(gleif_candidate_count), 0) FROM {DOMAINS} WHERE batch_id = $batch_id"
+    domains, candidates = session.rows(counts, {"batch_id": batch_id})[0] if _is_text(batch_id) else (0, 0)
+    return Batch(
+        snapshot=snapshot,
+        batch_id=batch_id,
+        domain_count=int(domains),
+        candidate_count=int(candidates),
+        domain_columns=columns[0],
+        candidate_columns={name: kind for name, kind in columns[1].items() if name not in _OF_THE_DOMAIN},
+        _session=session,
+        _on_close=on_close,
+    )
 
 
 def shown_id(batch_id: str) -> str:
@@ -228,34 +255,9 @@ def shown_id(batch_id: str) -> str:
     return '"' + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut) + '"'
 
 
-def _open(session: duckdb.DuckDBPyConnection, snapshot: Snapshot, batch_id: str) -> Batch:
-    domain_columns, candidate_columns = _columns(session, DOMAINS), _columns(session, CANDIDATES)
-    ids, counts = _plan(session, batch_id) if _is_text(batch_id) else (np.empty(0, np.int64), np.empty(0, np.int64))
-    if not len(ids):
-        raise _not_found(session, snapshot, batch_id)
-    return Batch(
-        snapshot=snapshot,
-        batch_id=batch_id,
-        domain_ids=ids,
-        candidate_counts=counts,
-        domain_columns=domain_columns,
-        candidate_columns={name: kind for name, kind in candidate_columns.items() if name not in _OF_THE_DOMAIN},
-        _session=session,
-    )
-
-
-def _columns(session: duckdb.DuckDBPyConnection, relation: str) -> dict[str, str]:
+def _columns(session: BoundedSession) -> list[dict[str, str]]:
     # Of the file, not of the contract: a snapshot of an older version of the contract is written as it is.
-    return {row[0]: row[1] for row in session.execute(f"DESCRIBE {relation}").fetchall()}
-
-
-def _plan(session: duckdb.DuckDBPyConnection, batch_id: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    found = session.execute(
-        f"SELECT domain_id, gleif_candidate_count FROM {DOMAINS} WHERE batch_id = $batch_id", {"batch_id": batch_id}
-    ).fetchnumpy()
-    ids, counts = np.asarray(found["domain_id"], np.int64), np.asarray(found["gleif_candidate_count"], np.int64)
-    order = np.argsort(ids, kind="stable")
-    return ids[order], counts[order]
+    return [{row[0]: row[1] for row in session.rows(f"DESCRIBE {table}", {})} for table in (DOMAINS, CANDIDATES)]
 
 
 def _is_text(batch_id: str) -> bool:
@@ -263,27 +265,19 @@ def _is_text(batch_id: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in batch_id)
 
 
-def _not_found(session: duckdb.DuckDBPyConnection, snapshot: Snapshot, batch_id: str) -> BatchNotFoundError:
+def _raise_not_found(session: BoundedSession, snapshot: Snapshot, batch_id: str) -> NoReturn:
     wanted = "".join(c for c in batch_id[:_COMPARED_CHARACTERS] if _is_text(c))
-    rows = session.execute(
+    rows = session.rows(
         f"SELECT batch_id FROM (SELECT DISTINCT batch_id FROM {DOMAINS}) ORDER BY damerau_levenshtein("
         f"lower(left(batch_id, {_COMPARED_CHARACTERS})), lower($wanted)), batch_id LIMIT {_CLOSEST}",
         {"wanted": wanted},
-    ).fetchall()
+    )
     closest = ", ".join(shown_id(row[0]) for row in rows)
-    return BatchNotFoundError(
+    raise BatchNotFoundError(
         f"Snapshot {snapshot.manifest.id} has no such batch",
         expected="the id of a published batch, byte for byte",
         found=shown_id(batch_id),
         fix=f"take one of the closest ids: {closest}; or export again, if the batch is newer"
         if closest
         else "export again: the snapshot has no batch at all",
-    )
-
-
-def _unreadable(snapshot: Snapshot, error: duckdb.Error) -> SnapshotError:
-    return SnapshotError(
-        f"{snapshot.database_path} can't be read",
-        found=type(error).__name__,
-        fix="check that no program holds it open for writing, verify the snapshot, or export again",
     )

@@ -4,6 +4,8 @@ Belongs here: spelling of values (times, reals, JSON, quoting, formulas made har
 Whole rows are put together by DuckDB: 100,000 domains with their candidates in seconds, without a Python object a cell.
 """
 
+import re
+
 from pipelines.reading.sessions import quoted, quoted_text
 
 # Registered with the session as a function, from reals.py.
@@ -15,6 +17,10 @@ _FORMULA = (
     r"^(?:[\t\r\n]|[\s\p{Z}\p{C}]*[=+@\-"
     r"\x{FF1D}\x{FF0B}\x{FF0D}\x{FF20}\x{FE66}\x{FE62}\x{FE63}\x{FE6B}])"
 )
+
+# As DuckDB's to_json writes texts; the backslash first.
+_ESCAPES = {character: f"\\{letter}" for character, letter in zip('\\"\b\f\n\r\t', '\\"bfnrt', strict=True)}
+_OTHER_CONTROLS = re.compile(r"[\x00-\x07\x0b\x0e-\x1f]")
 
 MACROS = (
     # DuckDB prints the reals of this range as PostgreSQL does, but for a `.0`; only among those of nine digits are some
@@ -28,11 +34,18 @@ MACROS = (
         WHEN year(x) BETWEEN 0 AND 9999 THEN strftime(x, '%Y-%m-%dT%H:%M:%S.%gZ')
         WHEN x IS NOT NULL THEN CASE WHEN year(x) < 0 THEN '-' ELSE '+' END || lpad(abs(year(x))::VARCHAR, 6, '0')
             || strftime(x, '-%m-%dT%H:%M:%S.%gZ') END""",
-    f"""CREATE MACRO harmless(x) AS CASE
-        WHEN regexp_matches(x, {quoted_text(_FORMULA)}) THEN '''' || x ELSE x END""",
+    f"""CREATE MACRO is_formula(x) AS regexp_matches(x, {quoted_text(_FORMULA)})""",
+    """CREATE MACRO harmless(x) AS CASE WHEN is_formula(x) THEN '''' || x ELSE x END""",
     """CREATE MACRO quoted_cell(x) AS '"' || replace(coalesce(x, ''), '"', '""') || '"'""",
     """CREATE MACRO plain_cell(x) AS '"' || coalesce(x, '') || '"'""",
 )
+
+
+def json_escaped(text: str) -> str:
+    """A text, or a piece of it, as DuckDB's to_json writes it between the quotes."""
+    for character, escape in _ESCAPES.items():
+        text = text.replace(character, escape)
+    return _OTHER_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04X}", text)
 
 
 def cell_text(name: str, kind: str) -> str:

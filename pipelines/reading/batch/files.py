@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipelines.errors import BatchFileError
-from pipelines.reading.batch.batches import DEFAULT_CHUNK, Batch, ChunkSize
+from pipelines.reading.batch.batches import Batch
+from pipelines.reading.batch.chunks import DEFAULT_CHUNK, ChunkSize
 from pipelines.reading.batch.target import replace_file
 from pipelines.reading.batch.text_formats import stream_csv, stream_json, stream_ndjson
 from pipelines.reading.batch.workbook import EXCEL_ROWS, Cut, check_fits, write_workbook

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.contracts.orders import RANK_ORDER_SQL
-from pipelines.reading.batch.batches import CANDIDATES, DEFAULT_CHUNK, DOMAINS, Batch, ChunkQueries, ChunkSize
+from pipelines.reading.batch.batches import CANDIDATES, DOMAINS, Batch
+from pipelines.reading.batch.chunks import DEFAULT_CHUNK, ChunkQueries, ChunkSize
 from pipelines.reading.batch.text_formats import OF_CHUNK
 from pipelines.reading.sessions import quoted
 
@@ -37,7 +38,7 @@ def write_parquet(batch: Batch, file: BinaryIO, size: ChunkSize = DEFAULT_CHUNK)
     """
     writer: pq.ParquetWriter | None = None
     try:
-        for rows in _row_groups(batch.read(partial(_nested_rows, batch), size)):
+        for rows in _row_groups(batch.read(partial(_nested_rows, batch), size), batch.memory.chunk_bytes):
             if writer is None:
                 # Without dictionaries: zstd does it as well (4.0 instead of 7.0 MB of 100,000 rows), in 8 MB less.
                 writer = pq.ParquetWriter(
@@ -51,16 +52,17 @@ def write_parquet(batch: Batch, file: BinaryIO, size: ChunkSize = DEFAULT_CHUNK)
             writer.close()
 
 
-def _row_groups(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
+def _row_groups(parts: Iterable[pa.Table], most_bytes: int) -> Iterator[pa.Table]:
     """Parts put together to row groups: as many whole ones as fit, at least one."""
     held: list[pa.Table] = []
-    rows = 0
+    rows = size = 0
     for part in parts:
-        if held and rows + part.num_rows > _ROW_GROUP:
+        if held and (rows + part.num_rows > _ROW_GROUP or size + part.nbytes > most_bytes):
             yield pa.concat_tables(held)
-            held, rows = [], 0
+            held, rows, size = [], 0, 0
         held.append(part)
         rows += part.num_rows
+        size += part.nbytes
     if held:
         yield pa.concat_tables(held)
 

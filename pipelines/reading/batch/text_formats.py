@@ -5,17 +5,22 @@ Belongs here: what a row and a file of these formats look like. Does not: how a 
 
 import codecs
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pipelines.contracts.orders import RANK_ORDER_SQL
-from pipelines.reading.batch.batches import CANDIDATES, DOMAINS, Batch, ChunkQueries, ChunkSize
+from pipelines.reading.batch.batches import CANDIDATES, DOMAINS, Batch
+from pipelines.reading.batch.chunks import ChunkQueries, ChunkSize
 from pipelines.reading.batch.columns import SHEET_COLUMNS
-from pipelines.reading.batch.expressions import csv_cell, json_value
+from pipelines.reading.batch.expressions import csv_cell, json_escaped, json_value
+from pipelines.reading.batch.large_rows import LargeDomain, LargeRow
 from pipelines.reading.candidate_arrays import texts_by_domain
-from pipelines.reading.sessions import quoted_text
+from pipelines.reading.sessions import quoted, quoted_text
 
 _LINE_END = "\r\n"
 _BLOCK_CHARACTERS = 1 << 18
+_BETWEEN = ',"candidates":['
+# A row as parts of its text: of a large one they are read as they are wanted.
+_Row = Iterable[str]
 OF_CHUNK = "batch_id = $batch_id AND domain_id BETWEEN $first_id AND $last_id"
 
 
@@ -35,20 +40,33 @@ def stream_csv(batch: Batch, size: ChunkSize, *, raw: bool, bom: bool) -> Iterat
     yield (codecs.BOM_UTF8 if bom else b"") + header.encode()
     cells = ", ',', ".join(csv_cell(c.name, batch.domain_columns[c.name], raw=raw) for c in SHEET_COLUMNS)
     sql = f"SELECT concat({cells}, {quoted_text(_LINE_END)}) FROM {DOMAINS} WHERE {OF_CHUNK} ORDER BY domain_id"
-    yield from _blocks(row[0] for rows in batch.read(lambda chunk: chunk.rows(sql), size) for row in rows)
+
+    def ask(chunk: ChunkQueries) -> Sequence[_Row]:
+        return chunk.rows(sql)
+
+    def ask_large(domain: LargeDomain) -> Sequence[_Row]:
+        return [_large_line(domain, batch.domain_columns, raw=raw)]
+
+    yield from _blocks(text for rows in batch.read(ask, size, ask_large) for row in rows for text in row)
 
 
 def stream_ndjson(batch: Batch, size: ChunkSize) -> Iterator[bytes]:
     """The batch as NDJSON: one object a line, the line's end included."""
-    yield from _blocks(f"{text}\n" for text in _objects(batch, size))
+    yield from _blocks(text for row in _objects(batch, size) for text in (*row, "\n"))
 
 
 def stream_json(batch: Batch, size: ChunkSize) -> Iterator[bytes]:
     """The batch as one JSON array with the objects of `stream_ndjson`."""
-    objects = _objects(batch, size)
-    yield f"[\n{next(objects, '')}".encode()
-    yield from _blocks(f",\n{text}" for text in objects)
-    yield b"\n]\n"
+    yield from _blocks(_array(_objects(batch, size)))
+
+
+def _array(rows: Iterable[_Row]) -> Iterator[str]:
+    before = "[\n"
+    for row in rows:
+        yield before
+        yield from row
+        before = ",\n"
+    yield "\n]\n"
 
 
 def _blocks(texts: Iterable[str]) -> Iterator[bytes]:
@@ -65,22 +83,72 @@ def _blocks(texts: Iterable[str]) -> Iterator[bytes]:
         yield "".join(held).encode()
 
 
-def _objects(batch: Batch, size: ChunkSize) -> Iterator[str]:
+def _objects(batch: Batch, size: ChunkSize) -> Iterator[_Row]:
     domains = (
         f"SELECT domain_id, concat({_members(batch.domain_columns)}) FROM {DOMAINS} WHERE {OF_CHUNK} ORDER BY domain_id"
     )
+    candidate = f"concat('{{', {_members(batch.candidate_columns)}, '}}')"
     candidates = (
-        f"SELECT domain_id, concat('{{', {_members(batch.candidate_columns)}, '}}') FROM {CANDIDATES} WHERE {OF_CHUNK}"
-        f" ORDER BY domain_id, {RANK_ORDER_SQL}"
+        f"SELECT domain_id, {candidate} FROM {CANDIDATES} WHERE {OF_CHUNK} ORDER BY domain_id, {RANK_ORDER_SQL}"
     )
 
-    def ask(chunk: ChunkQueries) -> list[tuple[str, list[str]]]:
+    def ask(chunk: ChunkQueries) -> Sequence[_Row]:
         texts = texts_by_domain(chunk.rows(candidates))
-        return [(text, texts.get(number, [])) for number, text in chunk.rows(domains)]
+        return [("{", text, _BETWEEN, ",".join(texts.get(number, ())), "]}") for number, text in chunk.rows(domains)]
 
-    for rows in batch.read(ask, size):
-        for members, texts in rows:
-            yield f'{{{members},"candidates":[{",".join(texts)}]}}'
+    def ask_large(domain: LargeDomain) -> Sequence[_Row]:
+        return [_large_object(domain, batch, candidate)]
+
+    for rows in batch.read(ask, size, ask_large):
+        yield from rows
+
+
+def _large_object(domain: LargeDomain, batch: Batch, candidate: str) -> Iterator[str]:
+    yield "{"
+    yield from _large_members(domain, batch.domain_columns)
+    before = _BETWEEN
+    for found in domain.candidates(candidate, RANK_ORDER_SQL):
+        yield before
+        if isinstance(found, LargeRow):
+            yield "{"
+            yield from _large_members(found, batch.candidate_columns)
+            yield "}"
+        else:
+            yield found
+        before = ","
+    yield _BETWEEN + "]}" if before == _BETWEEN else "]}"
+
+
+def _large_members(row: LargeRow, columns: Mapping[str, str]) -> Iterator[str]:
+    """What `_members` gives, column by column."""
+    for number, (name, kind) in enumerate(columns.items()):
+        yield f"{',' if number else ''}{json.dumps(name)}:"
+        if kind == "VARCHAR" and (pieces := row.texts(name)) is not None:
+            yield '"'
+            yield from map(json_escaped, pieces)
+            yield '"'
+        elif kind.endswith("[]") and not row.value(f"{quoted(name)} IS NULL"):
+            yield "["
+            for place, elements in enumerate(row.json_elements(name)):
+                yield f"{',' if place else ''}{elements}"
+            yield "]"
+        else:
+            yield row.value(json_value(name, kind))
+
+
+def _large_line(row: LargeRow, columns: Mapping[str, str], *, raw: bool) -> Iterator[str]:
+    """A line of CSV, column by column."""
+    for number, column in enumerate(SHEET_COLUMNS):
+        yield "," if number else ""
+        kind = columns[column.name]
+        if kind == "VARCHAR":
+            is_formula = not raw and row.value(f"is_formula({quoted(column.name)})")
+            yield "\"'" if is_formula else '"'
+            yield from (piece.replace('"', '""') for piece in row.texts(column.name) or ())
+            yield '"'
+        else:
+            yield row.value(csv_cell(column.name, kind, raw=raw))
+    yield _LINE_END
 
 
 def _members(columns: Mapping[str, str]) -> str:

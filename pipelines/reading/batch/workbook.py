@@ -17,9 +17,11 @@ from xlsxwriter.format import Format
 from xlsxwriter.worksheet import Worksheet
 
 from pipelines.errors import BatchFileError
-from pipelines.reading.batch.batches import DOMAINS, Batch, ChunkSize
+from pipelines.reading.batch.batches import DOMAINS, Batch
+from pipelines.reading.batch.chunks import ChunkQueries, ChunkSize
 from pipelines.reading.batch.columns import SHEET_COLUMNS
 from pipelines.reading.batch.expressions import cell_text
+from pipelines.reading.batch.large_rows import LargeDomain, LargeRow
 from pipelines.reading.batch.text_formats import OF_CHUNK
 
 EXCEL_ROWS = 1_048_575
@@ -43,6 +45,18 @@ class Cut(NamedTuple):
     domain_id: int
     header: str
     characters: int
+
+
+class _LongText(NamedTuple):
+    """A text that is longer than Excel takes, and is not here as a whole.
+
+    Attributes:
+        beginning: Its first characters, as many as a cell takes.
+        utf16_length: How long it is as Excel counts.
+    """
+
+    beginning: str
+    utf16_length: int
 
 
 def check_fits(batch: Batch, most_rows: int = EXCEL_ROWS) -> None:
@@ -111,7 +125,15 @@ def _write_sheet(workbook: xlsxwriter.Workbook, sheet: Worksheet, batch: Batch, 
     writers: list[_Write] = [_WRITERS.get(kind, _write_number) for kind in kinds]
     cuts: list[Cut] = []
     row = 0
-    for rows in batch.read(lambda chunk: chunk.rows(sql), size):
+
+    def ask(chunk: ChunkQueries) -> list[tuple[Any, ...]]:
+        return chunk.rows(sql)
+
+    def ask_large(domain: LargeDomain) -> list[tuple[Any, ...]]:
+        columns = zip(SHEET_COLUMNS, kinds, strict=True)
+        return [(domain.domain_id, *(_value(domain, column.name, kind) for column, kind in columns))]
+
+    for rows in batch.read(ask, size, ask_large):
         for domain_id, *values in rows:
             row += 1
             for number, value in enumerate(values):
@@ -123,10 +145,26 @@ def _write_sheet(workbook: xlsxwriter.Workbook, sheet: Worksheet, batch: Batch, 
     return cuts
 
 
-def _write_text(sheet: Worksheet, row: int, column: int, text: str, _: Format) -> int:
+def _value(row: LargeRow, name: str, kind: str) -> Any:  # noqa: ANN401  as DuckDB gives it
+    """The value of a cell; of a long text its beginning."""
+    if kind != "VARCHAR":
+        return row.value(cell_text(name, kind))
+    pieces = row.texts(name)
+    if pieces is None:
+        return None
+    beginning, length = "", 0
+    for piece in pieces:
+        beginning += piece[: EXCEL_CHARACTERS + 1 - len(beginning)]
+        length += _utf16_length(piece)
+    return _LongText(beginning, length) if length > EXCEL_CHARACTERS else beginning
+
+
+def _write_text(sheet: Worksheet, row: int, column: int, text: "str | _LongText", _: Format) -> int:
     """Write a text, never a formula, number or link; its length as Excel counts."""
-    length = len(text)
-    if length * 2 > EXCEL_CHARACTERS:
+    length = len(text) if isinstance(text, str) else text.utf16_length
+    if isinstance(text, _LongText):
+        text = _cut(text.beginning, length)
+    elif length * 2 > EXCEL_CHARACTERS:
         length = _utf16_length(text)
         if length > EXCEL_CHARACTERS:
             text = _cut(text, length)
