@@ -83,13 +83,11 @@ class _Reading:
         """Read one range into its segment files."""
         if self.has_failed.is_set():
             return
-        table = relation.table
+        table, started = relation.table, time.monotonic()
         try:
             self.what = table.name
-            setup = self.snapshot.reader_setup()
-            started = time.monotonic()
             try:
-                chunk = read_query(self.snapshot.reader_url, query, setup)
+                chunk = read_query(self.snapshot.reader_url, query, self.snapshot.reader_setup())
             except ExtractError:
                 if self.has_failed.is_set():
                     return  # another read failed before, and says why
