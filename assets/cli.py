@@ -25,6 +25,7 @@ from assets.snapshot_commands import add_snapshot_commands
 from assets.terminal import show_error
 from pipelines.errors import ExportError
 from pipelines.settings import load_settings
+from pipelines.unexpected import as_unexpected
 
 app = typer.Typer(
     name="lei-exports",
@@ -114,7 +115,7 @@ app.add_typer(sample_app, name="sample", rich_help_panel=OPERATE)
 
 
 def main() -> None:
-    """Run the console script; an expected failure is one clear message and exit status 1."""
+    """Run the console script; a failure is one clear message and exit status 1."""
     try:
         with required_output():
             app()
@@ -124,3 +125,8 @@ def main() -> None:
     except KeyboardInterrupt:  # the command `run` says itself what became of what is published
         show_error("Interrupted.")
         sys.exit(130)
+    except SystemExit:
+        raise
+    except BaseException as error:  # noqa: BLE001  a panic of Rust is no Exception; a traceback may hold row content
+        show_error(as_unexpected(error))
+        sys.exit(1)

@@ -116,10 +116,11 @@ def _launch(settings: Settings, accepted: dict[str, bool], heard: _Heard) -> Non
         show_error(f"Interrupted. {heard.told(f'Run {result.run_id}')}")
         sys.exit(_INTERRUPTED)
     if not result.success:
-        for message in _failures(result):
-            show_error(message)
+        reasons = failure_reasons(result.all_events)
+        for reason in reasons:
+            show_error(reason)
         show_error(f"Run {result.run_id} failed. {heard.told('It')}")
-        reasons = [*failure_reasons(result.all_events), *([heard.told("The run")] if heard.published else [])]
+        reasons += [heard.told("The run")] if heard.published else []
         alert_failure(settings, result.run_id, reasons, show_error)
         sys.exit(1)
     try:
@@ -173,15 +174,3 @@ def _was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
         if event.event_type_value == "STEP_FAILURE" and event.step_failure_data.error is not None
     ]
     return any(error.cls_name in {"DagsterExecutionInterruptedError", "KeyboardInterrupt"} for error in errors)
-
-
-def _failures(result: dg.ExecuteInProcessResult) -> list[str]:
-    """Why steps failed, in our words where there are any."""
-    messages = []
-    for event in result.all_node_events:
-        if event.event_type_value == "STEP_FAILURE":
-            failure = event.step_failure_data
-            described = failure.user_failure_data.description if failure.user_failure_data else None
-            error = failure.error
-            messages.append(described or (error.message.strip() if error else "a step failed"))
-    return messages

@@ -48,7 +48,7 @@ def published(
     except ChecksFailedError as error:
         yield from check_results(KEY, [check for check in error.checks if check.table == "snapshot"])
         raise dg.Failure(description=str(error), allow_retries=False) from None
-    except Exception:
+    except BaseException:
         with failures():
             raise
     # The snapshot is published, or built during a rollback: from here on nothing may fail the step.

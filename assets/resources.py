@@ -16,6 +16,7 @@ from pipelines.errors import ExportError, ExtractError, SourceError
 from pipelines.progress import OnProgress, Progress, ignore_progress, tell_wait
 from pipelines.settings import Settings, load_settings
 from pipelines.system.run_lock import RunLock, hold_run_lock
+from pipelines.unexpected import as_unexpected
 
 # Dagster's concurrency pool of every step that works on the export folder: with a limit of 1 (docs/deploy/dagster.yaml)
 # a second run waits in the queue. Without one it waits inside its first step (RunLockHolder).
@@ -24,6 +25,16 @@ EXPORT_FOLDER = "export_folder"
 _LOG_SECONDS = 30.0
 # 2, 4 and 8 s: longer than a restart of PostgreSQL takes.
 _MOST_RETRIES, _FIRST_DELAY_S = 3, 2.0
+# Signals, Dagster's own, and what a block within has said already.
+_NOT_OURS_TO_CHANGE = (
+    KeyboardInterrupt,
+    SystemExit,
+    GeneratorExit,
+    dg.DagsterExecutionInterruptedError,
+    dg.DagsterError,
+    dg.Failure,
+    dg.RetryRequested,
+)
 _listener: ContextVar[OnProgress] = ContextVar("listener", default=ignore_progress)
 
 
@@ -104,7 +115,9 @@ def report_to(log: Callable[[str], None]) -> OnProgress:
 
 @contextmanager
 def failures(retry_number: int | None = None) -> Iterator[None]:
-    """Turn our errors into Dagster's: the message alone, and a retry only where a new try may succeed.
+    """Turn errors into Dagster's: the message alone, and a retry only where a new try may succeed.
+
+    Of an error that is not ours the message is its class, the system's reason and the place (pipelines/unexpected.py).
 
     Not by a RetryPolicy: with one, Dagster tries a step again that an operator has just terminated.
 
@@ -121,3 +134,8 @@ def failures(retry_number: int | None = None) -> Iterator[None]:
             raise failure from None
         delay_s = _FIRST_DELAY_S * 2**retry_number
         raise dg.RetryRequested(max_retries=_MOST_RETRIES, seconds_to_wait=delay_s) from failure
+    except _NOT_OURS_TO_CHANGE:
+        raise
+    except BaseException as error:  # noqa: BLE001  a panic of Rust is no Exception
+        # Without its cause: the text of an error may quote a row, and the event log keeps it.
+        raise dg.Failure(description=str(as_unexpected(error)), allow_retries=False) from None

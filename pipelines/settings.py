@@ -50,6 +50,8 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _is_postgres_url(cls, value: SecretStr | None) -> SecretStr | None:
+        # A file that holds a URL ends with a line break; libpq would take it as part of the database's name.
+        value = SecretStr(value.get_secret_value().strip()) if value is not None else None
         if value is not None and not value.get_secret_value().startswith(("postgresql://", "postgres://")):
             msg = "must begin with postgresql:// or postgres://"
             raise ValueError(msg)

@@ -22,12 +22,14 @@ from pipelines.errors import ExtractError
 from pipelines.extract.catalog import Relation
 from pipelines.extract.chunk import clean_chunk
 from pipelines.extract.connection import SourceAddress
+from pipelines.extract.failed_read import explain_failed_read
 from pipelines.extract.fingerprint import Answer, Connection, changed_segments, take_fingerprints
+from pipelines.extract.preflight import open_snapshot, wanted_connections
 from pipelines.extract.ranges import plan_ranges
 from pipelines.extract.reader import read_query
 from pipelines.extract.row_counts import count_rows, require_all_rows
 from pipelines.extract.scatter import SegmentFiles
-from pipelines.extract.snapshot import SourceSnapshot, open_snapshot
+from pipelines.extract.snapshot import SourceSnapshot
 from pipelines.extract.watch import Watch
 from pipelines.extract.workers import Workers
 from pipelines.memory import give_memory_back
@@ -77,14 +79,22 @@ class _Reading:
     guard: threading.Lock = field(default_factory=threading.Lock)
     has_failed: threading.Event = field(default_factory=threading.Event)
 
-    def read(self, table: SourceTable, query: str) -> None:
+    def read(self, relation: Relation, query: str) -> None:
         """Read one range into its segment files."""
         if self.has_failed.is_set():
             return
+        table = relation.table
         try:
             self.what = table.name
             setup = self.snapshot.reader_setup()
-            chunk = read_query(self.snapshot.reader_url, query, setup)
+            started = time.monotonic()
+            try:
+                chunk = read_query(self.snapshot.reader_url, query, setup)
+            except ExtractError:
+                if self.has_failed.is_set():
+                    return  # another read failed before, and says why
+                self.has_failed.set()  # the others stop at once, whatever is found out about this one
+                raise explain_failed_read(self.snapshot, relation, query, time.monotonic() - started) from None
             if not self.has_failed.is_set():  # this thread may have been given up, and its staging be gone
                 self.store(table, chunk)
         except BaseException:
@@ -143,11 +153,11 @@ def extract_source(  # noqa: PLR0913, PLR0917 - where from, where to, how, and w
         options.schema,
         include_full_data=options.include_full_data,
         longest_s=options.longest_s,
-        connections=options.read_connections + 1,  # and who watches
+        connections=wanted_connections(options.read_connections),
     ) as snapshot:
         check_source(snapshot.source)
         opened = time.monotonic()
-        with Watch(address, snapshot, options.longest_s) as watch:
+        with Watch(snapshot.address, snapshot, options.longest_s) as watch:
             on_progress(Progress("read", "fingerprints of both tables"))
             changes = _find_changes(snapshot, options, watch)
             compared = time.monotonic()
@@ -250,7 +260,7 @@ def _read_all(reading: _Reading, changes: _Changes, watch: Watch) -> None:
     # SQL is composed here: a connection is no place to meet for threads.
     segmentation = None if changes.are_all else changes.segmentation
     queries = [
-        (relation.table, part.query.as_string(reading.snapshot.connection))
+        (relation, part.query.as_string(reading.snapshot.connection))
         for relation in reversed(reading.snapshot.relations)
         for part in plan_ranges(relation, segmentation, changes.only)
     ]

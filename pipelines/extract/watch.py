@@ -14,7 +14,7 @@ from typing import Self
 import psycopg
 
 from pipelines.errors import ExportError, ExtractError, GiveWayError
-from pipelines.extract.connection import SourceAddress, connect, cut_off
+from pipelines.extract.connection import SourceAddress, cut_off, try_to_connect
 from pipelines.extract.snapshot import SourceSnapshot
 
 _POLL_SECONDS = 0.5
@@ -113,15 +113,15 @@ class Watch:
         cut_off(self._exporter)
 
     def _cancel(self) -> None:
-        with suppress(ExportError, psycopg.Error), connect(self._address, f"{self._name}-cancel") as connection:
+        with suppress(psycopg.Error), try_to_connect(self._address, f"{self._name}-cancel") as connection:
             connection.execute(_CANCEL, (self._name,))
 
     def _run(self) -> None:
         while self._reason is None and not self._stop.is_set():
             try:
-                with connect(self._address, f"{self._name}-watch") as connection:
+                with try_to_connect(self._address, f"{self._name}-watch") as connection:
                     self._watch(connection)
-            except (ExportError, psycopg.Error):
+            except psycopg.Error:
                 # The server is full or gone, or ended this session: the reads say so themselves, the clock goes on.
                 self._reason = self._late()
                 self._stop.wait(_POLL_SECONDS)

@@ -34,42 +34,43 @@ def reference_snapshot(export_dir: Path) -> Snapshot | None:
     return current or newest_snapshot(export_dir)
 
 
-def is_same_source(before: SourceRecord, now: SourceRecord) -> bool:
-    """Whether two records are of one source: the same cluster, database and schema, reached at the same address.
+def is_same_source(before: SourceRecord, identity: str, address: str) -> bool:
+    """Whether a source is that of a record: the same cluster, database and schema, reached at the same address.
 
     Another address of the same cluster is a copy of it, or a move. A record of an earlier version has no address.
     """
-    return before.identity == now.identity and (before.address in {"", now.address})
+    return before.identity == identity and before.address in {"", address}
 
 
-def require_same_source(published: Manifest | None, source: SourceRecord, *, is_accepted: bool) -> None:
+def require_same_source(published: Manifest | None, identity: str, address: str, *, is_accepted: bool) -> None:
     """Refuse another source than the published one, unless the operator accepted it for this run.
 
     Args:
         published: The manifest to compare with; None: there is none, so any source will do.
-        source: The source of this run.
+        identity: Identity of the source of this run (records.SourceRecord).
+        address: Its address.
         is_accepted: The operator accepts another source in this run.
 
     Raises:
         SourceChangedError: The sources differ; it names both and how to accept the new one.
     """
-    if published is None or is_accepted or is_same_source(published.source, source):
+    if published is None or is_accepted or is_same_source(published.source, identity, address):
         return
-    moved = published.source.identity == source.identity
+    moved = published.source.identity == identity
     raise SourceChangedError(
         "This run reads another source than the one that is published"
         + (
             ": the same PostgreSQL cluster at another address, so a copy of the server or a move of it" if moved else ""
         ),
-        expected=f"source {_described(published.source)} of snapshot {published.id}",
-        found=f"source {_described(source)}",
+        expected=f"source {_described(published.source.identity, published.source.address)} of snapshot {published.id}",
+        found=f"source {_described(identity, address)}",
         fix="set DATABASE_URL and SOURCE_SCHEMA to the published source, or accept the new one:"
         " lei-exports run --accept-new-source (run config accept_new_source: true)",
     )
 
 
-def _described(source: SourceRecord) -> str:
-    return f"{source.identity} at {source.address}" if source.address else source.identity
+def _described(identity: str, address: str) -> str:
+    return f"{identity} at {address}" if address else identity
 
 
 def check_shrink(

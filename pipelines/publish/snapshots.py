@@ -105,7 +105,9 @@ def publish_snapshot(  # noqa: PLR0913 - each is a fact of the run, and all are 
             complete_switch(export_dir, now(), on_progress)
     reference, newest = reference_snapshot(export_dir), newest_snapshot(export_dir)
     published = None if reference is None else reference.manifest
-    require_same_source(published, staging.source, is_accepted=staging.accept_new_source)
+    require_same_source(
+        published, staging.source.identity, staging.source.address, is_accepted=staging.accept_new_source
+    )
     require_base(staging, None if newest is None else newest.manifest)
     require_publishable(staging, tables, built, checks)
     snapshot_id = free_id(export_dir, staging.staging_id)

@@ -14,6 +14,7 @@ from pipelines.contracts.records import CheckRecord, Manifest, StagingRecord
 from pipelines.errors import SourceChangedError
 from pipelines.extract.connection import SourceAddress
 from pipelines.extract.extraction import ExtractOptions, extract_source
+from pipelines.findings import require_answers
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.publish.guards import check_shrink, is_same_source, reference_snapshot, require_same_source
 from pipelines.publish.snapshots import record_unchanged
@@ -21,6 +22,7 @@ from pipelines.reading.history import read_hold
 from pipelines.reading.snapshots import Snapshot, require_link, try_current
 from pipelines.run.base import find_base
 from pipelines.run.lost_columns import columns_kept_checks, find_lost_columns
+from pipelines.run.preflight import machine_questions
 from pipelines.run.room import require_room
 from pipelines.sample.embedded import embedded_server, ensure_sample
 from pipelines.settings import Settings
@@ -93,6 +95,7 @@ def stage_source(
         ExportError: Whatever stopped the run; nothing is published, an incomplete staging is removed.
     """
     with lock.guard():
+        require_answers(machine_questions(settings))
         return _stage(settings, lock, accepted, on_progress, full_refresh=full_refresh)
 
 
@@ -120,7 +123,9 @@ def _stage(
             staging,
             options,
             on_progress,
-            lambda source: require_same_source(manifest, source, is_accepted=accepted.new_source),
+            lambda source: require_same_source(
+                manifest, source.identity, source.address, is_accepted=accepted.new_source
+            ),
             lambda to_read, whole: require_room(settings.export_dir, to_read, whole, published.manifest_of_snapshot),
         )
         lost = find_lost_columns(published.snapshot, record.source, accepted=accepted.shrink)
@@ -133,7 +138,7 @@ def _stage(
         )
         checks = (*shrink_checks(manifest, record, settings.min_rows_pct), *columns_kept_checks(record))
         lock.require_held()
-        if base is not None and not record.segments and is_same_source(base.manifest.source, record.source):
+        if base is not None and not record.segments and _is_of_the_same_source(base.manifest, record):
             record_unchanged(settings.export_dir, lock, now=_now, on_progress=on_progress)
             _tidy(settings, lock)
             return StagedSource(record, checks, unchanged_since=base.manifest.id)
@@ -186,6 +191,10 @@ def _find_published(settings: Settings, accepted: Acceptance, on_progress: OnPro
             )
         manifest = Manifest.model_construct(id=record.staging_id, source=record.source)
     return _Published(snapshot, manifest, must_be_replaced=not is_held)
+
+
+def _is_of_the_same_source(base: Manifest, record: StagingRecord) -> bool:
+    return is_same_source(base.source, record.source.identity, record.source.address)
 
 
 def _tidy(settings: Settings, lock: RunLock) -> None:

@@ -180,7 +180,7 @@ class TableBuild:
         self._parts.append(path)
 
     def _join_parts(self) -> None:
-        parts = [pl.scan_ipc(part) for part in self._parts]
+        parts = [pl.scan_ipc(part, glob=False) for part in self._parts]
         if self._kept is None:
             frame = pl.concat(parts)
         else:

@@ -1,4 +1,4 @@
-"""The lock of a run: threads and processes wait alike, however it ends it is given back, a second host is noticed."""
+"""The lock of a run: threads and processes wait alike, it is given back at every end, a second host is noticed."""
 
 import os
 import subprocess
