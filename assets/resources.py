@@ -97,14 +97,14 @@ def listening(listener: OnProgress) -> Iterator[None]:
 
 
 def report_to(log: Callable[[str], None]) -> OnProgress:
-    """Progress to the listener at once, and to the run's log at most every 30 s."""
+    """Progress to the listener at once, and to the run's log at most every 30 s; the switch of `current` always."""
     listener = _listener.get()
     last = time.monotonic()
 
     def on_progress(progress: Progress) -> None:
         nonlocal last
         listener(progress)
-        if time.monotonic() - last < _LOG_SECONDS:
+        if time.monotonic() - last < _LOG_SECONDS and not progress.published:
             return
         last = time.monotonic()
         share = f", {progress.done:,} of {progress.total:,} {progress.unit}" if progress.total else ""

@@ -84,6 +84,7 @@ class Watch:
         self._thread.join(timeout=_ANSWER_SECONDS)
         if self._thread.is_alive() and self._connection is not None:
             cut_off(self._connection)
+            self._thread.join(timeout=_ANSWER_SECONDS)
 
     @property
     def has_reason(self) -> bool:

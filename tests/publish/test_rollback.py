@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import BusyError, SnapshotError
+from pipelines.progress import Progress
 from pipelines.publish.retention import prune_now, prune_snapshots
 from pipelines.publish.rollback import release_rollback, rollback
 from pipelines.publish.switch import forget_switches, hold_publish_lock
@@ -142,6 +143,28 @@ def test_without_a_rollback_there_is_nothing_to_release(two: Kit, tmp_path: Path
 def test_a_rollback_waits_for_a_run_that_publishes(two: Kit) -> None:
     with hold_publish_lock(two.export_dir, 0), pytest.raises(BusyError, match="Another run"):
         rollback(two.export_dir, new_id(1), now=at(3), lock_wait_seconds=0.1)
+
+
+def test_a_rollback_does_not_wait_for_a_run_that_builds(two: Kit) -> None:
+    def roll_back(progress: Progress) -> None:
+        if "linked" in progress.what:
+            rollback(two.export_dir, new_id(1), now=at(3), lock_wait_seconds=0)
+
+    built = two.publish(4, {0: range(9)}, on_progress=roll_back)
+    assert two.current().manifest.id == new_id(1)
+    assert last_checked(two)["result"] == "held"
+    assert release_rollback(two.export_dir, now=at(6)).manifest == built
+
+
+def test_a_prune_does_not_wait_for_a_run_that_builds_and_keeps_what_it_needs(two: Kit) -> None:
+    def prune(progress: Progress) -> None:
+        if "linked" in progress.what:
+            prune_now(two.export_dir, 1, 0, BEGIN + timedelta(days=9), lock_wait_seconds=0)
+
+    built = two.publish_changes(4, {0: range(9)}, on_progress=prune)
+    assert two.current().manifest == built
+    verify_snapshot(two.current())
+    assert remaining(two) == [2, 3]
 
 
 def test_an_unreadable_hold_stops_the_run(two: Kit) -> None:
