@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from dagster import DagsterInstance
@@ -17,6 +17,7 @@ from rich.console import Console
 from assets.alerting import alert_failure, alert_success, failure_reasons
 from assets.output import dispensable_output
 from assets.resources import listening
+from assets.run_history import delete_old_runs
 from assets.services import run_services
 from assets.terminal import ProgressView, show_error, show_publication, show_unchanged
 from pipelines.checks.reconciliation import count_rejects
@@ -29,11 +30,21 @@ from pipelines.settings import Settings
 
 # nux is the dialog that asks a newcomer for an e-mail address before the first look.
 _INTERRUPTED = 130
-_INSTANCE_CONFIG = """# Written by lei-exports when this folder was made; yours to change.
+_FIRST_INSTANCE_CONFIG = """# Written by lei-exports when this folder was made; yours to change.
 telemetry:
   enabled: false
 nux:
   enabled: false
+"""
+# Ticks of sensors are many and small.
+_INSTANCE_CONFIG = f"""{_FIRST_INSTANCE_CONFIG}retention:
+  schedule:
+    purge_after_days: 90
+  sensor:
+    purge_after_days:
+      skipped: 3
+      failure: 30
+      success: 90
 """
 
 
@@ -41,7 +52,7 @@ def prepare_home(settings: Settings) -> None:
     """Make DAGSTER_HOME, with telemetry off, and tell Dagster where it is."""
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
     config = settings.dagster_home / "dagster.yaml"
-    if not config.exists():
+    if not config.exists() or config.read_text(encoding="utf-8") == _FIRST_INSTANCE_CONFIG:
         config.write_text(_INSTANCE_CONFIG, encoding="utf-8")
     os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
 
@@ -112,6 +123,7 @@ def _launch(settings: Settings, accepted: dict[str, bool], heard: _Heard) -> Non
             result = defs.resolve_job_def("export").execute_in_process(
                 run_config=run_config, instance=instance, raise_on_error=False
             )
+        delete_old_runs(instance, timedelta(days=settings.keep_run_days), datetime.now(UTC))
     if _was_interrupted(result):
         show_error(f"Interrupted. {heard.told(f'Run {result.run_id}')}")
         sys.exit(_INTERRUPTED)

@@ -138,22 +138,32 @@ def prune(
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Delete nothing, say what would go.")] = False,
     all_but_current: Annotated[
-        bool, typer.Option("--all-but-current", help="Keep no older snapshot, whatever the settings say.")
+        bool,
+        typer.Option("--all-but-current", help="Keep no older snapshot and no staging."),
     ] = False,
 ) -> None:
-    """Delete the snapshots that KEEP_SNAPSHOTS and KEEP_HOURS do not keep; the current one always stays."""
+    """Delete the snapshots that the settings do not keep, and old stagings; the current snapshot always stays."""
     settings, console = load_settings(), Console(highlight=False)
     if not settings.export_dir.is_dir():
         console.print(f"No snapshot in {settings.export_dir}", soft_wrap=True)
         return
-    newest, hours = (1, 0.0) if all_but_current else (settings.keep_snapshots, settings.keep_hours)
-    report = prune_now(settings.export_dir, newest, hours, _now(), is_trial=dry_run)
+    report = prune_now(
+        settings.export_dir,
+        settings.keep_snapshots,
+        settings.keep_hours,
+        _now(),
+        all_but_current=all_but_current,
+        is_trial=dry_run,
+    )
     for deleted in report.deleted:
         console.print(f"{'Would delete' if dry_run else 'Deleted'} {deleted}")
+    for staging in report.stagings:
+        console.print(f"{'Would delete' if dry_run else 'Deleted'} staging {staging}")
     for name, why in report.unreadable.items():
         console.print(f"[yellow]Left alone[/yellow] {name}: {why}", soft_wrap=True)
     verb = "would free" if dry_run else "freed"
-    console.print(f"{len(report.deleted)} snapshots, {verb} {report.freed_bytes / _MEGABYTE:,.1f} MB.")
+    counted = f"{len(report.deleted)} snapshots and {len(report.stagings)} stagings"
+    console.print(f"{counted}, {verb} {report.freed_bytes / _MEGABYTE:,.1f} MB.")
 
 
 def wait(

@@ -35,7 +35,11 @@ class Settings(BaseSettings):
         default_factory=lambda: min(os.cpu_count() or 1, 8), ge=1, le=8, description="Parallel reads"
     )
     keep_snapshots: int = Field(5, ge=1, description="Newest snapshots that stay")
-    keep_hours: float = Field(24, ge=0, description="Hours for which a snapshot that was current stays")
+    keep_hours: float = Field(24, ge=0, description="Hours for which one snapshot an hour stays")
+    keep_run_days: float = Field(30, ge=1, description="Days for which Dagster's runs and their logs stay")
+    sensor_pause_minutes: float = Field(
+        10, ge=0, description="Shortest time from the end of a run to the next one that the sensor asks for, minutes"
+    )
     min_rows_pct: float = Field(50, ge=0, le=100, description="Smallest share of the last snapshot's rows; 0 is off")
     export_max_seconds: float = Field(
         3600, gt=0, description="Longest time that the source's snapshot is held, seconds"

@@ -3,20 +3,22 @@
 Belongs here: which source, and what stops a run before it has cost anything. Does not: how rows are read (extract/).
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from pydantic import SecretStr
 
 from pipelines.contracts.records import CheckRecord, Manifest, StagingRecord
-from pipelines.errors import SourceChangedError
+from pipelines.errors import BusyError, SnapshotError, SourceChangedError, StagingError
 from pipelines.extract.connection import SourceAddress
 from pipelines.extract.extraction import ExtractOptions, extract_source
 from pipelines.findings import require_answers
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.publish.guards import check_shrink, is_same_source, reference_snapshot, require_same_source
+from pipelines.publish.retention import prune_now
 from pipelines.publish.snapshots import record_unchanged
 from pipelines.reading.history import read_hold
 from pipelines.reading.snapshots import Snapshot, require_link, try_current
@@ -26,7 +28,7 @@ from pipelines.run.preflight import machine_questions
 from pipelines.run.room import require_room
 from pipelines.sample.embedded import embedded_server, ensure_sample
 from pipelines.settings import Settings
-from pipelines.staging.folder import latest_id, latest_record, new_staging, remove_stagings
+from pipelines.staging.folder import StagingFolder, latest_id, latest_record, new_staging, remove_stagings
 from pipelines.system.run_lock import RunLock
 
 
@@ -126,7 +128,9 @@ def _stage(
             lambda source: require_same_source(
                 manifest, source.identity, source.address, is_accepted=accepted.new_source
             ),
-            lambda to_read, whole: require_room(settings.export_dir, to_read, whole, published.manifest_of_snapshot),
+            lambda to_read, whole: _find_room(
+                settings, lock, staging, partial(require_room, settings, to_read, whole, published.manifest_of_snapshot)
+            ),
         )
         lost = find_lost_columns(published.snapshot, record.source, accepted=accepted.shrink)
         record = record.model_copy(
@@ -191,6 +195,22 @@ def _find_published(settings: Settings, accepted: Acceptance, on_progress: OnPro
             )
         manifest = Manifest.model_construct(id=record.staging_id, source=record.source)
     return _Published(snapshot, manifest, must_be_replaced=not is_held)
+
+
+def _find_room(settings: Settings, lock: RunLock, staging: StagingFolder, require: Callable[[], None]) -> None:
+    """Look for room; where there is too little, remove what need not stay, and look once more.
+
+    Raises:
+        StagingError: There is too little even then.
+    """
+    try:
+        require()
+    except StagingError:
+        # The last complete staging is of a run that failed, or of the published snapshot: this run makes another one.
+        remove_stagings(settings.export_dir, lock, keep=lambda folder: folder.staging_id == staging.staging_id)
+        with suppress(BusyError, SnapshotError, OSError):
+            prune_now(settings.export_dir, settings.keep_snapshots, settings.keep_hours, _now())
+        require()
 
 
 def _is_of_the_same_source(base: Manifest, record: StagingRecord) -> bool:

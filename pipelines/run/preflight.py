@@ -87,7 +87,7 @@ def _ask_room(settings: Settings, preflight: SourcePreflight) -> Finding:
     published = _published(settings)
     size = sum(leaf.bytes for relation in preflight.relations for leaf in relation.leaves)
     try:
-        require_room(settings.export_dir, size, size, published)
+        require_room(settings, size, size, published)
     except ExportError as error:
         if published is None:
             raise

@@ -149,7 +149,7 @@ class StagingFolder:
 def new_staging(export_dir: Path, lock: RunLock, now: Callable[[], datetime]) -> Iterator[StagingFolder]:
     """Make a staging folder that belongs to this run; remove it when the body fails or leaves it incomplete.
 
-    Incomplete stagings of runs that ended are removed first.
+    Stagings of runs that ended are removed first, but for the last complete one.
 
     Raises:
         LockLostError: Another run took the lock.
@@ -160,7 +160,8 @@ def new_staging(export_dir: Path, lock: RunLock, now: Callable[[], datetime]) ->
     lock.require_held()
     try:
         root.mkdir(parents=True, exist_ok=True)
-        remove_stagings(export_dir, lock, keep=lambda folder: folder.is_complete())
+        latest = latest_id(export_dir)
+        remove_stagings(export_dir, lock, keep=lambda folder: folder.staging_id == latest and folder.is_complete())
         lock.claim(folder.path)
         folder.path.mkdir()
     except OSError as error:

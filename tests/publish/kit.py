@@ -215,7 +215,7 @@ class Kit:
 
     def publish(
         self,
-        number: int,
+        number: float,
         segments: dict[int, Sequence[int]] | None = None,
         *,
         built: Sequence[TableRecord] | None = None,
@@ -223,7 +223,7 @@ class Kit:
         **options: Any,
     ) -> Manifest:
         """Stage and publish; the clock is `number` hours after the beginning."""
-        staging = staging or staging_record(new_id(number))
+        staging = staging or staging_record(new_id(int(number)))
         if built is None:
             built = self.build(staging.staging_id, segments or {0: range(1, 6), 1: range(100, 104)})
         self.clock[0] = BEGIN + timedelta(hours=number)
