@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.errors import PublishError, SnapshotError
 from pipelines.reading.snapshots import current_snapshot
-from pipelines.reading.verification import check_snapshot, failed_checks, verify_snapshot
+from pipelines.reading.verification import check_snapshot, failed_checks, raise_failed
 from tests.exporting import export, settings_for
 from tests.memory import HUGE, HUGE_ID, HUGE_MB
 from tests.oracle.postgres import Database
@@ -29,4 +29,4 @@ def test_a_text_of_200_mb_is_published_with_the_memory_for_it(database: Database
         assert published.execute(query).fetchall() == [(8 * 26_214_400,)]
     assert failed_checks(check_snapshot(snapshot, memory_mb=HUGE_MB * 3 // 2)) == []
     with pytest.raises(SnapshotError, match="DuckDB needs more memory to verify a snapshot"):
-        verify_snapshot(snapshot)
+        raise_failed(check_snapshot(snapshot, memory_mb=96), "damaged")
