@@ -94,9 +94,10 @@ def verify(
     ] = None,
 ) -> None:
     """Compare every file with its digest, and DuckDB with Parquet cell by cell; exit status 1 where one differs."""
-    export_dir = load_settings().export_dir
+    settings = load_settings()
+    export_dir = settings.export_dir
     snapshot = _current(export_dir) if snapshot_id is None else find_snapshot(export_dir, snapshot_id)
-    checks = check_snapshot(snapshot)
+    checks = check_snapshot(snapshot, memory_mb=settings.database_memory_mb * 3 // 2)
     manifest = snapshot.manifest
     raise_failed(checks, f"Snapshot {manifest.id} is damaged")
     console = Console(highlight=False)

@@ -1,9 +1,20 @@
-"""Peak memory of a piece of Python, in a process of its own."""
+"""Peak memory of a piece of Python, in a process of its own; and rows that are made to take much."""
 
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
+
+# 300 domains with a candidate each in batch `b`; the text of one domain has 200 MB and needs twice as much as JSON.
+HUGE_ID = 150
+HUGE = (
+    "INSERT INTO domains (id, domain, status, batch_id)"
+    " SELECT n, n || '.example', 'success', 'b' FROM generate_series(1, 300) AS n",
+    "INSERT INTO gleif_candidates (id, domain_id, lei_code, legal_name)"
+    " SELECT n, n, lpad(n::text, 20, '0'), 'N' || n FROM generate_series(1, 300) AS n",
+    f"UPDATE domains SET about_section_summary = repeat('0123456\"', 26214400) WHERE id = {HUGE_ID}",
+)
+HUGE_MB = 1_024  # DATABASE_MEMORY_MB that publishes them
 
 # Of its own pages: mapped files are the system's to drop. A thread looks, because the kernel keeps no peak of these.
 _LOOKING = """

@@ -23,7 +23,7 @@ from pipelines.publish.files import sync_folder
 from pipelines.publish.folder import WrittenDatabase, add_database, link_tables, write_manifest
 from pipelines.publish.versions import library_versions
 from pipelines.reading.snapshots import Snapshot
-from pipelines.reading.verification import describe_check, failed_checks, raise_failed, verify_faces
+from pipelines.reading.verification import describe_check, failed_checks, lacks_memory, raise_failed, verify_faces
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,9 @@ def _require_passed(verified: Sequence[CheckRecord]) -> None:
             error.what,
             expected=error.expected,
             found=error.found,
-            fix="read everything anew: lei-exports run --full-refresh; if it fails again, report it",
+            fix=error.fix
+            if lacks_memory(verified)
+            else "read everything anew: lei-exports run --full-refresh; if it fails again, report it",
         ) from None
 
 

@@ -121,7 +121,7 @@ def _explained(failure: dict[str, Any], status: int | None, said: str, task: Tas
             what,
             expected=f"that {task.memory_mb} MB of memory and the room to spill beside the file are enough",
             found=f"DuckDB {kind}",
-            fix=f"{DISK_FULL_FIX}; if there is room, choose a smaller SEGMENT_SIZE or give the writer more memory",
+            fix=f"{DISK_FULL_FIX}; if there is room, a row is very large: set DATABASE_MEMORY_MB to six times its size",
         )
     if reason == "null":
         return PublishError(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # Rows that are fetched before they are counted.
 _STEP = 16
-_ARROW_STEP = 100
+_ARROW_STEP = 1_000
 _TEXT = "VARCHAR"
 _OUT_OF_MEMORY = "Out of Memory Error"
 

@@ -133,8 +133,8 @@ class SnapshotDatabase:
 
     def close(self) -> None:
         """Let the file go."""
-        self._session.close()
         self.memory.remove(self._session)
+        self._session.close()
 
 
 def open_database(snapshot: Snapshot, memory: QueryMemory) -> SnapshotDatabase:

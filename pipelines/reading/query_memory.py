@@ -7,7 +7,7 @@ others run is asked once more when no other runs; an answer that does not fit ev
 """
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 import duckdb
@@ -59,7 +59,7 @@ class QueryMemory:
         self._waiting = 0
         self._is_alone = False
         self._limiting = threading.Lock()
-        self._sessions: list[duckdb.DuckDBPyConnection] = []
+        self._cursors: dict[duckdb.DuckDBPyConnection, duckdb.DuckDBPyConnection] = {}
 
     @contextmanager
     def shared(self, check: Callable[[], None] = _go_on) -> Iterator[None]:
@@ -105,7 +105,7 @@ class QueryMemory:
                 yield
             else:
                 # What the others have is a cache: nothing runs.
-                self._limit([other for other in self._sessions if other is not session], _LEAST_MB)
+                self._limit([other for other in list(self._cursors) if other is not session], _LEAST_MB)
                 self._limit([session], self.duckdb_mb)
                 try:
                     yield
@@ -119,24 +119,25 @@ class QueryMemory:
     def add(self, session: duckdb.DuckDBPyConnection) -> None:
         """One file more is open."""
         with self.alone():  # else memory that is in use would keep DuckDB from a lower limit
-            self._sessions.append(session)
+            # A cursor of its own: a connection refuses a call while another thread's is on its way.
+            self._cursors[session] = session.cursor()
             self._divide()
 
     def remove(self, session: duckdb.DuckDBPyConnection) -> None:
-        """One file less is open: call it after it was closed. It waits for no query."""
+        """One file less is open. It waits for no query."""
+        with self._limiting:
+            self._cursors.pop(session).close()
         with self._condition:
-            self._sessions.remove(session)
             is_alone = self._is_alone
         if not is_alone:  # else that divides it when it ends
             self._divide()
 
     def _divide(self) -> None:
-        sessions = list(self._sessions)
+        sessions = list(self._cursors)
         self._limit(sessions, max(_LEAST_MB, self._usual_mb // max(1, len(sessions))))
 
-    def _limit(self, sessions: Sequence[duckdb.DuckDBPyConnection], megabytes: int) -> None:
+    def _limit(self, sessions: Iterable[duckdb.DuckDBPyConnection], megabytes: int) -> None:
         with self._limiting:
-            for session in sessions:
-                # It may have been closed meanwhile, or more may be in use.
-                with suppress(duckdb.Error), session.cursor() as cursor:
+            for cursor in (self._cursors[session] for session in sessions if session in self._cursors):
+                with suppress(duckdb.Error):  # more may be in use
                     cursor.execute(f"SET memory_limit = '{megabytes}MB'")

@@ -25,20 +25,25 @@ from pipelines.reading.info_check import verify_info
 from pipelines.reading.scopes import Scope
 from pipelines.reading.snapshots import MANIFEST, Snapshot
 
+_OUT_OF_MEMORY = "OutOfMemoryException"
 
-def check_snapshot(snapshot: Snapshot, tables: Sequence[Table] | None = None) -> list[CheckRecord]:
+
+def check_snapshot(
+    snapshot: Snapshot, tables: Sequence[Table] | None = None, memory_mb: int = DEFAULT_MEMORY_MB
+) -> list[CheckRecord]:
     """Verify all of a snapshot: every file's digest first, and if these are right both faces.
 
     Args:
         snapshot: The snapshot.
         tables: What its tables should be; None: this version's contract.
+        memory_mb: DuckDB's memory, MB.
 
     Returns:
         The checks, passed or not.
     """
     checks = verify_files(snapshot)
     if not failed_checks(checks):
-        checks += verify_faces(snapshot, tables)
+        checks += verify_faces(snapshot, tables, memory_mb=memory_mb)
     return checks
 
 
@@ -127,6 +132,12 @@ def failed_checks(checks: Sequence[CheckRecord]) -> list[CheckRecord]:
     return [check for check in checks if not check.passed and check.severity == "error"]
 
 
+def lacks_memory(checks: Sequence[CheckRecord]) -> bool:
+    """Whether checks failed, and only because DuckDB had too little memory for them."""
+    failed = failed_checks(checks)
+    return bool(failed) and all(check.metadata.get("error") == _OUT_OF_MEMORY for check in failed)
+
+
 def raise_failed(checks: Sequence[CheckRecord], what: str) -> None:
     """Raise if a blocking check failed.
 
@@ -138,6 +149,13 @@ def raise_failed(checks: Sequence[CheckRecord], what: str) -> None:
         SnapshotError: Names every failed check with what decided it.
     """
     failed = failed_checks(checks)
+    if lacks_memory(checks):
+        raise SnapshotError(
+            "DuckDB needs more memory to verify a snapshot",
+            expected="that DATABASE_MEMORY_MB, and half as much more, is enough",
+            found=f"{_OUT_OF_MEMORY} in {', '.join(check.table for check in failed)}",
+            fix="a row is very large: set DATABASE_MEMORY_MB to six times its size",
+        )
     if failed:
         raise SnapshotError(
             what,

@@ -156,8 +156,9 @@ class _Derivation:
                 as_a_whole[name] = build
                 continue
             on_progress(Progress("build", f"{name}: {part.keys.len():,} rows looked at anew"))
-            kept = rederivation.base.scan(name).select(build.table.key[0], *self.sums[name].columns)
-            self.sums[name].look_at(kept.filter(~pl.col(build.table.key[0]).is_in(part.keys.implode())).collect())
+            kept = rederivation.base.scan(name).filter(~pl.col(build.table.key[0]).is_in(part.keys.implode()))
+            sums = kept.select(pl.col(self.sums[name].columns).cast(pl.Int64).sum())
+            self.sums[name].look_at(sums.collect(engine="streaming"))
             self.sums[name].look_at(part.rows)
             build.replace(rederivation.base, part.keys, part.rows)
         return as_a_whole

@@ -8,6 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +22,7 @@ from pipelines.contracts.version import CONTRACT_VERSION
 from pipelines.publish.files import link_or_copy, write_failure
 from pipelines.publish.parquet import write_parquet
 from pipelines.reading.snapshots import Snapshot
+from pipelines.run.merging import Range, is_within, merge_in_ranges
 from pipelines.staging.folder import StagingFolder
 
 
@@ -46,6 +48,26 @@ class NoContentChecks:
         return {}
 
 
+@dataclass(frozen=True)
+class _Part:
+    """Rows that were put aside, and the least and greatest of their first sort key; None: it is NULL in all of them."""
+
+    path: Path
+    least: Any
+    greatest: Any
+
+    @property
+    def rows(self) -> pl.LazyFrame:
+        return pl.scan_ipc(self.path, glob=False)
+
+    def meets(self, some: Range) -> bool:
+        """Whether a row may lie in a range."""
+        low, high = some
+        if self.least is None:
+            return False
+        return (low is None or self.greatest >= low) and (high is None or self.least < high)
+
+
 class TableBuild:
     """A table while it is built.
 
@@ -65,7 +87,8 @@ class TableBuild:
         self._checks = TableChecks(table)
         self._content = content or NoContentChecks()
         self._files: list[FileRecord] = []
-        self._parts: list[Path] = []
+        self._parts: list[_Part] = []
+        self._base = Path()
         self._kept: pl.LazyFrame | None = None
         self._replaced: pl.LazyFrame | None = None
 
@@ -105,6 +128,7 @@ class TableBuild:
         with self.timed("take_over"):
             if not self.table.is_segmented:
                 self._kept = _of_other_segments(base.scan(self.table.name), numbers, self._segmentation)
+                (self._base,) = base.parquet_files(self.table.name)
                 return
             for file in base.record_of(self.table.name).files:
                 if file.segment not in numbers and file.rows:
@@ -130,7 +154,8 @@ class TableBuild:
             self._checks.look_at(rows)
         (key,) = self.table.key
         kept = base.scan(self.table.name).filter(~pl.col(key).is_in(keys.implode()))
-        self._replaced = kept.merge_sorted(rows.lazy(), key)
+        (path,) = base.parquet_files(self.table.name)
+        self._replaced = merge_in_ranges(path, key, kept, lambda some: rows.lazy().filter(is_within(key, some)))
 
     def finish(self) -> TableRecord:
         """Close the table: one file at least, its checks, its record."""
@@ -177,17 +202,24 @@ class TableBuild:
             frame.write_ipc(path)
         except OSError as error:
             raise write_failure(f"{self.table.name}/parts/{path.name} could not be written", error) from error
-        self._parts.append(path)
+        keys = frame[self.table.sort_by[0]]
+        self._parts.append(_Part(path, keys.min(), keys.max()))
 
     def _join_parts(self) -> None:
-        parts = [pl.scan_ipc(part, glob=False) for part in self._parts]
-        if self._kept is None:
-            frame = pl.concat(parts)
-        else:
-            # Old and new rows alternate by segment; rejected rows are few enough to be sorted as a whole.
-            frame = pl.concat([self._kept, *parts]).sort(self.table.sort_by, nulls_last=True)
+        frame = pl.concat([part.rows for part in self._parts]) if self._kept is None else self._merged(self._kept)
         self._files = [write_parquet(frame, self._file(None), table=self.table, segment=None)]
         shutil.rmtree(self._folder / "parts", ignore_errors=True)
+
+    def _merged(self, kept: pl.LazyFrame) -> pl.LazyFrame:
+        """Old and new rows in the table's order. Either are in it already, and no segment has rows of both."""
+        key, *_ = self.table.sort_by
+
+        def new_in(some: Range) -> pl.LazyFrame | None:
+            found = [part.rows for part in self._parts if part.meets(some)]
+            return pl.concat(found).filter(is_within(key, some)) if found else None
+
+        without = [rows.filter(pl.col(key).is_null()) for rows in (kept, *(part.rows for part in self._parts))]
+        return pl.concat([merge_in_ranges(self._base, key, kept, new_in), *without])
 
 
 def _of_other_segments(rows: pl.LazyFrame, changed: Collection[int | None], segmentation: Segmentation) -> pl.LazyFrame:

@@ -19,9 +19,10 @@ _DESCRIPTIONS = {
     401: "The token is missing or wrong",
     404: "The current snapshot has no such thing",
     422: "A parameter can't be used",
-    503: "Nothing is published, the query was stopped, or too many batches are being sent: Retry-After says when",
+    503: "Nothing is published, the query was stopped, or too much is being sent: Retry-After says when",
+    507: "The answer, or a row of it, needs more memory than the server may take (API_MEMORY_MB)",
 }
-_ALWAYS = (401, 422, 503)
+_ALWAYS = (401, 422, 503, 507)
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -27,6 +27,7 @@ _LOG = logging.getLogger(__name__)
 SNAPSHOT_ID = "Snapshot-Id"
 _SMALL = 1024  # not worth compressing
 _LARGE = 1 << 16  # compressed in a thread
+_BLOCK = 1 << 16
 
 
 def service_of(request: Request) -> Service:
@@ -82,7 +83,7 @@ def is_head(scope: Scope) -> bool:
 class Answer(Response):
     """An answer in memory: counted while it is sent, and broken off where its client takes nothing for too long."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, _: Receive, send: Send) -> None:
         """Send it.
 
         Raises:
@@ -91,8 +92,12 @@ class Answer(Response):
         service = service_of(Request(scope))
         async with service.sending.hold(len(self.body)):
             try:
-                with anyio.fail_after(service.settings.api_stall_seconds):
-                    await super().__call__(scope, receive, send)
+                await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+                # In parts: with one the server has it all to send at once, and nobody waits until it is gone.
+                for begin in range(0, len(self.body) or 1, _BLOCK):
+                    part, is_last = self.body[begin : begin + _BLOCK], begin + _BLOCK >= len(self.body)
+                    with anyio.fail_after(service.settings.api_stall_seconds):
+                        await send({"type": "http.response.body", "body": part, "more_body": not is_last})
             except TimeoutError:
                 # Left unfinished: the connection is closed.
                 _LOG.warning("Cut off: the client of %s reads too slowly", shown_id(scope["path"]))

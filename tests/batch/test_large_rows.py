@@ -11,7 +11,7 @@ from pipelines.reading.batch.batches import open_batch
 from pipelines.reading.batch.files import BatchFormat, encode_batch
 from pipelines.reading.snapshots import Snapshot
 from tests.exporting import export, settings_for
-from tests.memory import peak_bytes
+from tests.memory import HUGE, HUGE_MB, peak_bytes
 from tests.oracle.postgres import Cluster, Database
 from tests.oracle.source import create_source_tables, insert_source
 
@@ -88,19 +88,12 @@ def test_parquet_is_the_same_or_refused(large: Snapshot) -> None:
 
 @pytest.fixture(scope="module")
 def huge(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
-    """A text of 200 MB, with a quotation mark in each 16 characters."""
     with cluster.new_database() as database:
         with database.connect() as connection:
             create_source_tables(connection)
-            connection.execute(
-                "INSERT INTO domains (id, domain, status, batch_id, about_section_summary)"
-                " SELECT n, n || '.example', 'success', 'b', NULL FROM generate_series(1, 300) AS n"
-            )
-            connection.execute(
-                "UPDATE domains SET about_section_summary = repeat('0123456789abcde\"', 13107200) WHERE id = 150"
-            )
-        settings = settings_for(database, tmp_path_factory.mktemp("huge"), database_memory_mb=1_024)
-        return export(settings)
+            for statement in HUGE:
+                connection.execute(statement.encode())
+        return export(settings_for(database, tmp_path_factory.mktemp("huge"), database_memory_mb=HUGE_MB))
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -72,6 +73,29 @@ class Served:
         """Bytes of the server's processes in memory: all, and those that are no program code or other mapped files."""
         found = [process.memory_info() for process in (self.process, *self.process.children(recursive=True))]
         return sum(one.rss for one in found), sum(one.rss - one.shared for one in found)
+
+
+class Peak:
+    """The server's memory while the body runs, looked at every 10 ms."""
+
+    def __init__(self, server: Served) -> None:
+        self.all_bytes = self.own_bytes = 0
+        self._server = server
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        while not self._ended.wait(0.01):
+            whole, own = self._server.memory()
+            self.all_bytes, self.own_bytes = max(self.all_bytes, whole), max(self.own_bytes, own)
 
 
 def free_port() -> int:

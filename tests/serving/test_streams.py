@@ -8,12 +8,11 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from typing import Self
 
 import pytest
 
 from tests.serving.conftest import BIG_DOMAINS, Source
-from tests.serving.kit import Served, export_path, served
+from tests.serving.kit import Peak, Served, export_path, served
 
 pytestmark = pytest.mark.integration
 
@@ -26,33 +25,10 @@ def server(big: Source) -> Iterator[Served]:
         yield server
 
 
-class _Peak:
-    """The server's memory while the body runs, looked at every 10 ms."""
-
-    def __init__(self, server: Served) -> None:
-        self.all_bytes = self.own_bytes = 0
-        self._server = server
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._look)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        while not self._ended.wait(0.01):
-            whole, own = self._server.memory()
-            self.all_bytes, self.own_bytes = max(self.all_bytes, whole), max(self.own_bytes, own)
-
-
 @pytest.mark.parametrize("form", ["json", "csv", "ndjson", "parquet", "xlsx"])
 def test_a_batch_of_100_000_domains_takes_little_memory(big: Source, form: str) -> None:
     lines = size = 0
-    with served(big.export_dir) as fresh, _Peak(fresh) as peak:
+    with served(big.export_dir) as fresh, Peak(fresh) as peak:
         connection = http.client.HTTPConnection("127.0.0.1", fresh.port, timeout=120)
         connection.request("GET", export_path("big", form))
         response = connection.getresponse()
