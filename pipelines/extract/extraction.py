@@ -6,24 +6,22 @@ Belongs here: the order of things. Does not: SQL, Arrow or files, which have mod
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import dataframely as dy
 import pyarrow as pa
 
-from pipelines.contracts.records import Fingerprints, Manifest, SourceRecord, StagingRecord
-from pipelines.contracts.segments import Segmentation, in_order, segment_name, segment_number
+from pipelines.contracts.records import Manifest, SourceRecord, StagingRecord
 from pipelines.contracts.source import SourceTable, source_columns
 from pipelines.errors import ExtractError
 from pipelines.extract.catalog import Relation
+from pipelines.extract.changes import Changes, find_changes
 from pipelines.extract.chunk import clean_chunk
 from pipelines.extract.connection import SourceAddress
 from pipelines.extract.failed_read import explain_failed_read
-from pipelines.extract.fingerprint import Answer, Connection, changed_segments, take_fingerprints
 from pipelines.extract.preflight import open_snapshot, wanted_connections
 from pipelines.extract.ranges import plan_ranges
 from pipelines.extract.reader import read_query
@@ -31,14 +29,11 @@ from pipelines.extract.row_counts import count_rows, require_all_rows
 from pipelines.extract.scatter import SegmentFiles
 from pipelines.extract.snapshot import SourceSnapshot
 from pipelines.extract.watch import Watch
+from pipelines.extract.watched_calls import cancel_until_done, wait_for
 from pipelines.extract.workers import Workers
 from pipelines.memory import give_memory_back
 from pipelines.progress import OnProgress, Progress
 from pipelines.staging.folder import StagingFolder
-
-_WAIT_SECONDS = 0.5
-# A server that is there cancels within milliseconds; a peer that fell silent never answers.
-_GIVE_UP_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -157,7 +152,7 @@ def extract_source(  # noqa: PLR0913, PLR0917 - where from, where to, how, and w
         opened = time.monotonic()
         with Watch(snapshot.address, snapshot, options.longest_s) as watch:
             on_progress(Progress("read", "fingerprints of both tables"))
-            changes = _find_changes(snapshot, options, watch)
+            changes = find_changes(snapshot, options.base, options.segment_size, watch)
             compared = time.monotonic()
             reading = _Reading(
                 snapshot=snapshot,
@@ -201,60 +196,7 @@ def extract_source(  # noqa: PLR0913, PLR0917 - where from, where to, how, and w
     )
 
 
-@dataclass(frozen=True)
-class _Changes:
-    """What is in the snapshot, and which segments have to be read.
-
-    Attributes:
-        segmentation: How the ids are cut.
-        fingerprints: Of all segments.
-        only: The segments to read, in order; all of them without a base.
-    """
-
-    segmentation: Segmentation
-    fingerprints: Fingerprints
-    only: tuple[int | None, ...]
-
-    @property
-    def are_all(self) -> bool:
-        """Whether every row has to be read."""
-        names = {name for found in self.fingerprints.values() for name in found}
-        return names <= {segment_name(number) for number in self.only}
-
-
-def _find_changes(snapshot: SourceSnapshot, options: ExtractOptions, watch: Watch) -> _Changes:
-    base = options.base
-    with snapshot.second_connection() as second:
-
-        def ask_both(ask: Callable[[Connection, Relation], Answer]) -> dict[str, Answer]:
-            calls = [
-                partial(ask, connection, relation)
-                for connection, relation in zip((snapshot.connection, second), snapshot.relations, strict=True)
-            ]
-            answers = _run_watched(calls, watch)
-            return {r.table.name: answer for r, answer in zip(snapshot.relations, answers, strict=True)}
-
-        segmentation, fingerprints = take_fingerprints(
-            ask_both, options.segment_size, base.segment_numbers if base is not None else None
-        )
-    names = changed_segments(base.fingerprints if base is not None else {}, fingerprints)
-    return _Changes(segmentation, fingerprints, tuple(in_order(map(segment_number, names))))
-
-
-def _run_watched(calls: Sequence[Callable[[], Answer]], watch: Watch) -> list[Answer]:
-    """Make calls at the same time; what they return, in their order."""
-    with Workers(len(calls), "export-ask") as pool:
-        futures = [pool.submit(call) for call in calls]
-        try:
-            _wait_for(futures, watch)
-        except BaseException:
-            _cancel_until_done(futures, watch)
-            watch.raise_reason()
-            raise
-        return [future.result() for future in futures]
-
-
-def _read_all(reading: _Reading, changes: _Changes, watch: Watch) -> None:
+def _read_all(reading: _Reading, changes: Changes, watch: Watch) -> None:
     # SQL is composed here: a connection is no place to meet for threads.
     segmentation = None if changes.are_all else changes.segmentation
     queries = [
@@ -265,33 +207,13 @@ def _read_all(reading: _Reading, changes: _Changes, watch: Watch) -> None:
     with Workers(reading.options.read_connections, "export-read") as pool:
         futures: list[Future[Any]] = [pool.submit(reading.read, *query) for query in queries]
         try:
-            _wait_for(futures, watch)
+            wait_for(futures, watch)
         except BaseException:
             reading.has_failed.set()
             pool.drop_waiting()
-            _cancel_until_done(futures, watch)
+            cancel_until_done(futures, watch)
             watch.raise_reason()
             raise
-
-
-def _wait_for(futures: list[Future[Any]], watch: Watch) -> None:
-    """Wait in short steps: a signal reaches the main thread between two of them."""
-    pending = set(futures)
-    while pending and not watch.has_reason:
-        done, pending = wait(pending, timeout=_WAIT_SECONDS, return_when=FIRST_EXCEPTION)
-        for future in done:
-            future.result()
-    watch.raise_reason()
-
-
-def _cancel_until_done(futures: list[Future[Any]], watch: Watch) -> None:
-    # Again and again: a connection that is between two statements when it is cancelled goes on to the next one.
-    until = time.monotonic() + _GIVE_UP_SECONDS
-    while (pending := [future for future in futures if not future.done()]) and time.monotonic() < until:
-        watch.cancel()
-        wait(pending, timeout=_WAIT_SECONDS)
-    if pending:
-        watch.give_up()
 
 
 def _check_ids(snapshot: SourceSnapshot, watch: Watch) -> None:

@@ -71,6 +71,7 @@ def take_fingerprints(ask_both: AskBoth, size: int, numbers: Sequence[int] | Non
 
     Raises:
         ExtractError: A query failed.
+        psycopg.DataError: PostgreSQL can't compute a value that is read.
     """
     if numbers is None:
         found = _divide(ask_both, size, (None, None))
@@ -242,5 +243,7 @@ def _ask_fingerprints(ask_both: AskBoth, segmentation: Segmentation, ranges: Seq
 def _ask(connection: Connection, query: sql.Composed, doing: str) -> list[tuple[Any, ...]]:
     try:
         return connection.execute(query).fetchall()
+    except psycopg.DataError:
+        raise  # the caller can find out which column holds the value
     except psycopg.Error as error:
         raise failed_query(error, doing) from None

@@ -40,7 +40,7 @@ def plan_ranges(
         segmentation: How the ids are cut, where only some segments are wanted; None: all rows are.
         only: The segments whose rows are wanted. The server scans every page and sends these rows.
     """
-    columns = sql.SQL(", ").join(column.expression for column in relation.read_columns)
+    columns = _columns(relation)
     wanted: list[sql.Composable] = []
     if segmentation is not None:
         ranges_of_ids = segmentation.ranges(number for number in only if number is not None)
@@ -52,6 +52,18 @@ def plan_ranges(
             tail = sql.SQL(" WHERE ") + sql.SQL(" AND ").join(where) if where else sql.SQL("")
             ranges.append(Range(relation, sql.SQL("SELECT {} FROM {}{}").format(columns, leaf.source, tail)))
     return ranges
+
+
+def plan_whole(relation: Relation) -> sql.Composed:
+    """One query of all rows of a table."""
+    columns = _columns(relation)
+    return sql.SQL(" UNION ALL ").join(
+        sql.SQL("SELECT {} FROM {}").format(columns, leaf.source) for leaf in relation.leaves
+    )
+
+
+def _columns(relation: Relation) -> sql.Composed:
+    return sql.SQL(", ").join(column.expression for column in relation.read_columns)
 
 
 def _bounds(leaf: Leaf) -> list[list[sql.Composable]]:

@@ -189,14 +189,15 @@ def test_a_value_that_the_advised_view_can_not_cast(server: Server, tmp_path: Pa
         "CREATE TABLE casting.large AS SELECT id::int8, domain_id, lei_code, legal_name FROM gleif_candidates",
         "INSERT INTO casting.large VALUES (2147483648, 1, 'X', 'Y')",
         "CREATE VIEW casting.domains AS TABLE domains",
-        "CREATE VIEW casting.gleif_candidates AS SELECT id::int4, domain_id, lei_code, legal_name FROM casting.large",
+        "CREATE VIEW casting.gleif_candidates AS"
+        " SELECT id, domain_id, lei_code, legal_name, id::int4 AS rank_position FROM casting.large",
         "GRANT USAGE ON SCHEMA casting TO PUBLIC",
         "GRANT SELECT ON ALL TABLES IN SCHEMA casting TO PUBLIC",
     )
     settings = settings_for(at(server, "reader:right"), tmp_path, source_schema="casting", read_connections=1)
     with pytest.raises(SourceError) as caught:
         run_export(settings)
-    assert_says(caught.value, "gleif_candidates", "22003", "the expression of the view")
+    assert_says(caught.value, "gleif_candidates.rank_position", "22003", "the expression of the view")
 
 
 @pytest.mark.parametrize(
