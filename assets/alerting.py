@@ -19,6 +19,7 @@ from pipelines.errors import SnapshotError
 from pipelines.reading.history import read_look
 from pipelines.reading.snapshots import current_snapshot
 from pipelines.settings import Settings
+from pipelines.unexpected import describe_message
 
 _INTERVAL_S = 60
 _CHECK_FAILED = "DagsterAssetCheckFailedError"
@@ -27,7 +28,7 @@ _UNSET = "ALERT_WEBHOOK_URL is unset: nobody is told"
 
 
 def failure_reasons(events: Iterable[dg.DagsterEvent]) -> list[str]:
-    """Why steps failed, in our words: of errors that are not ours only the kind, because their text may hold anything.
+    """Why steps failed, in our words: of an error that is not ours what can hold no row content (unexpected.py).
 
     Args:
         events: Events of a run; those that are no failure of a step are left out.
@@ -38,12 +39,20 @@ def failure_reasons(events: Iterable[dg.DagsterEvent]) -> list[str]:
             continue
         failure = event.step_failure_data
         described = failure.user_failure_data.description if failure.user_failure_data else None
-        error = failure.error
-        if described is None and error is not None:
-            # Dagster's own, and it holds names of checks only.
-            described = error.message.strip() if error.cls_name == _CHECK_FAILED else None
-        reasons.append(described or f"step {event.step_key} failed with {error.cls_name if error else 'no error'}")
+        reasons.append(described or f"step {event.step_key} failed: {_cause(event)}")
     return reasons
+
+
+def _cause(event: dg.DagsterEvent) -> str:
+    """What is behind an error of Dagster, which says of most only that a step failed."""
+    error = event.step_failure_data.error
+    if error is None:
+        return "no error"
+    if error.cls_name == _CHECK_FAILED:
+        return error.message.strip()  # it holds names of checks only
+    while error.cause is not None:
+        error = error.cause
+    return describe_message(error.cls_name or "error", error.message)
 
 
 def alert_failure(settings: Settings, run_id: str, reasons: Iterable[str], say: Callable[[str], None]) -> None:

@@ -19,11 +19,13 @@ from assets.batch_command import write_batch_file
 from assets.doctor_command import diagnose_all
 from assets.help import LOOK, OPERATE, add_command
 from assets.look_commands import add_look_commands
+from assets.output import dispensable_output, required_output
 from assets.serve_command import serve
 from assets.snapshot_commands import add_snapshot_commands
 from assets.terminal import show_error
 from pipelines.errors import ExportError
 from pipelines.settings import load_settings
+from pipelines.unexpected import as_unexpected
 
 app = typer.Typer(
     name="lei-exports",
@@ -45,7 +47,10 @@ def run(
     ] = False,
     accept_shrink: Annotated[
         bool,
-        typer.Option("--accept-shrink", help="Publish although the source lost more rows than MIN_ROWS_PCT allows."),
+        typer.Option(
+            "--accept-shrink",
+            help="Publish although the source lost more rows than MIN_ROWS_PCT allows; let lost columns be.",
+        ),
     ] = False,
     full_refresh: Annotated[bool, typer.Option("--full-refresh", help="Read everything, changed or not.")] = False,
 ) -> None:
@@ -67,6 +72,7 @@ def ui(
 
 
 @sample_app.command()
+@dispensable_output()
 def load(
     directory: Annotated[
         Path | None,
@@ -109,12 +115,18 @@ app.add_typer(sample_app, name="sample", rich_help_panel=OPERATE)
 
 
 def main() -> None:
-    """Run the console script; an expected failure is one clear message and exit status 1."""
+    """Run the console script; a failure is one clear message and exit status 1."""
     try:
-        app()
+        with required_output():
+            app()
     except ExportError as error:
         show_error(error)
         sys.exit(1)
-    except KeyboardInterrupt:
-        show_error("Interrupted. Nothing was published.")
+    except KeyboardInterrupt:  # the command `run` says itself what became of what is published
+        show_error("Interrupted.")
         sys.exit(130)
+    except SystemExit:
+        raise
+    except BaseException as error:  # noqa: BLE001  a panic of Rust is no Exception; a traceback may hold row content
+        show_error(as_unexpected(error))
+        sys.exit(1)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import dagster as dg
 
 from assets.catalog import check_results, check_specs, column_lineage, key_of, plots_metadata, table_spec
-from assets.resources import EXPORT_FOLDER, ExportsResource, failures, report_to
+from assets.resources import EXPORT_FOLDER, ExportsResource, RunLockHolder, failures, report_to
 from pipelines.checks.definitions import table_checks
 from pipelines.contracts.records import TableRecord
 from pipelines.contracts.source import SOURCE_TABLES
@@ -35,11 +35,13 @@ def _check_specs(tables: Iterable[Table]) -> list[dg.AssetCheckSpec]:
     check_specs=_check_specs(TABLES),
     can_subset=True,
 )
-def exports_tables(context: dg.AssetExecutionContext, exports: ExportsResource) -> Iterator[dg.MaterializeResult[None]]:
+def exports_tables(
+    context: dg.AssetExecutionContext, exports: ExportsResource, run_lock: dg.ResourceParam[RunLockHolder]
+) -> Iterator[dg.MaterializeResult[None]]:
     """Build the selected tables from the last complete staging."""
-    settings = exports.settings()
+    settings, on_progress = exports.settings(), report_to(context.log.info)
     with failures():
-        records = build_tables(settings, _selected(context), report_to(context.log.info))
+        records = build_tables(settings, run_lock.hold(settings, on_progress), _selected(context), on_progress)
     plots = plots_of_built(settings, [record.name for record in records], context.log.warning)
     yield from _results(context, records, plots, include_full_data=settings.include_full_data)
 
@@ -51,11 +53,14 @@ def exports_tables(context: dg.AssetExecutionContext, exports: ExportsResource) 
     check_specs=_check_specs(DERIVED_TABLES),
     can_subset=True,
 )
-def summary_tables(context: dg.AssetExecutionContext, exports: ExportsResource) -> Iterator[dg.MaterializeResult[None]]:
+def summary_tables(
+    context: dg.AssetExecutionContext, exports: ExportsResource, run_lock: dg.ResourceParam[RunLockHolder]
+) -> Iterator[dg.MaterializeResult[None]]:
     """Build the selected tables from domain_exports and candidate_exports of the last complete staging."""
-    settings = exports.settings()
+    settings, on_progress = exports.settings(), report_to(context.log.info)
     with failures():
-        records = build_derived_tables(settings, _selected(context), report_to(context.log.info))
+        lock = run_lock.hold(settings, on_progress)
+        records = build_derived_tables(settings, lock, _selected(context), on_progress)
     yield from _results(context, records, {}, include_full_data=settings.include_full_data)
 
 

@@ -7,30 +7,44 @@ import logging
 import os
 import sys
 import time
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from dagster import DagsterInstance
 from rich.console import Console
 
 from assets.alerting import alert_failure, alert_success, failure_reasons
+from assets.output import dispensable_output
 from assets.resources import listening
+from assets.run_history import delete_old_runs
 from assets.services import run_services
 from assets.terminal import ProgressView, show_error, show_publication, show_unchanged
 from pipelines.checks.reconciliation import count_rejects
-from pipelines.errors import SnapshotError
-from pipelines.reading.finding import newest_snapshot
+from pipelines.errors import ExportError
+from pipelines.progress import Progress
+from pipelines.reading.finding import find_snapshot, newest_snapshot
 from pipelines.reading.history import read_hold
 from pipelines.reading.snapshots import current_snapshot
 from pipelines.settings import Settings
 
 # nux is the dialog that asks a newcomer for an e-mail address before the first look.
 _INTERRUPTED = 130
-_INSTANCE_CONFIG = """# Written by lei-exports when this folder was made; yours to change.
+_FIRST_INSTANCE_CONFIG = """# Written by lei-exports when this folder was made; yours to change.
 telemetry:
   enabled: false
 nux:
   enabled: false
+"""
+# Ticks of sensors are many and small.
+_INSTANCE_CONFIG = f"""{_FIRST_INSTANCE_CONFIG}retention:
+  schedule:
+    purge_after_days: 90
+  sensor:
+    purge_after_days:
+      skipped: 3
+      failure: 30
+      success: 90
 """
 
 
@@ -38,7 +52,7 @@ def prepare_home(settings: Settings) -> None:
     """Make DAGSTER_HOME, with telemetry off, and tell Dagster where it is."""
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
     config = settings.dagster_home / "dagster.yaml"
-    if not config.exists():
+    if not config.exists() or config.read_text(encoding="utf-8") == _FIRST_INSTANCE_CONFIG:
         config.write_text(_INSTANCE_CONFIG, encoding="utf-8")
     os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
 
@@ -48,69 +62,105 @@ def launch_export(
 ) -> None:
     """Run the job `export` in this process, in Dagster's instance, and show what came of it.
 
+    Output that can't be written does not fail the run. Whatever ends it, what is said of the published snapshot is
+    true: the run says so itself when it has switched `current`.
+
     Raises:
-        SystemExit: With status 1 where the run failed; its error was shown.
+        SystemExit: With status 1 where the run failed; its error was shown. With 130 where it was interrupted.
     """
+    heard = _Heard()
+    with dispensable_output():
+        try:
+            _launch(
+                settings,
+                {"accept_new_source": accept_new_source, "accept_shrink": accept_shrink, "full_refresh": full_refresh},
+                heard,
+            )
+        except KeyboardInterrupt:
+            show_error(f"Interrupted. {heard.told('The run')}")
+            sys.exit(_INTERRUPTED)
+
+
+@dataclass
+class _Heard:
+    """What the run said of its switch.
+
+    Attributes:
+        published: Id of the snapshot that it pointed `current` at; "": it did not.
+    """
+
+    published: str = ""
+
+    def hear(self, progress: Progress) -> None:
+        self.published = progress.published or self.published
+
+    def told(self, run: str) -> str:
+        """What a person has to know of a run that did not end well."""
+        if self.published:
+            return f"{run} had published snapshot {self.published} before: that one is current."
+        return f"{run} published nothing: the published snapshot is as it was."
+
+
+def _launch(settings: Settings, accepted: dict[str, bool], heard: _Heard) -> None:
     prepare_home(settings)
     from assets.definitions import defs  # noqa: PLC0415  reads nothing, but belongs after the home is known
 
     console = Console()
     started, started_at = time.monotonic(), datetime.now(UTC)
-    accepted = {
-        "accept_new_source": accept_new_source,
-        "accept_shrink": accept_shrink,
-        "full_refresh": full_refresh,
-    }
-    before = _newest_id(settings)
     run_config = {
         "ops": {"staging": {"config": accepted}},
         "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
     }
     # Where nothing changed, later steps are skipped, and Dagster warns of each blocking check that they did not emit.
     logging.getLogger("dagster._core.execution.plan.active").setLevel(logging.ERROR)
-    with DagsterInstance.get() as instance, ProgressView(console) as view, listening(view.show):
-        result = defs.resolve_job_def("export").execute_in_process(
-            run_config=run_config, instance=instance, raise_on_error=False
-        )
+    with DagsterInstance.get() as instance, ProgressView(console) as view:
+
+        def listen(progress: Progress) -> None:
+            heard.hear(progress)
+            view.show(progress)
+
+        with listening(listen):
+            result = defs.resolve_job_def("export").execute_in_process(
+                run_config=run_config, instance=instance, raise_on_error=False
+            )
+        delete_old_runs(instance, timedelta(days=settings.keep_run_days), datetime.now(UTC))
     if _was_interrupted(result):
-        show_error(f"Interrupted. Run {result.run_id} published nothing.")
+        show_error(f"Interrupted. {heard.told(f'Run {result.run_id}')}")
         sys.exit(_INTERRUPTED)
     if not result.success:
-        for message in _failures(result):
-            show_error(message)
-        show_error(f"Run {result.run_id} failed; the published snapshot is as it was.")
-        alert_failure(settings, result.run_id, failure_reasons(result.all_events), show_error)
+        reasons = failure_reasons(result.all_events)
+        for reason in reasons:
+            show_error(reason)
+        show_error(f"Run {result.run_id} failed. {heard.told('It')}")
+        reasons += [heard.told("The run")] if heard.published else []
+        alert_failure(settings, result.run_id, reasons, show_error)
         sys.exit(1)
-    _show_result(console, settings, before, time.monotonic() - started)
+    try:
+        _show_result(console, settings, result, time.monotonic() - started)
+    except (ExportError, OSError) as error:  # the run has succeeded
+        show_error(f"The run succeeded, but its result can't be shown: {error}")
     alert_success(settings, result.run_id, started_at, show_error)
 
 
-def _show_result(console: Console, settings: Settings, before: str | None, seconds: float) -> None:
-    """Show the newest snapshot: it is current, but for a rollback that is in force."""
+def _show_result(console: Console, settings: Settings, result: dg.ExecuteInProcessResult, seconds: float) -> None:
+    """Show the snapshot of the run, or the one that is as the source is."""
     hold = read_hold(settings.export_dir)
-    snapshot = current_snapshot(settings.export_dir) if hold is None else newest_snapshot(settings.export_dir)
-    if snapshot is None:
-        return
-    if snapshot.manifest.id == before:
-        show_unchanged(console, snapshot.manifest, str(snapshot.folder), seconds)
-    else:
+    built = [event.metadata for event in result.asset_materializations_for_node("published")]
+    if built:
+        snapshot = find_snapshot(settings.export_dir, str(built[0]["snapshot_id"].value))
         rejects = count_rejects(snapshot.scan("rejected_rows"))
         show_publication(console, snapshot.manifest, rejects, str(snapshot.folder), seconds)
+    else:
+        newest = current_snapshot(settings.export_dir) if hold is None else newest_snapshot(settings.export_dir)
+        if newest is None:
+            return
+        show_unchanged(console, newest.manifest, str(newest.folder), seconds)
     if hold is not None:
         console.print(
             f"[yellow]Rolled back[/yellow]: {hold.snapshot_id} stays current since {hold.held_at:%Y-%m-%d %H:%M} UTC; "
             "the newest is used after: lei-exports rollback --release",
             highlight=False,
         )
-
-
-def _newest_id(settings: Settings) -> str | None:
-    """Id of the newest snapshot; None where there is none, or it can't be read: the run will say so."""
-    try:
-        snapshot = newest_snapshot(settings.export_dir)
-    except SnapshotError:
-        return None
-    return snapshot.manifest.id if snapshot else None
 
 
 def serve_ui(settings: Settings, port: int) -> None:
@@ -136,15 +186,3 @@ def _was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
         if event.event_type_value == "STEP_FAILURE" and event.step_failure_data.error is not None
     ]
     return any(error.cls_name in {"DagsterExecutionInterruptedError", "KeyboardInterrupt"} for error in errors)
-
-
-def _failures(result: dg.ExecuteInProcessResult) -> list[str]:
-    """Why steps failed, in our words where there are any."""
-    messages = []
-    for event in result.all_node_events:
-        if event.event_type_value == "STEP_FAILURE":
-            failure = event.step_failure_data
-            described = failure.user_failure_data.description if failure.user_failure_data else None
-            error = failure.error
-            messages.append(described or (error.message.strip() if error else "a step failed"))
-    return messages

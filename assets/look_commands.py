@@ -21,8 +21,9 @@ from rich.table import Table
 from assets.help import LOOK, add_command
 from assets.snapshot_commands import show_age
 from pipelines.errors import ReportError, SnapshotError
+from pipelines.publish.switch import current_id
 from pipelines.reading.adhoc import run_query
-from pipelines.reading.health import judge_health
+from pipelines.reading.health import Health, judge_health
 from pipelines.reading.snapshots import Snapshot, current_snapshot, list_snapshots
 from pipelines.settings import load_settings
 
@@ -48,7 +49,11 @@ def show_status(
     """Say what is published, how old it is, whether it is healthy, and what changed with it."""
     settings = load_settings()
     export_dir = settings.export_dir
-    snapshot, health = _current(export_dir), judge_health(export_dir, settings.stale_after_hours)
+    health = judge_health(export_dir, settings.stale_after_hours)
+    if health.unreadable is not None:
+        _show_unreadable(health, current_id(export_dir), as_json=as_json)
+        raise typer.Exit(1)
+    snapshot = _current(export_dir)
     manifest, look = snapshot.manifest, health.look
     status: dict[str, Any] = {
         "healthy": not health.problems,
@@ -74,6 +79,24 @@ def show_status(
         _show_status(status)
     if check and health.problems:
         raise typer.Exit(1)
+
+
+def _show_unreadable(health: Health, current: str | None, *, as_json: bool) -> None:
+    """What is known where the published snapshot can't be read."""
+    status = {
+        "healthy": False,
+        "problems": list(health.problems),
+        "snapshot": current,
+        "last_checked": health.look.model_dump(mode="json") if health.look else {},
+        "rolled_back": health.hold is not None,
+    }
+    if as_json:
+        typer.echo(json.dumps(status, indent=2))
+        return
+    console = Console(highlight=False)
+    console.print(f"[red]Snapshot {escape(str(current))} can't be read[/red]")
+    for problem in health.problems:
+        console.print(escape(problem), soft_wrap=True)
 
 
 def _show_status(status: dict[str, Any]) -> None:

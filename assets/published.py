@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from assets.catalog import OWNERS, check_results, check_specs, key_of, plots_metadata
-from assets.resources import EXPORT_FOLDER, ExportsResource, failures, report_to
+from assets.resources import EXPORT_FOLDER, ExportsResource, RunLockHolder, failures, report_to
 from pipelines.checks.definitions import (
     COUNTS_AGREE,
     REPORT_DRAWN,
@@ -16,7 +16,6 @@ from pipelines.checks.definitions import (
 )
 from pipelines.contracts.records import CheckRecord, Manifest
 from pipelines.contracts.tables import published_tables
-from pipelines.reading.history import Hold, read_hold
 from pipelines.reading.snapshots import SNAPSHOTS
 from pipelines.run.publication import ChecksFailedError, Publication, publish_tables
 
@@ -39,21 +38,23 @@ KEY = key_of("published", "snapshot")
     check_specs=check_specs(KEY, SNAPSHOT_CHECKS),
 )
 def published(
-    context: dg.AssetExecutionContext, exports: ExportsResource
+    context: dg.AssetExecutionContext, exports: ExportsResource, run_lock: dg.ResourceParam[RunLockHolder]
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
     """Check, write the DuckDB file, verify both faces, switch."""
-    settings = exports.settings()
+    settings, on_progress = exports.settings(), report_to(context.log.info)
     try:
-        publication = publish_tables(settings, report_to(context.log.info), with_report=True)
+        lock = run_lock.hold(settings, on_progress)
+        publication = publish_tables(settings, lock, on_progress, with_report=True)
     except ChecksFailedError as error:
         yield from check_results(KEY, [check for check in error.checks if check.table == "snapshot"])
         raise dg.Failure(description=str(error), allow_retries=False) from None
-    except Exception:
+    except BaseException:
         with failures():
             raise
+    # The snapshot is published, or built during a rollback: from here on nothing may fail the step.
     manifest = publication.manifest
     folder = settings.export_dir / SNAPSHOTS / manifest.id
-    context.log.info(_told(publication, read_hold(settings.export_dir)))
+    context.log.info(_told(publication))
     yield dg.MaterializeResult(
         asset_key=KEY,
         metadata={
@@ -74,10 +75,10 @@ def published(
     )
 
 
-def _told(publication: Publication, hold: Hold | None) -> str:
+def _told(publication: Publication) -> str:
     """The snapshot's line in the run's log."""
-    manifest = publication.manifest
-    state = "published" if hold is None else f"built; a rollback holds, {hold.snapshot_id} stays published"
+    manifest, held_at = publication.manifest, publication.held_at
+    state = "published" if held_at is None else f"built; a rollback holds, {held_at} stays published"
     rejected = sum(publication.rejects.values())
     size = f"{manifest.database.rows:,} rows, {manifest.bytes:,} bytes, {rejected:,} rows rejected"
     return f"Snapshot {manifest.id} (number {manifest.sequence}) is {state}: {size}"

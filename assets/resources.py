@@ -5,7 +5,7 @@ Belongs here: resources, resolved when a run starts, never at import. Does not: 
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -13,16 +13,28 @@ import dagster as dg
 from pydantic import Field
 
 from pipelines.errors import ExportError, ExtractError, SourceError
-from pipelines.progress import OnProgress, Progress, ignore_progress
+from pipelines.progress import OnProgress, Progress, ignore_progress, tell_wait
 from pipelines.settings import Settings, load_settings
+from pipelines.system.run_lock import RunLock, hold_run_lock
+from pipelines.unexpected import as_unexpected
 
 # Dagster's concurrency pool of every step that works on the export folder: with a limit of 1 (docs/deploy/dagster.yaml)
-# a second run waits in the queue. Without one it waits inside its first step (pipelines/run/turn.py).
+# a second run waits in the queue. Without one it waits inside its first step (RunLockHolder).
 EXPORT_FOLDER = "export_folder"
 # A run tells its story in about twenty lines, however long it takes; the terminal hears each message.
 _LOG_SECONDS = 30.0
 # 2, 4 and 8 s: longer than a restart of PostgreSQL takes.
 _MOST_RETRIES, _FIRST_DELAY_S = 3, 2.0
+# Signals, Dagster's own, and what a block within has said already.
+_NOT_OURS_TO_CHANGE = (
+    KeyboardInterrupt,
+    SystemExit,
+    GeneratorExit,
+    dg.DagsterExecutionInterruptedError,
+    dg.DagsterError,
+    dg.Failure,
+    dg.RetryRequested,
+)
 _listener: ContextVar[OnProgress] = ContextVar("listener", default=ignore_progress)
 
 
@@ -45,6 +57,35 @@ class ExportsResource(dg.ConfigurableResource[Any]):
             return load_settings(self.overrides)
 
 
+class RunLockHolder:
+    """Holds the lock of an export folder from the first step of a Dagster run that needs it to the end of that run."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._lock: RunLock | None = None
+
+    def hold(self, settings: Settings, on_progress: OnProgress) -> RunLock:
+        """The lock of the run. The first step waits for it, not the start of the run: so what it says is a step's.
+
+        Raises:
+            BusyError: Another run still works on the export folder.
+            SettingsError: The export folder can't be used.
+        """
+        if self._lock is None:
+            self._lock = self._stack.enter_context(hold_run_lock(settings.export_dir, tell_wait(on_progress)))
+        return self._lock
+
+
+@dg.resource
+def run_lock(_: dg.InitResourceContext) -> Iterator[RunLockHolder]:
+    """Gives the lock back when the run ends, however it ends: Dagster closes resources after a failure too.
+
+    With the in-process executor of this code location a run has one; with a process per step each step has its own.
+    """
+    with ExitStack() as stack:
+        yield RunLockHolder(stack)
+
+
 @contextmanager
 def listening(listener: OnProgress) -> Iterator[None]:
     """Let a terminal in the same process hear the progress of the runs that it starts."""
@@ -56,14 +97,14 @@ def listening(listener: OnProgress) -> Iterator[None]:
 
 
 def report_to(log: Callable[[str], None]) -> OnProgress:
-    """Progress to the listener at once, and to the run's log at most every 30 s."""
+    """Progress to the listener at once, and to the run's log at most every 30 s; the switch of `current` always."""
     listener = _listener.get()
     last = time.monotonic()
 
     def on_progress(progress: Progress) -> None:
         nonlocal last
         listener(progress)
-        if time.monotonic() - last < _LOG_SECONDS:
+        if time.monotonic() - last < _LOG_SECONDS and not progress.published:
             return
         last = time.monotonic()
         share = f", {progress.done:,} of {progress.total:,} {progress.unit}" if progress.total else ""
@@ -74,7 +115,9 @@ def report_to(log: Callable[[str], None]) -> OnProgress:
 
 @contextmanager
 def failures(retry_number: int | None = None) -> Iterator[None]:
-    """Turn our errors into Dagster's: the message alone, and a retry only where a new try may succeed.
+    """Turn errors into Dagster's: the message alone, and a retry only where a new try may succeed.
+
+    Of an error that is not ours the message is its class, the system's reason and the place (pipelines/unexpected.py).
 
     Not by a RetryPolicy: with one, Dagster tries a step again that an operator has just terminated.
 
@@ -91,3 +134,8 @@ def failures(retry_number: int | None = None) -> Iterator[None]:
             raise failure from None
         delay_s = _FIRST_DELAY_S * 2**retry_number
         raise dg.RetryRequested(max_retries=_MOST_RETRIES, seconds_to_wait=delay_s) from failure
+    except _NOT_OURS_TO_CHANGE:
+        raise
+    except BaseException as error:  # noqa: BLE001  a panic of Rust is no Exception
+        # Without its cause: the text of an error may quote a row, and the event log keeps it.
+        raise dg.Failure(description=str(as_unexpected(error)), allow_retries=False) from None

@@ -68,7 +68,9 @@ class Decision:
     reason: str = ""
 
 
-def decide(position: str, cursor: Cursor, tries: Sequence[Try], now: datetime) -> Decision:
+def decide(
+    position: str, cursor: Cursor, tries: Sequence[Try], now: datetime, shortest_pause: timedelta = timedelta(0)
+) -> Decision:
     """Whether to ask for a run.
 
     Args:
@@ -76,6 +78,7 @@ def decide(position: str, cursor: Cursor, tries: Sequence[Try], now: datetime) -
         cursor: What was remembered.
         tries: Runs of the job, of whatever position.
         now: The clock, UTC.
+        shortest_pause: Shortest time from the end of a run that succeeded to the next one.
     """
     if position == cursor.done:
         return Decision(None, cursor, "nothing changed since the last run that succeeded")
@@ -84,6 +87,9 @@ def decide(position: str, cursor: Cursor, tries: Sequence[Try], now: datetime) -
         return Decision(None, Cursor(done=position), "a run published this change")
     if any(run.outcome == "running" for run in tries):
         return Decision(None, cursor, "a run is under way; it is asked again when that one has ended")
+    succeeded = [run.ended_at for run in tries if run.outcome == "succeeded" and run.ended_at is not None]
+    if succeeded and now < (earliest := max(succeeded) + shortest_pause):
+        return Decision(None, cursor, f"changed; the next run is at {earliest:%H:%M:%S} UTC at the earliest")
     failed = [run for run in mine if run.outcome == "failed"]
     ended = [run.ended_at for run in failed if run.ended_at is not None]
     if ended:
@@ -110,7 +116,8 @@ def source_changed(context: dg.SensorEvaluationContext, exports: ExportsResource
     except ExportError as error:
         return dg.SkipReason(str(error))
     cursor = Cursor(**json.loads(context.cursor)) if context.cursor else Cursor()
-    decision = decide(position, cursor, _tries(context.instance), datetime.now(UTC))
+    pause = timedelta(minutes=settings.sensor_pause_minutes)
+    decision = decide(position, cursor, _tries(context.instance), datetime.now(UTC), pause)
     return dg.SensorResult(
         run_requests=[dg.RunRequest(run_key=decision.run_key, tags={POSITION_TAG: position})]
         if decision.run_key

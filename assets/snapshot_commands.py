@@ -14,13 +14,15 @@ from rich.console import Console
 from rich.table import Table
 
 from assets.help import SNAPSHOTS, add_command
+from assets.output import dispensable_output
 from pipelines.contracts.records import Manifest
 from pipelines.errors import SnapshotError
 from pipelines.publish.retention import prune_now
 from pipelines.publish.rollback import release_rollback, rollback
+from pipelines.publish.switch import current_id
 from pipelines.reading.finding import find_snapshot, wait_for_snapshot
 from pipelines.reading.history import read_hold
-from pipelines.reading.snapshots import Snapshot, current_snapshot, list_snapshots
+from pipelines.reading.snapshots import Snapshot, current_snapshot, list_snapshots, try_current
 from pipelines.reading.verification import check_snapshot, describe_check, raise_failed
 from pipelines.settings import load_settings
 
@@ -40,15 +42,16 @@ def add_snapshot_commands(app: typer.Typer) -> None:
 def show_snapshots(*, as_json: Annotated[bool, typer.Option("--json", help="As JSON, for a script.")] = False) -> None:
     """List the snapshots on disk, newest first; the current one is marked."""
     export_dir = load_settings().export_dir
-    listing, current, hold = list_snapshots(export_dir), current_snapshot(export_dir), read_hold(export_dir)
-    current_id = None if current is None else current.manifest.id
+    listing, hold, current = list_snapshots(export_dir), read_hold(export_dir), current_id(export_dir)
+    _, problem = try_current(export_dir)
     held_id = None if hold is None else hold.snapshot_id
     newest_first = [snapshot.manifest for snapshot in reversed(listing.snapshots)]
     if as_json:
         content = {
-            "current": current_id,
+            "current": current,
+            "problem": None if problem is None else problem.what,
             "held": None if hold is None else hold.model_dump(mode="json", by_alias=True),
-            "snapshots": [_facts(manifest, current_id) for manifest in newest_first],
+            "snapshots": [_facts(manifest, current) for manifest in newest_first],
             "unreadable": {name: error.what for name, error in listing.unreadable.items()},
         }
         typer.echo(json.dumps(content, indent=2))
@@ -61,7 +64,7 @@ def show_snapshots(*, as_json: Annotated[bool, typer.Option("--json", help="As J
     for manifest in newest_first:
         mark = "held" if manifest.id == held_id else "current"
         table.add_row(
-            mark if manifest.id == current_id else "",
+            mark if manifest.id == current else "",
             manifest.id,
             numbers[manifest.id],
             show_age((now - manifest.created_at).total_seconds()),
@@ -72,6 +75,11 @@ def show_snapshots(*, as_json: Annotated[bool, typer.Option("--json", help="As J
     console.print(table) if newest_first else console.print(f"No snapshot in {export_dir}")
     for name, error in listing.unreadable.items():
         console.print(f"[yellow]Unreadable[/yellow] {name}: {error.what}", soft_wrap=True)
+    if problem is not None:
+        console.print(
+            f"[red]Current[/red] can't be read: {problem.what}. Run the export again, or roll back to a snapshot.",
+            soft_wrap=True,
+        )
     if hold is not None:
         console.print(
             f"[yellow]Held[/yellow] at {hold.snapshot_id} since {hold.held_at:%Y-%m-%d %H:%M} UTC: runs build and do"
@@ -104,6 +112,7 @@ def verify(
     )
 
 
+@dispensable_output()
 def roll_back(
     snapshot_id: Annotated[
         str | None, typer.Argument(metavar="[ID]", help="Id or number of the snapshot to go back to.")
@@ -125,26 +134,37 @@ def roll_back(
     console.print("Runs build new snapshots and do not switch to them until `lei-exports rollback --release`.")
 
 
+@dispensable_output()
 def prune(
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Delete nothing, say what would go.")] = False,
     all_but_current: Annotated[
-        bool, typer.Option("--all-but-current", help="Keep no older snapshot, whatever the settings say.")
+        bool,
+        typer.Option("--all-but-current", help="Keep no older snapshot and no staging."),
     ] = False,
 ) -> None:
-    """Delete the snapshots that KEEP_SNAPSHOTS and KEEP_HOURS do not keep; the current one always stays."""
+    """Delete the snapshots that the settings do not keep, and old stagings; the current snapshot always stays."""
     settings, console = load_settings(), Console(highlight=False)
     if not settings.export_dir.is_dir():
         console.print(f"No snapshot in {settings.export_dir}", soft_wrap=True)
         return
-    newest, hours = (1, 0.0) if all_but_current else (settings.keep_snapshots, settings.keep_hours)
-    report = prune_now(settings.export_dir, newest, hours, _now(), is_trial=dry_run)
+    report = prune_now(
+        settings.export_dir,
+        settings.keep_snapshots,
+        settings.keep_hours,
+        _now(),
+        all_but_current=all_but_current,
+        is_trial=dry_run,
+    )
     for deleted in report.deleted:
         console.print(f"{'Would delete' if dry_run else 'Deleted'} {deleted}")
+    for staging in report.stagings:
+        console.print(f"{'Would delete' if dry_run else 'Deleted'} staging {staging}")
     for name, why in report.unreadable.items():
         console.print(f"[yellow]Left alone[/yellow] {name}: {why}", soft_wrap=True)
     verb = "would free" if dry_run else "freed"
-    console.print(f"{len(report.deleted)} snapshots, {verb} {report.freed_bytes / _MEGABYTE:,.1f} MB.")
+    counted = f"{len(report.deleted)} snapshots and {len(report.stagings)} stagings"
+    console.print(f"{counted}, {verb} {report.freed_bytes / _MEGABYTE:,.1f} MB.")
 
 
 def wait(
@@ -174,7 +194,7 @@ def _current(export_dir: Path) -> Snapshot:
     return snapshot
 
 
-def _facts(manifest: Manifest, current_id: str | None) -> dict[str, Any]:
+def _facts(manifest: Manifest, current: str | None) -> dict[str, Any]:
     return {
         "id": manifest.id,
         "sequence": manifest.sequence,
@@ -183,7 +203,7 @@ def _facts(manifest: Manifest, current_id: str | None) -> dict[str, Any]:
         "bytes": manifest.bytes,
         "base_snapshot": manifest.base_snapshot,
         "contract_version": manifest.contract_version,
-        "is_current": manifest.id == current_id,
+        "is_current": manifest.id == current,
     }
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import dagster as dg
 
 from assets.catalog import check_results, check_specs, key_of, source_spec
-from assets.resources import EXPORT_FOLDER, ExportsResource, failures, report_to
-from pipelines.checks.definitions import shrink_check
+from assets.resources import EXPORT_FOLDER, ExportsResource, RunLockHolder, failures, report_to
+from pipelines.checks.definitions import source_checks
 from pipelines.contracts.records import StagingRecord
 from pipelines.contracts.source import SOURCE_TABLES
 from pipelines.run.extraction import Acceptance, stage_source
@@ -20,7 +20,7 @@ class ExtractionConfig(dg.Config):
 
     Attributes:
         accept_new_source: Publish although the source is not the one of the published snapshot.
-        accept_shrink: Publish although the source lost more rows than MIN_ROWS_PCT allows.
+        accept_shrink: Publish although the source lost more rows than MIN_ROWS_PCT allows, or known columns.
         full_refresh: Read everything, changed or not.
     """
 
@@ -44,19 +44,20 @@ class ExtractionConfig(dg.Config):
         )
         for table in SOURCE_TABLES
     ],
-    check_specs=[
-        spec for t in SOURCE_TABLES for spec in check_specs(key_of("staging", t.name), [shrink_check(t.name)])
-    ],
+    check_specs=[spec for t in SOURCE_TABLES for spec in check_specs(key_of("staging", t.name), source_checks(t.name))],
 )
 def staging(
-    context: dg.AssetExecutionContext, config: ExtractionConfig, exports: ExportsResource
+    context: dg.AssetExecutionContext,
+    config: ExtractionConfig,
+    exports: ExportsResource,
+    run_lock: dg.ResourceParam[RunLockHolder],
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetObservation | dg.AssetCheckResult]:
     """Read what changed of both tables into a new staging; a retry takes a new snapshot."""
     accepted = Acceptance(new_source=config.accept_new_source, shrink=config.accept_shrink)
+    settings, on_progress = exports.settings(), report_to(context.log.info)
     with failures(context.retry_number):
-        staged = stage_source(
-            exports.settings(), accepted, report_to(context.log.info), full_refresh=config.full_refresh
-        )
+        lock = run_lock.hold(settings, on_progress)
+        staged = stage_source(settings, lock, accepted, on_progress, full_refresh=config.full_refresh)
     _tell(context.log.info, staged.record)
     for table in SOURCE_TABLES:
         key = key_of("staging", table.name)
@@ -115,8 +116,8 @@ def _metadata(record: StagingRecord, table: str) -> dict[str, Any]:
 
 def _data_version(record: StagingRecord, table: str) -> str | None:
     """Hash of the fingerprints of a table; None where the source has none."""
-    prints = record.prints.get(table)
-    if not prints:
+    fingerprints = record.fingerprints.get(table)
+    if not fingerprints:
         return None
-    told = repr(sorted((name, p.rows, p.digest) for name, p in prints.items()))
+    told = repr(sorted((name, found.rows, found.digest) for name, found in fingerprints.items()))
     return hashlib.md5(told.encode(), usedforsecurity=False).hexdigest()

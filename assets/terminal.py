@@ -146,7 +146,8 @@ def show_publication(
         )
     else:
         console.print("Rejected  no row")
-    for check in (check for record in manifest.tables for check in record.checks if not check.passed):
+    checks = [*manifest.checks, *(check for record in manifest.tables for check in record.checks)]
+    for check in (check for check in checks if not check.passed):
         console.print(
             f"[yellow]Warning[/yellow]   {check.table}.{check.name}: {escape(_why(check))}",
             highlight=False,

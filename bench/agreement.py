@@ -36,8 +36,8 @@ def differing_rows(folder: Path, exports: Path) -> int:
         same = " AND ".join(f"t.{name} = o.{name}" for name in _TEXTS)
         query = (
             f"SELECT count(*) FROM {source} AS t LEFT JOIN ours.domain_exports AS o"
-            " ON o.domain_id = CAST(t.domain_id AS INTEGER)"
-            f" WHERE (CAST(t.gleif_candidate_count AS INTEGER) = o.gleif_candidate_count AND {same}) IS NOT TRUE"
+            " ON o.domain_id = CAST(t.domain_id AS BIGINT)"
+            f" WHERE (CAST(t.gleif_candidate_count AS BIGINT) = o.gleif_candidate_count AND {same}) IS NOT TRUE"
         )
         found = connection.execute(query).fetchone()
         return int(found[0]) if found else 0

@@ -16,9 +16,9 @@ import polars as pl  # isort: skip
 
 from pipelines.contracts.tables import published_tables
 from pipelines.errors import SnapshotError
+from pipelines.extract.preflight import open_snapshot
 from pipelines.extract.ranges import plan_ranges
 from pipelines.extract.reader import read_query
-from pipelines.extract.snapshot import open_snapshot
 from pipelines.publish.database import build_database
 from pipelines.publish.parquet import write_parquet
 from pipelines.reading.snapshots import Snapshot, current_snapshot

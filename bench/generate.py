@@ -24,6 +24,7 @@ LEIS_PER_CANDIDATE = 1 / 3
 CHUNK_ROWS = 200_000
 
 _SQL_TYPES = {
+    pl.Int64(): "integer",  # ids, which are int4 in the application
     pl.Int32(): "integer",
     pl.Float32(): "real",
     pl.String(): "text",

@@ -7,22 +7,22 @@ from pipelines.contracts.tables import DOMAIN_EXPORTS, candidate_exports
 from pipelines.publish.database import build_database
 from pipelines.run.building import build_tables
 from pipelines.run.extraction import stage_source
-from pipelines.run.turn import end_turn
 from pipelines.settings import load_settings
 from pipelines.staging.folder import latest_staging
+from pipelines.system.run_lock import hold_run_lock
 
 
 def main() -> None:
     """Run on DATABASE_URL into a folder that is thrown away."""
     with tempfile.TemporaryDirectory(dir=load_settings().export_dir.parent) as folder:
         settings = load_settings({"export_dir": Path(folder)})
-        stage_source(settings)
-        tables = (DOMAIN_EXPORTS, candidate_exports(include_full_data=False))
-        built = build_tables(settings, [table.name for table in tables])
-        tables_dir = latest_staging(settings.export_dir).tables_dir
-        files = {record.name: [tables_dir / file.path for file in record.files] for record in built}
-        rows = build_database(Path(folder) / "exports.duckdb", tables, files)
-        end_turn(settings.export_dir)
+        with hold_run_lock(settings.export_dir) as lock:
+            stage_source(settings, lock)
+            tables = (DOMAIN_EXPORTS, candidate_exports(include_full_data=False))
+            built = build_tables(settings, lock, [table.name for table in tables])
+            tables_dir = latest_staging(settings.export_dir).tables_dir
+            files = {record.name: [tables_dir / file.path for file in record.files] for record in built}
+            rows = build_database(Path(folder) / "exports.duckdb", tables, files)
     print(rows)
 
 

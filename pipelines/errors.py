@@ -46,7 +46,11 @@ class GiveWayError(ExtractError):
 
 
 class BusyError(ExportError):
-    """Another run works on the same export folder."""
+    """Another run or command works on the same export folder."""
+
+
+class LockLostError(ExportError):
+    """Another run took the lock of the export folder: locks do not hold there. This run changed nothing."""
 
 
 class StagingError(ExportError):
@@ -95,3 +99,7 @@ class ReportError(ExportError):
 
 class QueryError(ExportError):
     """A person's SQL can't be run on a published snapshot."""
+
+
+class OutputError(ExportError):
+    """What a command had to show can't be written."""

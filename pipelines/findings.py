@@ -1,5 +1,6 @@
-"""What `lei-exports doctor` finds: one line of a diagnosis, good or bad, with the way out."""
+"""What is asked before a run reads, and what was found: a run stops at the first failure, `doctor` shows them all."""
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,6 +24,42 @@ class Finding:
     verdict: Verdict
     found: str
     fix: str = ""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One thing that is asked before a run reads.
+
+    Attributes:
+        topic: What it is about.
+        ask: Asks it, and gives what was found; raises ExportError where a run can't go on.
+        is_needed: Whether the questions after it can't be asked where it fails.
+    """
+
+    topic: str
+    ask: Callable[[], Iterable[Finding]]
+    is_needed: bool = False
+
+
+def require_answers(questions: Iterable[Question]) -> None:
+    """Ask for a run.
+
+    Raises:
+        ExportError: The first failure.
+    """
+    for question in questions:
+        question.ask()
+
+
+def collect_findings(questions: Iterable[Question]) -> Iterator[Finding]:
+    """Ask for a person: a failure is a finding, and what does not need the failed one is asked all the same."""
+    for question in questions:
+        try:
+            yield from question.ask()
+        except ExportError as error:
+            yield failed(question.topic, error)
+            if question.is_needed:
+                return
 
 
 def failed(topic: str, error: ExportError) -> Finding:

@@ -19,10 +19,13 @@ def command_of(module: str) -> list[str]:
 
 
 def environment_of() -> dict[str, str]:
-    """The environment in which such a process finds this package, wherever it was started."""
+    """The environment in which such a process finds this package, wherever it was started.
+
+    What crashes in it (a segmentation fault in a library) is written to its standard error, with the place.
+    """
     root = str(Path(__file__).resolve().parents[1])
     path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
-    return {**os.environ, "PYTHONPATH": path}
+    return {**os.environ, "PYTHONPATH": path, "PYTHONFAULTHANDLER": "1"}
 
 
 def end_with(parent: int) -> None:

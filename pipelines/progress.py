@@ -16,12 +16,14 @@ class Progress:
         what: What was just done, a table or a step.
         done: Rows done so far in this stage; in `summarize` parts of rows.
         total: Rows (parts) in this stage; 0 while unknown.
+        published: Id of the snapshot that this run has just pointed `current` at; "" in every other message.
     """
 
     stage: Stage
     what: str
     done: int = 0
     total: int = 0
+    published: str = ""
 
     @property
     def unit(self) -> str:
@@ -34,3 +36,8 @@ OnProgress = Callable[[Progress], None]
 
 def ignore_progress(_: Progress) -> None:
     """Take a message and do nothing."""
+
+
+def tell_wait(on_progress: OnProgress) -> Callable[[object], None]:
+    """What says that a run waits for another one; it takes who that is."""
+    return lambda holder: on_progress(Progress("wait", f"for the run of {holder or 'another process'}"))

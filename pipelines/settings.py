@@ -28,12 +28,18 @@ class Settings(BaseSettings):
     source_schema: str = Field("public", min_length=1, description="Schema of `domains` and `gleif_candidates`")
     export_dir: Path = Field(Path("data/exports"), description="Where snapshots and staging live")
     embedded_dir: Path = Field(Path("data/postgres"), description="Where the embedded PostgreSQL lives")
-    segment_size: int = Field(50_000, ge=SMALLEST_SEGMENT, le=LARGEST_SEGMENT, description="Ids of `domains` a segment")
+    segment_size: int = Field(
+        50_000, ge=SMALLEST_SEGMENT, le=LARGEST_SEGMENT, description="Most rows of `domains` in a segment"
+    )
     read_connections: int = Field(
         default_factory=lambda: min(os.cpu_count() or 1, 8), ge=1, le=8, description="Parallel reads"
     )
     keep_snapshots: int = Field(5, ge=1, description="Newest snapshots that stay")
-    keep_hours: float = Field(24, ge=0, description="Hours for which a snapshot that was current stays")
+    keep_hours: float = Field(24, ge=0, description="Hours for which one snapshot an hour stays")
+    keep_run_days: float = Field(30, ge=1, description="Days for which Dagster's runs and their logs stay")
+    sensor_pause_minutes: float = Field(
+        10, ge=0, description="Shortest time from the end of a run to the next one that the sensor asks for, minutes"
+    )
     min_rows_pct: float = Field(50, ge=0, le=100, description="Smallest share of the last snapshot's rows; 0 is off")
     export_max_seconds: float = Field(
         3600, gt=0, description="Longest time that the source's snapshot is held, seconds"
@@ -51,6 +57,8 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _is_postgres_url(cls, value: SecretStr | None) -> SecretStr | None:
+        # A file that holds a URL ends with a line break; libpq would take it as part of the database's name.
+        value = SecretStr(value.get_secret_value().strip()) if value is not None else None
         if value is not None and not value.get_secret_value().startswith(("postgresql://", "postgres://")):
             msg = "must begin with postgresql:// or postgres://"
             raise ValueError(msg)

@@ -11,6 +11,7 @@ from tests.oracle.expected import BOOL, DOMAINS, GLEIF_CANDIDATES, INT, REAL, TI
 from tests.oracle.source import Row, insert_source
 
 INT_MIN, INT_MAX = -(2**31), 2**31 - 1
+ID_MIN, ID_MAX = -(2**63), 2**63 - 1
 SCATTER_SEED = 20261123
 
 # DESIGN 4: what is trimmed, and what looks like it but is not.
@@ -357,6 +358,28 @@ def add_ids(rows: Builder) -> None:
         rows.candidate(extreme, rank_position=1)
 
 
+def add_wide_ids(rows: Builder) -> None:
+    """Ids of both tables beyond int4 (the tables must have int8 ids): at both ends of int8, around 2^62 and 2^31.
+
+    What rank order and the best and latest row are decided by is equal in many rows, so that the ids decide.
+    """
+    extremes = (ID_MIN, -(2**62) - 1, -(2**62), INT_MIN - 1, -1, 0, INT_MAX + 1, 2**53 + 1, 2**62, 2**62 + 1, ID_MAX)
+    for number, extreme in enumerate(extremes):
+        rows.domain(f"wide{number % 3}.example", id=extreme, batch_id=f"wide {number % 2}", company_name=str(extreme))
+        rows.candidate(extreme, id=extreme, legal_name=f"latest by id {extreme}", rank_position=1)
+        for place, rank in enumerate((INT_MAX, None, INT_MIN, 1, 0)):
+            wide = rows.next_candidate + (2**62 if place % 2 else -(2**62))
+            lei = make_lei(f"WIDE{place:014d}")
+            rows.candidate(extreme, lei, id=wide, rank_position=rank, legal_name=f"latest by id {wide}")
+            rows.next_candidate += 1
+        # A duplicate of the first, before it or after it by its id.
+        rows.candidate(extreme, id=(-1) ** number * 7_000_000_000 - number, rank_position=1)
+    for orphan in (ID_MIN + 1, ID_MAX - 1):
+        rows.candidate(orphan, id=orphan)
+    rows.domain(None, id=ID_MAX - 2)
+    rows.candidate(ID_MAX - 2, id=ID_MAX - 2)
+
+
 def add_batches(rows: Builder) -> None:
     """One domain twice in a batch and in several; ties for the best row and for the order of its LEIs."""
     early, late = "2025-06-24 03:01:05.39", "2025-07-01 00:00:00"
@@ -470,13 +493,15 @@ TOPICS: dict[str, Callable[[Builder], None]] = {
     "many_candidates": add_many_candidates,
     "full_rows": add_full_rows,
 }
+# Only for tables with int8 ids (`WIDE_IDS` of oracle/source.py).
+WIDE_TOPICS: dict[str, Callable[[Builder], None]] = {"wide_ids": add_wide_ids}
 
 
 def hostile_rows(*topics: str) -> Builder:
     """Rows of the named topics (default: all), both tables in scattered physical order."""
     rows = Builder()
     for topic in topics or TOPICS:
-        TOPICS[topic](rows)
+        (TOPICS | WIDE_TOPICS)[topic](rows)
     scatter = random.Random(SCATTER_SEED)  # noqa: S311
     scatter.shuffle(rows.domains)
     scatter.shuffle(rows.candidates)

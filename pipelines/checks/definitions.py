@@ -13,6 +13,7 @@ from pipelines.contracts.tables import DERIVED_TABLES, DOMAIN_EXPORTS, Table, ca
 from pipelines.contracts.vocabularies import KNOWN_VALUES
 
 SNAPSHOT = "snapshot"
+SHRINK_CHECK = "source_not_shrunk"
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,19 @@ def shrink_check(source_table: str) -> CheckDefinition:
     """The check that a source table did not collapse (DESIGN 4)."""
     return CheckDefinition(
         source_table,
-        "source_not_shrunk",
+        SHRINK_CHECK,
         "The source has at least MIN_ROWS_PCT of the rows that the published snapshot was made from.",
         "error",
+    )
+
+
+def columns_kept_check(source_table: str) -> CheckDefinition:
+    """The check that a source table has the known columns that it had."""
+    return CheckDefinition(
+        source_table,
+        "known_columns_kept",
+        "No known column that held values in the published snapshot, or in one before it, is gone from the source.",
+        "warn",
     )
 
 
@@ -151,7 +162,14 @@ def faces_check(verified: Sequence[CheckRecord]) -> CheckRecord:
 
 
 SNAPSHOT_CHECKS = (ROWS_RECONCILE, COUNTS_AGREE, FACES_AGREE, REPORT_DRAWN)
-SOURCE_CHECKS = tuple(shrink_check(table.name) for table in SOURCE_TABLES)
+
+
+def source_checks(source_table: str) -> tuple[CheckDefinition, ...]:
+    """All checks of a source table."""
+    return (shrink_check(source_table), columns_kept_check(source_table))
+
+
+SOURCE_CHECKS = tuple(check for table in SOURCE_TABLES for check in source_checks(table.name))
 
 
 def table_checks(table: Table) -> tuple[CheckDefinition, ...]:

@@ -1,15 +1,31 @@
 """How the schema of a derived table takes over columns that are described elsewhere, and says where they come from.
 
-Belongs here: copies of columns, and where a column's values come from (for lineage). Does not: the tables themselves.
+Belongs here: copies of columns, where a column's values come from (for lineage), how its texts are stored. Does not:
+the tables themselves.
 """
 
 import copy
 import types
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any
 
 import dataframely as dy
 
+
+class Storage(StrEnum):
+    """How exports.duckdb stores the texts of a column: named, so that DuckDB need not try every way before it writes.
+
+    Measured in publish/database.py, where each gets its way. Other types are left to DuckDB.
+    """
+
+    KEY = "key"  # hardly repeats, is short, and is looked up
+    TEXT = "text"  # hardly repeats: names, joined texts, documents
+    CODE = "code"  # repeats, or is mostly absent; prose of a site too, which is read twice as fast as a TEXT
+
+
+# Column metadata: how its texts are stored.
+_STORAGE = "storage"
 # Column metadata: the columns that a column's values are taken or computed from, as `<table>.<column>`.
 FROM = "from"
 
@@ -19,6 +35,18 @@ def make_schema(module: str, name: str, doc: str, columns: Mapping[str, dy.Colum
     return types.new_class(
         name, (dy.Schema,), exec_body=lambda body: body.update(__doc__=doc, __module__=module, **columns)
     )
+
+
+def text(storage: Storage, description: str, *, nullable: bool = True, **more: Any) -> dy.String:  # noqa: ANN401
+    """A column of texts.
+
+    Args:
+        storage: How they are stored in exports.duckdb.
+        description: What they are.
+        nullable: Whether NULL is allowed.
+        more: Other attributes of the column, such as `primary_key` or `regex`.
+    """
+    return dy.String(nullable=nullable, description=description, metadata={_STORAGE: storage}, **more)
 
 
 def taken(table: str, schema: type[dy.Schema], name: str, **changes: Any) -> dy.Column:  # noqa: ANN401  attributes
@@ -46,6 +74,18 @@ def sources_of(column: dy.Column) -> tuple[str, ...]:
     """The columns (`<table>.<column>`) that a column's values come from."""
     sources: tuple[str, ...] = (column.metadata or {}).get(FROM, ())
     return sources
+
+
+def stored_as(column: dy.Column, storage: Storage) -> dy.Column:
+    """The column itself, its texts stored in another way than in the table that it was taken from."""
+    column.metadata = {**(column.metadata or {}), _STORAGE: storage}
+    return column
+
+
+def storage_of(column: dy.Column) -> Storage | None:
+    """How the texts of a column are stored; None for other types, and where nothing was said."""
+    storage: Storage | None = (column.metadata or {}).get(_STORAGE)
+    return storage
 
 
 def unit_of(column: dy.Column) -> str | None:

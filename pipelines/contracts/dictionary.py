@@ -11,6 +11,8 @@ import polars as pl
 
 from pipelines.contracts.columns import sources_of, unit_of
 from pipelines.contracts.exports import REJECT_REASONS
+from pipelines.contracts.orders import RANK_ORDER_TEXT
+from pipelines.contracts.snapshot_info import INFO_COLUMNS, INFO_DESCRIPTION, SNAPSHOT_INFO
 from pipelines.contracts.source import FULL_DATA_COLUMN, KNOWN_STATUSES, SOURCE_TABLES, SourceTable
 from pipelines.contracts.tables import DUCKDB_TYPES, Table, published_tables
 from pipelines.contracts.version import CONTRACT_VERSION
@@ -32,21 +34,21 @@ Contract version {CONTRACT_VERSION}. What lies in this folder:
 How to query the tables: [docs/analysts.md](../docs/analysts.md). In DuckDB, `duckdb_tables()`, `duckdb_columns()` and
 `duckdb_views()` show the same descriptions as comments.
 """
-_RULES = """\
+_RULES = f"""\
 ## Rules for all tables
 
 - A table has one name: its DuckDB table (schema main), its folder of Parquet files and the last part of its asset key.
 - Rows stand in sort order (ascending, NULL last, texts by their bytes) inside each Parquet file and over its files in
   name order. A DuckDB table has no order: use ORDER BY.
-- Rank order is rank_position ascending, NULL last, then candidate_id.
+- Rank order is {RANK_ORDER_TEXT}.
 - NULL is not `''`: both are kept as the source has them. NaN, infinities and infinite times are published as NULL.
 - Times are UTC, without a zone. Percentages are 0 to 100.
 - Normalized domain: white space around it removed as JavaScript's trim does, full Unicode lower case, no punycode.
 """
 # Type in Parquet, in pyarrow, and types of the source that are read as it (DESIGN 4.7).
 _OTHER_TYPES: dict[pl.DataType, tuple[str, str, str]] = {
+    pl.Int64(): ("INT64", "int64", "int8, int4, int2"),
     pl.Int32(): ("INT32", "int32", "int4, int2"),
-    pl.UInt32(): ("INT32, unsigned", "uint32", ""),
     pl.Float32(): ("FLOAT", "float", "float4 (real), int4 and int2 up to 2^24"),
     pl.Float64(): ("DOUBLE", "double", ""),
     pl.String(): ("BYTE_ARRAY, UTF-8", "large_string", "text, varchar, char, enum, uuid, json, jsonb"),
@@ -61,7 +63,7 @@ def render_dictionary() -> str:
     tables = published_tables(include_full_data=True)
     parts = [_INTRODUCTION, "## Published tables\n", _overview(tables), _RULES, "## Types\n", _types()]
     parts += ["## Columns of the tables\n", *(_table(table) for table in tables)]
-    parts += [_reasons(), _views_overview(), *(_view(view) for view in VIEWS), _vocabularies()]
+    parts += [_reasons(), _info(), _views_overview(), *(_view(view) for view in VIEWS), _vocabularies()]
     parts += ["## Source tables\n", _source_introduction(), *(_source(table) for table in SOURCE_TABLES)]
     return "\n".join(parts)
 
@@ -115,6 +117,13 @@ def _reasons() -> str:
         "## Reasons of rejected_rows\n\n"
         "For both source tables: rows in PostgreSQL = rows exported + rows rejected. Where several reasons fit, the\n"
         "first in this list. Blank: nothing is left after JavaScript's trim.\n\n" + _rows(("reason", "meaning"), rows)
+    )
+
+
+def _info() -> str:
+    rows = [(_code(name), column.kind, column.description) for name, column in INFO_COLUMNS.items()]
+    return f"## {SNAPSHOT_INFO}\n\nIn `exports.duckdb` only. {INFO_DESCRIPTION}\n\n" + _rows(
+        ("column", "DuckDB", "description"), rows
     )
 
 

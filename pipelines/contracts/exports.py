@@ -6,11 +6,14 @@ derived from contracts/source.py, so that each column is described once. Does no
 
 import dataframely as dy
 
-from pipelines.contracts.columns import made_from, make_schema, taken
+from pipelines.contracts.columns import made_from, make_schema, stored_as, taken, text
 from pipelines.contracts.source import (
+    CODE,
     DOMAINS,
     FULL_DATA_COLUMN,
     GLEIF_CANDIDATES,
+    KEY,
+    TEXT,
     Domains,
     GleifCandidates,
     SourceTable,
@@ -40,20 +43,21 @@ def joined_columns(order: str, table: str) -> dict[str, dy.Column]:
         table: The table that the values are taken from.
     """
     values = {
-        "all_lei_codes": ("LEI codes", "lei_code"),
-        "all_legal_names": ("Legal names", "legal_name"),
-        "all_jurisdictions": ("Jurisdictions", "jurisdiction"),
-        "all_entity_statuses": ("Entity statuses", "entity_status"),
+        "all_lei_codes": ("LEI codes", "lei_code", TEXT),
+        "all_legal_names": ("Legal names", "legal_name", TEXT),
+        "all_jurisdictions": ("Jurisdictions", "jurisdiction", CODE),
+        "all_entity_statuses": ("Entity statuses", "entity_status", CODE),
     }
     texts: dict[str, dy.Column] = {
         name: made_from(
-            dy.String(
+            text(
+                storage,
+                f'{what} of the candidates, joined with "; " in {order}; aligned with the others',
                 nullable=False,
-                description=f'{what} of the candidates, joined with "; " in {order}; aligned with the others',
             ),
             f"{table}.{column}",
         )
-        for name, (what, column) in values.items()
+        for name, (what, column, storage) in values.items()
     }
     codes = dy.List(dy.String(nullable=False), nullable=False, description=f"LEI codes in {order}; no candidates is []")
     return {**texts, "lei_codes": made_from(codes, f"{table}.lei_code")}
@@ -65,11 +69,12 @@ def _known(table: SourceTable, *, without: tuple[str, ...], include_full_data: b
 
 
 def _domain_exports() -> dict[str, dy.Column]:
-    domain_id = dy.Int32(nullable=False, primary_key=True, description="Id of the row of `domains`")
-    count = dy.UInt32(nullable=False, description="Rows in candidate_exports; 0 where none")
+    domain_id = dy.Int64(nullable=False, primary_key=True, description="Id of the row of `domains`")
+    domain_hash = text(KEY, _HASH, nullable=False, regex=HASH_PATTERN)
+    count = dy.Int64(nullable=False, description="Rows in candidate_exports; 0 where none")
     return {
         "domain_id": made_from(domain_id, "domains.id"),
-        "domain_hash": made_from(dy.String(nullable=False, description=_HASH, regex=HASH_PATTERN), "domains.domain"),
+        "domain_hash": made_from(domain_hash, "domains.domain"),
         **_known(DOMAINS, without=("id", "domain_hash")),
         "gleif_candidate_count": made_from(count, "gleif_candidates.domain_id"),
         **joined_columns("rank order", GLEIF_CANDIDATES.name),
@@ -77,16 +82,18 @@ def _domain_exports() -> dict[str, dy.Column]:
 
 
 def _candidate_exports(*, include_full_data: bool) -> dict[str, dy.Column]:
-    candidate_id = dy.Int32(nullable=False, description="Id of the row of `gleif_candidates`")
-    domain_id = dy.Int32(nullable=False, primary_key=True, description="Row of domain_exports")
+    candidate_id = dy.Int64(nullable=False, description="Id of the row of `gleif_candidates`")
+    domain_id = dy.Int64(nullable=False, primary_key=True, description="Row of domain_exports")
+    # What is of the domain repeats for each candidate of it.
+    domain_hash = text(CODE, _HASH, nullable=False, regex=HASH_PATTERN)
     is_valid = dy.Bool(
         nullable=False, description="Whether lei_code has the LEI format and right check digits (ISO 7064 MOD 97-10)"
     )
     return {
         "candidate_id": made_from(candidate_id, "gleif_candidates.id"),
         "domain_id": made_from(domain_id, "gleif_candidates.domain_id"),
-        "domain_hash": made_from(dy.String(nullable=False, description=_HASH, regex=HASH_PATTERN), "domains.domain"),
-        "domain": taken(DOMAINS.name, Domains, "domain"),
+        "domain_hash": made_from(domain_hash, "domains.domain"),
+        "domain": stored_as(taken(DOMAINS.name, Domains, "domain"), CODE),
         "batch_id": taken(DOMAINS.name, Domains, "batch_id", description="Batch that the domain row belongs to"),
         "lei_code": taken(GLEIF_CANDIDATES.name, GleifCandidates, "lei_code", primary_key=True),
         **_known(GLEIF_CANDIDATES, without=("id", "domain_id", "lei_code"), include_full_data=include_full_data),
@@ -109,16 +116,16 @@ CandidateExportsWithFullData = make_schema(
 
 
 def _rejected_rows() -> dict[str, dy.Column]:
-    domain_id = dy.Int32(nullable=True, description="Id of the row of `domains` that the row is, or points to")
-    source_id = dy.Int32(nullable=False, primary_key=True, description="Id of the row in source_table")
+    domain_id = dy.Int64(nullable=True, description="Id of the row of `domains` that the row is, or points to")
+    source_id = dy.Int64(nullable=False, primary_key=True, description="Id of the row in source_table")
     return {
-        "source_table": dy.String(nullable=False, primary_key=True, description="`domains` or `gleif_candidates`"),
+        "source_table": text(CODE, "`domains` or `gleif_candidates`", nullable=False, primary_key=True),
         "source_id": made_from(source_id, "domains.id", "gleif_candidates.id"),
         "domain_id": made_from(domain_id, "domains.id", "gleif_candidates.domain_id"),
-        "reason": dy.String(nullable=False, description=f"First that fits of {', '.join(REJECT_REASONS)}"),
-        "detail": dy.String(nullable=False, description="The reason in words, with the ids that matter"),
-        "row_json": dy.String(
-            nullable=False, description="The source row as a JSON object: keys in column order, ISO 8601 times in UTC"
+        "reason": text(CODE, f"First that fits of {', '.join(REJECT_REASONS)}", nullable=False),
+        "detail": text(CODE, "The reason in words, with the ids that matter", nullable=False),
+        "row_json": text(
+            TEXT, "The source row as a JSON object: keys in column order, ISO 8601 times in UTC", nullable=False
         ),
     }
 

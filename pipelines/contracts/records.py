@@ -8,25 +8,24 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from pipelines.contracts.segments import Segmentation
+
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # What another version wrote besides is no damage: its snapshots can be read, listed and rolled back to.
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class RelationRecord(_Record):
-    """A source table as it stood: what tells a rewritten or altered table from the one read before.
+    """A source table as it stood.
 
     Attributes:
-        oid: Its oid.
-        filenodes: pg_relation_filenode of it, or of its leaf partitions; empty for a view.
         columns: Name and type of every column of the table, in order, known to us or not.
         absent: Known columns that the source lacks; published as NULL.
         unknown: Columns of the source that are not known; left out.
         rows: count(*) in the snapshot.
     """
 
-    oid: int
-    filenodes: tuple[int, ...]
     columns: tuple[tuple[str, str], ...]
     absent: tuple[str, ...]
     unknown: tuple[str, ...]
@@ -38,18 +37,17 @@ class SourceRecord(_Record):
 
     Attributes:
         identity: `sample` for the embedded server, else `<system identifier>/<database>/<schema>` (DESIGN 4).
+        address: Host and port of DATABASE_URL, `<host>:<port>`; of several hosts all, as they stand there. Empty for
+            the embedded server, and in snapshots of earlier versions.
         server_version: As PostgreSQL says it, such as `18.4`.
-        database_oid: Oid of the database.
-        timeline: Timeline of the cluster.
         wal_position: WAL position when the snapshot was taken.
         snapshot_at: The snapshot's instant, UTC, by the server's clock.
         relations: Per source table.
     """
 
     identity: str
+    address: str = ""
     server_version: str
-    database_oid: int
-    timeline: int
     wal_position: str
     snapshot_at: datetime
     relations: dict[str, RelationRecord]
@@ -59,7 +57,7 @@ class SegmentRecord(_Record):
     """A segment of staging: rows of both tables whose domain id lies in one range.
 
     Attributes:
-        segment: Its number, `id // segment_size`; None for candidates whose domain_id is NULL.
+        segment: Its number (contracts/segments.py); None for candidates whose domain_id is NULL.
         rows: Rows per source table.
     """
 
@@ -67,19 +65,19 @@ class SegmentRecord(_Record):
     rows: dict[str, int]
 
 
-class SegmentPrint(_Record):
-    """Fingerprint of a source table's rows in one segment: equal prints, equal rows (extract/fingerprint.py).
+class Fingerprint(_Record):
+    """Fingerprint of a source table's rows in one segment: equal fingerprints, equal rows (extract/fingerprint.py).
 
     Attributes:
         rows: Number of rows.
-        digest: Sum over the rows of a hash of id and row version; as text, because it exceeds 64 bits.
+        digest: Sum over the rows of a hash of what is read of each; as text, because it exceeds 64 bits.
     """
 
     rows: int
     digest: str
 
 
-Prints = dict[str, dict[str, SegmentPrint]]
+Fingerprints = dict[str, dict[str, Fingerprint]]
 """Fingerprints by source table and segment name (segments.segment_name; `all`: rows without domain id)."""
 
 
@@ -89,22 +87,25 @@ class StagingRecord(_Record):
     Attributes:
         staging_id: Its id, also the id of the snapshot that is published from it.
         source: What was read.
-        segment_size: Ids of `domains` per segment.
+        segment_size: SEGMENT_SIZE.
+        segment_numbers: Numbers of all segments, ascending.
         include_full_data: Whether gleif_full_data was read.
         segments: Those that were read, in segment order, None last. With a base snapshot these are the changed ones;
             one whose rows are gone has no rows.
         accept_new_source: The operator accepts another source than the published one (DESIGN 4).
-        accept_shrink: The operator accepts a source that shrank (DESIGN 4).
+        accept_shrink: The operator accepts a source that shrank (DESIGN 4), in rows or in known columns.
         nulled_values: Values published as NULL because no format can carry them, `<table>.<column>` to count; of the
             segments that were read.
         timings_s: Seconds per stage.
         base_snapshot: Id of the published snapshot that unchanged segments are taken from; None: all were read.
-        prints: Fingerprints of all segments; empty where they can't be had, such as of a view.
+        fingerprints: Fingerprints of all segments.
+        lost_columns: Known columns, by source table, that held values when the source last had them (`Manifest`).
     """
 
     staging_id: str
     source: SourceRecord
     segment_size: int
+    segment_numbers: tuple[int, ...] = (0,)
     include_full_data: bool
     segments: tuple[SegmentRecord, ...]
     accept_new_source: bool = False
@@ -112,7 +113,13 @@ class StagingRecord(_Record):
     nulled_values: dict[str, int]
     timings_s: dict[str, float]
     base_snapshot: str | None = None
-    prints: Prints = {}
+    fingerprints: Fingerprints = {}
+    lost_columns: dict[str, tuple[str, ...]] = {}
+
+    @property
+    def segmentation(self) -> Segmentation:
+        """How the domain ids are cut into segments."""
+        return Segmentation(self.segment_size, self.segment_numbers)
 
 
 class FileRecord(_Record):
@@ -186,7 +193,8 @@ class Manifest(_Record):
         created_at: When it was built, UTC.
         contract_version: Contract that its tables keep.
         source: Which database it is a copy of, and of which instant.
-        segment_size: Ids of `domains` per segment.
+        segment_size: SEGMENT_SIZE.
+        segment_numbers: Numbers of all segments, ascending; the next run keeps them.
         include_full_data: Whether gleif_full_data is published.
         tables: The tables.
         database: exports.duckdb.
@@ -195,9 +203,11 @@ class Manifest(_Record):
         timings_s: Seconds per stage of the run.
         base_snapshot: Id of the snapshot whose unchanged segments it took over; None: everything was read.
         changed_segments: Names of the segments that were read, where there is a base.
-        prints: Fingerprints of the source's segments, for the next run.
+        fingerprints: Fingerprints of the source's segments, for the next run.
         rebuilt_database_bytes: Size of exports.duckdb when it was last built anew.
         extras: Files beside the data, such as report.html; none in snapshots of earlier versions.
+        lost_columns: Known columns, by source table, that are gone from the source and held values in an earlier
+            snapshot; kept until they are back, or an operator accepts it.
     """
 
     id: str
@@ -206,6 +216,7 @@ class Manifest(_Record):
     contract_version: str
     source: SourceRecord
     segment_size: int
+    segment_numbers: tuple[int, ...] = (0,)
     include_full_data: bool
     tables: tuple[TableRecord, ...]
     database: FileRecord
@@ -214,9 +225,15 @@ class Manifest(_Record):
     timings_s: dict[str, float]
     base_snapshot: str | None = None
     changed_segments: tuple[str, ...] = ()
-    prints: Prints = {}
+    fingerprints: Fingerprints = {}
     rebuilt_database_bytes: int = 0
     extras: tuple[FileRecord, ...] = ()
+    lost_columns: dict[str, tuple[str, ...]] = {}
+
+    @property
+    def segmentation(self) -> Segmentation:
+        """How the domain ids are cut into segments."""
+        return Segmentation(self.segment_size, self.segment_numbers)
 
     @property
     def bytes(self) -> int:

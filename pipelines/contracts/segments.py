@@ -1,37 +1,135 @@
-"""Segments (DESIGN 3.5): which one a domain id belongs to, and what its file is called. The one place for this rule."""
+"""Segmentation (DESIGN 3.5): contiguous ranges of domain ids with all their candidates. The one place for this rule.
 
-from collections.abc import Iterable
+The ids are cut at multiples of SEGMENT_SIZE. Ranges of SEGMENT_SIZE ids next to each other are joined as long as they
+hold at most SEGMENT_SIZE rows of `domains` and at most CANDIDATES_PER_DOMAIN times as many candidates, so that sparse
+ids give segments of a sensible number of rows. The cuts are kept from run to run; one is added where a segment has
+grown over these limits.
+"""
 
-_LARGEST_ID = 2**31 - 1
-_SMALLEST_WIDTH = 6
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+# The application stores up to ten candidates for a row of `domains`.
+CANDIDATES_PER_DOMAIN = 10
 _ALL = "all"
+_SHORT, _LONG = 6, 17  # digits; the second is enough for every id of 8 bytes in segments of 100 ids
+
+Bounds = tuple[int | None, int | None]
+"""A range of domain ids: the first one, and the one behind the last; None is no limit."""
 
 
-def segment_of(domain_id: int, segment_size: int) -> int:
-    """Number of the segment that an id of `domains` belongs to; negative for a negative id."""
-    return domain_id // segment_size
+class IdRange(NamedTuple):
+    """Rows of a range of domain ids.
 
-
-def segment_name(segment: int | None, segment_size: int) -> str:
-    """Stem of a segment's file: fixed width, so that name order is id order (DESIGN 4); `all` for None.
-
-    A negative segment -k is written as the complement of k, so that names still sort like ids.
+    Attributes:
+        number: The first id of the range, divided by SEGMENT_SIZE.
+        domains: Rows of `domains` in it.
+        candidates: Rows of `gleif_candidates` in it.
     """
-    if segment is None:
+
+    number: int
+    domains: int
+    candidates: int
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """How the domain ids are cut. Every id is in exactly one segment.
+
+    Attributes:
+        size: SEGMENT_SIZE.
+        numbers: Number of each segment, ascending: its first id divided by `size`. A segment ends where the next one
+            begins; the first has no lower end and the last no upper end.
+    """
+
+    size: int
+    numbers: tuple[int, ...] = (0,)
+
+    @cached_property
+    def cuts(self) -> list[int]:
+        """First domain id of every segment but the first."""
+        return [number * self.size for number in self.numbers[1:]]
+
+    @cached_property
+    def bounds(self) -> dict[int, Bounds]:
+        """The ids of every segment, by its number."""
+        return dict(zip(self.numbers, zip([None, *self.cuts], [*self.cuts, None], strict=True), strict=True))
+
+    def number_at(self, domain_id: int) -> int:
+        """Number of the segment that an id is in."""
+        return self.numbers[bisect_right(self.cuts, domain_id)]
+
+    def ranges(self, numbers: Iterable[int]) -> list[Bounds]:
+        """The ids of some segments in ascending order; those of neighbours are one range."""
+        ranges: list[Bounds] = []
+        for number in sorted(set(numbers)):
+            low, high = self.bounds[number]
+            if ranges and ranges[-1][1] == low:
+                ranges[-1] = (ranges[-1][0], high)
+            else:
+                ranges.append((low, high))
+        return ranges
+
+    def is_too_large(self, domains: int, candidates: int) -> bool:
+        """Whether so many rows are too many for a segment of more than `size` ids."""
+        return domains > self.size or candidates > self.size * CANDIDATES_PER_DOMAIN
+
+    def can_be_cut(self, number: int) -> bool:
+        """Whether a segment has more than `size` ids. Only such a one can be cut."""
+        low, high = self.bounds[number]
+        return low is None or high is None or high - low > self.size
+
+    def with_cuts(self, numbers: Iterable[int]) -> "Segmentation":
+        """The same segments, cut at more places."""
+        return Segmentation(self.size, tuple(sorted({*self.numbers, *numbers})))
+
+
+def join_ranges(ranges: Sequence[IdRange], segments: Segmentation) -> list[int]:
+    """Numbers of the segments that ranges of ids next to each other make when they are joined as far as they may be.
+
+    Args:
+        ranges: In ascending order, each of `segments.size` ids or more; ids between them have no rows.
+        segments: Says which rows are too many.
+    """
+    numbers: list[int] = []
+    domains = candidates = 0
+    for part in ranges:
+        domains, candidates = domains + part.domains, candidates + part.candidates
+        if not numbers or segments.is_too_large(domains, candidates):
+            numbers.append(part.number)
+            domains, candidates = part.domains, part.candidates
+    return numbers
+
+
+def segment_name(number: int | None) -> str:
+    """Stem of a segment's file. Name order is id order (DESIGN 4).
+
+    Six digits below 1,000,000; more have the prefix `x`, which sorts behind all digits. A negative number -k has the
+    prefix `-` or `--` and is written as the complement of k, so that names still sort like ids.
+
+    Args:
+        number: The segment's number; None (`all`): rows that belong to no domain id, or all rows of a table.
+    """
+    if number is None:
         return _ALL
-    width = max(_SMALLEST_WIDTH, len(str(_LARGEST_ID // segment_size)))
-    return f"{segment:0{width}d}" if segment >= 0 else f"-{10**width + segment:0{width}d}"
+    if abs(number) < 10**_SHORT:
+        return f"{number:0{_SHORT}d}" if number >= 0 else f"-{10**_SHORT + number:0{_SHORT}d}"
+    return f"x{number:0{_LONG}d}" if number >= 0 else f"--{10**_LONG + number:0{_LONG}d}"
 
 
-def segment_number(name: str, segment_size: int) -> int | None:
-    """The segment that `segment_name` gave this name."""
+def segment_number(name: str) -> int | None:
+    """The number that `segment_name` wrote."""
     if name == _ALL:
         return None
-    number = int(name)
-    width = max(_SMALLEST_WIDTH, len(str(_LARGEST_ID // segment_size)))
-    return number if number >= 0 and not name.startswith("-") else -number - 10**width
+    digits = int(name.lstrip("-x"))
+    if name.startswith("-"):
+        return digits - int(10 ** (_LONG if name.startswith("--") else _SHORT))
+    return digits
 
 
-def in_order(segments: Iterable[int | None]) -> list[int | None]:
-    """Segments in the order of ids, None last."""
-    return sorted(segments, key=lambda segment: (segment is None, segment or 0))
+def in_order(numbers: Iterable[int | None]) -> list[int | None]:
+    """Segmentation in the order of ids, None last."""
+    return sorted(numbers, key=lambda number: (number is None, number or 0))

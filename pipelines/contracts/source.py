@@ -8,40 +8,42 @@ from dataclasses import dataclass
 
 import dataframely as dy
 
+from pipelines.contracts.columns import Storage, text
+
+KEY, TEXT, CODE = Storage.KEY, Storage.TEXT, Storage.CODE
+
 
 class Domains(dy.Schema):
     """One row per domain and batch: the application's `domains`."""
 
-    id = dy.Int32(nullable=False, primary_key=True, description="Id of the row of `domains`")
-    domain_hash = dy.String(
-        nullable=True, description="md5 of the normalized domain in UTF-8, lower-case hex; the same in every batch"
-    )
-    domain = dy.String(nullable=False, description="The domain as the source has it")
-    status = dy.String(nullable=False, description="Where processing stands: pending, processing, success or failed")
-    company_name = dy.String(nullable=True, description="Company name that was found for the domain")
-    extraction_method = dy.String(nullable=True, description="How the company name was found")
+    id = dy.Int64(nullable=False, primary_key=True, description="Id of the row of `domains`")
+    domain_hash = text(KEY, "md5 of the normalized domain in UTF-8, lower-case hex; the same in every batch")
+    domain = text(KEY, "The domain as the source has it", nullable=False)
+    status = text(CODE, "Where processing stands: pending, processing, success or failed", nullable=False)
+    company_name = text(TEXT, "Company name that was found for the domain")
+    extraction_method = text(CODE, "How the company name was found")
     confidence_score = dy.Float32(
         nullable=True, description="Confidence in company_name", metadata={"unit": "points, 0 to 100"}
     )
-    guessed_country = dy.String(nullable=True, description="Country that the application guessed")
+    guessed_country = text(CODE, "Country that the application guessed")
     retry_count = dy.Int32(nullable=True, description="How often processing was tried again")
-    error_message = dy.String(nullable=True, description="Why processing failed, in the application's words")
-    failure_category = dy.String(nullable=True, description="Kind of failure")
-    technical_details = dy.String(nullable=True, description="Details of the failure for developers")
-    extraction_attempts = dy.String(nullable=True, description="What was tried, as the application recorded it")
-    recommendation = dy.String(nullable=True, description="What the application advises to do about the domain")
-    batch_id = dy.String(nullable=False, description="Batch that the row belongs to")
+    error_message = text(CODE, "Why processing failed, in the application's words")
+    failure_category = text(CODE, "Kind of failure")
+    technical_details = text(CODE, "Details of the failure for developers")
+    extraction_attempts = text(CODE, "What was tried, as the application recorded it")
+    recommendation = text(CODE, "What the application advises to do about the domain")
+    batch_id = text(CODE, "Batch that the row belongs to", nullable=False)
     created_at = dy.Datetime(nullable=True, description="When the row was created", metadata={"unit": "UTC"})
     processed_at = dy.Datetime(nullable=True, description="When processing ended", metadata={"unit": "UTC"})
     processing_started_at = dy.Datetime(nullable=True, description="When processing began", metadata={"unit": "UTC"})
     processing_time_ms = dy.Int32(nullable=True, description="How long processing took", metadata={"unit": "ms"})
-    predicted_entity_category = dy.String(nullable=True, description="GLEIF entity category that was predicted")
+    predicted_entity_category = text(CODE, "GLEIF entity category that was predicted")
     entity_category_confidence = dy.Int32(
         nullable=True, description="Confidence in predicted_entity_category", metadata={"unit": "points, 0 to 100"}
     )
-    entity_category_indicators = dy.String(nullable=True, description="What spoke for predicted_entity_category")
+    entity_category_indicators = text(CODE, "What spoke for predicted_entity_category")
     level2_attempted = dy.Bool(nullable=True, description="Whether the GLEIF search (level 2) was tried")
-    level2_status = dy.String(nullable=True, description="How the GLEIF search ended")
+    level2_status = text(CODE, "How the GLEIF search ended")
     level2_candidates_count = dy.Int32(
         nullable=True,
         description="Candidates that the application says it found; gleif_candidate_count has the real number",
@@ -49,32 +51,32 @@ class Domains(dy.Schema):
     level2_processing_time_ms = dy.Int32(
         nullable=True, description="How long the GLEIF search took", metadata={"unit": "ms"}
     )
-    primary_lei_code = dy.String(nullable=True, description="LEI that the application chose")
-    primary_gleif_name = dy.String(nullable=True, description="GLEIF name of primary_lei_code")
+    primary_lei_code = text(KEY, "LEI that the application chose")
+    primary_gleif_name = text(TEXT, "GLEIF name of primary_lei_code")
     primary_selection_confidence = dy.Int32(
         nullable=True, description="Confidence in primary_lei_code", metadata={"unit": "points, 0 to 100"}
     )
-    selection_algorithm = dy.String(nullable=True, description="How primary_lei_code was chosen")
-    final_legal_name = dy.String(nullable=True, description="Legal name after all levels")
+    selection_algorithm = text(CODE, "How primary_lei_code was chosen")
+    final_legal_name = text(TEXT, "Legal name after all levels")
     final_confidence = dy.Int32(
         nullable=True, description="Confidence in final_legal_name", metadata={"unit": "points, 0 to 100"}
     )
-    final_extraction_method = dy.String(nullable=True, description="How final_legal_name was found")
-    primary_business_description = dy.String(nullable=True, description="What the company does, from its site")
-    industry_context = dy.String(nullable=True, description="Industry, from the company's site")
-    corporate_heritage = dy.String(nullable=True, description="History of the company, from its site")
-    business_scale = dy.String(nullable=True, description="Size of the business, from the company's site")
-    corporate_structure = dy.String(nullable=True, description="Structure of the group, from the company's site")
-    hero_section_content = dy.String(nullable=True, description="Text at the top of the site's first page")
-    about_section_summary = dy.String(nullable=True, description="Summary of the site's page about the company")
-    business_focus_keywords = dy.String(nullable=True, description="Keywords of the business, from the company's site")
-    geographic_presence = dy.String(nullable=True, description="Where the company is present, from its site")
-    corporate_timeline = dy.String(nullable=True, description="Dates in the company's history, from its site")
-    business_category = dy.String(nullable=True, description="Category of the business")
-    business_subcategory = dy.String(nullable=True, description="Subcategory of the business")
-    market_position = dy.String(nullable=True, description="Market position, from the company's site")
-    company_type = dy.String(nullable=True, description="Type of company")
-    content_sources = dy.String(nullable=True, description="Pages that the site's content was taken from")
+    final_extraction_method = text(CODE, "How final_legal_name was found")
+    primary_business_description = text(CODE, "What the company does, from its site")
+    industry_context = text(CODE, "Industry, from the company's site")
+    corporate_heritage = text(CODE, "History of the company, from its site")
+    business_scale = text(CODE, "Size of the business, from the company's site")
+    corporate_structure = text(CODE, "Structure of the group, from the company's site")
+    hero_section_content = text(CODE, "Text at the top of the site's first page")
+    about_section_summary = text(CODE, "Summary of the site's page about the company")
+    business_focus_keywords = text(CODE, "Keywords of the business, from the company's site")
+    geographic_presence = text(CODE, "Where the company is present, from its site")
+    corporate_timeline = text(CODE, "Dates in the company's history, from its site")
+    business_category = text(CODE, "Category of the business")
+    business_subcategory = text(CODE, "Subcategory of the business")
+    market_position = text(CODE, "Market position, from the company's site")
+    company_type = text(CODE, "Type of company")
+    content_sources = text(CODE, "Pages that the site's content was taken from")
     extraction_timestamp = dy.Datetime(
         nullable=True, description="When the site's content was taken", metadata={"unit": "UTC"}
     )
@@ -82,23 +84,21 @@ class Domains(dy.Schema):
         nullable=True, description="Quality of the site's content", metadata={"unit": "points, 0 to 100"}
     )
     manual_review_required = dy.Bool(nullable=True, description="Whether a person should look at the row")
-    selection_notes = dy.String(
-        nullable=True, description="Why primary_lei_code was chosen, in the application's words"
-    )
+    selection_notes = text(CODE, "Why primary_lei_code was chosen, in the application's words")
 
 
 class GleifCandidates(dy.Schema):
     """One row per candidate legal entity of a row of `domains`: the application's `gleif_candidates`."""
 
-    id = dy.Int32(nullable=False, primary_key=True, description="Id of the row of `gleif_candidates`")
-    domain_id = dy.Int32(nullable=False, description="Id of the row of `domains`")
-    lei_code = dy.String(nullable=False, description="LEI (ISO 17442) as the source has it")
-    legal_name = dy.String(nullable=False, description="Legal name of the entity")
-    entity_status = dy.String(nullable=True, description="GLEIF entity status, such as ACTIVE or INACTIVE")
-    jurisdiction = dy.String(nullable=True, description="Legal jurisdiction: ISO 3166-1 alpha-2 or ISO 3166-2")
-    legal_form = dy.String(nullable=True, description="Legal form: ELF code (ISO 20275)")
-    entity_category = dy.String(nullable=True, description="GLEIF entity category, such as GENERAL, FUND or BRANCH")
-    registration_status = dy.String(nullable=True, description="Status of the LEI itself, such as ISSUED or LAPSED")
+    id = dy.Int64(nullable=False, primary_key=True, description="Id of the row of `gleif_candidates`")
+    domain_id = dy.Int64(nullable=False, description="Id of the row of `domains`")
+    lei_code = text(KEY, "LEI (ISO 17442) as the source has it", nullable=False)
+    legal_name = text(TEXT, "Legal name of the entity", nullable=False)
+    entity_status = text(CODE, "GLEIF entity status, such as ACTIVE or INACTIVE")
+    jurisdiction = text(CODE, "Legal jurisdiction: ISO 3166-1 alpha-2 or ISO 3166-2")
+    legal_form = text(CODE, "Legal form: ELF code (ISO 20275)")
+    entity_category = text(CODE, "GLEIF entity category, such as GENERAL, FUND or BRANCH")
+    registration_status = text(CODE, "Status of the LEI itself, such as ISSUED or LAPSED")
     gleif_match_score = dy.Float32(
         nullable=True, description="How well GLEIF matched the name", metadata={"unit": "points, 0 to 100"}
     )
@@ -122,10 +122,10 @@ class GleifCandidates(dy.Schema):
     entity_complexity_score = dy.Float32(
         nullable=True, description="Completeness of the GLEIF record", metadata={"unit": "points, 0 to 100"}
     )
-    match_method = dy.String(nullable=True, description="How the candidate was found, such as exact or fuzzy")
-    selection_reason = dy.String(nullable=True, description="What speaks for the candidate, in the application's words")
+    match_method = text(CODE, "How the candidate was found, such as exact or fuzzy")
+    selection_reason = text(CODE, "What speaks for the candidate, in the application's words")
     is_primary_selection = dy.Bool(nullable=True, description="Whether the application chose this candidate")
-    gleif_full_data = dy.String(nullable=True, description="The GLEIF record as received, text")
+    gleif_full_data = text(TEXT, "The GLEIF record as received, text")
     created_at = dy.Datetime(nullable=True, description="When the candidate was stored", metadata={"unit": "UTC"})
 
 

@@ -6,16 +6,12 @@ each column is described once. Does not: how a column is computed.
 
 import dataframely as dy
 
-from pipelines.contracts.columns import made_from, make_schema, taken
+from pipelines.contracts.columns import Storage, made_from, make_schema, taken, text
 from pipelines.contracts.exports import HASH_PATTERN, CandidateExports, DomainExports, joined_columns
+from pipelines.contracts.orders import BEST_ROW, BEST_ROW_TEXT, LATEST_ROW
 
 _DOMAINS, _CANDIDATES = "domain_exports", "candidate_exports"
 _PERCENT = "percent, 0 to 100"
-_BEST_ROW = (
-    "status", "company_name", "confidence_score", "guessed_country", "primary_lei_code", "primary_gleif_name",
-    "final_legal_name", "final_confidence",
-)  # fmt: skip
-_LATEST_ROW = ("legal_name", "jurisdiction", "entity_status", "registration_status", "legal_form", "entity_category")
 
 
 def _of_domains(name: str, description: str | None = None) -> dy.Column:
@@ -29,7 +25,7 @@ def _of_candidates(name: str, description: str | None = None) -> dy.Column:
 
 
 def _count(description: str, *sources: str) -> dy.Column:
-    return made_from(dy.UInt32(nullable=False, description=description), *sources)
+    return made_from(dy.Int64(nullable=False, description=description), *sources)
 
 
 def _number(description: str, unit: str, *sources: str, nullable: bool = True) -> dy.Column:
@@ -38,15 +34,16 @@ def _number(description: str, unit: str, *sources: str, nullable: bool = True) -
 
 def _unique_domains() -> dict[str, dy.Column]:
     status = f"{_DOMAINS}.status"
-    domain_hash = dy.String(
+    domain_hash = text(
+        Storage.KEY,
+        "md5 of the normalized domain in UTF-8, lower-case hex",
         nullable=False,
         primary_key=True,
         regex=HASH_PATTERN,
-        description="md5 of the normalized domain in UTF-8, lower-case hex",
     )
-    domain = dy.String(nullable=False, description="Normalized domain: trimmed, lower case")
+    domain = text(Storage.KEY, "Normalized domain: trimmed, lower case", nullable=False)
     best = {
-        name: _of_domains(name, f"{DomainExports.columns()[name].description}; of the best row") for name in _BEST_ROW
+        name: _of_domains(name, f"{DomainExports.columns()[name].description}; of the best row") for name in BEST_ROW
     }
     return {
         "domain_hash": made_from(domain_hash, f"{_DOMAINS}.domain_hash"),
@@ -57,7 +54,7 @@ def _unique_domains() -> dict[str, dy.Column]:
         "failed_count": _count("Rows with status failed", status),
         "best_domain_id": _of_domains(
             "domain_id",
-            "Best row: success first, then confidence (final_confidence, else confidence_score), then latest",
+            f"Best row: {BEST_ROW_TEXT}",
         ),
         "best_batch_id": _of_domains("batch_id", "Batch of the best row"),
         **best,
@@ -73,7 +70,7 @@ def _entities() -> dict[str, dy.Column]:
     domains = dy.List(dy.String(nullable=False), nullable=False, description=description)
     latest = {
         name: _of_candidates(name, f"{CandidateExports.columns()[name].description}; of the latest row")
-        for name in _LATEST_ROW
+        for name in LATEST_ROW
     }
     return {
         "lei_code": taken(_CANDIDATES, CandidateExports, "lei_code", primary_key=True),

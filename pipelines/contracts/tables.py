@@ -10,12 +10,12 @@ import dataframely as dy
 import polars as pl
 
 from pipelines.contracts import exports, summaries
-from pipelines.contracts.columns import sources_of, unit_of
+from pipelines.contracts.columns import Storage, sources_of, storage_of, unit_of
+from pipelines.contracts.orders import RANK_ORDER
 
 DUCKDB_TYPES: dict[pl.DataType, str] = {
     pl.Int32(): "INTEGER",
     pl.Int64(): "BIGINT",
-    pl.UInt32(): "UINTEGER",
     pl.Float32(): "FLOAT",
     pl.Float64(): "DOUBLE",
     pl.String(): "VARCHAR",
@@ -67,6 +67,11 @@ class Table:
     def duckdb_types(self) -> dict[str, str]:
         """DuckDB types by column name, in published order."""
         return {name: DUCKDB_TYPES[column.dtype] for name, column in self.columns.items()}
+
+    @property
+    def storage(self) -> dict[str, Storage | None]:
+        """How the texts of each column are stored in DuckDB; None for a column of another type."""
+        return {name: storage_of(column) for name, column in self.columns.items()}
 
     @property
     def description(self) -> str:
@@ -148,7 +153,7 @@ def candidate_exports(*, include_full_data: bool) -> Table:
         name="candidate_exports",
         schema=exports.CandidateExportsWithFullData if include_full_data else exports.CandidateExports,
         grain="One row per domain row and LEI; of several the first in rank order.",
-        sort_by=("domain_id", "rank_position", "candidate_id"),
+        sort_by=("domain_id", *RANK_ORDER),
         is_segmented=True,
     )
 

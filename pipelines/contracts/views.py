@@ -7,6 +7,7 @@ Does not: creating them (publish/), verifying them (reading/). A view has no Par
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from pipelines.contracts.orders import LATEST_ROW, RANK_ORDER_SQL
 from pipelines.contracts.tables import DOMAIN_EXPORTS, UNIQUE_DOMAINS, Table, candidate_exports
 
 CLOSE_POINTS = 5
@@ -78,12 +79,12 @@ def _of_place(place: str) -> dict[str, ViewColumn]:
 
 _CANDIDATES = candidate_exports(include_full_data=False)
 _DOMAIN_ROW = _taken("d", DOMAIN_EXPORTS, "domain_id domain domain_hash batch_id status company_name")
-_RECORD = "legal_name jurisdiction entity_status registration_status legal_form entity_category"
+_RECORD = " ".join(LATEST_ROW)
 
-_FIRST_TWO = """\
+_FIRST_TWO = f"""\
 WITH ranked AS (
     SELECT domain_id, lei_code, legal_name, weighted_score,
-        row_number() OVER (PARTITION BY domain_id ORDER BY rank_position NULLS LAST, candidate_id) AS place
+        row_number() OVER (PARTITION BY domain_id ORDER BY {RANK_ORDER_SQL}) AS place
     FROM candidate_exports
     QUALIFY place <= 2
 ), pairs AS (

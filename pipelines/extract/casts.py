@@ -13,6 +13,8 @@ LARGEST_EXACT_IN_REAL = 2**24
 
 _TEXT = "{}::text"
 _CASTS: dict[pl.DataType, dict[str, str]] = {
+    # Ids; the staged rows of a narrower column are the same as those of a wide one.
+    pl.Int64(): {"int8": "{}", "int4": "{}::int8", "int2": "{}::int8"},
     pl.Int32(): {"int4": "{}", "int2": "{}::int4"},
     # Whole numbers stay whole until they are checked: see LARGEST_EXACT_IN_REAL.
     pl.Float32(): {"float4": "{}", "int2": "{}::int4", "int4": "{}"},
@@ -36,11 +38,18 @@ class ReadColumn:
 
     Attributes:
         name: Its name.
-        expression: SQL that gives it, with its name quoted.
+        value: SQL of its value, as the contract wants it.
+        hashed: SQL of the value that fingerprints hash: equal where, and only where, equal values are read.
     """
 
     name: str
-    expression: sql.Composed
+    value: sql.Composed
+    hashed: sql.Composed
+
+    @property
+    def expression(self) -> sql.Composed:
+        """SQL of its value, with its name."""
+        return sql.SQL("{} AS {}").format(self.value, sql.Identifier(self.name))
 
 
 def accepted_types(dtype: pl.DataType) -> tuple[str, ...]:
@@ -53,5 +62,11 @@ def cast_expression(name: str, dtype: pl.DataType, type_name: str) -> ReadColumn
     template = _CASTS[dtype].get(type_name)
     if template is None:
         return None
-    identifier = sql.Identifier(name)
-    return ReadColumn(name, sql.SQL(template + " AS {}").format(identifier, identifier))
+    value = sql.SQL(template).format(sql.Identifier(name))
+    if dtype == pl.String():
+        # A nondeterministic collation hashes equal what it calls equal, such as `a` and `A`.
+        return ReadColumn(name, value, sql.SQL('({}) COLLATE "C"').format(value))
+    if type_name == "float4":
+        # PostgreSQL hashes 0 and -0 alike.
+        return ReadColumn(name, value, sql.SQL("float4send({})").format(value))
+    return ReadColumn(name, value, value)

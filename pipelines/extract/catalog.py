@@ -88,12 +88,11 @@ class Relation:
     Attributes:
         table: What the contract knows of it.
         name: Schema and name, quoted.
-        oid: Its oid.
         kind: What it is in PostgreSQL, such as `table` or `view`.
         can_lock: Whether LOCK TABLE may be used: not on a materialized view, not with SELECT on single columns only.
         leaves: What is scanned; together they hold its rows.
-        filenodes: The file of each relation with pages, changed by whatever rewrites it.
         was_rewritten: Whether one has another file now than in the snapshot that the catalogue was read with.
+        known_columns: Columns that would be read if the table had them all, in contract order.
         read_columns: Columns that are read, in contract order.
         types: PostgreSQL type of each column of the table, in its order.
         absent: Known columns that it lacks.
@@ -103,12 +102,11 @@ class Relation:
 
     table: SourceTable
     name: sql.Identifier
-    oid: int
     kind: str
     can_lock: bool
     leaves: tuple[Leaf, ...]
-    filenodes: tuple[int, ...]
     was_rewritten: bool
+    known_columns: tuple[str, ...]
     read_columns: tuple[ReadColumn, ...]
     types: tuple[tuple[str, str], ...]
     absent: tuple[str, ...]
@@ -118,8 +116,6 @@ class Relation:
     def record(self, rows: int) -> RelationRecord:
         """The relation as staging and manifest keep it."""
         return RelationRecord(
-            oid=self.oid,
-            filenodes=self.filenodes,
             columns=self.types,
             absent=self.absent,
             unknown=self.unknown,
@@ -199,12 +195,11 @@ def _find_relation(
     return Relation(
         table=table,
         name=sql.Identifier(schema, table.name),
-        oid=oid,
         kind=_KINDS[kind],
         can_lock=kind in _LOCKABLE and bool(may_select),
         leaves=leaves,
-        filenodes=tuple(int(str(r[5])) for r in rows if r[5]),
         was_rewritten=any(r[5] != r[6] for r in rows if r[2] in _HAS_PAGES),
+        known_columns=tuple(known),
         read_columns=read,
         types=tuple((name, shown) for name, (shown, _, _) in columns.items()),
         absent=tuple(name for name in known if name not in columns),

@@ -20,6 +20,7 @@ INFINITE_MICROSECONDS = (8_210_266_876_799_999_999, -8_334_601_228_800_000_000)
 
 _ARROW_TYPES: dict[pl.DataType, pa.DataType] = {
     pl.Int32(): pa.int32(),
+    pl.Int64(): pa.int64(),
     pl.Float32(): pa.float32(),
     pl.String(): pa.string(),
     pl.Boolean(): pa.bool_(),

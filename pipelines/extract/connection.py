@@ -1,71 +1,37 @@
-"""Connections to the source: psycopg for questions, a URL for connectorx, and what a refused connection means.
-
-Belongs here: how the source is reached. Does not: what is asked of it.
-"""
+"""Connections of psycopg to the source, and what an error of a query means. Those of connectorx: reader_url.py."""
 
 import os
+import re
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from urllib.parse import quote, urlencode
+from dataclasses import dataclass, replace
 
 import psycopg
 from psycopg import errors as pg
+from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 
 from pipelines.errors import ExportError, ExtractError, SourceError
+from pipelines.extract.refusal import explain_refusal
+from pipelines.extract.sqlstates import meaning_of
+
+Connection = psycopg.Connection[tuple[object, ...]]
 
 CONNECT_SECONDS = 10
 LOCK_TIMEOUT_MS = 5000
 # A peer that is gone without a word is noticed after about a minute, not after two hours.
-_KEEPALIVE_IDLE_S, _KEEPALIVE_INTERVAL_S, _KEEPALIVE_PROBES = 30, 10, 3
-
-# libpq's words, as tried with psycopg 3.3: a failed connection mostly carries no SQLSTATE, so the text decides.
-_CHECK_HOST = "check the host in DATABASE_URL; an @ or / in a password must be percent-encoded"
-_REFUSALS = (
-    ("pg_hba.conf rejects", "the server refuses this client", "see the line of pg_hba.conf that rejects it"),
-    ("invalid integer value", "a port or time that is no number", "correct DATABASE_URL"),
-    ("invalid sslmode", "an sslmode that is not known", "correct sslmode in DATABASE_URL"),
-    ("invalid port number", "a port that is not known", "correct the port in DATABASE_URL"),
-    ("password authentication failed", "authentication failed", "check user and password in DATABASE_URL"),
-    ("no password supplied", "the server asks for a password", "put the password into DATABASE_URL, or use ~/.pgpass"),
-    (
-        "no pg_hba.conf entry",
-        "the server refuses this client",
-        "add a line for this host and role to pg_hba.conf, or use sslmode=require if it has one for TLS",
-    ),
-    ("root certificate file", "the CA file is missing", "check sslrootcert in DATABASE_URL"),
-    ("does not exist", "the database or the role does not exist", "check both names in DATABASE_URL"),
-    ("failed to resolve host", "the host name is unknown", _CHECK_HOST),
-    ("could not translate host name", "the host name is unknown", _CHECK_HOST),
-    ("name or service not known", "the host name is unknown", _CHECK_HOST),
-    (
-        "connection refused",
-        "nothing listens there",
-        "check host and port in DATABASE_URL, and that PostgreSQL is running",
-    ),
-    ("no such file", "no server at that socket", "check the socket folder in DATABASE_URL, and that PostgreSQL runs"),
-    ("timeout expired", "no answer in time", "check host, port and firewall"),
-    ("does not support ssl", "the server has no TLS", "turn TLS on in the server, or use sslmode=disable knowingly"),
-    ("certificate", "the server's certificate was not accepted", "check sslrootcert and the host name in DATABASE_URL"),
-    ("permission denied for database", "no CONNECT privilege", "GRANT CONNECT ON DATABASE … to the role"),
-    ("not permitted to log in", "the role may not log in", "ALTER ROLE … LOGIN, or use another role"),
-    ("too many", "the server has no free connection", "lower READ_CONNECTIONS or raise max_connections"),
-    (
-        "connection slots are reserved",
-        "the server has no free connection",
-        "lower READ_CONNECTIONS or raise max_connections",
-    ),
-    (
-        "closed the connection unexpectedly",
-        "it broke while it was made",
-        "try again; look at the network, or at a pooler",
-    ),
-    ("starting up", "the server is starting", "try again"),
-    ("shutting down", "the server is shutting down", "try again when it is up"),
-)
+KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_PROBES = 30, 10, 3
+# A function of PostgreSQL's own, as it stands in a refusal of any language: names are not translated.
+_FUNCTION = re.compile(r"\b(pg_\w+|inet_server_\w+|lo_\w+)\b")
+_ANY_SERVER = {"target_session_attrs": "any", "load_balance_hosts": "disable"}
+_REPORT = "report it with the versions of PostgreSQL and psycopg"
+_EXPECTED = {
+    pg.LockNotAvailable.sqlstate: f"a lock within {LOCK_TIMEOUT_MS / 1000:.0f} s",
+    pg.QueryCanceled.sqlstate: "an answer within EXPORT_MAX_SECONDS",
+    pg.InsufficientPrivilege.sqlstate: "SELECT on both tables, and no row-level security that hides rows",
+}
 
 
 @dataclass(frozen=True)
@@ -81,29 +47,59 @@ class SourceAddress:
     is_sample: bool
 
 
-def connect(address: SourceAddress, application_name: str) -> psycopg.Connection[tuple[object, ...]]:
-    """Open a psycopg connection in autocommit mode.
+def connect(address: SourceAddress, application_name: str) -> Connection:
+    """Open a psycopg connection in autocommit mode, or say why not.
 
     Raises:
         SourceError: The server can't be reached or refuses; says why, without URL or password.
+        ExtractError: The same, where the reason may pass by itself.
     """
     try:
-        connection = psycopg.connect(
-            address.url.get_secret_value(),
-            autocommit=True,
-            connect_timeout=CONNECT_SECONDS,
-            application_name=application_name,
-            client_encoding="UTF8",
-            keepalives_idle=_KEEPALIVE_IDLE_S,
-            keepalives_interval=_KEEPALIVE_INTERVAL_S,
-            keepalives_count=_KEEPALIVE_PROBES,
-        )
+        return try_to_connect(address, application_name)
     except psycopg.Error as error:
-        raise refused(error) from None
-    return connection
+        raise explain_refusal(address.url.get_secret_value(), error) from None
 
 
-def cut_off(connection: psycopg.Connection[tuple[object, ...]]) -> None:
+def try_to_connect(address: SourceAddress, application_name: str, **more: str) -> Connection:
+    """Open a psycopg connection in autocommit mode, where nobody asks why it can't be had.
+
+    Args:
+        address: Where the source is.
+        application_name: What the server shows it as.
+        more: Settings of libpq that win over those of the address.
+
+    Raises:
+        psycopg.Error: It can't be had. Its text may hold what a URL holds.
+    """
+    return psycopg.connect(
+        address.url.get_secret_value(),
+        autocommit=True,
+        connect_timeout=CONNECT_SECONDS,
+        application_name=application_name,
+        client_encoding="UTF8",
+        keepalives_idle=KEEPALIVE_IDLE_S,
+        keepalives_interval=KEEPALIVE_INTERVAL_S,
+        keepalives_count=KEEPALIVE_PROBES,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def pin(address: SourceAddress, connection: Connection) -> SourceAddress:
+    """The address of the very server that a connection reached, out of all that a URL may stand for.
+
+    A list of hosts, a name with several addresses, load_balance_hosts and target_session_attrs have then done their
+    work: every other connection of a run goes where the first one went.
+    """
+    info = connection.info
+    given = info.get_parameters()
+    place = {"host": info.host, "port": str(info.port)}
+    if info.hostaddr:
+        place["hostaddr"] = info.hostaddr
+    place |= {name: value for name, value in _ANY_SERVER.items() if name in given}
+    return replace(address, url=SecretStr(make_conninfo(address.url.get_secret_value(), **place)))
+
+
+def cut_off(connection: Connection) -> None:
     """End a connection whose peer may never answer: whoever waits for an answer gets an error at once.
 
     Keepalives do not find such a peer where something between, such as a proxy, still acknowledges them.
@@ -112,8 +108,16 @@ def cut_off(connection: psycopg.Connection[tuple[object, ...]]) -> None:
         ours.shutdown(socket.SHUT_RDWR)
 
 
+def host_and_port(connection: psycopg.Connection[tuple[object, ...]]) -> str:
+    """Host and port of a connection's URL, `<host>:<port>`; of several hosts all of them, as they stand there."""
+    given = connection.info.get_parameters()
+    hosts = (given.get("host") or given.get("hostaddr") or connection.info.host).casefold().split(",")
+    ports = (given.get("port") or str(connection.info.port)).split(",")
+    return ",".join(f"{host}:{port}" for host, port in zip(hosts, ports * len(hosts), strict=False))
+
+
 @contextmanager
-def cutting_off_after(seconds: float, *connections: psycopg.Connection[tuple[object, ...]]) -> Iterator[None]:
+def cutting_off_after(seconds: float, *connections: Connection) -> Iterator[None]:
     """Cut connections off when the body takes longer than this."""
 
     def cut() -> None:
@@ -129,101 +133,39 @@ def cutting_off_after(seconds: float, *connections: psycopg.Connection[tuple[obj
         timer.cancel()
 
 
-def refused(error: psycopg.Error) -> SourceError:
-    """Say in our words why a connection failed: libpq's text may name what a URL holds."""
-    if isinstance(error, psycopg.ProgrammingError):
-        return SourceError(
-            "DATABASE_URL can't be read",
-            expected="a URL of PostgreSQL with user, password, host, port and database",
-            found="something that is none, or an option that libpq does not know",
-            fix="percent-encode special characters of user and password, such as %40 for @",
-        )
-    text = str(error).lower()
-    for words, found, fix in _REFUSALS:
-        if words in text:
-            return SourceError("Can't connect to the source PostgreSQL", found=found, fix=fix)
-    return SourceError(
-        "Can't connect to the source PostgreSQL",
-        found=f"{type(error).__name__} {error.sqlstate or ''}".strip(),
-        fix="try the same URL with psql",
-    )
-
-
 def failed_query(error: psycopg.Error, doing: str) -> ExportError:
-    """Turn an error of a query into ours: the SQLSTATE and its name, never the server's text (it may quote values)."""
-    name = type(error).__name__
-    if isinstance(error, pg.InsufficientPrivilege):
-        return SourceError(
-            f"PostgreSQL refused while {doing}",
-            expected="SELECT on both tables, and no row-level security that hides rows",
-            found="no privilege",
-            fix="grant it: docs/security.md has the SQL",
-        )
-    if isinstance(error, pg.LockNotAvailable):
-        return ExtractError(
-            f"Gave up while {doing}",
-            expected=f"a lock within {LOCK_TIMEOUT_MS / 1000:.0f} s",
-            found="another session holds the table exclusively",
-            fix="try again when the ALTER TABLE, VACUUM FULL or TRUNCATE is done",
-        )
-    if isinstance(error, pg.QueryCanceled):
-        return ExtractError(
-            f"PostgreSQL cancelled a query while {doing}",
-            expected="an answer within EXPORT_MAX_SECONDS",
-            found="a statement that took longer, or was cancelled by somebody",
-            fix="start the run again, or raise EXPORT_MAX_SECONDS",
-        )
-    if isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
+    """Turn an error of a query into ours: by its SQLSTATE, never the server's text (it may quote values).
+
+    Args:
+        error: What psycopg raised.
+        doing: What the query was for, such as `counting domains`.
+
+    Returns:
+        ExtractError where a new try may succeed, else SourceError.
+    """
+    code = error.sqlstate
+    if code is None:
+        if not isinstance(error, psycopg.OperationalError):
+            return SourceError(f"PostgreSQL failed while {doing}", found=type(error).__name__, fix=_REPORT)
         return ExtractError(
             f"PostgreSQL failed while {doing}",
             expected="a connection that lasts",
             found="the connection broke, or nobody answered any more",
             fix="start the run again; if it stays so, look at the network, and at what stands between",
         )
-    return ExtractError(
+    meaning = meaning_of(code)
+    function = _FUNCTION.search(error.diag.message_primary or "")
+    if isinstance(error, pg.InsufficientPrivilege) and function:
+        return SourceError(
+            f"PostgreSQL refused while {doing}",
+            expected=f"the privilege EXECUTE on the function {function[0]}",
+            found="none",
+            fix=f"GRANT EXECUTE ON FUNCTION {function[0]} TO the role",
+        )
+    kind = ExtractError if meaning.may_pass else SourceError
+    return kind(
         f"PostgreSQL failed while {doing}",
-        found=f"{name} ({error.sqlstate or 'no SQLSTATE'})",
-        fix="start the run again; if it stays so, the PostgreSQL server's log has the cause",
-    )
-
-
-def reader_url(connection: psycopg.Connection[tuple[object, ...]], application_name: str) -> SecretStr:
-    """URL for connectorx that reaches the very server and database that a psycopg connection reached.
-
-    Host, port, user and password come from the open connection, so that service files, ~/.pgpass and a list of hosts
-    are already resolved. verify-ca and verify-full become `require` with the CA: the driver knows no more (FACTS 1.5),
-    and the psycopg connection, opened first, has checked the host name.
-    """
-    info = connection.info
-    host = info.host
-    given = info.get_parameters()
-    sslmode = given.get("sslmode", "prefer")
-    query = {"application_name": application_name, "connect_timeout": str(CONNECT_SECONDS)}
-    query |= {
-        "keepalives_idle": str(_KEEPALIVE_IDLE_S),
-        "keepalives_interval": str(_KEEPALIVE_INTERVAL_S),
-        "keepalives_retries": str(_KEEPALIVE_PROBES),
-    }
-    if given.get("options"):
-        query["options"] = given["options"]
-    if host.startswith("/"):
-        sslmode = "disable"
-    elif info.hostaddr and info.hostaddr != host:
-        query["hostaddr"] = info.hostaddr  # the name stays: a TLS proxy may choose the server by it
-    if sslmode in {"verify-ca", "verify-full"}:
-        sslmode = "require"
-    query["sslmode"] = {"allow": "prefer"}.get(sslmode, sslmode)
-    if given.get("sslrootcert"):
-        if given["sslrootcert"] == "system":
-            raise SourceError(
-                "The connections that read rows can't check a certificate against the system's CAs",
-                expected="a file of the CA that signs the server's certificate",
-                found="sslrootcert=system",
-                fix="set sslrootcert in DATABASE_URL to that file",
-            )
-        query["sslrootcert"] = given["sslrootcert"]
-    login = quote(info.user, safe="") + (f":{quote(info.password, safe='')}" if info.password else "")
-    place = quote(host, safe="") if host.startswith("/") else (f"[{host}]" if ":" in host else host)
-    return SecretStr(
-        f"postgresql://{login}@{place}:{info.port}/{quote(info.dbname, safe='')}?{urlencode(query, quote_via=quote)}"
+        expected=_EXPECTED.get(code, ""),
+        found=f"{meaning.found} ({code})",
+        fix=meaning.fix,
     )

@@ -6,26 +6,30 @@ Belongs here: the order of things. Does not: SQL, Arrow or files, which have mod
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import dataframely as dy
 import pyarrow as pa
 
-from pipelines.contracts.records import Manifest, Prints, SourceRecord, StagingRecord
-from pipelines.contracts.segments import in_order, segment_name, segment_number
+from pipelines.contracts.records import Fingerprints, Manifest, SourceRecord, StagingRecord
+from pipelines.contracts.segments import Segmentation, in_order, segment_name, segment_number
 from pipelines.contracts.source import SourceTable, source_columns
 from pipelines.errors import ExtractError
-from pipelines.extract.census import Census
+from pipelines.extract.catalog import Relation
 from pipelines.extract.chunk import clean_chunk
 from pipelines.extract.connection import SourceAddress
-from pipelines.extract.fingerprint import changed_segments, is_comparable
+from pipelines.extract.failed_read import explain_failed_read
+from pipelines.extract.fingerprint import Answer, Connection, changed_segments, take_fingerprints
+from pipelines.extract.preflight import open_snapshot, wanted_connections
 from pipelines.extract.ranges import plan_ranges
 from pipelines.extract.reader import read_query
+from pipelines.extract.row_counts import count_rows, require_all_rows
 from pipelines.extract.scatter import SegmentFiles
-from pipelines.extract.snapshot import SourceSnapshot, open_snapshot
+from pipelines.extract.snapshot import SourceSnapshot
 from pipelines.extract.watch import Watch
 from pipelines.extract.workers import Workers
 from pipelines.memory import give_memory_back
@@ -43,7 +47,7 @@ class ExtractOptions:
 
     Attributes:
         schema: Schema of both tables.
-        segment_size: Ids of `domains` per segment.
+        segment_size: SEGMENT_SIZE.
         read_connections: Reads at a time.
         longest_s: Longest time that the snapshot may be held, seconds.
         include_full_data: Whether gleif_full_data is read.
@@ -67,8 +71,7 @@ class _Reading:
     options: ExtractOptions
     on_progress: OnProgress
     columns: dict[str, dict[str, dy.Column]]
-    only: tuple[int | None, ...] | None = None
-    total: int = 0
+    total: int
     done: int = 0
     told: int = 0
     what: str = ""
@@ -76,30 +79,25 @@ class _Reading:
     guard: threading.Lock = field(default_factory=threading.Lock)
     has_failed: threading.Event = field(default_factory=threading.Event)
 
-    def read(self, table: SourceTable, query: str) -> None:
+    def read(self, relation: Relation, query: str) -> None:
         """Read one range into its segment files."""
         if self.has_failed.is_set():
             return
+        table, started = relation.table, time.monotonic()
         try:
             self.what = table.name
-            setup = self.snapshot.reader_setup()
-            chunk = read_query(self.snapshot.reader_url, query, setup)
+            try:
+                chunk = read_query(self.snapshot.reader_url, query, self.snapshot.reader_setup())
+            except ExtractError:
+                if self.has_failed.is_set():
+                    return  # another read failed before, and says why
+                self.has_failed.set()  # the others stop at once, whatever is found out about this one
+                raise explain_failed_read(self.snapshot, relation, query, time.monotonic() - started) from None
             if not self.has_failed.is_set():  # this thread may have been given up, and its staging be gone
                 self.store(table, chunk)
         except BaseException:
             self.has_failed.set()
             raise
-
-    def count(self, prints: Prints) -> Census:
-        """Count the rows while others read, in the exporter's own connection; fingerprints are counts as well."""
-        prints = prints or self.snapshot.take_prints(self.options.segment_size)
-        census = Census(prints, {} if prints else self.snapshot.count_rows())
-        if self.only is None:
-            self.total = sum(census.rows().values())
-        else:
-            names = [segment_name(segment, self.options.segment_size) for segment in self.only]
-            self.total = sum(p.rows for found in prints.values() for name, p in found.items() if name in names)
-        return census
 
     def store(self, table: SourceTable, chunk: pa.Table) -> None:
         nulled: Counter[str] = Counter()
@@ -133,7 +131,7 @@ def extract_source(  # noqa: PLR0913, PLR0917 - where from, where to, how, and w
 ) -> StagingRecord:
     """Read both tables of the source, as of one instant, into the segment files of a staging.
 
-    With a base, only segments that changed since are read; without, or where fingerprints can't be compared, all are.
+    With a base, only segments that changed since are read; without, all are.
 
     The staging is not declared complete here: the caller does so with the record, once nothing speaks against it.
     `check_source` sees which source it is before a row is read, `check_room` how many bytes of the tables will be read
@@ -148,45 +146,49 @@ def extract_source(  # noqa: PLR0913, PLR0917 - where from, where to, how, and w
         ContractError: An id is NULL or repeated, or a value does not fit.
     """
     started = time.monotonic()
-    files = SegmentFiles(staging, options.segment_size)
     with open_snapshot(
         address,
         options.schema,
         include_full_data=options.include_full_data,
         longest_s=options.longest_s,
-        connections=options.read_connections + 1,  # and who watches
+        connections=wanted_connections(options.read_connections),
     ) as snapshot:
         check_source(snapshot.source)
         opened = time.monotonic()
-        reading = _Reading(
-            snapshot=snapshot,
-            files=files,
-            options=options,
-            on_progress=on_progress,
-            columns={
-                relation.table.name: source_columns(relation.table, include_full_data=options.include_full_data)
-                for relation in snapshot.relations
-            },
-        )
-        with Watch(address, snapshot, options.longest_s, reading.tell_copied) as watch:
-            changes = _look_for_changes(snapshot, options, watch)
+        with Watch(snapshot.address, snapshot, options.longest_s) as watch:
+            on_progress(Progress("read", "fingerprints of both tables"))
+            changes = _find_changes(snapshot, options, watch)
             compared = time.monotonic()
-            reading.only = changes.only
-            if changes.only != ():
+            reading = _Reading(
+                snapshot=snapshot,
+                files=SegmentFiles(staging, changes.segmentation),
+                options=options,
+                on_progress=on_progress,
+                columns={
+                    relation.table.name: source_columns(relation.table, include_full_data=options.include_full_data)
+                    for relation in snapshot.relations
+                },
+                total=sum(count_rows(changes.fingerprints, changes.only).values()),
+            )
+            if changes.only:
                 whole = sum(leaf.bytes for relation in snapshot.relations for leaf in relation.leaves)
-                check_room(int(whole * changes.share(options.segment_size)), whole)
-            census = Census(changes.prints) if changes.only == () else _read_all(reading, watch, changes.prints)
+                all_rows = sum(count_rows(changes.fingerprints).values())
+                check_room(int(whole * reading.total / max(1, all_rows)), whole)
+                watch.on_copied = reading.tell_copied
+                _read_all(reading, changes, watch)
             read = time.monotonic()
-            _check_ids(snapshot, watch)
+            if changes.only:
+                _check_ids(snapshot, watch)
         checked = time.monotonic()
-    census.compare(files, changes.only, options.segment_size)
+    require_all_rows(changes.fingerprints, reading.files, changes.only)
     give_memory_back()
     return StagingRecord(
         staging_id=staging.staging_id,
-        source=_with_rows(snapshot.source, census.rows()),
+        source=_with_rows(snapshot.source, count_rows(changes.fingerprints)),
         segment_size=options.segment_size,
+        segment_numbers=changes.segmentation.numbers,
         include_full_data=options.include_full_data,
-        segments=files.segments(changes.only),
+        segments=reading.files.segments(changes.only),
         nulled_values=dict(sorted(reading.nulled.items())),
         timings_s={
             "open_snapshot": opened - started,
@@ -194,63 +196,74 @@ def extract_source(  # noqa: PLR0913, PLR0917 - where from, where to, how, and w
             "read": read - compared,
             "check_ids": checked - read,
         },
-        base_snapshot=options.base.id if options.base is not None and changes.only is not None else None,
-        prints=census.prints,
+        base_snapshot=None if options.base is None else options.base.id,
+        fingerprints=changes.fingerprints,
     )
 
 
 @dataclass(frozen=True)
 class _Changes:
-    """What was found out before the read: fingerprints, where they were needed first, and the segments to read."""
+    """What is in the snapshot, and which segments have to be read.
 
-    prints: Prints
-    only: tuple[int | None, ...] | None
+    Attributes:
+        segmentation: How the ids are cut.
+        fingerprints: Of all segments.
+        only: The segments to read, in order; all of them without a base.
+    """
 
-    def share(self, segment_size: int) -> float:
-        """Share of the rows that will be read."""
-        if self.only is None:
-            return 1.0
-        names = {segment_name(segment, segment_size) for segment in self.only}
-        rows = [(name, found.rows) for table in self.prints.values() for name, found in table.items()]
-        return sum(count for name, count in rows if name in names) / max(1, sum(count for _, count in rows))
+    segmentation: Segmentation
+    fingerprints: Fingerprints
+    only: tuple[int | None, ...]
+
+    @property
+    def are_all(self) -> bool:
+        """Whether every row has to be read."""
+        names = {name for found in self.fingerprints.values() for name in found}
+        return names <= {segment_name(number) for number in self.only}
 
 
-def _look_for_changes(snapshot: SourceSnapshot, options: ExtractOptions, watch: Watch) -> _Changes:
+def _find_changes(snapshot: SourceSnapshot, options: ExtractOptions, watch: Watch) -> _Changes:
     base = options.base
-    if base is None or not base.prints:
-        return _Changes({}, None)
-    prints = _run_watched(lambda: snapshot.take_prints(options.segment_size), watch)
-    if not is_comparable(base, snapshot.source, prints):
-        return _Changes(prints, None)
-    names = changed_segments(base.prints, prints)
-    return _Changes(prints, tuple(in_order(segment_number(name, options.segment_size) for name in names)))
+    with snapshot.second_connection() as second:
+
+        def ask_both(ask: Callable[[Connection, Relation], Answer]) -> dict[str, Answer]:
+            calls = [
+                partial(ask, connection, relation)
+                for connection, relation in zip((snapshot.connection, second), snapshot.relations, strict=True)
+            ]
+            answers = _run_watched(calls, watch)
+            return {r.table.name: answer for r, answer in zip(snapshot.relations, answers, strict=True)}
+
+        segmentation, fingerprints = take_fingerprints(
+            ask_both, options.segment_size, base.segment_numbers if base is not None else None
+        )
+    names = changed_segments(base.fingerprints if base is not None else {}, fingerprints)
+    return _Changes(segmentation, fingerprints, tuple(in_order(map(segment_number, names))))
 
 
-def _run_watched(ask: Callable[[], Prints], watch: Watch) -> Prints:
-    with Workers(1, "export-ask") as pool:
-        future = pool.submit(ask)
+def _run_watched(calls: Sequence[Callable[[], Answer]], watch: Watch) -> list[Answer]:
+    """Make calls at the same time; what they return, in their order."""
+    with Workers(len(calls), "export-ask") as pool:
+        futures = [pool.submit(call) for call in calls]
         try:
-            _wait_for([future], watch)
+            _wait_for(futures, watch)
         except BaseException:
-            _cancel_until_done([future], watch)
+            _cancel_until_done(futures, watch)
             watch.raise_reason()
             raise
-        return future.result()
+        return [future.result() for future in futures]
 
 
-def _read_all(reading: _Reading, watch: Watch, prints: Prints) -> Census:
+def _read_all(reading: _Reading, changes: _Changes, watch: Watch) -> None:
     # SQL is composed here: a connection is no place to meet for threads.
+    segmentation = None if changes.are_all else changes.segmentation
     queries = [
-        (relation.table, part.query.as_string(reading.snapshot.connection))
+        (relation, part.query.as_string(reading.snapshot.connection))
         for relation in reversed(reading.snapshot.relations)
-        for part in plan_ranges(relation, reading.only, reading.options.segment_size)
+        for part in plan_ranges(relation, segmentation, changes.only)
     ]
-    with (
-        Workers(reading.options.read_connections, "export-read") as pool,
-        Workers(1, "export-count") as counter,
-    ):
-        counted = counter.submit(reading.count, prints)
-        futures: list[Future[Any]] = [counted, *(pool.submit(reading.read, *query) for query in queries)]
+    with Workers(reading.options.read_connections, "export-read") as pool:
+        futures: list[Future[Any]] = [pool.submit(reading.read, *query) for query in queries]
         try:
             _wait_for(futures, watch)
         except BaseException:
@@ -259,7 +272,6 @@ def _read_all(reading: _Reading, watch: Watch, prints: Prints) -> Census:
             _cancel_until_done(futures, watch)
             watch.raise_reason()
             raise
-        return counted.result()
 
 
 def _wait_for(futures: list[Future[Any]], watch: Watch) -> None:

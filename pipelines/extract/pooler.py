@@ -1,4 +1,4 @@
-"""Whether each of our connections has a server process to itself, as a snapshot needs (DESIGN 3.1).
+"""Whether each of our connections has a process of one server to itself, as a snapshot needs (DESIGN 3.1).
 
 A pooler in transaction or statement mode lends a process for one transaction at a time. connectorx hangs behind one
 without an error (FACTS 1.5), so this is found out before anything is set or read: what we set would stay behind in the
@@ -10,15 +10,14 @@ from contextlib import ExitStack
 import psycopg
 
 from pipelines.errors import SourceError
-from pipelines.extract.connection import SourceAddress, connect, cutting_off_after
+from pipelines.extract.connection import Connection, SourceAddress, connect, cutting_off_after
+from pipelines.extract.same_server import ask_place, require_one_server
 
 # A pool in session mode that has no process left lets a connection wait, for minutes if it may.
 _ANSWER_SECONDS = 10.0
 
 
-def check_own_processes(
-    address: SourceAddress, exporter: psycopg.Connection[tuple[object, ...]], name: str, wanted: int
-) -> None:
+def check_own_processes(address: SourceAddress, exporter: Connection, name: str, wanted: int) -> None:
     """Open as many connections as the read will need, at once, and close them: connectorx would try for 30 s (FACTS).
 
     Args:
@@ -28,7 +27,8 @@ def check_own_processes(
         wanted: Connections besides the exporter.
 
     Raises:
-        SourceError: The server has no room for them, or they do not keep a process of their own each.
+        SourceError: They reach several servers, or do not keep a process of their own each.
+        ExtractError: The server has no room for them.
         psycopg.Error: A connection broke.
     """
     with ExitStack() as opened:
@@ -36,6 +36,7 @@ def check_own_processes(
         connections = [exporter, *others]
         opened.enter_context(cutting_off_after(_ANSWER_SECONDS, *connections))
         try:
+            require_one_server([ask_place(connection) for connection in connections])
             pids = [backend_pid(connection) for connection in connections]
             # Backwards, so that a pool that lends its processes in turn can't give the same ones by chance.
             again = [backend_pid(connection) for connection in reversed(connections)]
@@ -52,7 +53,7 @@ def check_own_processes(
         )
 
 
-def backend_pid(connection: psycopg.Connection[tuple[object, ...]]) -> int:
+def backend_pid(connection: Connection) -> int:
     """Id of the server process that answers this time.
 
     Raises:

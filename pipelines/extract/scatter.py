@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines.contracts.records import SegmentRecord
-from pipelines.contracts.segments import in_order
+from pipelines.contracts.segments import Segmentation, in_order
 from pipelines.contracts.source import SourceTable
 from pipelines.staging.folder import StagingFolder, unwritable
 
@@ -29,14 +29,21 @@ class SegmentFiles:
 
     A file is an Arrow IPC stream without its end mark: each append opens, writes and closes it, so that the number of
     segments is not bound by the number of open files.
+
+    Raises:
+        StagingError: Their folder can't be made.
     """
 
-    def __init__(self, staging: StagingFolder, segment_size: int) -> None:
+    def __init__(self, staging: StagingFolder, segmentation: Segmentation) -> None:
         self._staging = staging
-        self._segment_size = segment_size
+        self._segmentation = segmentation
         self._locks: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)
         self._guard = threading.Lock()
         self._rows: defaultdict[int | None, Counter[str]] = defaultdict(Counter)
+        try:
+            (staging.path / "source").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unwritable(staging.path, error) from None
 
     def append(self, table: SourceTable, batch: pa.RecordBatch) -> None:
         """Distribute a batch over the files of its segments, by `table.segment_column`.
@@ -44,8 +51,8 @@ class SegmentFiles:
         Raises:
             StagingError: A file can't be written.
         """
-        for segment, part in _split(batch, table.segment_column, self._segment_size):
-            path = self._staging.source_file(table.name, segment, self._segment_size)
+        for segment, part in _split(batch, table.segment_column, self._segmentation):
+            path = self._staging.source_file(table.name, segment)
             with self._guard:
                 lock = self._locks[path]
                 self._rows[segment][table.name] += part.num_rows
@@ -53,8 +60,8 @@ class SegmentFiles:
             try:
                 with lock:
                     is_new = not path.exists()
-                    if is_new:
-                        path.parent.mkdir(parents=True, exist_ok=True)
+                    if is_new:  # without parents: a thread that was given up must not make a removed staging again
+                        path.parent.mkdir(exist_ok=True)
                     with path.open("ab") as file:
                         if is_new:
                             file.write(part.schema.serialize())
@@ -72,7 +79,8 @@ class SegmentFiles:
         return sum(self._rows.values(), Counter())
 
 
-def _split(batch: pa.RecordBatch, column: str, segment_size: int) -> list[tuple[int | None, pa.RecordBatch]]:
+def _split(batch: pa.RecordBatch, column: str, segmentation: Segmentation) -> list[tuple[int | None, pa.RecordBatch]]:
+    """The rows of a batch by segment, in their order."""
     parts: list[tuple[int | None, pa.RecordBatch]] = []
     if not batch.num_rows:
         return parts
@@ -83,16 +91,15 @@ def _split(batch: pa.RecordBatch, column: str, segment_size: int) -> list[tuple[
         ids = batch.column(column)
         if not batch.num_rows:
             return parts
-    segments: NDArray[np.int32] = ids.to_numpy() // np.int32(segment_size)
-    first, last = int(segments.min()), int(segments.max())
-    if first == last:
-        return [*parts, (first, batch)]
-    if (np.diff(segments) < 0).any():
-        spread = last - first < _RADIX_LIMIT
-        order = np.argsort((segments - first).astype(np.uint16) if spread else segments, kind="stable")
+    places: NDArray[np.intp] = np.searchsorted(np.array(segmentation.cuts, np.int64), ids.to_numpy(), side="right")
+    numbers = segmentation.numbers
+    if places.min() == places.max():
+        return [*parts, (numbers[places[0]], batch)]
+    if (np.diff(places) < 0).any():
+        order = np.argsort(places.astype(np.uint16) if len(numbers) < _RADIX_LIMIT else places, kind="stable")
         batch = batch.take(pa.array(order))
-        segments = segments[order]
-    starts = np.flatnonzero(np.diff(segments, prepend=segments[0] - 1))
-    ends = np.append(starts[1:], len(segments))
-    parts += [(int(segments[s]), batch.slice(int(s), int(e - s))) for s, e in zip(starts, ends, strict=True)]
+        places = places[order]
+    starts = np.flatnonzero(np.diff(places, prepend=-1))
+    ends = np.append(starts[1:], len(places))
+    parts += [(numbers[places[s]], batch.slice(int(s), int(e - s))) for s, e in zip(starts, ends, strict=True)]
     return parts

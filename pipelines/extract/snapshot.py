@@ -1,10 +1,9 @@
 """The exported snapshot: one instant of the database, held open while every connection reads it (DESIGN 3.1).
 
 Belongs here: the transaction that exports, and what it alone may answer (counts, unique ids, identity).
-Does not: reading rows (reader.py), watching the clock and the locks (watch.py).
+Does not: opening it (preflight.py), reading rows (reader.py), watching the clock and the locks (watch.py).
 """
 
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,36 +14,23 @@ from psycopg import errors as pg
 from psycopg import sql
 from pydantic import SecretStr
 
-from pipelines.contracts.records import Prints, SourceRecord
-from pipelines.errors import ContractError, ExtractError
-from pipelines.extract.catalog import Relation, check_server, find_relations
-from pipelines.extract.connection import (
-    LOCK_TIMEOUT_MS,
-    SourceAddress,
-    connect,
-    cutting_off_after,
-    failed_query,
-    reader_url,
-)
-from pipelines.extract.fingerprint import take_prints
-from pipelines.extract.pooler import check_own_processes
+from pipelines.contracts.records import SourceRecord
+from pipelines.errors import ContractError, ExtractError, SourceError
+from pipelines.extract.catalog import Relation, find_relations
+from pipelines.extract.connection import LOCK_TIMEOUT_MS, SourceAddress, connect, failed_query, host_and_port
 
 SAMPLE_IDENTITY = "sample"
 _SHOWN_IDS = 5
 _LOCK_TRIES = 5
 # Beyond the longest time, so that who watches the clock (watch.py) is first: its error says which setting to raise.
-_TIMEOUT_MARGIN_S = 5
+TIMEOUT_MARGIN_S = 5
 _FIRST_WITH_TRANSACTION_TIMEOUT = 170_000
 _LONGEST_TIMEOUT_MS = 2**31 - 1
-# Catalogue questions take milliseconds, locks up to LOCK_TIMEOUT_MS each, a few times.
-_PREPARE_SECONDS = 120.0
 # So often a server process looks whether its client is still there: one of a killed run ends while it still computes.
 _CLIENT_CHECK = {"client_connection_check_interval": "5s"}
 
-_POSITION = """
+POSITION = """
 SELECT (SELECT system_identifier::text FROM pg_control_system()), current_database()::text,
-       (SELECT oid::int8 FROM pg_database WHERE datname = current_database()),
-       (SELECT timeline_id FROM pg_control_checkpoint()),
        CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END::text,
        (extract(epoch FROM clock_timestamp()) * 1000000)::int8, current_setting('server_version')
 """
@@ -55,15 +41,17 @@ class SourceSnapshot:
     """An open, exported snapshot.
 
     Attributes:
+        address: Where every other connection of this run goes: the server that the exporting one reached.
         connection: The exporting connection; its transaction stays open as long as the snapshot is needed.
         snapshot_id: What other connections import.
         relations: Both source tables.
-        source: Identity and position; the rows of its relations are still 0 (`count_rows` tells them).
+        source: Identity and position; the rows of its relations are still 0.
         application_name: Name of every connection of this run, to find and cancel them by.
         session_settings: What every connection of this run sets.
         reader_url: URL for connectorx; secret.
     """
 
+    address: SourceAddress
     connection: psycopg.Connection[tuple[object, ...]]
     snapshot_id: str
     relations: tuple[Relation, ...]
@@ -75,18 +63,32 @@ class SourceSnapshot:
     def reader_setup(self) -> list[str]:
         """Statements that put a connection of connectorx into this snapshot, one each (FACTS 1.1)."""
         return [
-            *(f"SET {name} = '{value}'" for name, value in self.session_settings.items()),
+            *set_statements(self.session_settings),
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
             f"SET TRANSACTION SNAPSHOT '{self.snapshot_id}'",
         ]
 
-    def count_rows(self) -> dict[str, int]:
-        """Rows of each source table in the snapshot, by table name."""
-        return {relation.table.name: self._count(relation) for relation in self.relations}
+    @contextmanager
+    def second_connection(self) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+        """Another psycopg connection in this snapshot, closed at the end; this one where the server refuses another.
 
-    def take_prints(self, segment_size: int) -> Prints:
-        """Fingerprints of both tables by segment (fingerprint.py); empty where the source has none."""
-        return take_prints(self.connection, self.relations, segment_size)
+        Raises:
+            ExtractError: The snapshot can't be imported.
+        """
+        try:
+            connection = connect(self.address, self.application_name)
+        except SourceError:
+            yield self.connection  # its two users take turns then
+            return
+        try:
+            try:
+                for statement in self.reader_setup():
+                    connection.execute(statement.encode())
+            except psycopg.Error as error:
+                raise failed_query(error, "opening a second connection in the snapshot") from None
+            yield connection
+        finally:
+            connection.close()
 
     def check_unique_ids(self) -> None:
         """Stop at a repeated id (DESIGN 3.3). Where a unique index says so already, nothing is asked.
@@ -112,11 +114,6 @@ class SourceSnapshot:
                     fix="remove the repeated rows, or give the table a primary key",
                 )
 
-    def _count(self, relation: Relation) -> int:
-        doing = f"counting {relation.table.name}"
-        queries = [sql.SQL("SELECT count(*) FROM {}").format(leaf.source) for leaf in relation.leaves]
-        return sum(int(str(self._ask(query, doing)[0][0])) for query in queries)
-
     def _ask(self, query: sql.Composed, doing: str) -> list[tuple[object, ...]]:
         try:
             return self.connection.execute(query).fetchall()
@@ -124,62 +121,16 @@ class SourceSnapshot:
             raise failed_query(error, doing) from None
 
 
-@contextmanager
-def open_snapshot(
-    address: SourceAddress, schema: str, *, include_full_data: bool, longest_s: float, connections: int = 0
-) -> Iterator[SourceSnapshot]:
-    """Pre-flight, lock, and export a snapshot of the source; close it at the end.
-
-    The locks (ACCESS SHARE, as any SELECT takes) come before the snapshot: a TRUNCATE between the two would else make
-    a table look empty to a snapshot that is older than it.
-
-    Args:
-        address: Where the source is.
-        schema: Schema of both tables.
-        include_full_data: Whether gleif_full_data will be read.
-        longest_s: Longest time for a statement of the exporting connection, seconds.
-        connections: Connections that must be had at once besides the exporting one.
-
-    Raises:
-        SourceError: What the pre-flight found (catalog.py, connection.py).
-        ExtractError: A lock could not be had, or the connection broke.
-    """
-    application_name = f"lei-exports-{secrets.token_hex(6)}"
-    connection = connect(address, application_name)
-    try:
-        try:
-            with cutting_off_after(min(_PREPARE_SECONDS, longest_s + _TIMEOUT_MARGIN_S), connection):
-                check_server(connection)
-                check_own_processes(address, connection, application_name, connections)
-                settings = _set_up(connection, longest_s)
-                relations = find_relations(connection, schema, include_full_data=include_full_data)
-                relations = _begin(connection, relations, schema, include_full_data=include_full_data)
-                exported = connection.execute("SELECT pg_export_snapshot()").fetchone()
-                position = connection.execute(_POSITION).fetchone()
-        except psycopg.Error as error:
-            raise failed_query(error, "preparing the export") from None
-        assert exported is not None  # noqa: S101  a function without FROM gives one row
-        assert position is not None  # noqa: S101
-        # Longer than the server's own limit: only a server that fell silent is still busy then.
-        with cutting_off_after(longest_s + 2 * _TIMEOUT_MARGIN_S, connection):
-            yield SourceSnapshot(
-                connection=connection,
-                snapshot_id=str(exported[0]),
-                relations=relations,
-                source=_source_record(position, relations, schema, is_sample=address.is_sample),
-                application_name=application_name,
-                session_settings=settings,
-                reader_url=reader_url(connection, application_name),
-            )
-    finally:
-        connection.close()
+def set_statements(settings: dict[str, str]) -> list[str]:
+    """What `set_up` has set, as statements for another session."""
+    return [f"SET {name} = '{value}'" for name, value in settings.items()]
 
 
-def _set_up(connection: psycopg.Connection[tuple[object, ...]], longest_s: float) -> dict[str, str]:
+def set_up(connection: psycopg.Connection[tuple[object, ...]], longest_s: float) -> dict[str, str]:
     """Set what every session of a run sets, whatever server, database or role have as default; what that is."""
-    statement_ms = min(int((longest_s + _TIMEOUT_MARGIN_S) * 1000), _LONGEST_TIMEOUT_MS)
+    statement_ms = min(int((longest_s + TIMEOUT_MARGIN_S) * 1000), _LONGEST_TIMEOUT_MS)
     # The server's own end of the snapshot, for a client that is gone without the server hearing of it.
-    session_ms = min(int((longest_s + 2 * _TIMEOUT_MARGIN_S) * 1000), _LONGEST_TIMEOUT_MS)
+    session_ms = min(int((longest_s + 2 * TIMEOUT_MARGIN_S) * 1000), _LONGEST_TIMEOUT_MS)
     settings = {
         "idle_in_transaction_session_timeout": str(session_ms),
         "idle_session_timeout": "0",
@@ -201,7 +152,7 @@ def _set_up(connection: psycopg.Connection[tuple[object, ...]], longest_s: float
     return settings | _CLIENT_CHECK
 
 
-def _begin(
+def begin(
     connection: psycopg.Connection[tuple[object, ...]],
     relations: tuple[Relation, ...],
     schema: str,
@@ -228,15 +179,20 @@ def _begin(
     )
 
 
-def _source_record(
-    position: tuple[object, ...], relations: tuple[Relation, ...], schema: str, *, is_sample: bool
+def source_record(
+    position: tuple[object, ...],
+    relations: tuple[Relation, ...],
+    schema: str,
+    connection: psycopg.Connection[tuple[object, ...]],
+    *,
+    is_sample: bool,
 ) -> SourceRecord:
-    system, database, database_oid, timeline, wal_position, micros, version = position
+    """What was read, from the answer to POSITION; the rows of its relations are still 0."""
+    system, database, wal_position, micros, version = position
     return SourceRecord(
         identity=SAMPLE_IDENTITY if is_sample else f"{system}/{database}/{schema}",
+        address="" if is_sample else host_and_port(connection),
         server_version=str(version),
-        database_oid=int(str(database_oid)),
-        timeline=int(str(timeline)),
         wal_position=str(wal_position),
         snapshot_at=datetime.fromtimestamp(int(str(micros)) / 1e6, UTC),
         relations={relation.table.name: relation.record(0) for relation in relations},

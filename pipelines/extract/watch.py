@@ -14,7 +14,7 @@ from typing import Self
 import psycopg
 
 from pipelines.errors import ExportError, ExtractError, GiveWayError
-from pipelines.extract.connection import SourceAddress, connect, cut_off
+from pipelines.extract.connection import SourceAddress, cut_off, try_to_connect
 from pipelines.extract.snapshot import SourceSnapshot
 
 _POLL_SECONDS = 0.5
@@ -35,6 +35,7 @@ SELECT coalesce(sum(p.tuples_processed), 0)::int8
 FROM pg_catalog.pg_stat_progress_copy p JOIN pg_catalog.pg_stat_activity a ON a.pid = p.pid
 WHERE a.application_name = %s
 """
+_EXPORTER = "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_activity WHERE pid = %s)"
 _CANCEL = """
 SELECT pg_cancel_backend(pid) FROM pg_catalog.pg_stat_activity
 WHERE application_name = %s AND pid <> pg_backend_pid()
@@ -51,18 +52,18 @@ class Watch:
         address: Where the source is.
         snapshot: What is read.
         longest_s: Longest time for the read, seconds.
+
+    Attributes:
         on_copied: Hears, twice a second, how many rows the server has sent of the reads that run.
     """
 
-    def __init__(
-        self, address: SourceAddress, snapshot: SourceSnapshot, longest_s: float, on_copied: Callable[[int], None]
-    ) -> None:
+    def __init__(self, address: SourceAddress, snapshot: SourceSnapshot, longest_s: float) -> None:
+        self.on_copied: Callable[[int], None] = lambda _: None
         self._address = address
         self._exporter = snapshot.connection
         self._connection: psycopg.Connection[tuple[object, ...]] | None = None
         self._name = snapshot.application_name
         self._longest_s = longest_s
-        self._on_copied = on_copied
         self._started = time.monotonic()
         self._stop = threading.Event()
         self._reason: ExportError | None = None
@@ -83,6 +84,7 @@ class Watch:
         self._thread.join(timeout=_ANSWER_SECONDS)
         if self._thread.is_alive() and self._connection is not None:
             cut_off(self._connection)
+            self._thread.join(timeout=_ANSWER_SECONDS)
 
     @property
     def has_reason(self) -> bool:
@@ -111,15 +113,15 @@ class Watch:
         cut_off(self._exporter)
 
     def _cancel(self) -> None:
-        with suppress(ExportError, psycopg.Error), connect(self._address, f"{self._name}-cancel") as connection:
+        with suppress(psycopg.Error), try_to_connect(self._address, f"{self._name}-cancel") as connection:
             connection.execute(_CANCEL, (self._name,))
 
     def _run(self) -> None:
         while self._reason is None and not self._stop.is_set():
             try:
-                with connect(self._address, f"{self._name}-watch") as connection:
+                with try_to_connect(self._address, f"{self._name}-watch") as connection:
                     self._watch(connection)
-            except (ExportError, psycopg.Error):
+            except psycopg.Error:
                 # The server is full or gone, or ended this session: the reads say so themselves, the clock goes on.
                 self._reason = self._late()
                 self._stop.wait(_POLL_SECONDS)
@@ -127,12 +129,12 @@ class Watch:
     def _watch(self, connection: psycopg.Connection[tuple[object, ...]]) -> None:
         self._connection = connection
         while not self._stop.wait(_POLL_SECONDS):
-            self._reason = self._late() or self._in_the_way(connection)
+            self._reason = self._late() or self._in_the_way(connection) or self._without_exporter(connection)
             if self._reason is not None:
                 connection.execute(_CANCEL, (self._name,))
                 return
             copied = connection.execute(_COPIED, (self._name,)).fetchone()
-            self._on_copied(int(str(copied[0])) if copied is not None else 0)
+            self.on_copied(int(str(copied[0])) if copied is not None else 0)
 
     def _late(self) -> ExtractError | None:
         elapsed = time.monotonic() - self._started
@@ -143,6 +145,18 @@ class Watch:
             expected=f"at most EXPORT_MAX_SECONDS = {self._longest_s:g} s",
             found=f"{elapsed:.1f} s",
             fix="raise EXPORT_MAX_SECONDS, or look for what slows the server down",
+        )
+
+    def _without_exporter(self, connection: psycopg.Connection[tuple[object, ...]]) -> ExtractError | None:
+        """Whoever reads already reads on; the next range would fail, after minutes."""
+        found = connection.execute(_EXPORTER, (self._exporter.info.backend_pid,)).fetchone()
+        if found is not None and found[0]:
+            return None
+        return ExtractError(
+            "The connection that holds the snapshot was ended",
+            expected="one that lasts until the last read ends",
+            found="its server process is gone",
+            fix="start the run again; if it stays so, the PostgreSQL server's log says who ended it",
         )
 
     def _in_the_way(self, connection: psycopg.Connection[tuple[object, ...]]) -> GiveWayError | None:

@@ -1,10 +1,11 @@
 """Threads for calls that may never return, such as a read from a peer that fell silent.
 
-They are daemons: neither a run that gives them up nor the end of the process waits for them, as it would for those of
-ThreadPoolExecutor.
+They are daemons: neither a run that gives them up nor the end of the process waits for them for ever, as it would for
+those of ThreadPoolExecutor.
 """
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from queue import Empty, SimpleQueue
@@ -12,10 +13,13 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 Result = TypeVar("Result")
+_END_SECONDS = 1.0
 
 
 class Workers:
-    """Threads that take calls in their order; a context manager whose end drops what has not begun, and waits for none.
+    """Threads that take calls in their order; a context manager at whose end no thread of it does anything any more.
+
+    Calls that have not begun are dropped. Only a thread that is inside a call that does not return is left alone.
 
     Args:
         count: How many calls run at a time.
@@ -23,10 +27,12 @@ class Workers:
     """
 
     def __init__(self, count: int, name: str) -> None:
-        self._count = count
         self._waiting: SimpleQueue[tuple[Future[object], Callable[[], object]] | None] = SimpleQueue()
-        for number in range(count):
-            threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True).start()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True) for number in range(count)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def __enter__(self) -> Self:
         """Nothing more to do: the threads run already."""
@@ -35,10 +41,13 @@ class Workers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Drop what has not begun; each thread ends with its call."""
+        """Drop what has not begun, and wait for the threads, for a second."""
         self.drop_waiting()
-        for _ in range(self._count):
+        for _ in self._threads:
             self._waiting.put(None)
+        until = time.monotonic() + _END_SECONDS
+        for thread in self._threads:
+            thread.join(max(0.0, until - time.monotonic()))
 
     def submit(self, function: Callable[..., Result], *arguments: object) -> Future[Result]:
         """Call a function when a thread is free."""

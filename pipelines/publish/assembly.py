@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pipelines.contracts.records import CheckRecord, Manifest, StagingRecord, TableRecord
 from pipelines.contracts.segments import segment_name
+from pipelines.contracts.snapshot_info import SnapshotInfo
 from pipelines.contracts.tables import Table
 from pipelines.contracts.version import CONTRACT_VERSION
 from pipelines.errors import PublishError, SnapshotError
@@ -56,7 +57,7 @@ def assemble(  # noqa: PLR0913 - each is a fact of the snapshot
         snapshot_id: Its id.
         sequence: Its sequence number.
         newest: The newest snapshot so far: files that are the same are taken over from it.
-        lock: Descriptor of the publish lock, which the writer's process holds too.
+        lock: Descriptor of the run's lock, which the writer's process holds too.
 
     Returns:
         The manifest.
@@ -75,14 +76,24 @@ def assemble(  # noqa: PLR0913 - each is a fact of the snapshot
         memory_mb=inputs.memory_mb,
         on_table=lambda name, rows: inputs.say(f"{name}: {rows:,} rows in exports.duckdb"),
         keep_open=(lock,),
+        on_stderr=lambda said: inputs.say(f"the process that wrote exports.duckdb said {said}"),
+    )
+
+    info = SnapshotInfo(
+        snapshot_id=snapshot_id,
+        sequence=sequence,
+        source=inputs.staging.source.identity,
+        instant=inputs.staging.source.snapshot_at,
+        contract_version=CONTRACT_VERSION,
+        published_at=inputs.now(),
     )
 
     def finish(base: Snapshot | None) -> tuple[Manifest, WrittenDatabase, list[CheckRecord]]:
         database = add_database(
-            folder, inputs.tables, records, options, staging=inputs.staging, base=base, say=inputs.say
+            folder, inputs.tables, records, options, staging=inputs.staging, base=base, info=info, say=inputs.say
         )
         clock.lap("publish_database")
-        manifest = _manifest(inputs, snapshot_id, sequence, records, database)
+        manifest = _manifest(inputs, info, records, database)
         verified = verify_faces(
             Snapshot(folder, manifest), inputs.tables, database.scopes, memory_mb=inputs.memory_mb * 3 // 2
         )
@@ -112,30 +123,28 @@ def assemble(  # noqa: PLR0913 - each is a fact of the snapshot
 
 
 def _manifest(
-    inputs: Ingredients,
-    snapshot_id: str,
-    sequence: int,
-    records: tuple[TableRecord, ...],
-    database: WrittenDatabase,
+    inputs: Ingredients, info: SnapshotInfo, records: tuple[TableRecord, ...], database: WrittenDatabase
 ) -> Manifest:
     staging = inputs.staging
-    changed = [segment_name(segment.segment, staging.segment_size) for segment in staging.segments]
+    changed = [segment_name(segment.segment) for segment in staging.segments]
     return Manifest(
-        id=snapshot_id,
-        sequence=sequence,
-        created_at=inputs.now(),
-        contract_version=CONTRACT_VERSION,
+        id=info.snapshot_id,
+        sequence=info.sequence,
+        created_at=info.published_at,
+        contract_version=info.contract_version,
         source=staging.source,
         segment_size=staging.segment_size,
+        segment_numbers=staging.segment_numbers,
         include_full_data=staging.include_full_data,
         tables=records,
-        database=database.record.model_copy(update={"first_snapshot": snapshot_id}),
+        database=database.record.model_copy(update={"first_snapshot": info.snapshot_id}),
         checks=tuple(inputs.checks),
         versions=library_versions(),
         timings_s=inputs.timings,
         base_snapshot=staging.base_snapshot,
         changed_segments=tuple(changed) if staging.base_snapshot else (),
-        prints=staging.prints,
+        fingerprints=staging.fingerprints,
+        lost_columns=staging.lost_columns,
         rebuilt_database_bytes=database.rebuilt_bytes,
     )
 

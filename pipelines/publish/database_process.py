@@ -16,6 +16,7 @@ from pipelines.errors import PublishError
 from pipelines.processes import command_of, environment_of
 from pipelines.publish.database_task import Task
 from pipelines.publish.files import DISK_FULL_FIX
+from pipelines.system.child_errors import describe_stderr
 
 DEFAULT_MEMORY_MB = 256  # 200 to 250 MB are enough for 4.7 million candidates; the process then takes about 340 MB
 _END_SECONDS = 10
@@ -29,11 +30,13 @@ class WriterOptions:
         memory_mb: Most memory that DuckDB takes, MB; beyond it spills to a hidden folder beside the file.
         on_table: Called with name and rows of each table that is complete.
         keep_open: File descriptors that the process inherits: a lock that it holds until it has ended too.
+        on_stderr: Called with what it wrote to standard error, described without row content, where it succeeded.
     """
 
     memory_mb: int = DEFAULT_MEMORY_MB
     on_table: Callable[[str, int], None] = lambda _name, _rows: None
     keep_open: tuple[int, ...] = ()
+    on_stderr: Callable[[str], None] = lambda _: None
 
 
 def run_task(task: Task, options: WriterOptions) -> dict[str, int]:
@@ -60,8 +63,11 @@ def run_task(task: Task, options: WriterOptions) -> dict[str, int]:
             else:
                 failure = None if event["event"] == "done" else event
         process.wait(_END_SECONDS)
+        said = describe_stderr(errors)
         if failure is not None:
-            raise _explained(failure, process.returncode, _last_class(errors), task)
+            raise _explained(failure, process.returncode, said, task)
+        if said:
+            options.on_stderr(said)
     return rows
 
 
@@ -100,7 +106,7 @@ def _events(process: "subprocess.Popen[bytes]") -> Iterator[dict[str, Any]]:
         yield json.loads(line)
 
 
-def _explained(failure: dict[str, Any], status: int | None, stderr_class: str, task: Task) -> PublishError:
+def _explained(failure: dict[str, Any], status: int | None, said: str, task: Task) -> PublishError:
     verb = "built" if task.most_changes is None else "updated"
     what = f"exports.duckdb could not be {verb}"
     if failure["table"]:
@@ -129,15 +135,8 @@ def _explained(failure: dict[str, Any], status: int | None, stderr_class: str, t
         found = f"its process was killed by signal {-(status or 0)}" if killed else f"its process ended with {status}"
         return PublishError(
             what,
-            found=f"{found}{f' after {stderr_class}' if stderr_class else ''}",
+            found=f"{found}{f' after {said}' if said else ''}",
             fix="look for the kernel's out-of-memory killer, then run again",
         )
-    return PublishError(what, found=f"DuckDB {kind}", fix="verify the staged Parquet files, then run again")
-
-
-def _last_class(errors: IO[bytes]) -> str:
-    """The exception's class of a traceback on stderr, without its text, which could hold row content."""
-    errors.seek(0)
-    lines = errors.read().decode(errors="replace").strip().splitlines()
-    name = lines[-1].split(":")[0].strip() if lines else ""
-    return name if name.replace(".", "").isidentifier() else ""
+    found = f"DuckDB {kind}{f'; its process said {said}' if said else ''}"
+    return PublishError(what, found=found, fix="verify the staged Parquet files, then run again")

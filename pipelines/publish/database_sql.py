@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import duckdb
 
-from pipelines.publish.database_task import TableTask, Task, ViewTask
+from pipelines.publish.database_task import ColumnTask, InfoTask, TableTask, Task, ViewTask
 from pipelines.reading.sessions import CONFIG, quoted, quoted_text
 
 STORAGE_VERSION = "v1.4.0"  # the oldest DuckDB that must open the file (DESIGN 4); 2.0's own format is unreadable there
@@ -34,9 +34,20 @@ def open_writer(task: Task, threads: int) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def relation_of(table: TableTask | ViewTask) -> str:
+def relation_of(table: TableTask | ViewTask | InfoTask) -> str:
     """The table or view in SQL."""
     return f"{ALIAS}.main.{quoted(table.name)}"
+
+
+def create_table(table: TableTask | InfoTask, *, or_replace: bool = False) -> str:
+    """The statement that creates a table."""
+    columns = ", ".join(map(_column, table.columns))
+    return f"CREATE {'OR REPLACE ' if or_replace else ''}TABLE {relation_of(table)} ({columns})"
+
+
+def _column(column: ColumnTask) -> str:
+    compression = f" USING COMPRESSION {column.compression}" if column.compression else ""
+    return f"{quoted(column.name)} {column.kind}{' NOT NULL' if column.required else ''}{compression}"
 
 
 def names_of(table: TableTask) -> str:
@@ -45,8 +56,10 @@ def names_of(table: TableTask) -> str:
 
 
 def finish_and_close(connection: duckdb.DuckDBPyConnection, task: Task) -> None:
-    """Create the views, comment on everything, and leave one file without a write-ahead log."""
+    """Create the views and what the file says of itself, comment on everything, and leave one file without a log."""
     connection.execute("BEGIN")
+    if task.info is not None:
+        _write_info(connection, task.info)
     for table in task.tables:
         _comment(connection, "TABLE", table, [(column.name, column.comment) for column in table.columns])
     for view in task.views:
@@ -60,8 +73,22 @@ def finish_and_close(connection: duckdb.DuckDBPyConnection, task: Task) -> None:
     connection.execute(f"DETACH {ALIAS}")
 
 
+def _write_info(connection: duckdb.DuckDBPyConnection, info: InfoTask) -> None:
+    try:
+        # A changed copy has the row of the snapshot that it was copied from.
+        connection.execute(create_table(info, or_replace=True))
+        values = ", ".join(f"CAST(? AS {column.kind})" for column in info.columns)
+        connection.execute(f"INSERT INTO {relation_of(info)} VALUES ({values})", list(info.values))
+    except duckdb.Error as error:
+        raise TableError(info.name, error) from error
+    _comment(connection, "TABLE", info, [(column.name, column.comment) for column in info.columns])
+
+
 def _comment(
-    connection: duckdb.DuckDBPyConnection, what: str, of: TableTask | ViewTask, columns: Iterable[tuple[str, str]]
+    connection: duckdb.DuckDBPyConnection,
+    what: str,
+    of: TableTask | ViewTask | InfoTask,
+    columns: Iterable[tuple[str, str]],
 ) -> None:
     connection.execute(f"COMMENT ON {what} {relation_of(of)} IS {quoted_text(of.comment)}")
     for name, comment in columns:

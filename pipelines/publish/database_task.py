@@ -8,15 +8,18 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pipelines.contracts.segments import Bounds
+
 
 @dataclass(frozen=True)
 class ColumnTask:
-    """A column: its name, DuckDB type, whether it refuses NULL, its comment."""
+    """A column: its name, DuckDB type, whether it refuses NULL, its comment, its compression ("": DuckDB decides)."""
 
     name: str
     kind: str
     required: bool
     comment: str
+    compression: str = ""
 
 
 @dataclass(frozen=True)
@@ -24,11 +27,11 @@ class Replacement:
     """Rows to bring in line with Parquet files.
 
     Attributes:
-        ranges: Ranges of domain ids, both ends included, ascending; None: every row of the table.
+        ranges: Ranges of domain ids, ascending (segments.Bounds); None: every row of the table.
         files: The files that hold these rows now (as read_parquet takes them); none: the rows are gone.
     """
 
-    ranges: tuple[tuple[int, int], ...] | None
+    ranges: tuple[Bounds, ...] | None
     files: tuple[str, ...]
 
 
@@ -64,6 +67,16 @@ class ViewTask:
 
 
 @dataclass(frozen=True)
+class InfoTask:
+    """A table of one row, written again in every file: its name, its comment, its columns, their values as text."""
+
+    name: str
+    comment: str
+    columns: tuple[ColumnTask, ...]
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Task:
     """A database to build or to update.
 
@@ -75,6 +88,7 @@ class Task:
         tables: Its tables.
         most_changes: Update it, and give up beyond so many rows that are deleted or inserted; None: build it.
         views: Its views.
+        info: What it says of itself; None: nothing.
     """
 
     database: str
@@ -84,6 +98,7 @@ class Task:
     tables: tuple[TableTask, ...]
     most_changes: int | None = None
     views: tuple[ViewTask, ...] = ()
+    info: InfoTask | None = None
 
     def to_json(self) -> str:
         """This task in one line."""
@@ -95,7 +110,13 @@ class Task:
         raw = json.loads(line)
         tables = tuple(_table(table) for table in raw.pop("tables"))
         views = tuple(_view(view) for view in raw.pop("views"))
-        return cls(**raw, tables=tables, views=views)
+        info = raw.pop("info")
+        return cls(**raw, tables=tables, views=views, info=None if info is None else _info(info))
+
+
+def _info(raw: dict[str, Any]) -> InfoTask:
+    columns = tuple(ColumnTask(**column) for column in raw.pop("columns"))
+    return InfoTask(**{**raw, "values": tuple(raw["values"])}, columns=columns)
 
 
 def _table(raw: dict[str, Any]) -> TableTask:

@@ -21,19 +21,18 @@ from typing import Any
 import duckdb
 
 from pipelines.processes import end_with
-from pipelines.publish.database_sql import TableError, finish_and_close, names_of, open_writer, relation_of
-from pipelines.publish.database_task import ColumnTask, TableTask, Task
+from pipelines.publish.database_sql import (
+    TableError,
+    create_table,
+    finish_and_close,
+    names_of,
+    open_writer,
+    relation_of,
+)
+from pipelines.publish.database_task import TableTask, Task
 from pipelines.publish.database_update import TooManyChangesError, update
-from pipelines.reading.sessions import quoted
 
 _NOT_NULL = re.compile(r"NOT NULL constraint failed: (\w+)\.(\w+)")
-_KEYS = frozenset({"lei_code", "primary_lei_code", "domain_hash", "domain"})
-# What repeats there for each candidate of a row.
-_CANDIDATES, _OF_THE_DOMAIN = "candidate_exports", frozenset({"domain_hash", "domain"})
-_NAMES = frozenset({
-    "legal_name", "company_name", "final_legal_name", "primary_gleif_name", "all_lei_codes", "all_legal_names",
-    "row_json",
-})  # fmt: skip
 _FULL_TEXTS = ("No space left on device", "File too large", "Disk quota exceeded", "not enough disk space")
 
 
@@ -53,34 +52,13 @@ def build(task: Task, on_table: Callable[[str, int], None]) -> None:
     """
     with open_writer(task, threads=1) as connection:
         for table in task.tables:
-            connection.execute(_create(table))
+            connection.execute(create_table(table))
         workers = max(1, min(len(task.tables), os.cpu_count() or 1))
         with ThreadPoolExecutor(max_workers=workers) as pool:
             fills = [pool.submit(_fill, connection.cursor(), table, on_table) for table in task.tables]
             for fill in fills:
                 fill.result()
         finish_and_close(connection, task)
-
-
-def _create(table: TableTask) -> str:
-    columns = ", ".join(
-        f"{quoted(c.name)} {c.kind}{' NOT NULL' if c.required else ''}{_compression(table, c)}" for c in table.columns
-    )
-    return f"CREATE TABLE {relation_of(table)} ({columns})"
-
-
-def _compression(table: TableTask, column: ColumnTask) -> str:
-    """How texts are stored: named, so that DuckDB does not try every way on every column before it writes it.
-
-    Names and joined texts hardly repeat: zstd takes two thirds of the time of dict_fsst, which DuckDB would choose, and
-    a fifth more room for names. Keys are not compressed: 4.7 million LEI codes take a third of the time and 114 MB, not
-    71; who looks one up reads no dictionary. Other types are left to DuckDB; texts in lists: open_writer.
-    """
-    if column.kind != "VARCHAR":
-        return ""
-    is_key = column.name in _KEYS and not (table.name == _CANDIDATES and column.name in _OF_THE_DOMAIN)
-    way = "uncompressed" if is_key else "zstd" if column.name in _NAMES else "dict_fsst"
-    return f" USING COMPRESSION {way}"
 
 
 def _fill(connection: duckdb.DuckDBPyConnection, table: TableTask, on_table: Callable[[str, int], None]) -> None:

@@ -1,21 +1,16 @@
 """Writing files so that a crash leaves the old or the new one, never half of one (STYLE 9).
 
-Belongs here: sync, atomic replacement, links, the lock between publishing processes. Does not: what is in the files.
+Belongs here: sync, atomic replacement, links. Does not: what is in the files.
 """
 
 import errno
-import fcntl
 import os
 import shutil
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from pipelines.errors import PublishError
 
 PUBLISHED_MODE = 0o444
-_POLL_SECONDS = 0.1
 # What a full disk says: no space, over the quota, over the largest file size.
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -85,43 +80,6 @@ def link_or_copy(source: Path, target: Path) -> bool:
         shutil.copyfile(source, target)
         return False
     return True
-
-
-@contextmanager
-def hold_lock(path: Path, wait_seconds: float) -> Iterator[int]:
-    """Hold the lock of a file while the block runs; the kernel lets it go when the process dies, however it dies.
-
-    Args:
-        path: The lock file, created where missing and never removed.
-        wait_seconds: How long to wait for another holder.
-
-    Yields:
-        The lock's file descriptor; a child that inherits it keeps the lock until it ends too.
-
-    Raises:
-        PublishError: Another process still holds it, or the file can't be opened.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise write_failure("The lock of the export folder can't be opened", error) from error
-    try:
-        deadline = time.monotonic() + wait_seconds
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise PublishError(
-                        f"Another run is publishing to {path.parent}",
-                        expected=f"the lock {path.name} free within {wait_seconds:g} s",
-                        fix="wait until that run has ended, then run again",
-                    ) from None
-            time.sleep(_POLL_SECONDS)
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def write_failure(what: str, error: OSError) -> PublishError:

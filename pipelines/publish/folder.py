@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.contracts.records import FileRecord, Manifest, StagingRecord, TableRecord
+from pipelines.contracts.snapshot_info import SnapshotInfo
 from pipelines.contracts.tables import Table
 from pipelines.errors import PublishError
 from pipelines.publish.database import build_database
@@ -95,6 +96,7 @@ def add_database(  # noqa: PLR0913 - what is written, from what, and how
     *,
     staging: StagingRecord,
     base: Snapshot | None,
+    info: SnapshotInfo,
     say: Callable[[str], None] = lambda _: None,
 ) -> WrittenDatabase:
     """Write exports.duckdb so that it equals the folder's Parquet files: always a new file, never a link.
@@ -106,6 +108,7 @@ def add_database(  # noqa: PLR0913 - what is written, from what, and how
         options: How the writer's process runs.
         staging: What was read.
         base: The snapshot whose file is copied and changed where that will do; None: build it anew.
+        info: What the file says of itself.
         say: Hears why it was built anew although there is a base.
 
     Returns:
@@ -119,14 +122,14 @@ def add_database(  # noqa: PLR0913 - what is written, from what, and how
     if base is not None:
         try:
             scopes = scopes_of(base, staging, tables, records)
-            rows = take_over_database(database, base, tables, scopes, options)
+            rows = take_over_database(database, base, tables, scopes, options, info=info)
             return _written(database, rows, base.manifest.rebuilt_database_bytes, scopes)
         except NotTakenOver as reason:
             say(f"exports.duckdb is built anew: {reason.why}")
         except PublishError as error:
             say(f"exports.duckdb is built anew: {error.what}: {error.found}")
     files = {table.name: [folder / f.path for f in table.files] for table in records}
-    rows = build_database(database, tables, files, options)
+    rows = build_database(database, tables, files, options, info=info)
     return _written(database, rows, database.stat().st_size, None)
 
 

@@ -5,46 +5,72 @@ Belongs here: comparisons with the published manifest. Does not: reading it, or 
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 
-from pipelines.contracts.records import CheckRecord, Manifest, StagingRecord
-from pipelines.errors import SourceChangedError
+from pipelines.checks.definitions import shrink_check
+from pipelines.contracts.records import CheckRecord, Manifest, SourceRecord
+from pipelines.errors import SnapshotError, SourceChangedError
+from pipelines.reading.finding import newest_snapshot
+from pipelines.reading.snapshots import CURRENT, Snapshot, current_snapshot
 
-SHRINK_CHECK = "source_not_shrunk"
 
+def reference_snapshot(export_dir: Path) -> Snapshot | None:
+    """The snapshot that a run is compared with: the current one, else the newest that can be read.
 
-def check_source_identity(published: Manifest | None, staging: StagingRecord) -> None:
-    """Refuse rows of another source than the published one, unless the operator accepted it for this run.
+    Without `current`, or with a damaged one, the next run must still not put another source over the published one.
 
-    Args:
-        published: The manifest of the published snapshot; None: nothing is published, so any source will do.
-        staging: What was read.
+    Returns:
+        None where no snapshot can be read.
 
     Raises:
-        SourceChangedError: The identities differ; it names both and the way out.
+        SnapshotError: `current` is no link, so that it can't be switched.
     """
-    require_same_source(published, staging.source.identity, is_accepted=staging.accept_new_source)
+    try:
+        current = current_snapshot(export_dir)
+    except SnapshotError:
+        if not (export_dir / CURRENT).is_symlink():
+            raise
+        current = None
+    return current or newest_snapshot(export_dir)
 
 
-def require_same_source(published: Manifest | None, identity: str, *, is_accepted: bool) -> None:
-    """The rule of `check_source_identity`, for a run that has not read anything yet.
+def is_same_source(before: SourceRecord, identity: str, address: str) -> bool:
+    """Whether a source is that of a record: the same cluster, database and schema, reached at the same address.
+
+    Another address of the same cluster is a copy of it, or a move. A record of an earlier version has no address.
+    """
+    return before.identity == identity and before.address in {"", address}
+
+
+def require_same_source(published: Manifest | None, identity: str, address: str, *, is_accepted: bool) -> None:
+    """Refuse another source than the published one, unless the operator accepted it for this run.
 
     Args:
-        published: The manifest of the published snapshot; None: nothing is published, so any source will do.
-        identity: Identity of the source (records.SourceRecord).
+        published: The manifest to compare with; None: there is none, so any source will do.
+        identity: Identity of the source of this run (records.SourceRecord).
+        address: Its address.
         is_accepted: The operator accepts another source in this run.
 
     Raises:
-        SourceChangedError: The identities differ; it names both and the way out.
+        SourceChangedError: The sources differ; it names both and how to accept the new one.
     """
-    if published is None or is_accepted or published.source.identity == identity:
+    if published is None or is_accepted or is_same_source(published.source, identity, address):
         return
+    moved = published.source.identity == identity
     raise SourceChangedError(
-        "This run reads another source than the one that is published",
-        expected=f"source {published.source.identity} of snapshot {published.id}",
-        found=f"source {identity}",
+        "This run reads another source than the one that is published"
+        + (
+            ": the same PostgreSQL cluster at another address, so a copy of the server or a move of it" if moved else ""
+        ),
+        expected=f"source {_described(published.source.identity, published.source.address)} of snapshot {published.id}",
+        found=f"source {_described(identity, address)}",
         fix="set DATABASE_URL and SOURCE_SCHEMA to the published source, or accept the new one:"
         " lei-exports run --accept-new-source (run config accept_new_source: true)",
     )
+
+
+def _described(identity: str, address: str) -> str:
+    return f"{identity} at {address}" if address else identity
 
 
 def check_shrink(
@@ -80,13 +106,5 @@ def check_shrink(
             "min_rows_pct": min_rows_pct,
             "accepted": accept_shrink,
         }
-        checks.append(
-            CheckRecord(
-                table=table,
-                name=SHRINK_CHECK,
-                passed=accept_shrink or now >= limit,
-                severity="error",
-                metadata=metadata,
-            )
-        )
+        checks.append(shrink_check(table).result(passed=accept_shrink or now >= limit, **metadata))
     return checks

@@ -7,14 +7,25 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from pipelines.publish.files import hold_lock
-from pipelines.publish.switch import DELETING, LOCK, LOCK_WAIT_SECONDS, forget_switches, remove_half_deleted
+from pipelines.errors import BusyError
+from pipelines.publish.switch import (
+    DELETING,
+    LOCK_WAIT_SECONDS,
+    forget_switches,
+    hold_publish_lock,
+    remove_half_deleted,
+)
 from pipelines.reading.history import Switch, read_hold, read_switches
 from pipelines.reading.snapshots import Snapshot, current_snapshot, list_snapshots
+from pipelines.staging.folder import latest_id, remove_stagings
+from pipelines.system.run_lock import hold_run_lock
+
+# Readers that have resolved `current` get so long to finish, whatever the settings.
+RECENT = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -23,6 +34,7 @@ class PruneReport:
 
     Attributes:
         deleted: Ids of the snapshots that are gone.
+        stagings: Ids of the stagings that are gone.
         unreadable: Name of each folder that could not be judged or deleted, and why; it was left.
         freed_bytes: Room on the disk that they had for themselves; files that others link stay.
     """
@@ -30,18 +42,26 @@ class PruneReport:
     deleted: tuple[str, ...]
     unreadable: dict[str, str]
     freed_bytes: int = 0
+    stagings: tuple[str, ...] = ()
 
 
-def prune_snapshots(
-    export_dir: Path, keep_snapshots: int, keep_hours: float, now: datetime, *, is_trial: bool = False
+def prune_snapshots(  # noqa: PLR0913 - the settings of retention, and how to go about it
+    export_dir: Path,
+    keep_snapshots: int,
+    keep_hours: float,
+    now: datetime,
+    *,
+    keep_recent: timedelta = RECENT,
+    is_trial: bool = False,
 ) -> PruneReport:
     """Delete the snapshots that need not stay. Call it with the publish lock held.
 
     Args:
         export_dir: The export folder.
         keep_snapshots: So many of the newest stay (KEEP_SNAPSHOTS).
-        keep_hours: What was current in so many last hours stays (KEEP_HOURS).
+        keep_hours: Of what was current in so many last hours one an hour stays (KEEP_HOURS).
         now: The time.
+        keep_recent: Whatever was current within this time stays.
         is_trial: Delete nothing, say what would go.
 
     Returns:
@@ -59,7 +79,9 @@ def prune_snapshots(
         protected.add(current.manifest.id)
     candidates = [
         snapshot
-        for snapshot in surplus(listing.snapshots, read_switches(export_dir), keep_snapshots, keep_hours, now)
+        for snapshot in surplus(
+            listing.snapshots, read_switches(export_dir), keep_snapshots, keep_hours, now, keep_recent
+        )
         if current is not None and snapshot.manifest.id not in protected and snapshot.folder != current.folder
     ]
     freed = _own_bytes([snapshot.folder for snapshot in candidates])
@@ -84,22 +106,63 @@ def prune_now(  # noqa: PLR0913 - the settings of retention, and how to go about
     keep_hours: float,
     now: datetime,
     *,
+    all_but_current: bool = False,
     is_trial: bool = False,
     lock_wait_seconds: float = LOCK_WAIT_SECONDS,
 ) -> PruneReport:
-    """As `prune_snapshots`, on demand of an operator: it waits for a run that is publishing.
+    """As `prune_snapshots`, on demand of an operator: it waits for a run that is switching. Stagings go as well.
+
+    Args:
+        export_dir: The export folder.
+        keep_snapshots: So many of the newest stay (KEEP_SNAPSHOTS).
+        keep_hours: Of what was current in so many last hours one an hour stays (KEEP_HOURS).
+        now: The time.
+        all_but_current: Keep the current snapshot and no staging, whatever the settings say.
+        is_trial: Delete nothing, say what would go.
+        lock_wait_seconds: How long to wait for a run that is switching.
 
     Raises:
-        PublishError: A run is still publishing.
+        BusyError: A run or a command still switches or deletes snapshots.
+        LockLostError: Another one did so at the same time; nothing was deleted.
         SnapshotError: `current` or rollback.json can't be read; then nothing is deleted.
         OSError: The record of switches could not be shortened.
     """
-    with hold_lock(export_dir / LOCK, lock_wait_seconds):
-        return prune_snapshots(export_dir, keep_snapshots, keep_hours, now, is_trial=is_trial)
+    if all_but_current:
+        keep_snapshots, keep_hours, keep_recent = 1, 0.0, timedelta(0)
+    else:
+        keep_recent = RECENT
+    stagings = _prune_stagings(export_dir, keep_latest=not all_but_current, is_trial=is_trial)
+    with hold_publish_lock(export_dir, lock_wait_seconds) as lock:
+        lock.require_held()
+        report = prune_snapshots(
+            export_dir, keep_snapshots, keep_hours, now, keep_recent=keep_recent, is_trial=is_trial
+        )
+    return replace(report, stagings=tuple(stagings), freed_bytes=report.freed_bytes + sum(stagings.values()))
 
 
-def surplus(
-    snapshots: Sequence[Snapshot], switches: Sequence[Switch], keep_snapshots: int, keep_hours: float, now: datetime
+def _prune_stagings(export_dir: Path, *, keep_latest: bool, is_trial: bool) -> dict[str, int]:
+    """Remove the stagings that no run works in; bytes by id. None while a run has the lock: it removes them itself."""
+    latest = latest_id(export_dir) if keep_latest else None
+    folders = [path for path in (export_dir / "staging").glob("*/") if path.name != latest]
+    sizes = {path.name: _own_bytes([path]) for path in folders}
+    if is_trial or not folders:
+        return sizes
+    try:
+        with hold_run_lock(export_dir, wait_seconds=0) as lock:
+            lock.require_held()
+            remove_stagings(export_dir, lock, keep=lambda folder: folder.staging_id == latest)
+    except BusyError:
+        return {}
+    return {name: size for name, size in sizes.items() if not (export_dir / "staging" / name).exists()}
+
+
+def surplus(  # noqa: PLR0913, PLR0917 - what there is, and the settings of retention
+    snapshots: Sequence[Snapshot],
+    switches: Sequence[Switch],
+    keep_snapshots: int,
+    keep_hours: float,
+    now: datetime,
+    keep_recent: timedelta = RECENT,
 ) -> list[Snapshot]:
     """Snapshots that neither number nor age keeps.
 
@@ -107,17 +170,24 @@ def surplus(
         snapshots: All, in order of their sequence numbers.
         switches: What `current` pointed at, oldest first.
         keep_snapshots: So many of the newest stay.
-        keep_hours: What was current in so many last hours stays.
+        keep_hours: Of what was current in so many last hours the newest of each hour stays.
         now: The time.
+        keep_recent: Whatever was current within this time stays.
     """
     oldest = now - timedelta(hours=keep_hours)
     surplus = []
     older = snapshots[: max(0, len(snapshots) - keep_snapshots)]
-    for snapshot, successor in zip(older, snapshots[1:], strict=False):
+    hours: set[datetime] = set()
+    for snapshot, successor in reversed(list(zip(older, snapshots[1:], strict=False))):
         ended = _ended_at(snapshot, successor, switches)
-        if ended is None or ended <= oldest:
+        if ended is not None and ended > now - keep_recent:
+            continue
+        hour = None if ended is None else ended.replace(minute=0, second=0, microsecond=0)
+        if ended is None or hour is None or ended <= oldest or hour in hours:
             surplus.append(snapshot)
-    return surplus
+        else:
+            hours.add(hour)
+    return surplus[::-1]
 
 
 def _ended_at(snapshot: Snapshot, successor: Snapshot, switches: Sequence[Switch]) -> datetime | None:

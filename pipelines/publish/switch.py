@@ -6,15 +6,19 @@ Belongs here: renames that readers notice. Does not: what is in a snapshot.
 import json
 import os
 import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from pathlib import Path
 
 from pipelines.publish.files import sync_folder, temporary_path, write_atomically
 from pipelines.reading.history import HOLD, LAST_CHECKED, SWITCHES, LookResult, Switch, SwitchReason, read_switches
 from pipelines.reading.snapshots import CURRENT, SNAPSHOTS, Snapshot
+from pipelines.system.file_lock import FileLock, hold_lock
+from pipelines.system.run_lock import RunLock
 
-LOCK = ".publish.lock"
-# Longer than a publish takes (10 s for a million domains), shorter than an operator's patience.
+_LOCK = ".publish.lock"
+# Longer than a rollback takes to verify a snapshot of millions of rows, shorter than an operator's patience.
 LOCK_WAIT_SECONDS = 300.0
 _BUILDING = ".building"
 _TEMPORARY_LINK = ".current-"
@@ -22,9 +26,29 @@ DELETING = ".deleting-"
 _REMEMBERED = 1_000
 
 
-def building_folder(export_dir: Path, snapshot_id: str) -> Path:
-    """Where a snapshot is built: hidden, beside its final place, so that a rename brings it there."""
-    return export_dir / SNAPSHOTS / f".{snapshot_id}{_BUILDING}"
+def hold_publish_lock(export_dir: Path, wait_seconds: float) -> AbstractContextManager[FileLock]:
+    """The lock of what readers see: held to switch `current` and to delete snapshots, not while a run builds.
+
+    Args:
+        export_dir: The export folder.
+        wait_seconds: How long to wait for another holder.
+
+    Raises:
+        BusyError: Another run or command still held it.
+        SettingsError: The lock file can't be used.
+    """
+    return hold_lock(export_dir / _LOCK, wait_seconds)
+
+
+def building_folder(export_dir: Path, snapshot_id: str, owner: str) -> Path:
+    """Where a run builds a snapshot: hidden, beside its final place, so that a rename brings it there.
+
+    Args:
+        export_dir: The export folder.
+        snapshot_id: Its id.
+        owner: The run (RunLock.owner): no other one writes or removes there.
+    """
+    return export_dir / SNAPSHOTS / f".{snapshot_id}.{owner}{_BUILDING}"
 
 
 def promote(building: Path, snapshot_id: str) -> Path:
@@ -33,22 +57,31 @@ def promote(building: Path, snapshot_id: str) -> Path:
     Raises:
         OSError: The rename failed.
     """
-    folder = building.with_name(snapshot_id)
-    building.rename(folder)
-    sync_folder(folder.parent)
-    return folder
+    return building.rename(building.with_name(snapshot_id))
 
 
-def switch_current(export_dir: Path, snapshot_id: str) -> None:
-    """Point `current` at a snapshot by one atomic rename; a reader sees the old one or the new one.
+def switch_to(
+    export_dir: Path, snapshot: Snapshot, why: SwitchReason, at: datetime, say: Callable[[str], None] = lambda _: None
+) -> None:
+    """Point `current` at a snapshot by one atomic rename: the commit point. A reader sees the old one or the new one.
+
+    The switch is put on record first: a record too many only keeps a snapshot longer.
 
     Args:
         export_dir: The export folder.
-        snapshot_id: A promoted snapshot.
+        snapshot: A promoted snapshot.
+        why: What caused it.
+        at: The time, UTC.
+        say: Hears that the disk did not confirm the rename; it is made then all the same.
 
     Raises:
-        OSError: The switch failed; `current` is as it was.
+        OSError: The switch failed; `current` is as it was. After the rename nothing is raised.
     """
+    snapshot_id = snapshot.manifest.id
+    switch = Switch(
+        at=at, snapshot_id=snapshot_id, sequence=snapshot.manifest.sequence, previous=current_id(export_dir), why=why
+    )
+    _append(export_dir / SWITCHES, switch)
     beside = export_dir / f"{_TEMPORARY_LINK}{snapshot_id}"
     beside.unlink(missing_ok=True)
     try:
@@ -58,42 +91,17 @@ def switch_current(export_dir: Path, snapshot_id: str) -> None:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
-
-
-def switch_to(export_dir: Path, snapshot: Snapshot, why: SwitchReason, at: datetime) -> None:
-    """Point `current` at a snapshot, and put it on record first: a record too many only keeps a snapshot longer.
-
-    Args:
-        export_dir: The export folder.
-        snapshot: A promoted snapshot.
-        why: What caused it.
-        at: The time, UTC.
-
-    Raises:
-        OSError: The switch failed; `current` is as it was.
-    """
-    switch = Switch(
-        at=at,
-        snapshot_id=snapshot.manifest.id,
-        sequence=snapshot.manifest.sequence,
-        previous=current_id(export_dir),
-        why=why,
-    )
-    _append(export_dir / SWITCHES, switch)
-    switch_current(export_dir, snapshot.manifest.id)
-    sync_folder(export_dir)
+    try:
+        sync_folder(export_dir)
+    except OSError as error:
+        with suppress(Exception):
+            say(f"{CURRENT} is switched, but the disk did not confirm it: {error.strerror}")
 
 
 def current_id(export_dir: Path) -> str | None:
     """The name of the folder that `current` points at, whether or not it is there."""
     link = export_dir / CURRENT
     return link.readlink().name if link.is_symlink() else None
-
-
-def points_at(export_dir: Path, folder: Path) -> bool:
-    """Whether `current` is a link to this folder."""
-    link = export_dir / CURRENT
-    return link.is_symlink() and link.resolve() == folder.resolve()
 
 
 def record_last_checked(
@@ -134,10 +142,12 @@ def forget_switches(export_dir: Path) -> None:
     write_atomically(export_dir / SWITCHES, b"".join(lines))
 
 
-def remove_leftovers(export_dir: Path) -> None:
-    """Remove what killed runs left. The publish lock, held by the caller, proves that nobody uses it."""
+def remove_leftovers(export_dir: Path, lock: RunLock) -> None:
+    """Remove what runs that ended have left. The caller holds the publish lock as well."""
+    lock.require_held()
     for folder in (export_dir / SNAPSHOTS).glob(f".*{_BUILDING}"):
-        shutil.rmtree(folder, ignore_errors=True)
+        if lock.is_gone(_owner_of(folder), folder):
+            shutil.rmtree(folder, ignore_errors=True)
     for link in export_dir.glob(f"{_TEMPORARY_LINK}*"):
         link.unlink(missing_ok=True)
     for name in (LAST_CHECKED, HOLD, SWITCHES):
@@ -149,6 +159,12 @@ def remove_half_deleted(export_dir: Path) -> None:
     """Finish the deletions of a run that was killed."""
     for folder in (export_dir / SNAPSHOTS).glob(f"{DELETING}*"):
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _owner_of(building: Path) -> str:
+    """The run in the name of a building folder; "" where an older version gave the name."""
+    _, _, owner = building.name.removeprefix(".").removesuffix(_BUILDING).partition(".")
+    return owner
 
 
 def _append(path: Path, switch: Switch) -> None:

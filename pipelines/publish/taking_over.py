@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines.contracts.records import StagingRecord, TableRecord
+from pipelines.contracts.snapshot_info import SnapshotInfo
 from pipelines.contracts.tables import Table
 from pipelines.contracts.version import CONTRACT_VERSION
 from pipelines.publish.database import update_database
@@ -59,13 +60,19 @@ def scopes_of(
             raise NotTakenOver(f"the {what} is not that of snapshot {manifest.id}")
     now_of = {record.name: record for record in records}
     return {
-        table.name: differing(table, base.record_of(table.name), now_of[table.name], staging.segment_size)
+        table.name: differing(table, base.record_of(table.name), now_of[table.name], staging.segmentation)
         for table in tables
     }
 
 
-def take_over_database(
-    database: Path, base: Snapshot, tables: Sequence[Table], scopes: dict[str, Scope], options: WriterOptions
+def take_over_database(  # noqa: PLR0913 - what is written, from what, and how
+    database: Path,
+    base: Snapshot,
+    tables: Sequence[Table],
+    scopes: dict[str, Scope],
+    options: WriterOptions,
+    *,
+    info: SnapshotInfo,
 ) -> dict[str, int]:
     """Copy the base's DuckDB file and bring the copy in line with the Parquet files beside it.
 
@@ -75,6 +82,7 @@ def take_over_database(
         tables: The tables.
         scopes: What of each differs from the base.
         options: How the writer's process runs.
+        info: What the new file says of itself.
 
     Returns:
         Rows by table name.
@@ -98,7 +106,7 @@ def take_over_database(
         raise NotTakenOver(f"{base.database_path} is damaged")
     total = sum(record.rows for record in manifest.tables)
     most_changes = max(_ALWAYS_WORTH_A_COPY, int(total * _MOST_CHANGED_SHARE))
-    rows = update_database(database, tables, scopes, most_changes, options)
+    rows = update_database(database, tables, scopes, most_changes, options, info=info)
     size = database.stat().st_size
     if size > most_bytes:
         database.unlink()

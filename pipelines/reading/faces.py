@@ -13,6 +13,8 @@ import duckdb
 import polars as pl
 
 from pipelines.contracts.records import CheckRecord, FileRecord
+from pipelines.contracts.segments import Segmentation
+from pipelines.contracts.snapshot_info import SNAPSHOT_INFO
 from pipelines.contracts.tables import Table
 from pipelines.contracts.views import views_of
 from pipelines.reading.contents import (
@@ -33,7 +35,7 @@ Severity = Literal["error", "warn"]
 # Hashing needs tens of MB; the rest is room for row groups of wide texts (gleif_full_data is about 5 kB a row). What
 # it gets it takes: 580 MB resident with 1024, 520 with 512, 310 with 128, in the same time.
 DEFAULT_MEMORY_MB = 384
-_FACE = "face"
+FACE = "face"
 # Comment of a view; name, type and comment of each of its columns.
 _ViewShape = tuple[str | None, list[tuple[str, str, str | None]]]
 _UNQUERYABLE = (duckdb.Error, UnicodeDecodeError)  # the latter where DuckDB's message quotes damaged bytes
@@ -49,7 +51,7 @@ def verify_parquet(snapshot: Snapshot, table: Table, scope: Scope | None = None)
         scope: The files to look at; None: all. The order of segments follows from every row being in its own.
     """
     record = snapshot.record_of(table.name)
-    files = (scope or whole(record, snapshot.manifest.segment_size)).files
+    files = (scope or whole(record, snapshot.manifest.segmentation)).files
     expected = list(table.polars_schema.items())
     other_columns, other_rows, unreadable = [], [], []
     for file in files:
@@ -57,7 +59,7 @@ def verify_parquet(snapshot: Snapshot, table: Table, scope: Scope | None = None)
         try:
             if list(scan.collect_schema().items()) != expected:
                 other_columns.append(file.path)
-            elif not _has_its_rows(scan, file, table, snapshot.manifest.segment_size):
+            elif not _has_its_rows(scan, file, table, snapshot.manifest.segmentation):
                 other_rows.append(file.path)
         except _UNREADABLE:
             unreadable.append(file.path)
@@ -120,7 +122,7 @@ class DatabaseFace:
             if self._session is None:
                 self._session = open_scratch(self._memory_mb)
                 path = quoted_text(str(self.snapshot.database_path))
-                self._session.execute(f"ATTACH {path} AS {_FACE} (READ_ONLY)")
+                self._session.execute(f"ATTACH {path} AS {FACE} (READ_ONLY)")
             yield self._session
         except BaseException:
             self.__exit__()
@@ -128,29 +130,32 @@ class DatabaseFace:
 
 
 def verify_database(face: DatabaseFace, tables: Sequence[Table]) -> list[CheckRecord]:
-    """Check the DuckDB file: exactly these tables and views, with the contract's columns, types, comments, rows."""
+    """Check the DuckDB file: exactly these tables and views, with the contract's columns, types, comments, rows.
+
+    What snapshot_info says: info_check.py.
+    """
     snapshot = face.snapshot
     try:
         with face.session() as connection:
             columns = connection.execute(
                 "SELECT table_name, column_name, data_type, is_nullable, comment FROM duckdb_columns()"
                 " WHERE database_name = ? ORDER BY table_name, column_index",
-                [_FACE],
+                [FACE],
             ).fetchall()
             comments = dict(
                 connection.execute(
-                    "SELECT table_name, comment FROM duckdb_tables() WHERE database_name = ?", [_FACE]
+                    "SELECT table_name, comment FROM duckdb_tables() WHERE database_name = ?", [FACE]
                 ).fetchall()
             )
             counts = {
-                name: connection.execute(f"SELECT count(*) FROM {table_relation(_FACE, name)}").fetchall()[0][0]
+                name: connection.execute(f"SELECT count(*) FROM {table_relation(FACE, name)}").fetchall()[0][0]
                 for name in comments
             }
             views = _views(connection)
     except _UNQUERYABLE as error:
         metadata = {"file": snapshot.manifest.database.path, "error": type(error).__name__}
         return [check(SNAPSHOT, "database_opens", passed=False, metadata=metadata)]
-    names = {table.name for table in tables}
+    names = {SNAPSHOT_INFO, *(table.name for table in tables)}
     differing = {"missing": sorted(names - comments.keys()), "unexpected": sorted(comments.keys() - names)}
     checks = [check(SNAPSHOT, "database_tables", passed=names == comments.keys(), metadata=differing)]
     checks.append(_views_check(views, tables))
@@ -171,8 +176,8 @@ def verify_equal(face: DatabaseFace, table: Table, scope: Scope | None = None) -
     """
     snapshot = face.snapshot
     record = snapshot.record_of(table.name)
-    scope = scope or whole(record, snapshot.manifest.segment_size)
-    relation, kinds = table_relation(_FACE, table.name), table.duckdb_types
+    scope = scope or whole(record, snapshot.manifest.segmentation)
+    relation, kinds = table_relation(FACE, table.name), table.duckdb_types
     files, parameters = parquet_relation([snapshot.folder / file.path for file in scope.files])
     try:
         with face.session() as connection:
@@ -198,13 +203,24 @@ def check(
     return CheckRecord(table=table, name=name, passed=passed, severity=severity, metadata=metadata)
 
 
-def _has_its_rows(scan: pl.LazyFrame, file: FileRecord, table: Table, segment_size: int) -> bool:
+def _has_its_rows(scan: pl.LazyFrame, file: FileRecord, table: Table, segmentation: Segmentation) -> bool:
     """Whether a file has as many rows as its record says, all of them of its segment."""
     if not table.is_segmented or file.segment is None:
         return bool(scan.select(pl.len()).collect().item() == file.rows)
-    segments = pl.col(DOMAIN_ID).cast(pl.Int64).floordiv(segment_size)
-    inside = segments.eq(file.segment).all(ignore_nulls=False).fill_null(value=False)
-    return scan.select(pl.len() == file.rows, inside.alias("inside")).collect().row(0) == (True, True)
+    rows, nulls, first, last = (
+        scan.select(
+            pl.len(),
+            pl.col(DOMAIN_ID).null_count().alias("nulls"),
+            pl.col(DOMAIN_ID).min().alias("first"),
+            pl.col(DOMAIN_ID).max().alias("last"),
+        )
+        .collect()
+        .row(0)
+    )
+    if file.segment not in segmentation.bounds or rows != file.rows or nulls:
+        return False
+    low, high = segmentation.bounds[file.segment]
+    return not rows or ((low is None or low <= first) and (high is None or last < high))
 
 
 def _database_checks(
@@ -256,13 +272,13 @@ def _views_check(views: dict[str, _ViewShape | None], tables: Sequence[Table]) -
 def _views(connection: duckdb.DuckDBPyConnection) -> dict[str, _ViewShape | None]:
     """The views of the DuckDB file by name; None where one can't be queried."""
     comments = connection.execute(
-        "SELECT view_name, comment FROM duckdb_views() WHERE database_name = ? AND NOT internal", [_FACE]
+        "SELECT view_name, comment FROM duckdb_views() WHERE database_name = ? AND NOT internal", [FACE]
     ).fetchall()
     return {name: _view_shape(connection, name, comment) for name, comment in comments}
 
 
 def _view_shape(connection: duckdb.DuckDBPyConnection, name: str, comment: str | None) -> _ViewShape | None:
-    relation = table_relation(_FACE, name)
+    relation = table_relation(FACE, name)
     try:  # for no rows: it is bound to the tables as they are, and nothing is computed
         found = connection.execute(f"FROM {relation} LIMIT 0").description or []
     except duckdb.Error:
@@ -270,7 +286,7 @@ def _view_shape(connection: duckdb.DuckDBPyConnection, name: str, comment: str |
     texts = dict(
         connection.execute(
             "SELECT column_name, comment FROM duckdb_columns() WHERE database_name = ? AND table_name = ?",
-            [_FACE, name],
+            [FACE, name],
         ).fetchall()
     )
     return comment, [(column[0], str(column[1]), texts.get(column[0])) for column in found]

@@ -8,8 +8,14 @@ import time
 from pathlib import Path
 
 from pipelines.errors import SnapshotError
-from pipelines.reading.history import read_switches
-from pipelines.reading.snapshots import Snapshot, current_snapshot, list_snapshots
+from pipelines.reading.history import read_look, read_switches
+from pipelines.reading.snapshots import (
+    SNAPSHOTS,
+    Snapshot,
+    list_snapshots,
+    read_number,
+    try_current,
+)
 
 _POLL_SECONDS = 0.5
 _SUGGESTIONS = 3
@@ -22,6 +28,19 @@ def newest_snapshot(export_dir: Path) -> Snapshot | None:
     """
     snapshots = list_snapshots(export_dir).snapshots
     return snapshots[-1] if snapshots else None
+
+
+def largest_number(export_dir: Path) -> int:
+    """The largest sequence number that was ever given here, as far as anything on disk knows; 0: none.
+
+    Of snapshots on disk (damaged ones too), of switches on record, and of the last look at the source.
+    """
+    folders = (export_dir / SNAPSHOTS).glob("[!.]*/")
+    look = read_look(export_dir)
+    numbers = [read_number(folder) for folder in folders]
+    numbers += [switch.sequence for switch in read_switches(export_dir)]
+    numbers += [] if look is None else [look.sequence]
+    return max((number for number in numbers if number is not None), default=0)
 
 
 def find_snapshot(export_dir: Path, name: str) -> Snapshot:
@@ -43,12 +62,23 @@ def sequence_of(export_dir: Path, name: str) -> int:
     """The sequence number of a snapshot that is on disk or was once switched to; a number stands for itself.
 
     Raises:
-        SnapshotError: It is in neither, with the closest ids.
+        SnapshotError: It is in neither, with the closest ids; or the number is larger than any that was given here.
     """
     if name.isdecimal():
+        largest = largest_number(export_dir)
+        if int(name) > largest:
+            raise SnapshotError(
+                f"{export_dir} never had a snapshot of number {name}",
+                expected=f"at most {largest}",
+                fix="take a number that `lei-exports snapshots` shows; after a restore without switches.jsonl numbers"
+                " begin again at that of the restored snapshot",
+            )
         return int(name)
     known = {switch.snapshot_id: switch.sequence for switch in read_switches(export_dir)}
-    known.update({s.manifest.id: s.manifest.sequence for s in list_snapshots(export_dir).snapshots})
+    listing = list_snapshots(export_dir)
+    damaged = {name: read_number(export_dir / SNAPSHOTS / name) for name in listing.unreadable}
+    known.update({name: number for name, number in damaged.items() if number is not None})
+    known.update({s.manifest.id: s.manifest.sequence for s in listing.snapshots})
     if name not in known:
         raise _unknown(export_dir, name, sorted(known, key=lambda known_id: known[known_id]))
     return known[name]
@@ -57,7 +87,8 @@ def sequence_of(export_dir: Path, name: str) -> int:
 def wait_for_snapshot(export_dir: Path, after: str | int, timeout_s: float | None = None) -> Snapshot | None:
     """Wait until `current` is a snapshot with a larger sequence number; at once where it is already.
 
-    A rollback to an older snapshot is nothing new; what is published during it arrives when it is released.
+    A rollback to an older snapshot is nothing new; what is published during it arrives when it is released. A `current`
+    that can't be read is nothing new either: the next run replaces it.
 
     Args:
         export_dir: The export folder.
@@ -68,16 +99,18 @@ def wait_for_snapshot(export_dir: Path, after: str | int, timeout_s: float | Non
         The snapshot, or None where the time is over.
 
     Raises:
-        SnapshotError: The id is unknown, or `current` can't be read.
+        SnapshotError: The id is unknown, or the time is over and `current` can't be read.
     """
     sequence = sequence_of(export_dir, str(after))
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     while True:
-        current = current_snapshot(export_dir)
+        current, problem = try_current(export_dir)
         if current is not None and current.manifest.sequence > sequence:
             return current
         left = _POLL_SECONDS if deadline is None else deadline - time.monotonic()
         if left <= 0:
+            if problem is not None:
+                raise problem
             return None
         time.sleep(min(_POLL_SECONDS, left))
 

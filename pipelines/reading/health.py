@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from pipelines.errors import SnapshotError
 from pipelines.reading.history import Hold, Look, read_hold, read_look
-from pipelines.reading.snapshots import Snapshot, current_snapshot
+from pipelines.reading.snapshots import Snapshot, try_current
 
 _NAMED_FILES = 3
 
@@ -18,11 +19,12 @@ class Health:
     """What was found.
 
     Attributes:
-        snapshot: The published one; None where nothing is published.
+        snapshot: The published one; None where nothing is published, or it can't be read.
         look: The last successful look at the source.
         hold: The rollback that is in force.
         problems: What an operator has to look at, in words; none: healthy.
         warnings: Checks of the snapshot that warn, `<table>.<check>`; they are no problem of operating it.
+        unreadable: Why the published snapshot can't be read; None: it can, or nothing is published.
     """
 
     snapshot: Snapshot | None
@@ -30,6 +32,7 @@ class Health:
     hold: Hold | None
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
+    unreadable: SnapshotError | None = None
 
 
 def judge_health(export_dir: Path, stale_after_hours: float, now: datetime | None = None) -> Health:
@@ -41,26 +44,30 @@ def judge_health(export_dir: Path, stale_after_hours: float, now: datetime | Non
         now: The clock, UTC; None asks it.
 
     Raises:
-        SnapshotError: `current` or rollback.json is there and can't be read.
+        SnapshotError: rollback.json is there and can't be read.
     """
-    snapshot, look, hold = current_snapshot(export_dir), read_look(export_dir), read_hold(export_dir)
+    snapshot, unreadable = try_current(export_dir)
+    look, hold = read_look(export_dir), read_hold(export_dir)
     problems = []
-    if snapshot is None:
+    if unreadable is not None:
+        problems.append(str(unreadable))
+    elif snapshot is None:
         problems.append("nothing is published")
     else:
-        problems += _missing(snapshot)
-        age = (now or datetime.now(UTC)) - (look.checked_at if look else snapshot.manifest.source.snapshot_at)
-        if age > timedelta(hours=stale_after_hours):
-            problems.append(
-                f"stale: the last successful look at the source was {age / timedelta(hours=1):.1f} h ago, expected one"
-                f" every {stale_after_hours:g} h"
-            )
+        problems += [*_missing(snapshot), *_lost(snapshot)]
+    looked_at = look.checked_at if look else snapshot.manifest.source.snapshot_at if snapshot else None
+    age = timedelta(0) if looked_at is None else (now or datetime.now(UTC)) - looked_at
+    if age > timedelta(hours=stale_after_hours):
+        problems.append(
+            f"stale: the last successful look at the source was {age / timedelta(hours=1):.1f} h ago, expected one"
+            f" every {stale_after_hours:g} h"
+        )
     if hold is not None:
         problems.append(
             f"rolled back to {hold.snapshot_id} since {hold.held_at:%Y-%m-%d %H:%M} UTC: runs build, and do not switch"
             " until lei-exports rollback --release"
         )
-    return Health(snapshot, look, hold, tuple(problems), _warnings(snapshot))
+    return Health(snapshot, look, hold, tuple(problems), _warnings(snapshot), unreadable)
 
 
 def _warnings(snapshot: Snapshot | None) -> tuple[str, ...]:
@@ -79,6 +86,17 @@ def _missing(snapshot: Snapshot) -> list[str]:
         return []
     more = f" and {len(wrong) - _NAMED_FILES} more" if len(wrong) > _NAMED_FILES else ""
     return [f"damaged: {', '.join(wrong[:_NAMED_FILES])}{more}; the next run builds them anew"]
+
+
+def _lost(snapshot: Snapshot) -> list[str]:
+    """Known columns that the source had with values, and has no more."""
+    lost = [f"{table}.{column}" for table, columns in snapshot.manifest.lost_columns.items() for column in columns]
+    if not lost:
+        return []
+    return [
+        f"gone from the source, so NULL: {', '.join(lost)}; give them their names back, or accept it:"
+        " lei-exports run --accept-shrink"
+    ]
 
 
 def _size(path: Path) -> int:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, cast
 
 import polars as pl
 
+from pipelines.contracts.orders import RANK_ORDER, RANK_ORDER_SQL, rank_key
 from pipelines.contracts.tables import (
     BATCH_SUMMARIES,
     DOMAIN_EXPORTS,
@@ -24,7 +25,6 @@ from pipelines.contracts.text import WHITE_SPACE
 from pipelines.reading.attached import DATABASE
 from pipelines.reading.batch.expressions import json_escaped, json_value
 from pipelines.reading.batch.reals import real_text
-from pipelines.reading.batch.text_formats import RANK_ORDER
 from pipelines.reading.candidate_arrays import ArrayQueries
 from pipelines.reading.database import Reader
 from pipelines.reading.sessions import quoted, quoted_text
@@ -100,7 +100,7 @@ def array_queries(columns: Mapping[str, str], keys: Mapping[str, str]) -> ArrayQ
     return ArrayQueries(
         domains=f"SELECT domain_id FROM {_relation(DOMAIN_EXPORTS.name)} {inside}",
         candidates=f"SELECT domain_id, concat('{{', {members}, '}}') FROM {_relation(CANDIDATE_EXPORTS.name)}"
-        f" {inside}, {RANK_ORDER}",
+        f" {inside}, {RANK_ORDER_SQL}",
     )
 
 
@@ -111,7 +111,7 @@ def find_candidates_json(reader: Reader, domain_id: int, keys: Mapping[str, str]
     what it would put it together with.
     """
     columns = reader.columns_of(CANDIDATE_EXPORTS.name)
-    names = [name for name in {"rank_position": "", "candidate_id": "", **keys} if name in columns]
+    names = [name for name in {**dict.fromkeys(RANK_ORDER), **keys} if name in columns]
     values = ", ".join(f"epoch_us({quoted(n)})" if columns[n] == "TIMESTAMP" else quoted(n) for n in names)
     found = reader.rows(
         f"SELECT {values} FROM {_relation(CANDIDATE_EXPORTS.name)} WHERE domain_id = $id", {"id": domain_id}
@@ -122,7 +122,7 @@ def find_candidates_json(reader: Reader, domain_id: int, keys: Mapping[str, str]
     members = [(f"{json.dumps(key)}:", place.get(name), columns.get(name)) for name, key in keys.items()]
     objects = (
         ",".join(key + ("null" if at is None else _json_text(reader, row[at], kind)) for key, at, kind in members)
-        for row in sorted(found, key=lambda row: (row[0] is None, row[0], row[1]))
+        for row in sorted(found, key=lambda row: rank_key(row[0], row[1]))
     )
     return f"[{','.join(f'{{{text}}}' for text in objects)}]"
 

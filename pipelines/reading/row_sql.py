@@ -5,6 +5,7 @@ Belongs here: SQL text that the database writer's process needs too, so no impor
 
 from collections.abc import Mapping, Sequence
 
+from pipelines.contracts.segments import Bounds
 from pipelines.reading.sessions import quoted
 
 DOMAIN_ID = "domain_id"  # what segments are cut by
@@ -23,44 +24,34 @@ def row_hash(columns: Mapping[str, str]) -> str:
     return f"hash({', '.join(part for name, kind in columns.items() for part in _hashed(name, kind))})"
 
 
-def in_ranges(ranges: Sequence[tuple[int, int]]) -> str:
-    """A condition: domain_id lies in one of the ranges, both ends included.
+def in_ranges(ranges: Sequence[Bounds]) -> str:
+    """A condition: domain_id lies in one of the ranges.
 
     Args:
-        ranges: In ascending order; none is true of no row.
+        ranges: In ascending order: the first id, and the one behind the last; None is no limit. None is true of no row.
     """
     if not ranges:
         return "false"
+    # The outer limits stand first: they alone let DuckDB skip row groups by their statistics.
+    outer = _between((ranges[0][0], ranges[-1][1]))
+    return outer if len(ranges) == 1 else f"{outer} AND {_in_one_of(ranges)}"
+
+
+def _between(bounds: Bounds) -> str:
+    low, high = bounds
     column = quoted(DOMAIN_ID)
-    # The outer bounds stand first: they alone let DuckDB skip row groups by their statistics.
-    outer = f"{column} BETWEEN {ranges[0][0]} AND {ranges[-1][1]}"
-    return f"{outer} AND {_in_one_of(column, ranges)}"
+    limits = [f"{column} >= {low}"] if low is not None else []
+    limits += [f"{column} < {high}"] if high is not None else []
+    return " AND ".join(limits) or "true"
 
 
-def id_ranges(segments: Sequence[int], segment_size: int) -> list[tuple[int, int]]:
-    """Ranges of domain ids that segments cover, neighbours joined.
-
-    Args:
-        segments: Numbers in ascending order.
-        segment_size: Ids per segment.
-    """
-    ranges: list[tuple[int, int]] = []
-    for segment in segments:
-        first, last = segment * segment_size, (segment + 1) * segment_size - 1
-        if ranges and ranges[-1][1] == first - 1:
-            ranges[-1] = (ranges[-1][0], last)
-        else:
-            ranges.append((first, last))
-    return ranges
-
-
-def _in_one_of(column: str, ranges: Sequence[tuple[int, int]]) -> str:
+def _in_one_of(ranges: Sequence[Bounds]) -> str:
     """A binary search: a row is compared with few ranges. 3,000 joined by OR took 3.8 s a million rows, this 0.4."""
     if len(ranges) <= _RANGES_IN_A_ROW:
-        return f"({' OR '.join(f'{column} BETWEEN {first} AND {last}' for first, last in ranges)})"
+        return f"({' OR '.join(f'({_between(part)})' for part in ranges)})"
     half = len(ranges) // 2
-    lower, upper = _in_one_of(column, ranges[:half]), _in_one_of(column, ranges[half:])
-    return f"CASE WHEN {column} < {ranges[half][0]} THEN {lower} ELSE {upper} END"
+    lower, upper = _in_one_of(ranges[:half]), _in_one_of(ranges[half:])
+    return f"CASE WHEN {quoted(DOMAIN_ID)} < {ranges[half][0]} THEN {lower} ELSE {upper} END"
 
 
 def _hashed(name: str, kind: str) -> list[str]:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipelines.contracts.records import FileRecord, TableRecord
+from pipelines.contracts.segments import Bounds, Segmentation
 from pipelines.contracts.tables import Table
-from pipelines.reading.row_sql import id_ranges, in_ranges
+from pipelines.reading.row_sql import in_ranges
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,12 @@ class Scope:
     Attributes:
         files: Parquet files of the newer snapshot that the other one does not have, in name order.
         segments: Segments of these files and of files that are gone, ascending; None: the whole table.
-        segment_size: Ids of `domains` per segment.
+        segmentation: How the ids of the newer snapshot are cut.
     """
 
     files: tuple[FileRecord, ...]
     segments: tuple[int, ...] | None
-    segment_size: int
+    segmentation: Segmentation
 
     @property
     def is_empty(self) -> bool:
@@ -31,9 +32,9 @@ class Scope:
         return not self.files and self.segments == ()
 
     @property
-    def id_ranges(self) -> list[tuple[int, int]] | None:
+    def id_ranges(self) -> list[Bounds] | None:
         """The domain ids in it; None: every row."""
-        return None if self.segments is None else id_ranges(self.segments, self.segment_size)
+        return None if self.segments is None else self.segmentation.ranges(self.segments)
 
     @property
     def condition(self) -> str:
@@ -42,26 +43,26 @@ class Scope:
         return "true" if ranges is None else in_ranges(ranges)
 
 
-def whole(record: TableRecord, segment_size: int) -> Scope:
+def whole(record: TableRecord, segmentation: Segmentation) -> Scope:
     """All rows of a table."""
-    return Scope(tuple(sorted(record.files, key=_path)), None, segment_size)
+    return Scope(tuple(sorted(record.files, key=_path)), None, segmentation)
 
 
-def differing(table: Table, before: TableRecord, now: TableRecord, segment_size: int) -> Scope:
+def differing(table: Table, before: TableRecord, now: TableRecord, segmentation: Segmentation) -> Scope:
     """What of a table changed.
 
     Args:
         table: The table.
         before: Its record in the older snapshot.
         now: Its record in the newer one.
-        segment_size: Ids of `domains` per segment, of both.
+        segmentation: How the ids of the newer snapshot are cut. The cuts of the older one are among these.
     """
     old, new = {_identity(file) for file in before.files}, {_identity(file) for file in now.files}
     changed = tuple(sorted((file for file in now.files if _identity(file) not in old), key=_path))
     gone = [file for file in before.files if _identity(file) not in new]
     if not table.is_segmented:
-        return Scope(changed, None if changed or gone else (), segment_size)
-    return Scope(changed, _segments((*changed, *gone)), segment_size)
+        return Scope(changed, None if changed or gone else (), segmentation)
+    return Scope(changed, _segments((*changed, *gone)), segmentation)
 
 
 def _segments(files: Sequence[FileRecord]) -> tuple[int, ...] | None:

@@ -4,6 +4,7 @@ Belongs here: from an export folder to a snapshot's frames and connections. Does
 was published (verification.py), or writing anything.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ CURRENT = "current"
 SNAPSHOTS = "snapshots"
 MANIFEST = "manifest.json"
 DATABASE = "exports.duckdb"
+_NUMBER = re.compile(rb'"sequence"\s*:\s*(\d{1,12})\b')
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def load_manifest(folder: Path) -> Manifest:
         SnapshotError: It is missing, unreadable or not a manifest; the message names the file.
     """
     path = folder / MANIFEST
-    fix = "read another snapshot, or export again; a newer version of lei-exports may have written it"
+    fix = "run the export again, it builds a new snapshot; a newer version of lei-exports may have written this one"
     try:
         return Manifest.model_validate_json(path.read_bytes())
     except OSError as error:
@@ -127,6 +129,15 @@ def load_manifest(folder: Path) -> Manifest:
         raise SnapshotError(
             f"{path} is not a valid manifest", found=f"{len(places)} wrong place(s), first {places[0]}", fix=fix
         ) from None
+
+
+def read_number(folder: Path) -> int | None:
+    """The sequence number in a snapshot folder's manifest, even where the rest of that file is damaged; None: none."""
+    try:
+        found = _NUMBER.search((folder / MANIFEST).read_bytes())
+    except OSError:
+        return None
+    return int(found.group(1)) if found else None
 
 
 def current_snapshot(export_dir: Path) -> Snapshot | None:
@@ -142,18 +153,36 @@ def current_snapshot(export_dir: Path) -> Snapshot | None:
         SnapshotError: `current` is no link, dangles, or its manifest can't be read.
     """
     link = export_dir / CURRENT
+    require_link(export_dir)
     if not link.is_symlink():
-        if link.exists():
-            raise SnapshotError(f"{link} is not a link", expected="a symbolic link", fix="move it away")
         return None
     try:
         folder = link.resolve(strict=True)
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
         raise SnapshotError(
             f"{link} points at a snapshot that is not there",
-            fix=f"point it at a folder in {export_dir / SNAPSHOTS}, or remove the link and export again",
+            fix="run the export again: it builds a new snapshot and points the link at it",
         ) from error
     return Snapshot(folder, load_manifest(folder))
+
+
+def try_current(export_dir: Path) -> tuple[Snapshot | None, SnapshotError | None]:
+    """As `current_snapshot`, for what goes on without it: the snapshot, or why it can't be read."""
+    try:
+        return current_snapshot(export_dir), None
+    except SnapshotError as error:
+        return None, error
+
+
+def require_link(export_dir: Path) -> None:
+    """Refuse a `current` that is something else than a link: no switch could replace it.
+
+    Raises:
+        SnapshotError: It is a file or a folder.
+    """
+    link = export_dir / CURRENT
+    if link.exists() and not link.is_symlink():
+        raise SnapshotError(f"{link} is not a link", expected="a symbolic link", fix="move it away")
 
 
 def list_snapshots(export_dir: Path) -> SnapshotListing:

@@ -21,6 +21,7 @@ from pipelines.reading.faces import (
     verify_equal,
     verify_parquet,
 )
+from pipelines.reading.info_check import verify_info
 from pipelines.reading.scopes import Scope
 from pipelines.reading.snapshots import MANIFEST, Snapshot
 
@@ -122,7 +123,7 @@ def verify_faces(
     known = [table for table in tables if table.name in snapshot.table_names]
     checks = [found for table in known for found in verify_parquet(snapshot, table, scopes.get(table.name))]
     with DatabaseFace(snapshot, memory_mb) as face:
-        checks += verify_database(face, tables)
+        checks += [*verify_database(face, tables), verify_info(face)]
         return checks + [verify_equal(face, table, scopes.get(table.name)) for table in known]
 
 

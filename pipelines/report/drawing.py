@@ -11,12 +11,15 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import IO
 
 from pipelines.errors import ReportError
 from pipelines.report.charts import Spec
+from pipelines.system.child_errors import describe_stderr
 
 Draw = Callable[[Spec], str]
 """Takes a specification and gives the SVG; raises ReportError."""
@@ -59,49 +62,61 @@ def drawing_process(most_seconds: float = MOST_SECONDS) -> Iterator[Draw]:
     Yields:
         What draws, one drawing at a time. It raises ReportError where the process ended, took too long or refused.
     """
+    with tempfile.TemporaryFile() as errors, _process(errors) as process:
+        questions, answers = process.stdin, process.stdout
+        if questions is None or answers is None:
+            raise AssertionError  # both are pipes
+
+        def draw(spec: Spec) -> str:
+            timer = threading.Timer(most_seconds, process.kill)
+            timer.start()
+            line = ""
+            try:
+                with suppress(BrokenPipeError):
+                    questions.write(f"{json.dumps(spec)}\n")
+                    questions.flush()
+                    line = answers.readline()
+            finally:
+                timer.cancel()
+            if not line:
+                raise _ended(process.wait(), describe_stderr(errors), most_seconds)
+            answer = json.loads(line)
+            if "svg" not in answer:
+                raise ReportError("A chart could not be drawn", found=_REFUSED)
+            return str(answer["svg"])
+
+        yield draw
+
+
+@contextmanager
+def _process(errors: IO[bytes]) -> Iterator["subprocess.Popen[str]"]:
+    """The running process; however the block ends, it has ended too."""
     process = subprocess.Popen(  # noqa: S603  this interpreter, and nothing of the user's
-        [sys.executable, "-P", "-c", _SERVE, *sys.path],
+        [sys.executable, "-P", "-X", "faulthandler", "-c", _SERVE, *sys.path],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=errors,
         text=True,
         encoding="utf-8",
     )
-    questions, answers = process.stdin, process.stdout
-    if questions is None or answers is None:
-        raise AssertionError  # both are pipes
-
-    def draw(spec: Spec) -> str:
-        timer = threading.Timer(most_seconds, process.kill)
-        timer.start()
-        line = ""
-        try:
-            with suppress(BrokenPipeError):
-                questions.write(f"{json.dumps(spec)}\n")
-                questions.flush()
-                line = answers.readline()
-        finally:
-            timer.cancel()
-        if not line:
-            raise ReportError(
-                "A chart could not be drawn",
-                expected=f"a drawing within {most_seconds:g} s",
-                found=f"the drawing process ended with status {process.wait()}",
-                fix="draw it again with lei-exports report; a kernel short of memory kills processes",
-            )
-        answer = json.loads(line)
-        if "svg" not in answer:
-            raise ReportError("A chart could not be drawn", found=_REFUSED)
-        return str(answer["svg"])
-
     try:
-        yield draw
+        yield process
     finally:
         process.kill()
         process.wait()
-        for pipe in (questions, answers):
-            with suppress(BrokenPipeError):
-                pipe.close()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with suppress(BrokenPipeError):
+                    pipe.close()
+
+
+def _ended(status: int, said: str, most_seconds: float) -> ReportError:
+    return ReportError(
+        "A chart could not be drawn",
+        expected=f"a drawing within {most_seconds:g} s",
+        found=f"the drawing process ended with status {status}{f' after {said}' if said else ''}",
+        fix="draw it again with lei-exports report; a kernel short of memory kills processes",
+    )
 
 
 def serve() -> None:

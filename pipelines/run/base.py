@@ -23,7 +23,7 @@ def find_base(settings: Settings, on_progress: OnProgress) -> Snapshot | None:
     missing or no longer what was published: such a snapshot is rebuilt by this run.
     """
     newest = newest_snapshot(settings.export_dir)
-    if newest is None or not newest.manifest.prints:
+    if newest is None or not newest.manifest.fingerprints:
         return None
     reason = _unfit(newest, settings)
     if reason:

@@ -20,12 +20,12 @@ from pipelines.contracts.tables import DOMAIN_EXPORTS, REJECTED_ROWS, candidate_
 from pipelines.memory import give_memory_back
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.reading.snapshots import Snapshot
-from pipelines.run.ahead import compute_ahead
 from pipelines.run.base import base_snapshot
+from pipelines.run.prefetch import prefetch
 from pipelines.run.table_build import TableBuild
-from pipelines.run.turn import in_turn
 from pipelines.settings import Settings
-from pipelines.staging.folder import StagingFolder, latest_staging
+from pipelines.staging.folder import StagingFolder, claim_staging
+from pipelines.system.run_lock import RunLock
 from pipelines.transform.candidate_exports import build_candidate_exports
 from pipelines.transform.domain_exports import build_domain_exports
 from pipelines.transform.judging import judge_candidates, judge_domains
@@ -76,7 +76,7 @@ class _SegmentBuilds:
     def take_over(self, base: Snapshot, record: StagingRecord) -> None:
         """Take everything but the staged segments from a published snapshot."""
         changed = frozenset(segment.segment for segment in record.segments)
-        changed_names = frozenset(segment_name(segment, record.segment_size) for segment in changed)
+        changed_names = frozenset(map(segment_name, changed))
         for name, build in self.tables.items():
             build.take_over(base, changed)
             if name in self.content:
@@ -84,12 +84,13 @@ class _SegmentBuilds:
 
 
 def build_tables(
-    settings: Settings, names: Sequence[str] | None = None, on_progress: OnProgress = ignore_progress
+    settings: Settings, lock: RunLock, names: Sequence[str] | None = None, on_progress: OnProgress = ignore_progress
 ) -> list[TableRecord]:
     """Build the tables that go by segment, and rejected_rows, from the last complete staging.
 
     Args:
         settings: The run's settings.
+        lock: The lock of the run.
         names: Tables to build; None is all.
         on_progress: Hears of each segment.
 
@@ -97,16 +98,18 @@ def build_tables(
         One record per table, in the order of the contract. Failed checks are in it; they raise nothing here.
 
     Raises:
-        BusyError: Another run works on the same export folder.
+        BusyError: Another run works on the last staging.
+        LockLostError: Another run took the lock.
         StagingError: Nothing is staged, or a staged file is damaged.
         PublishError: A file can't be written.
     """
-    with in_turn(settings.export_dir, on_progress):
-        return _build(settings, names, on_progress)
+    with lock.guard():
+        return _build(settings, claim_staging(settings.export_dir, lock), names, on_progress)
 
 
-def _build(settings: Settings, names: Sequence[str] | None, on_progress: OnProgress) -> list[TableRecord]:
-    staging = latest_staging(settings.export_dir)
+def _build(
+    settings: Settings, staging: StagingFolder, names: Sequence[str] | None, on_progress: OnProgress
+) -> list[TableRecord]:
     record = staging.read_record()
     builds = _SegmentBuilds(staging, record, names)
     if record.base_snapshot is not None:
@@ -114,12 +117,13 @@ def _build(settings: Settings, names: Sequence[str] | None, on_progress: OnProgr
     total = sum(sum(segment.rows.values()) for segment in record.segments)
     done = 0
     tasks = (partial(_compute, staging, record, segment, builds) for segment in record.segments)
-    for rows in compute_ahead(tasks):  # two cores have work; one segment after the other kept 1.4 of them busy
-        name = segment_name(rows.segment, record.segment_size)
-        _add(rows, name, builds)
-        done += rows.source_rows
-        on_progress(Progress("build", f"segment {name}", done, total))
-        del rows  # else it stays until the next one is there: 200 MB
+    with prefetch(tasks) as computed:  # two cores have work; one segment after the other kept 1.4 of them busy
+        for rows in computed:
+            name = segment_name(rows.segment)
+            _add(rows, name, builds)
+            done += rows.source_rows
+            on_progress(Progress("build", f"segment {name}", done, total))
+            del rows  # else it stays until the next one is there: 200 MB
     records = [build.finish() for build in builds.tables.values()]
     give_memory_back()
     return records
@@ -193,7 +197,7 @@ def _add(rows: _SegmentRows, name: str, builds: _SegmentBuilds) -> None:
 
 
 def _read(staging: StagingFolder, record: StagingRecord, segment: SegmentRecord, table: SourceTable) -> pl.DataFrame:
-    frame = staging.read_segment(table.name, segment, record.segment_size)
+    frame = staging.read_segment(table.name, segment)
     if frame is None:
         columns = source_columns(table, include_full_data=record.include_full_data)
         frame = pl.DataFrame(schema={name: column.dtype for name, column in columns.items()})

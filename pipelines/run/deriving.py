@@ -31,14 +31,14 @@ from pipelines.contracts.tables import (
 from pipelines.errors import StagingError
 from pipelines.memory import give_memory_back
 from pipelines.progress import OnProgress, Progress, ignore_progress
-from pipelines.run.ahead import compute_ahead
 from pipelines.run.base import base_snapshot
 from pipelines.run.dividing import BUCKET_ROWS, Divided, Inputs, Needs, divide
+from pipelines.run.prefetch import prefetch
 from pipelines.run.rederiving import Rederivation, State
 from pipelines.run.table_build import TableBuild
-from pipelines.run.turn import in_turn
 from pipelines.settings import Settings
-from pipelines.staging.folder import StagingFolder, latest_staging
+from pipelines.staging.folder import StagingFolder, claim_staging
+from pipelines.system.run_lock import RunLock
 from pipelines.transform import batch_summaries, entities, jurisdiction_summaries, unique_domains
 
 # Two cores have work; the rows of three buckets are in memory.
@@ -58,6 +58,7 @@ NEEDS = {
 
 def build_derived_tables(
     settings: Settings,
+    lock: RunLock,
     names: Sequence[str] | None = None,
     on_progress: OnProgress = ignore_progress,
     *,
@@ -67,6 +68,7 @@ def build_derived_tables(
 
     Args:
         settings: The run's settings.
+        lock: The lock of the run.
         names: Tables to build; None is all.
         on_progress: Hears of each bucket.
         bucket_rows: Rows of a bucket, about.
@@ -75,19 +77,21 @@ def build_derived_tables(
         One record per table, in the order of the contract. Failed checks are in it; they raise nothing here.
 
     Raises:
-        BusyError: Another run works on the same export folder.
+        BusyError: Another run works on the last staging.
+        LockLostError: Another run took the lock.
         StagingError: Nothing is staged, or domain_exports or candidate_exports is not built from it.
         PublishError: A file can't be written.
     """
     tables = [table for table in DERIVED_TABLES if names is None or table.name in names]
     if not tables:
         return []
-    with in_turn(settings.export_dir, on_progress):
-        return _build(settings, tables, on_progress, bucket_rows)
+    with lock.guard():
+        return _build(settings, claim_staging(settings.export_dir, lock), tables, on_progress, bucket_rows)
 
 
-def _build(settings: Settings, tables: Sequence[Table], on_progress: OnProgress, bucket_rows: int) -> list[TableRecord]:
-    staging = latest_staging(settings.export_dir)
+def _build(
+    settings: Settings, staging: StagingFolder, tables: Sequence[Table], on_progress: OnProgress, bucket_rows: int
+) -> list[TableRecord]:
     record = staging.read_record()
     inputs = Inputs(
         staging.tables_dir,
@@ -165,11 +169,12 @@ class _Derivation:
             *(partial(self._lei_bucket, divided, bucket, builds) for bucket in range(divided.lei_buckets)),
         ]
         done = 0
-        for bucket in compute_ahead(tasks, _BUCKETS_AT_A_TIME):
-            self._take(bucket, builds)
-            done += 1  # noqa: SIM113  enumerate keeps what it gave last
-            on_progress(Progress("summarize", bucket.what, done, len(tasks)))
-            del bucket  # else it stays until the next one is there
+        with prefetch(tasks, _BUCKETS_AT_A_TIME) as buckets:
+            for bucket in buckets:
+                self._take(bucket, builds)
+                done += 1
+                on_progress(Progress("summarize", bucket.what, done, len(tasks)))
+                del bucket  # else it stays until the next one is there
         if build := builds.get(BATCH_SUMMARIES.name):
             with build.timed("transform"):
                 frame = self._batch_summaries(divided)

@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 
 from pipelines.contracts.exports import CandidateExports, DomainExports
 from pipelines.contracts.records import FileRecord, TableRecord
-from pipelines.run.ahead import compute_ahead
 from pipelines.run.buckets import Buckets, TextCodes
+from pipelines.run.prefetch import prefetch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -166,14 +166,15 @@ def divide(inputs: Inputs, folder: Path, needs: Iterable[Needs], bucket_rows: in
             by_lei = _lei_buckets(found["lei_code"], bounds)
         return _Part(rows, hash_buckets, found, by_hash, by_lei)
 
-    for part in compute_ahead(partial(read, file) for file in domains.files):
-        if part.domains is not None:
-            divided.domains.append(part.domains, part.hash_buckets)
-        if part.candidates is not None and part.by_hash is not None:
-            divided.by_hash.append(part.candidates, part.by_hash)
-        if part.candidates is not None and part.by_lei is not None:
-            divided.by_lei.append(part.candidates, part.by_lei)
-        del part  # else it stays until the next one is there
+    with prefetch(partial(read, file) for file in domains.files) as parts:
+        for part in parts:
+            if part.domains is not None:
+                divided.domains.append(part.domains, part.hash_buckets)
+            if part.candidates is not None and part.by_hash is not None:
+                divided.by_hash.append(part.candidates, part.by_hash)
+            if part.candidates is not None and part.by_lei is not None:
+                divided.by_lei.append(part.candidates, part.by_lei)
+            del part  # else it stays until the next one is there
     return divided
 
 

@@ -3,26 +3,33 @@
 Belongs here: which source, and what stops a run before it has cost anything. Does not: how rows are read (extract/).
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from pydantic import SecretStr
 
 from pipelines.contracts.records import CheckRecord, Manifest, StagingRecord
+from pipelines.errors import BusyError, SnapshotError, SourceChangedError, StagingError
 from pipelines.extract.connection import SourceAddress
 from pipelines.extract.extraction import ExtractOptions, extract_source
-from pipelines.progress import OnProgress, ignore_progress
-from pipelines.publish.guards import check_shrink, require_same_source
+from pipelines.findings import require_answers
+from pipelines.progress import OnProgress, Progress, ignore_progress
+from pipelines.publish.guards import check_shrink, is_same_source, reference_snapshot, require_same_source
+from pipelines.publish.retention import prune_now
 from pipelines.publish.snapshots import record_unchanged
-from pipelines.reading.snapshots import current_snapshot
+from pipelines.reading.history import read_hold
+from pipelines.reading.snapshots import Snapshot, require_link, try_current
 from pipelines.run.base import find_base
+from pipelines.run.lost_columns import columns_kept_checks, find_lost_columns
+from pipelines.run.preflight import machine_questions
 from pipelines.run.room import require_room
-from pipelines.run.turn import end_turn, in_turn
 from pipelines.sample.embedded import embedded_server, ensure_sample
 from pipelines.settings import Settings
-from pipelines.staging.folder import latest_id, new_staging, remove_stagings
+from pipelines.staging.folder import StagingFolder, latest_id, latest_record, new_staging, remove_stagings
+from pipelines.system.run_lock import RunLock
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,7 @@ class Acceptance:
 
     Attributes:
         new_source: Another source than the published one.
-        shrink: A source that lost more rows than MIN_ROWS_PCT allows.
+        shrink: A source that lost more rows than MIN_ROWS_PCT allows, or known columns that held values.
     """
 
     new_source: bool = False
@@ -70,34 +77,40 @@ def open_source(settings: Settings) -> Iterator[SourceAddress]:
 
 def stage_source(
     settings: Settings,
+    lock: RunLock,
     accepted: Acceptance = NOTHING_ACCEPTED,
     on_progress: OnProgress = ignore_progress,
     *,
     full_refresh: bool = False,
 ) -> StagedSource:
-    """Read what changed of both source tables, as of one instant, into a new staging. The run's turn begins here.
+    """Read what changed of both source tables, as of one instant, into a new staging of this run.
 
     Args:
         settings: The run's settings.
+        lock: The lock of the run.
         accepted: What the operator accepts.
         on_progress: Hears how far it is.
         full_refresh: Read everything, changed or not.
 
     Raises:
-        BusyError: Another run works on the same export folder.
+        LockLostError: Another run took the lock.
         ExportError: Whatever stopped the run; nothing is published, an incomplete staging is removed.
     """
-    with in_turn(settings.export_dir, on_progress, keep=True):
-        staged = _stage(settings, accepted, on_progress, full_refresh=full_refresh)
-    if staged.unchanged_since is not None:
-        end_turn(settings.export_dir)
-    return staged
+    with lock.guard():
+        require_answers(machine_questions(settings))
+        return _stage(settings, lock, accepted, on_progress, full_refresh=full_refresh)
 
 
-def _stage(settings: Settings, accepted: Acceptance, on_progress: OnProgress, *, full_refresh: bool) -> StagedSource:
-    published = current_snapshot(settings.export_dir)
-    manifest = published.manifest if published else None
-    base = None if full_refresh else find_base(settings, on_progress)
+def _stage(
+    settings: Settings, lock: RunLock, accepted: Acceptance, on_progress: OnProgress, *, full_refresh: bool
+) -> StagedSource:
+    require_link(settings.export_dir)
+    published = _find_published(settings, accepted, on_progress)
+    manifest = published.manifest
+    # That columns are gone for good is written into a new snapshot, whether or not a row changed.
+    accepts_loss = accepted.shrink and manifest is not None and bool(manifest.lost_columns)
+    reads_all = full_refresh or accepts_loss or published.must_be_replaced
+    base = None if reads_all else find_base(settings, on_progress)
     options = ExtractOptions(
         schema=settings.source_schema,
         segment_size=settings.segment_size,
@@ -106,28 +119,108 @@ def _stage(settings: Settings, accepted: Acceptance, on_progress: OnProgress, *,
         include_full_data=settings.include_full_data,
         base=base.manifest if base else None,
     )
-    with new_staging(settings.export_dir, _now) as staging, open_source(settings) as address:
+    with new_staging(settings.export_dir, lock, _now) as staging, open_source(settings) as address:
         record = extract_source(
             address,
             staging,
             options,
             on_progress,
-            lambda source: require_same_source(manifest, source.identity, is_accepted=accepted.new_source),
-            lambda to_read, whole: require_room(settings.export_dir, to_read, whole, manifest),
-        ).model_copy(update={"accept_new_source": accepted.new_source, "accept_shrink": accepted.shrink})
-        checks = tuple(shrink_checks(manifest, record, settings.min_rows_pct))
-        if base is not None and record.base_snapshot is not None and not record.segments:
-            record_unchanged(settings.export_dir, now=_now, on_progress=on_progress)
-            _tidy(settings)
+            lambda source: require_same_source(
+                manifest, source.identity, source.address, is_accepted=accepted.new_source
+            ),
+            lambda to_read, whole: _find_room(
+                settings, lock, staging, partial(require_room, settings, to_read, whole, published.manifest_of_snapshot)
+            ),
+        )
+        lost = find_lost_columns(published.snapshot, record.source, accepted=accepted.shrink)
+        record = record.model_copy(
+            update={
+                "accept_new_source": accepted.new_source,
+                "accept_shrink": accepted.shrink,
+                "lost_columns": lost,
+            }
+        )
+        checks = (*shrink_checks(manifest, record, settings.min_rows_pct), *columns_kept_checks(record))
+        lock.require_held()
+        if base is not None and not record.segments and _is_of_the_same_source(base.manifest, record):
+            record_unchanged(settings.export_dir, lock, now=_now, on_progress=on_progress)
+            _tidy(settings, lock)
             return StagedSource(record, checks, unchanged_since=base.manifest.id)
         staging.write_record(record)
     return StagedSource(record, checks)
 
 
-def _tidy(settings: Settings) -> None:
+@dataclass(frozen=True)
+class _Published:
+    """What the source is compared with.
+
+    Attributes:
+        snapshot: The published snapshot, else the newest that can be read; None: there is none.
+        manifest: Of it; without one that of the last staging, with an id and a source and nothing else.
+        must_be_replaced: Whether `current` can't be read, and nothing keeps a run from replacing it.
+    """
+
+    snapshot: Snapshot | None
+    manifest: Manifest | None
+    must_be_replaced: bool
+
+    @property
+    def manifest_of_snapshot(self) -> Manifest | None:
+        """The manifest, where it is of a snapshot."""
+        return None if self.snapshot is None else self.snapshot.manifest
+
+
+def _find_published(settings: Settings, accepted: Acceptance, on_progress: OnProgress) -> _Published:
+    """Find what is published, also where its manifest is damaged or its folder gone.
+
+    Raises:
+        SourceChangedError: Nothing says any more what was published, and another source is not accepted.
+    """
+    export_dir = settings.export_dir
+    _, problem = try_current(export_dir)
+    snapshot = reference_snapshot(export_dir)
+    manifest = None if snapshot is None else snapshot.manifest
+    if problem is None:
+        return _Published(snapshot, manifest, must_be_replaced=False)
+    is_held = read_hold(export_dir) is not None
+    on_progress(Progress("read", f"{problem.what}: {'a rollback holds it' if is_held else 'everything is read'}"))
+    if manifest is None and not accepted.new_source:
+        record = latest_record(export_dir)
+        if record is None:
+            raise SourceChangedError(
+                f"{problem.what}, so it is not known which source is published",
+                expected="a snapshot or a staging that can be read, to compare its source with this one",
+                found="none",
+                fix="if DATABASE_URL and SOURCE_SCHEMA are right: lei-exports run --accept-new-source",
+            )
+        manifest = Manifest.model_construct(id=record.staging_id, source=record.source)
+    return _Published(snapshot, manifest, must_be_replaced=not is_held)
+
+
+def _find_room(settings: Settings, lock: RunLock, staging: StagingFolder, require: Callable[[], None]) -> None:
+    """Look for room; where there is too little, remove what need not stay, and look once more.
+
+    Raises:
+        StagingError: There is too little even then.
+    """
+    try:
+        require()
+    except StagingError:
+        # The last complete staging is of a run that failed, or of the published snapshot: this run makes another one.
+        remove_stagings(settings.export_dir, lock, keep=lambda folder: folder.staging_id == staging.staging_id)
+        with suppress(BusyError, SnapshotError, OSError):
+            prune_now(settings.export_dir, settings.keep_snapshots, settings.keep_hours, _now())
+        require()
+
+
+def _is_of_the_same_source(base: Manifest, record: StagingRecord) -> bool:
+    return is_same_source(base.source, record.source.identity, record.source.address)
+
+
+def _tidy(settings: Settings, lock: RunLock) -> None:
     """Remove stagings that killed runs left: with nothing to publish, no publish does so."""
     latest = latest_id(settings.export_dir)
-    remove_stagings(settings.export_dir, keep=lambda folder: folder.staging_id == latest)
+    remove_stagings(settings.export_dir, lock, keep=lambda folder: folder.staging_id == latest)
 
 
 def shrink_checks(published: Manifest | None, record: StagingRecord, min_rows_pct: float) -> list[CheckRecord]:

@@ -1,25 +1,28 @@
 """The third step of a run: from the built tables to a verified snapshot that `current` points at (DESIGN 3.7, 4)."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import polars as pl
 
+from pipelines.checks.definitions import SHRINK_CHECK
 from pipelines.checks.reconciliation import compare_counts, count_rejects, reconcile_rows
 from pipelines.contracts.records import CheckRecord, Manifest, StagingRecord, TableRecord
 from pipelines.contracts.tables import published_tables
-from pipelines.errors import PublishError, StagingError
-from pipelines.progress import OnProgress, ignore_progress
+from pipelines.errors import LockLostError, PublishError, StagingError
+from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.publish.extras import no_extras
+from pipelines.publish.guards import reference_snapshot
 from pipelines.publish.snapshots import publish_snapshot
-from pipelines.reading.snapshots import current_snapshot
+from pipelines.publish.switch import current_id
 from pipelines.run.extraction import shrink_checks
+from pipelines.run.lost_columns import columns_kept_checks
 from pipelines.run.reporting import making_report
-from pipelines.run.turn import end_turn, in_turn
 from pipelines.settings import Settings
-from pipelines.staging.folder import StagingFolder, latest_staging, remove_stagings
+from pipelines.staging.folder import StagingFolder, claim_staging, remove_stagings
+from pipelines.system.run_lock import RunLock
 
 
 @dataclass(frozen=True)
@@ -30,11 +33,13 @@ class Publication:
         manifest: Of the new snapshot.
         rejects: Rejected rows by reason.
         plots: Charts of the snapshot, Markdown by metadata key; none where no report was asked for or drawing failed.
+        held_at: Id of the snapshot that a rollback keeps current, so that this one is built only; None: it is current.
     """
 
     manifest: Manifest
     rejects: dict[str, int]
     plots: dict[str, str] = field(default_factory=dict)
+    held_at: str | None = None
 
 
 class ChecksFailedError(PublishError):
@@ -51,7 +56,7 @@ class ChecksFailedError(PublishError):
             f"{c.table}.{c.name} ({', '.join(f'{k}={v}' for k, v in c.metadata.items())})" for c in failed
         )
         fixes = []
-        if any(check.name == "source_not_shrunk" for check in failed):
+        if any(check.name == SHRINK_CHECK for check in failed):
             fixes.append("if the source really shrank, run with accept_shrink (lei-exports run --accept-shrink)")
         super().__init__(
             "Blocking checks failed, so nothing was published",
@@ -71,39 +76,47 @@ def raise_if_failed(checks: Sequence[CheckRecord]) -> None:
 
 
 def publish_tables(
-    settings: Settings, on_progress: OnProgress = ignore_progress, *, with_report: bool = False
+    settings: Settings, lock: RunLock, on_progress: OnProgress = ignore_progress, *, with_report: bool = False
 ) -> Publication:
-    """Publish the tables that were built from the last complete staging. The run's turn ends here.
+    """Publish the tables that were built from the last complete staging.
 
     Args:
         settings: The settings of the run.
+        lock: The lock of the run.
         on_progress: Hears of each step.
         with_report: Draw report.html as well; a report that can't be drawn is a warning.
 
     Raises:
-        BusyError: Another run works on the same export folder.
+        BusyError: Another run works on the last staging, or a command switches or deletes snapshots.
+        LockLostError: Another run took the lock.
         StagingError: A table is not built, or not from this staging.
         ChecksFailedError: A blocking check failed.
         PublishError: The snapshot could not be written, verified or switched to; `current` is as it was.
     """
-    with in_turn(settings.export_dir, on_progress):
-        try:
-            return _publish(settings, on_progress, with_report=with_report)
-        finally:
-            end_turn(settings.export_dir)
+    with lock.guard():
+        return _publish(settings, lock, on_progress, with_report=with_report)
 
 
-def _publish(settings: Settings, on_progress: OnProgress, *, with_report: bool) -> Publication:
-    staging = latest_staging(settings.export_dir)
+def _publish(settings: Settings, lock: RunLock, on_progress: OnProgress, *, with_report: bool) -> Publication:
+    staging = claim_staging(settings.export_dir, lock)
     record = staging.read_record()
     tables = published_tables(include_full_data=record.include_full_data)
     built = [_built(staging, table.name) for table in tables]
-    checks = [*_shrink_checks(settings, record), *_snapshot_checks(staging, record, built)]
+    checks = [*_shrink_checks(settings, record), *columns_kept_checks(record)]
+    checks += _snapshot_checks(staging, record, built)
     raise_if_failed([*checks, *(check for table in built for check in table.checks)])
+    rejects = count_rejects(_scan(staging, _named(built, "rejected_rows")))
+    switched: list[str] = []
+
+    def hear(progress: Progress) -> None:
+        switched.append(progress.published)
+        on_progress(progress)
+
     with ExitStack() as stack:
         report = stack.enter_context(making_report()) if with_report else None
         manifest = publish_snapshot(
             export_dir=settings.export_dir,
+            lock=lock,
             staging=record,
             tables=tables,
             built=built,
@@ -113,13 +126,16 @@ def _publish(settings: Settings, on_progress: OnProgress, *, with_report: bool) 
             keep_hours=settings.keep_hours,
             now=lambda: datetime.now(UTC),
             timings=_timings(record, built),
-            on_progress=on_progress,
+            on_progress=hear,
             memory_mb=settings.database_memory_mb,
             extras=report or no_extras,
         )
-    rejects = count_rejects(_scan(staging, _named(built, "rejected_rows")))
-    remove_stagings(settings.export_dir, keep=lambda folder: folder.staging_id == staging.staging_id)
-    return Publication(manifest, rejects, report.plots if report else {})
+    # It is published: from here on nothing may fail.
+    with suppress(OSError, LockLostError):
+        lock.require_held()
+        remove_stagings(settings.export_dir, lock, keep=lambda folder: folder.staging_id == staging.staging_id)
+    held_at = None if manifest.id in switched else current_id(settings.export_dir)
+    return Publication(manifest, rejects, report.plots if report else {}, held_at)
 
 
 def _built(staging: StagingFolder, name: str) -> TableRecord:
@@ -135,7 +151,7 @@ def _built(staging: StagingFolder, name: str) -> TableRecord:
 
 
 def _shrink_checks(settings: Settings, record: StagingRecord) -> list[CheckRecord]:
-    published = current_snapshot(settings.export_dir)
+    published = reference_snapshot(settings.export_dir)
     return shrink_checks(published.manifest if published else None, record, settings.min_rows_pct)
 
 

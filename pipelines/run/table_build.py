@@ -6,7 +6,7 @@ Belongs here: files and checks of one table. Does not: where its rows come from 
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ import polars as pl
 
 from pipelines.checks.evaluation import TableChecks
 from pipelines.contracts.records import CheckRecord, FileRecord, StagingRecord, TableRecord
-from pipelines.contracts.segments import segment_name
+from pipelines.contracts.segments import Segmentation, segment_name
 from pipelines.contracts.tables import Table
 from pipelines.contracts.version import CONTRACT_VERSION
 from pipelines.publish.files import link_or_copy, write_failure
@@ -58,7 +58,7 @@ class _Part:
 
     @property
     def rows(self) -> pl.LazyFrame:
-        return pl.scan_ipc(self.path)
+        return pl.scan_ipc(self.path, glob=False)
 
     def meets(self, some: Range) -> bool:
         """Whether a row may lie in a range."""
@@ -82,7 +82,7 @@ class TableBuild:
         self.table = table
         self.timings: defaultdict[str, float] = defaultdict(float)
         self._staging = staging
-        self._segment_size = record.segment_size
+        self._segmentation = record.segmentation
         self._folder = staging.start_table(table.name)
         self._checks = TableChecks(table)
         self._content = content or NoContentChecks()
@@ -124,13 +124,14 @@ class TableBuild:
         Raises:
             PublishError: A file can't be linked or copied.
         """
+        numbers = frozenset(changed)
         with self.timed("take_over"):
             if not self.table.is_segmented:
-                self._kept = _of_other_segments(base.scan(self.table.name), changed, self._segment_size)
+                self._kept = _of_other_segments(base.scan(self.table.name), numbers, self._segmentation)
                 (self._base,) = base.parquet_files(self.table.name)
                 return
             for file in base.record_of(self.table.name).files:
-                if file.segment not in changed and file.rows:
+                if file.segment not in numbers and file.rows:
                     self._link(base, file)
 
     def replace(self, base: Snapshot, keys: pl.Series, rows: pl.DataFrame) -> None:
@@ -164,7 +165,7 @@ class TableBuild:
             elif self._parts or self._kept is not None:
                 self._join_parts()
             elif not self._files:
-                segment = 0 if self.table.is_segmented else None
+                segment = self._segmentation.numbers[0] if self.table.is_segmented else None
                 empty = self.table.schema.create_empty()
                 self._files = [write_parquet(empty, self._file(segment), table=self.table, segment=segment)]
         if not sum(file.rows for file in self._files):
@@ -190,7 +191,7 @@ class TableBuild:
         self._files.append(file)
 
     def _file(self, segment: int | None) -> Path:
-        return self._folder / f"{segment_name(segment, self._segment_size)}.parquet"
+        return self._folder / f"{segment_name(segment)}.parquet"
 
     def _add_part(self, frame: pl.DataFrame) -> None:
         """Put rows aside, not compressed: they are read once more, for the one file."""
@@ -221,7 +222,14 @@ class TableBuild:
         return pl.concat([merge_in_ranges(self._base, key, kept, new_in), *without])
 
 
-def _of_other_segments(rows: pl.LazyFrame, changed: frozenset[int | None], segment_size: int) -> pl.LazyFrame:
-    segment = pl.col("domain_id").floordiv(segment_size)
-    is_changed = segment.is_in([number for number in changed if number is not None])
-    return rows.filter(~is_changed.fill_null(None in changed))
+def _of_other_segments(rows: pl.LazyFrame, changed: Collection[int | None], segmentation: Segmentation) -> pl.LazyFrame:
+    """Rows whose domain_id is in no changed segment; None among them stands for rows without a domain_id."""
+    is_changed = pl.Series([number in changed for number in segmentation.numbers], dtype=pl.Boolean)
+    cuts = pl.Series(segmentation.cuts, dtype=pl.Int64)
+
+    def is_in_changed(ids: pl.Series) -> pl.Series:
+        return is_changed.gather(cuts.search_sorted(ids.fill_null(0), side="right"))
+
+    of_changed = pl.col("domain_id").cast(pl.Int64).map_batches(is_in_changed, return_dtype=pl.Boolean)
+    is_without = pl.col("domain_id").is_null()
+    return rows.filter(~pl.when(is_without).then(pl.lit(None in changed)).otherwise(of_changed))

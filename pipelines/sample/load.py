@@ -20,7 +20,14 @@ from pipelines.sample.csv_files import CsvFile, find_csv, open_csv
 
 _LOCK_TIMEOUT = "30s"
 _TIMESTAMP = "timestamp without time zone"
-_TYPES = {"Int32": "integer", "Float32": "real", "String": "text", "Bool": "boolean", "Datetime": _TIMESTAMP}
+_TYPES = {
+    "Int64": "bigint",
+    "Int32": "integer",
+    "Float32": "real",
+    "String": "text",
+    "Bool": "boolean",
+    "Datetime": _TIMESTAMP,
+}
 _UNKNOWN_TYPE = "text"
 _CONTEXT = re.compile(r"COPY .+?, line (\d+)(?:, column (.+?):)?")
 _MEANINGS = {

@@ -29,6 +29,7 @@ from pipelines.serving.export_sources import KeptSource, SnapshotSource
 from pipelines.serving.holder import Opened
 from pipelines.serving.problems import not_found
 from pipelines.serving.responses import (
+    is_any_known,
     is_head,
     is_known,
     not_modified,
@@ -99,8 +100,10 @@ class ExportResponse(Response):
         async with service.lease() as opened:
             await service.query(opened, partial(require_batch, batch_id=self._batch_id))
             encoding = choose_encoding(asked.get("accept-encoding")) if self._format.is_text else None
-            headers = snapshot_headers(opened.snapshot, self._format, encoding)
-            if is_known(asked.get("if-none-match"), opened.snapshot, self._format):
+            variant = f"{self._format}-{short_hash(self._batch_id)}"
+            headers = snapshot_headers(opened.snapshot, variant, encoding)
+            if_none_match = asked.get("if-none-match")
+            if is_any_known(if_none_match) or is_known(if_none_match, opened.snapshot, variant):
                 await not_modified(headers)(scope, receive, send)
                 return
             headers["Content-Type"] = MEDIA_TYPES[self._format]

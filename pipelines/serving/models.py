@@ -41,7 +41,6 @@ _Time = Annotated[str, Field(json_schema_extra=_TIME)]
 _TYPES: dict[str, Any] = {
     "INTEGER": int,
     "BIGINT": int,
-    "UINTEGER": int,
     "FLOAT": _Real,
     "DOUBLE": _Double,
     "VARCHAR": str,

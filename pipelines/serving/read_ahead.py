@@ -8,7 +8,8 @@ import asyncio
 import json
 import logging
 import os
-from asyncio.subprocess import DEVNULL, PIPE, Process
+import tempfile
+from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -20,6 +21,7 @@ from pipelines.reading.queries import array_queries
 from pipelines.serving.candidate_cache import CandidateCache
 from pipelines.serving.holder import Opened, SnapshotHolder
 from pipelines.serving.models import CANDIDATE_KEYS
+from pipelines.system.child_errors import describe_stderr
 
 _LOG = logging.getLogger(__name__)
 _TABLE = candidate_exports(include_full_data=True).name
@@ -151,20 +153,23 @@ async def _worker(opened: Opened, memory_mb: int) -> AsyncIterator[Process]:
         descriptor=descriptor,
         parent=os.getpid(),
     )
-    process = await asyncio.create_subprocess_exec(
-        *command_of("pipelines.reading.candidate_worker"),
-        stdin=PIPE,
-        stdout=PIPE,
-        stderr=DEVNULL,
-        env=environment_of(),
-        pass_fds=(descriptor,),
-        limit=_LONGEST_LINE,
-    )
-    try:
-        assert process.stdin is not None  # noqa: S101  PIPE
-        process.stdin.write(task.to_json().encode() + b"\n")
-        yield process
-    finally:
-        with suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+    with tempfile.TemporaryFile() as errors:
+        process = await asyncio.create_subprocess_exec(
+            *command_of("pipelines.reading.candidate_worker"),
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=errors,
+            env=environment_of(),
+            pass_fds=(descriptor,),
+            limit=_LONGEST_LINE,
+        )
+        try:
+            assert process.stdin is not None  # noqa: S101  PIPE
+            process.stdin.write(task.to_json().encode() + b"\n")
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+            if said := describe_stderr(errors):
+                _LOG.warning("The process that reads candidates ahead said %s", said)

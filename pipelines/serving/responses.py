@@ -55,12 +55,18 @@ def snapshot_headers(snapshot: Snapshot, variant: str, encoding: Encoding | None
 
 
 def is_known(if_none_match: str | None, snapshot: Snapshot, variant: str) -> bool:
-    """Whether a client has the answer already, in whatever encoding, by its If-None-Match."""
-    if if_none_match is None:
-        return False
+    """Whether a client has the answer already, in whatever encoding, by its If-None-Match (`*` aside)."""
     tag = _tag(snapshot, variant)
-    given = {part.strip().removeprefix("W/") for part in if_none_match.split(",")}
-    return not given.isdisjoint({"*", f'"{tag}"', f'"{tag}-gzip"', f'"{tag}-zstd"'})
+    return not _parts(if_none_match).isdisjoint({f'"{tag}"', f'"{tag}-gzip"', f'"{tag}-zstd"'})
+
+
+def is_any_known(if_none_match: str | None) -> bool:
+    """Whether If-None-Match is `*`: a client has the answer already, if there is one at all (RFC 9110, 13.1.2)."""
+    return "*" in _parts(if_none_match)
+
+
+def _parts(if_none_match: str | None) -> set[str]:
+    return {part.strip().removeprefix("W/") for part in (if_none_match or "").split(",")}
 
 
 def not_modified(headers: dict[str, str]) -> Response:
@@ -122,11 +128,13 @@ async def answer_bytes(
         work: What makes the answer; what is not there it raises (`problems.not_found`).
         find: What has it ready perhaps, in microseconds.
     """
-    service = service_of(request)
+    service, if_none_match = service_of(request), request.headers.get("if-none-match")
+    # Part of the tag: else the tag of one URL would be a 304 of another one that has no answer.
+    variant = short_hash(f"{request.scope['path']}?{request.scope['query_string'].decode('latin-1')}")
     async with service.lease() as opened:
         encoding = choose_encoding(request.headers.get("accept-encoding"))
-        if is_known(request.headers.get("if-none-match"), opened.snapshot, ""):
-            return not_modified(snapshot_headers(opened.snapshot, "", encoding))
+        if is_known(if_none_match, opened.snapshot, variant):
+            return not_modified(snapshot_headers(opened.snapshot, variant, encoding))
         content = find(opened) if find else None
         if content is None or len(content) > _LARGE:
             found = content
@@ -135,7 +143,10 @@ async def answer_bytes(
             )
         else:
             content, used = _compressed(content, encoding)
-    return Answer(content, headers=snapshot_headers(opened.snapshot, "", used), media_type="application/json")
+    headers = snapshot_headers(opened.snapshot, variant, used)
+    if is_any_known(if_none_match):  # there is an answer: what is not there was raised
+        return not_modified(headers)
+    return Answer(content, headers=headers, media_type="application/json")
 
 
 def _compressed(content: bytes, encoding: Encoding | None) -> tuple[bytes, Encoding | None]:

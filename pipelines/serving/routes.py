@@ -34,7 +34,7 @@ from pipelines.serving.openapi import from_snapshot, problems
 from pipelines.serving.problems import not_found
 from pipelines.serving.responses import SNAPSHOT_ID, answer, answer_bytes, service_of
 
-INT_MIN, INT_MAX = -(2**31), 2**31 - 1
+ID_MIN, ID_MAX = -(2**63), 2**63 - 1
 _LONGEST_PAGE, _LONGEST_SEARCH, _LAST_OFFSET, _LAST_HIT = 1_000, 100, 1_000_000, 10_000
 _LONGEST_TEXT = 200
 _LONGEST_NAME = 2_000
@@ -123,7 +123,7 @@ async def show_batch(
 )
 async def list_candidates(
     request: Request,
-    domain_id: Annotated[int, Path(ge=INT_MIN, le=INT_MAX, description="Id of the row of `domains`")],
+    domain_id: Annotated[int, Path(ge=ID_MIN, le=ID_MAX, description="Id of the row of `domains`")],
 ) -> Response:
     """List candidates in rank order; `[]` where the row has none."""
 

@@ -2,8 +2,8 @@
 
     $EXPORT_DIR/staging/
       latest                      id of the last complete staging
+      .<id>.<run>.claim           the run that works in the folder; only that run writes there (system/run_lock.py)
       <id>/
-        .lock                     held while a run writes here; the kernel lets go of it when the run dies
         source/<table>/<segment>.arrow    Arrow IPC stream of source rows; `all.arrow`: candidates without domain_id
         staging.json              StagingRecord; written last, so that a staging without it is incomplete
         tables/<table>/           Parquet files built from it, and table.json (TableRecord), written last
@@ -12,8 +12,6 @@ Belongs here: names, completeness, removal. Does not: what is in the files. Stag
 power cut truncates has fewer rows than staging.json says, is found when it is read, and read again from the source.
 """
 
-import fcntl
-import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
@@ -27,11 +25,11 @@ from pydantic import ValidationError
 from pipelines.contracts.records import SegmentRecord, StagingRecord, TableRecord
 from pipelines.contracts.segments import segment_name
 from pipelines.errors import StagingError
+from pipelines.system.run_lock import RunLock
 
 _RECORD = "staging.json"
 _TABLE_RECORD = "table.json"
 _LATEST = "latest"
-_LOCK = ".lock"
 
 
 class StagingFolder:
@@ -54,9 +52,9 @@ class StagingFolder:
         """Folder of the tables built from this staging."""
         return self.path / "tables"
 
-    def source_file(self, table: str, segment: int | None, segment_size: int) -> Path:
+    def source_file(self, table: str, segment: int | None) -> Path:
         """File of a source table's rows of one segment."""
-        return self.path / "source" / table / f"{segment_name(segment, segment_size)}.arrow"
+        return self.path / "source" / table / f"{segment_name(segment)}.arrow"
 
     def is_complete(self) -> bool:
         """Whether the extraction of this staging ended."""
@@ -89,13 +87,12 @@ class StagingFolder:
         except OSError as error:
             raise unwritable(self.path, error) from None
 
-    def read_segment(self, table: str, segment: SegmentRecord, segment_size: int) -> pl.DataFrame | None:
+    def read_segment(self, table: str, segment: SegmentRecord) -> pl.DataFrame | None:
         """Rows of a source table in one segment, in no order.
 
         Args:
             table: Name of the source table.
             segment: What was staged of the segment.
-            segment_size: Ids of `domains` per segment.
 
         Returns:
             The rows with the staged columns; None where the segment has none.
@@ -106,7 +103,7 @@ class StagingFolder:
         rows = segment.rows.get(table, 0)
         if not rows:
             return None
-        path = self.source_file(table, segment.segment, segment_size)
+        path = self.source_file(table, segment.segment)
         try:
             frame = pl.read_ipc_stream(path).rechunk()
         except (OSError, pl.exceptions.PolarsError) as error:
@@ -149,28 +146,32 @@ class StagingFolder:
 
 
 @contextmanager
-def new_staging(export_dir: Path, now: Callable[[], datetime]) -> Iterator[StagingFolder]:
-    """Make a staging folder and hold its lock; remove it when the body fails or leaves it incomplete.
+def new_staging(export_dir: Path, lock: RunLock, now: Callable[[], datetime]) -> Iterator[StagingFolder]:
+    """Make a staging folder that belongs to this run; remove it when the body fails or leaves it incomplete.
 
-    Stagings of runs that died are removed first.
+    Stagings of runs that ended are removed first, but for the last complete one.
 
     Raises:
+        LockLostError: Another run took the lock.
         StagingError: The folder can't be made.
     """
     root = export_dir / "staging"
     folder = StagingFolder(root / f"{now().astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}")
+    lock.require_held()
     try:
         root.mkdir(parents=True, exist_ok=True)
-        remove_stagings(export_dir, keep=lambda folder: folder.is_complete())
+        latest = latest_id(export_dir)
+        remove_stagings(export_dir, lock, keep=lambda folder: folder.staging_id == latest and folder.is_complete())
+        lock.claim(folder.path)
         folder.path.mkdir()
     except OSError as error:
+        lock.remove(folder.path)
         raise unwritable(root, error) from None
-    with _held(folder.path / _LOCK):
-        try:
-            yield folder
-        finally:
-            if not folder.is_complete():
-                shutil.rmtree(folder.path, ignore_errors=True)
+    try:
+        yield folder
+    finally:
+        if not folder.is_complete():
+            lock.remove(folder.path)
 
 
 def latest_id(export_dir: Path) -> str | None:
@@ -200,39 +201,40 @@ def latest_staging(export_dir: Path) -> StagingFolder:
     return folder
 
 
-def remove_stagings(export_dir: Path, keep: Callable[[StagingFolder], bool]) -> None:
-    """Remove every staging that `keep` does not want and no living run holds."""
+def latest_record(export_dir: Path) -> StagingRecord | None:
+    """The record of the last complete staging; None where there is none that can be read."""
+    try:
+        return latest_staging(export_dir).read_record()
+    except StagingError:
+        return None
+
+
+def claim_staging(export_dir: Path, lock: RunLock) -> StagingFolder:
+    """The staging that this run works on: its own, or the last complete one, which becomes its own.
+
+    Raises:
+        BusyError: Another run that may be alive works on it.
+        StagingError: There is none, or it can't be claimed.
+    """
+    if lock.claimed is not None:
+        return StagingFolder(lock.claimed)
+    staging = latest_staging(export_dir)
+    try:
+        lock.claim(staging.path)
+    except OSError as error:
+        raise unwritable(staging.path, error) from None
+    return staging
+
+
+def remove_stagings(export_dir: Path, lock: RunLock, keep: Callable[[StagingFolder], bool]) -> None:
+    """Remove every staging that `keep` does not want and no other run works in. The lock has just been read back."""
     root = export_dir / "staging"
     if not root.is_dir():
         return
     for path in sorted(root.iterdir()):
-        folder = StagingFolder(path)
-        if path.is_dir() and not keep(folder) and not _is_held(path / _LOCK):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-@contextmanager
-def _held(lock: Path) -> Iterator[None]:
-    descriptor = os.open(lock, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _is_held(lock: Path) -> bool:
-    try:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+        if path.is_dir() and not keep(StagingFolder(path)) and lock.is_free(path):
+            lock.remove(path)
+    lock.remove_old_claims(root)
 
 
 def _replace(path: Path, text: str) -> None:

@@ -35,7 +35,7 @@ def count_batch_results(domain_exports: pl.LazyFrame) -> pl.LazyFrame:
         domain_exports: All rows of a set of domain hashes; of its columns RESULT_COLUMNS.
 
     Returns:
-        batch_id (String), counts (UInt32), first_created_at, last_processed_at (Datetime). Counts add up over sets
+        batch_id (String), counts (Int64), first_created_at, last_processed_at (Datetime). Counts add up over sets
         without a common domain hash.
     """
     status = pl.col("status")
@@ -49,7 +49,7 @@ def count_batch_results(domain_exports: pl.LazyFrame) -> pl.LazyFrame:
         "manual_review_count": pl.col("manual_review_required").sum(),
     }
     return domain_exports.group_by("batch_id").agg(
-        *(count.cast(pl.UInt32).alias(name) for name, count in counts.items()),
+        *(count.cast(pl.Int64).alias(name) for name, count in counts.items()),
         pl.col("created_at").min().alias(_FIRST),
         pl.col("processed_at").max().alias(_LAST),
     )
@@ -62,11 +62,11 @@ def count_batch_candidates(candidate_exports: pl.LazyFrame) -> pl.LazyFrame:
         candidate_exports: All rows of a set of LEIs; of its columns CANDIDATE_COLUMNS.
 
     Returns:
-        batch_id (String), candidate_count, distinct_lei_count (UInt32). They add up over sets without a common LEI.
+        batch_id (String), candidate_count, distinct_lei_count (Int64). They add up over sets without a common LEI.
     """
     return candidate_exports.group_by("batch_id").agg(
-        pl.len().cast(pl.UInt32).alias("candidate_count"),
-        pl.col("lei_code").n_unique().cast(pl.UInt32).alias("distinct_lei_count"),
+        pl.len().cast(pl.Int64).alias("candidate_count"),
+        pl.col("lei_code").n_unique().cast(pl.Int64).alias("distinct_lei_count"),
     )
 
 

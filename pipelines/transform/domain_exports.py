@@ -18,7 +18,7 @@ def build_domain_exports(judged_domains: pl.LazyFrame, candidate_exports: pl.Laz
         Columns of the contract, sorted by domain_id. A NULL jurisdiction or status is an empty slot in its text, so
         that the four texts stay aligned; no candidates is `""` and `[]`.
     """
-    count = pl.len().cast(pl.UInt32).alias("gleif_candidate_count")
+    count = pl.len().cast(pl.Int64).alias("gleif_candidate_count")
     joined = join_candidates(candidate_exports, "domain_id", count)
     return (
         exported(judged_domains)

@@ -2,28 +2,22 @@
 
 import polars as pl
 
+from pipelines.contracts.orders import LATEST_LAST, LATEST_ROW
 from pipelines.contracts.tables import ENTITIES
+from pipelines.transform.ordering import sort_latest_last
 from pipelines.transform.text import normalized_domain
 
-LATEST_ROW = (
-    "legal_name",
-    "jurisdiction",
-    "entity_status",
-    "registration_status",
-    "legal_form",
-    "entity_category",
-    "is_valid_lei",
-)
+# is_valid_lei is the same in every row of an LEI.
+_OF_THE_LATEST = (*LATEST_ROW, "is_valid_lei")
 # What is read of candidate_exports.
 COLUMNS = (
     "lei_code",
-    "candidate_id",
+    *LATEST_LAST,
     "domain",
     "batch_id",
     "rank_position",
     "is_primary_selection",
-    "created_at",
-    *LATEST_ROW,
+    *_OF_THE_LATEST,
 )
 
 
@@ -44,17 +38,16 @@ def build_entities(candidate_exports: pl.LazyFrame) -> pl.LazyFrame:
         .unique()
         .sort("lei_code", "domain")
         .group_by("lei_code", maintain_order=True)
-        .agg(pl.len().cast(pl.UInt32).alias("domain_count"), pl.col("domain").alias("domains"))
+        .agg(pl.len().cast(pl.Int64).alias("domain_count"), pl.col("domain").alias("domains"))
     )
     figures = (
-        # The latest row of an LEI is its last one: NULL is oldest, ties go to the highest candidate_id.
-        rows.sort("created_at", "candidate_id", nulls_last=False)
+        sort_latest_last(rows)
         .group_by("lei_code", maintain_order=True)
         .agg(
-            pl.col(LATEST_ROW).last(),
-            pl.len().cast(pl.UInt32).alias("candidate_count"),
-            pl.col("batch_id").n_unique().cast(pl.UInt32).alias("batch_count"),
-            pl.col("is_primary_selection").sum().cast(pl.UInt32).alias("primary_count"),
+            pl.col(_OF_THE_LATEST).last(),
+            pl.len().cast(pl.Int64).alias("candidate_count"),
+            pl.col("batch_id").n_unique().cast(pl.Int64).alias("batch_count"),
+            pl.col("is_primary_selection").sum().cast(pl.Int64).alias("primary_count"),
             pl.col("rank_position").min().alias("best_rank"),
             pl.col("created_at").min().alias("first_seen_at"),
             pl.col("created_at").max().alias("last_seen_at"),

@@ -22,7 +22,7 @@ def count_jurisdiction_candidates(candidate_exports: pl.LazyFrame) -> pl.LazyFra
         candidate_exports: All rows of a set of LEIs; of its columns LEI_COLUMNS.
 
     Returns:
-        jurisdiction (String), candidate_count, distinct_lei_count, primary_count, active_count (UInt32). They add up
+        jurisdiction (String), candidate_count, distinct_lei_count, primary_count, active_count (Int64). They add up
         over sets without a common LEI.
     """
     counts = {
@@ -32,7 +32,7 @@ def count_jurisdiction_candidates(candidate_exports: pl.LazyFrame) -> pl.LazyFra
         "active_count": (pl.col("entity_status") == "ACTIVE").sum(),
     }
     return candidate_exports.group_by(jurisdiction_key()).agg(
-        count.cast(pl.UInt32).alias(name) for name, count in counts.items()
+        count.cast(pl.Int64).alias(name) for name, count in counts.items()
     )
 
 
@@ -43,10 +43,10 @@ def count_jurisdiction_domains(candidate_exports: pl.LazyFrame) -> pl.LazyFrame:
         candidate_exports: All rows of a set of domain hashes; of its columns DOMAIN_COLUMNS.
 
     Returns:
-        jurisdiction (String), domain_count (UInt32), which adds up over sets without a common domain hash.
+        jurisdiction (String), domain_count (Int64), which adds up over sets without a common domain hash.
     """
     return candidate_exports.group_by(jurisdiction_key()).agg(
-        pl.col("domain_hash").n_unique().cast(pl.UInt32).alias("domain_count")
+        pl.col("domain_hash").n_unique().cast(pl.Int64).alias("domain_count")
     )
 
 

@@ -2,35 +2,20 @@
 
 import polars as pl
 
+from pipelines.contracts.orders import BEST_ROW, BEST_ROW_TIES, CONFIDENCE, LATEST_LAST, SUCCESS
 from pipelines.contracts.tables import UNIQUE_DOMAINS
 from pipelines.transform.joining import JOINED, fill_without_candidates, join_candidates
+from pipelines.transform.ordering import number_and_rank, sort_best_first, sort_latest_last
 from pipelines.transform.text import normalized_domain
 
-BEST_ROW = (
-    "status",
-    "company_name",
-    "confidence_score",
-    "guessed_country",
-    "primary_lei_code",
-    "primary_gleif_name",
-    "final_legal_name",
-    "final_confidence",
-)
-# Behind every int4; more than the values that a rank can have, so that ranks of two numbers never overlap.
-_NULL_LAST = 2**31
-_RANKS = 2**33
 # What is read of the two tables.
-DOMAIN_COLUMNS = ("domain_id", "domain_hash", "domain", "batch_id", "created_at", "processed_at", *BEST_ROW)
-CANDIDATE_COLUMNS = (
-    "domain_hash",
-    "lei_code",
-    "legal_name",
-    "jurisdiction",
-    "entity_status",
-    "rank_position",
-    "created_at",
-    "candidate_id",
+DOMAIN_COLUMNS = tuple(
+    dict.fromkeys(
+        ("domain_id", "domain_hash", "domain", "batch_id", "created_at", "processed_at")
+        + (BEST_ROW + CONFIDENCE + BEST_ROW_TIES)
+    )
 )
+CANDIDATE_COLUMNS = ("domain_hash", *JOINED.values(), "rank_position", *LATEST_LAST)
 
 
 def build_unique_domains(domain_exports: pl.LazyFrame, candidate_exports: pl.LazyFrame) -> pl.LazyFrame:
@@ -55,25 +40,17 @@ def build_unique_domains(domain_exports: pl.LazyFrame, candidate_exports: pl.Laz
 
 
 def _domains(rows: pl.LazyFrame) -> pl.LazyFrame:
-    """Counts of each domain and its best row: success first, then confidence, processed_at, domain_id, highest first.
-
-    Confidence is compared as Float64, so that an Int32 keeps its value; `+ 0.0` makes -0 equal to 0.
-    """
-    is_success = pl.col("status") == "success"
-    confidence = pl.coalesce(
-        pl.col("final_confidence").cast(pl.Float64), pl.col("confidence_score").cast(pl.Float64) + 0.0
-    )
-    best_first = ("domain_number", is_success, confidence, "processed_at", "domain_id")
+    """Counts of each domain and its best row."""
     return (
-        rows.sort(best_first, descending=[False, True, True, True, True], nulls_last=True)
+        sort_best_first(rows, "domain_number")
         .group_by("domain_number", maintain_order=True)
         .agg(
             pl.col("domain_hash").first(),
             normalized_domain(pl.col("domain").first()),
-            pl.len().cast(pl.UInt32).alias("result_count"),
-            pl.col("batch_id").n_unique().cast(pl.UInt32).alias("batch_count"),
-            is_success.sum().cast(pl.UInt32).alias("success_count"),
-            (pl.col("status") == "failed").sum().cast(pl.UInt32).alias("failed_count"),
+            pl.len().cast(pl.Int64).alias("result_count"),
+            pl.col("batch_id").n_unique().cast(pl.Int64).alias("batch_count"),
+            (pl.col("status") == SUCCESS).sum().cast(pl.Int64).alias("success_count"),
+            (pl.col("status") == "failed").sum().cast(pl.Int64).alias("failed_count"),
             pl.col("domain_id").first().alias("best_domain_id"),
             pl.col("batch_id").first().alias("best_batch_id"),
             pl.col(BEST_ROW).first(),
@@ -86,15 +63,11 @@ def _domains(rows: pl.LazyFrame) -> pl.LazyFrame:
 def _leis(rows: pl.LazyFrame) -> pl.LazyFrame:
     """The LEIs of each domain, joined by lowest rank, NULL last, then more rows, then code."""
     shown = [column for column in JOINED.values() if column != "lei_code"]
-    # As one integer: a third less work than three keys. NULL is behind every int4.
-    number_and_rank = pl.col("domain_number").cast(pl.Int64) * _RANKS + pl.col("best_rank").cast(pl.Int64).fill_null(
-        _NULL_LAST
-    )
-    # The latest row of an LEI is its last one: NULL is oldest, ties go to the highest candidate_id.
+    best_first = number_and_rank(pl.col("domain_number"), pl.col("best_rank"))
     leis = (
-        rows.sort("created_at", "candidate_id", nulls_last=False)
+        sort_latest_last(rows)
         .group_by("domain_number", "lei_code")
         .agg(pl.col("rank_position").min().alias("best_rank"), pl.len().alias("row_count"), pl.col(shown).last())
-        .sort(number_and_rank, -pl.col("row_count").cast(pl.Int64), "lei_code")
+        .sort(best_first, -pl.col("row_count").cast(pl.Int64), "lei_code")
     )
-    return join_candidates(leis, "domain_number", pl.len().cast(pl.UInt32).alias("distinct_lei_count"))
+    return join_candidates(leis, "domain_number", pl.len().cast(pl.Int64).alias("distinct_lei_count"))

@@ -46,7 +46,7 @@ def test_types_for_pyarrow_and_where_it_came_from(awkward: Exported) -> None:
     file = pq.ParquetFile(io.BytesIO(file_of(awkward.snapshot, "a/b", "parquet")))
     schema = file.schema_arrow
     assert schema.field("confidence_score").type == pa.float32()
-    assert schema.field("gleif_candidate_count").type == pa.uint32()
+    assert schema.field("gleif_candidate_count").type == pa.int64()
     assert schema.field("created_at").type == pa.timestamp("us")
     assert pa.types.is_struct(schema.field("candidates").type.value_type)
     metadata = file.metadata.metadata

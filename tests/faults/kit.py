@@ -235,7 +235,7 @@ class Operator:
         self._folder = folder
         self._process: subprocess.Popen[str] | None = None
 
-    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, stdout: int = subprocess.PIPE, **environment: str) -> subprocess.Popen[str]:
         """Start the command with nothing of this shell's environment but PATH and HOME."""
         clean = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         places = {"EXPORT_DIR": str(self.export_dir), "DAGSTER_HOME": str(self.home)}
@@ -243,7 +243,7 @@ class Operator:
             [Path(sys.executable).with_name("lei-exports"), *arguments],
             cwd=self._folder,
             env={**clean, **places, "DATABASE_URL": self.database.url, **environment},
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
         )

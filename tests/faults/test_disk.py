@@ -1,6 +1,7 @@
 """A disk that is full, too small, or not ours: seen before the read where it can be, and nothing is half published."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -90,10 +91,63 @@ def test_too_little_room_is_seen_before_a_row_is_read(
     with monkeypatch.context() as patch:
         patch.setattr(extraction, "read_query", lambda *_: pytest.fail("a row was read"))
         fill(disk, free=4 * MEGABYTE)
-        assert_fails(settings, "too little room", "bytes free", "lei-exports prune", "EXPORT_DIR")
-    assert len(list((disk / "staging").glob("*/"))) == 1
+        assert_fails(settings, "too little room", "bytes free", "no older snapshot is left", "EXPORT_DIR")
+    # The staging of the published snapshot went: that was all that could go.
+    assert list((disk / "staging").glob("*/")) == []
     (disk / "ballast").unlink()
     export(settings)
+
+
+def stagings(settings: Settings) -> int:
+    return len(list((settings.export_dir / "staging").glob("*/")))
+
+
+def test_runs_that_fail_after_the_read_do_not_fill_the_disk(
+    source: Database, disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six of them kept a copy of the source each, and no run could start any more."""
+    settings = settings_for(source, disk)
+    grow(source)
+    first = export(settings)
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise ExportError("The build failed", fix="a test")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipelines.run.export.build_tables", fail)
+        for _ in range(6):
+            run_sql(source, "UPDATE domains SET retry_count = coalesce(retry_count, 0) + 1")
+            with pytest.raises(ExportError, match="The build failed"):
+                run_export(settings)
+            assert stagings(settings) <= 2
+    # Room for what is read and built, but not beside the staging of the run that failed.
+    free = 13 * MEGABYTE
+    fill(disk, free=free)
+    second = export(settings)
+    assert second.manifest.sequence == first.manifest.sequence + 1
+    assert stagings(settings) == 1
+
+
+def test_the_advice_of_a_full_disk_makes_room(source: Database, disk: Path) -> None:
+    settings = settings_for(source, disk)
+    grow(source)
+    for number in range(3):
+        run_sql(source, f"UPDATE domains SET retry_count = {number}")
+        export(settings)
+    run_sql(source, "UPDATE domains SET retry_count = 7")
+    fill(disk, free=9 * MEGABYTE)
+    with pytest.raises(StagingError, match="too little room") as caught:
+        run_export(settings)
+    command, freed = re.findall(r"`lei-exports (.*)` frees ([0-9,]+) bytes", caught.value.fix)[0]
+    before = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+    operator = [Path(sys.executable).with_name("lei-exports"), *command.split()]
+    done = subprocess.run(
+        operator, env={**os.environ, "EXPORT_DIR": str(disk)}, check=True, capture_output=True, text=True
+    )
+    assert "Deleted" in done.stdout
+    after = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+    assert after - before >= int(freed.replace(",", "")) * 0.9
+    verify_snapshot(export(settings))
 
 
 def test_what_did_not_change_needs_no_room(source: Database, disk: Path) -> None:
@@ -107,7 +161,7 @@ def test_what_did_not_change_needs_no_room(source: Database, disk: Path) -> None
     export(settings)
     run_sql(source, "UPDATE domains SET retry_count = 1 WHERE id = 7")
     fill(disk, free=9 * MEGABYTE)
-    assert export(settings).manifest.changed_segments == ("00000000",)
+    assert export(settings).manifest.changed_segments == ("000000",)
 
 
 # What is written right after each of these.

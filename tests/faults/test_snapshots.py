@@ -1,18 +1,24 @@
 """What is damaged, lost or out of time between two runs: found, named, and put right by the next one (DESIGN 4)."""
 
 import shutil
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipelines.errors import SnapshotError, SourceError
+from pipelines.errors import SourceChangedError, SourceError
 from pipelines.progress import Progress
-from pipelines.publish.rollback import rollback
+from pipelines.publish.retention import prune_now
+from pipelines.publish.rollback import release_rollback, rollback
+from pipelines.reading.finding import wait_for_snapshot
+from pipelines.reading.health import judge_health
 from pipelines.reading.snapshots import Snapshot, current_snapshot, list_snapshots
 from pipelines.reading.verification import verify_snapshot
 from pipelines.run.export import run_export
+from pipelines.run.extraction import Acceptance
+from pipelines.run.publication import ChecksFailedError
 from pipelines.settings import Settings
 from tests.exporting import export, settings_for
 from tests.hostile import random_rows
@@ -75,26 +81,104 @@ def test_a_damaged_file_is_named_and_rebuilt(
     assert_agrees(database, after)
 
 
-@pytest.mark.parametrize("damage", ["manifest", "current"])
-def test_what_can_not_be_read_stops_the_run_and_names_the_way_out(settings: Settings, damage: str) -> None:
-    """Then the run can't know which source is published: it must not put another one over it."""
+def cut_manifest(snapshot: Snapshot) -> None:
+    path = snapshot.folder / "manifest.json"
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:500])
+
+
+def lose_manifest(snapshot: Snapshot) -> None:
+    (snapshot.folder / "manifest.json").unlink()
+
+
+def lose_folder(snapshot: Snapshot) -> None:
+    shutil.rmtree(snapshot.folder)
+
+
+def empty_manifest(snapshot: Snapshot) -> None:
+    lose_manifest(snapshot)
+    (snapshot.folder / "manifest.json").touch()
+
+
+Damage = Callable[[Snapshot], None]
+DAMAGES: list[Damage] = [cut_manifest, empty_manifest, lose_manifest, lose_folder]
+
+
+@pytest.mark.parametrize("full_refresh", [False, True])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_current_that_can_not_be_read_is_replaced_by_the_next_run(
+    database: Database,
+    settings: Settings,
+    damage: Damage,
+    full_refresh: bool,  # noqa: FBT001
+) -> None:
+    """Though nothing changed in the source; and the number is a new one, so that nobody who waits misses it."""
     before = current(settings)
-    if damage == "manifest":
-        path = before.folder / "manifest.json"
-        path.chmod(0o644)
-        path.write_text("{", encoding="utf-8")
-    else:
-        shutil.rmtree(before.folder)
-    with pytest.raises(SnapshotError) as caught:
+    damage(before)
+    health = judge_health(settings.export_dir, 25)
+    assert health.snapshot is None
+    assert any("manifest.json" in problem or "not there" in problem for problem in health.problems)
+    assert run_export(settings, full_refresh=full_refresh) is not None
+    after = current(settings)
+    assert after.manifest.sequence == before.manifest.sequence + 1
+    assert wait_for_snapshot(settings.export_dir, before.manifest.sequence, 0) == after
+    verify_snapshot(after)
+    assert_agrees(database, after)
+    assert judge_health(settings.export_dir, 25).problems == ()
+    assert run_export(settings) is None, "nothing changed since"
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_the_only_snapshot_can_not_be_read(database: Database, settings: Settings, damage: Damage) -> None:
+    """What the last run staged still tells which source is published, and how large it was."""
+    prune_now(settings.export_dir, 1, 0, datetime.now(UTC))
+    damage(current(settings))
+    run_sql(
+        database,
+        "CREATE SCHEMA other; CREATE TABLE other.domains AS TABLE domains;"
+        "CREATE TABLE other.gleif_candidates AS TABLE gleif_candidates",
+    )
+    with pytest.raises(SourceChangedError, match="another source"):
+        run_export(settings.model_copy(update={"source_schema": "other"}))
+    run_sql(database, "CREATE TABLE kept AS TABLE gleif_candidates", "TRUNCATE gleif_candidates")
+    with pytest.raises(ChecksFailedError, match="source_not_shrunk"):
         run_export(settings)
-    assert_says(caught.value, "manifest.json" if damage == "manifest" else "current")
-    # The way out: an older one.
+    run_sql(database, "INSERT INTO gleif_candidates TABLE kept")
+    assert export(settings).manifest.sequence == 3
+    assert_agrees(database, current(settings))
+
+
+def test_where_nothing_tells_which_source_was_published_the_operator_says_so(settings: Settings) -> None:
+    prune_now(settings.export_dir, 1, 0, datetime.now(UTC))
+    lose_manifest(current(settings))
+    shutil.rmtree(settings.export_dir / "staging")
+    with pytest.raises(SourceChangedError) as caught:
+        run_export(settings)
+    assert_says(caught.value, "not known which source", "--accept-new-source")
+    assert export(settings, Acceptance(new_source=True)).manifest.sequence == 3
+
+
+def test_a_rollback_leads_away_from_a_current_that_can_not_be_read(settings: Settings) -> None:
     older = list_snapshots(settings.export_dir).snapshots[0]
-    hold = rollback(settings.export_dir, older.manifest.id, now=datetime.now)
+    cut_manifest(current(settings))
+    hold = rollback(settings.export_dir, older.manifest.id, now=lambda: datetime.now(UTC))
     assert hold.snapshot_id == older.manifest.id
-    (settings.export_dir / "rollback.json").unlink()
-    assert export(settings).manifest.sequence >= older.manifest.sequence
-    verify_snapshot(current(settings))
+    assert current(settings) == older
+
+
+def test_a_held_snapshot_that_can_not_be_read_stays_until_the_release(database: Database, settings: Settings) -> None:
+    older = list_snapshots(settings.export_dir).snapshots[0]
+    rollback(settings.export_dir, older.manifest.id, now=lambda: datetime.now(UTC))
+    lose_manifest(older)
+    assert run_export(settings) is None, "the newest snapshot is what the source holds"
+    run_sql(database, "UPDATE domains SET retry_count = 5")
+    publication = run_export(settings)
+    assert publication is not None
+    assert publication.held_at == older.manifest.id
+    assert len(judge_health(settings.export_dir, 25).problems) == 2
+    released = release_rollback(settings.export_dir, now=lambda: datetime.now(UTC))
+    assert current(settings) == released
+    assert released.manifest == publication.manifest
 
 
 def test_a_clock_that_is_set_back(database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,6 +205,8 @@ def test_a_clock_that_is_set_back(database: Database, settings: Settings, monkey
 
 
 def test_columns_that_go_between_two_runs(database: Database, settings: Settings) -> None:
+    run_sql(database, "UPDATE gleif_candidates SET legal_form = '8888' WHERE id % 2 = 0")
+    export(settings)
     run_sql(database, "ALTER TABLE gleif_candidates DROP COLUMN legal_form")
     snapshot = export(settings)
     assert snapshot.manifest.source.relations["gleif_candidates"].absent == ("legal_form",)

@@ -9,6 +9,7 @@ import pytest
 from pipelines.errors import ExtractError
 from pipelines.extract import extraction
 from pipelines.run.export import run_export
+from pipelines.run.extraction import Acceptance
 from tests.exporting import export, settings_for
 from tests.faults.kit import Server, embedded_programs, new_folder, new_server
 from tests.hostile import random_rows
@@ -57,8 +58,10 @@ def test_a_standby_is_a_source(pair: tuple[Server, Server], tmp_path: Path) -> N
     second = export(settings)
     assert second.manifest.base_snapshot == first.manifest.id
     assert_agrees(standby.database(), second)
-    # The primary is the same source: after a failover nothing has to be accepted.
-    assert export(settings_for(primary.database(), tmp_path, segment_size=100)).manifest.id == second.manifest.id
+    # The primary has another address: once that is accepted, no row is read again.
+    third = export(settings_for(primary.database(), tmp_path, segment_size=100), Acceptance(new_source=True))
+    assert third.manifest.base_snapshot == second.manifest.id
+    assert third.manifest.changed_segments == ()
 
 
 def test_recovery_that_takes_rows_away_cancels_the_read(

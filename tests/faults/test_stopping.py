@@ -56,7 +56,7 @@ def test_a_killed_run_leaves_no_session_either(operator: Operator) -> None:
     """It can't cancel anything: the server looks every 5 s whether its client is there, long queries or not."""
     before = current_snapshot(operator.export_dir)
     assert before is not None
-    make_slow(operator.database, 0.06)
+    make_slow(operator.database, 0.06, "%")
     assert run_and_kill_after(settings_for(operator.database, operator.export_dir), 2)
     with session(operator.database) as looker:
         wait_until(lambda: scalar(looker, OUR_SESSIONS) == 0, 10)

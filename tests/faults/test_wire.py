@@ -17,7 +17,7 @@ from pipelines.settings import Settings
 from tests.exporting import assert_agrees, export, settings_for
 from tests.faults.kit import Server, Wire, embedded_programs, new_server
 from tests.hostile import random_rows
-from tests.integration.kit import assert_no_sessions, assert_says, scalar, session, wait_until
+from tests.integration.kit import ACCEPT_ALL, assert_no_sessions, assert_says, scalar, session, wait_until
 from tests.oracle.source import create_source_tables, insert_source
 
 pytestmark = pytest.mark.integration
@@ -57,7 +57,7 @@ def fails(server: Server, settings: Settings, *says: str, kind: type[Exception] 
     before = current_snapshot(settings.export_dir)
     started = time.monotonic()
     with pytest.raises(kind) as caught:
-        run_export(settings, full_refresh=True)
+        run_export(settings, ACCEPT_ALL, full_refresh=True)
     seconds = time.monotonic() - started
     assert_says(caught.value, *says)
     after = current_snapshot(settings.export_dir)
@@ -72,13 +72,13 @@ def fails(server: Server, settings: Settings, *says: str, kind: type[Exception] 
 
 def test_cut_half_way(server: Server, wire: Wire, published: Settings) -> None:
     for count, kind, says in (
-        (1_000, SourceError, "it broke while it was made"),
+        (1_000, ExtractError, "made when tried once more"),
         (40_000, ExtractError, "the connection broke"),
         (400_000, ExtractError, "the connection broke"),
     ):
         wire.cut_after(count)
         assert fails(server, through(wire, server, published), says, kind=kind) < 10
-    assert_agrees(server.database(), export(through(wire, server, published), full_refresh=True))
+    assert_agrees(server.database(), export(through(wire, server, published), ACCEPT_ALL, full_refresh=True))
 
 
 @pytest.mark.parametrize("moment", ["reading", "ids", "preparing"])
@@ -89,7 +89,7 @@ def test_nobody_answers_any_more(
     threads = threading.active_count()
     settings = through(wire, server, published, export_max_seconds=2.0)
     monkeypatch.setattr(extraction, "_GIVE_UP_SECONDS", 1.0)
-    monkeypatch.setattr("pipelines.extract.snapshot._TIMEOUT_MARGIN_S", 1)
+    monkeypatch.setattr("pipelines.extract.snapshot.TIMEOUT_MARGIN_S", 1)
     if moment == "reading":
         silent_before(monkeypatch, wire, extraction, "read_query")
         says = "EXPORT_MAX_SECONDS = 2 s"
@@ -105,7 +105,7 @@ def test_nobody_answers_any_more(
     before = current_snapshot(settings.export_dir)
     started = time.monotonic()
     with pytest.raises(kind) as caught:
-        run_export(settings, full_refresh=True)
+        run_export(settings, ACCEPT_ALL, full_refresh=True)
     assert time.monotonic() - started < 12
     assert_says(caught.value, says)
     assert current_snapshot(settings.export_dir) == before

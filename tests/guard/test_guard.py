@@ -117,8 +117,10 @@ def rows_of(manifest: Manifest | None) -> dict[str, int]:
     return {table.name: table.rows for table in manifest.tables}
 
 
-def test_a_full_run_reads_each_table_once_and_counts_it_once(full: Run) -> None:
-    assert full.scans == Scans(domains=2, gleif_candidates=2)
+def test_a_full_run_reads_each_table_once_and_fingerprints_it_once(full: Run) -> None:
+    # The least and the greatest id come from an index.
+    assert full.scans.domains == pytest.approx(2, abs=0.001)
+    assert full.scans.gleif_candidates == pytest.approx(2, abs=0.001)
 
 
 def test_a_full_run_fetches_little_more_than_the_floor(load: Load, full: Run, floor: int) -> None:

@@ -23,9 +23,9 @@ from pipelines.contracts.source import SOURCE_TABLES
 from pipelines.errors import ExportError
 from pipelines.run.export import run_export
 from pipelines.run.extraction import Acceptance, stage_source
-from pipelines.run.turn import end_turn
 from pipelines.settings import Settings
 from pipelines.staging.folder import latest_staging
+from pipelines.system.run_lock import hold_run_lock
 from tests.oracle.postgres import Cluster, Database
 
 ACCEPT_ALL = Acceptance(new_source=True, shrink=True)
@@ -37,14 +37,12 @@ OUR_SESSIONS = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIK
 
 def stage(settings: Settings) -> tuple[StagingRecord, dict[str, pl.DataFrame]]:
     """Run only the extraction; its record, and the staged rows of each table by id."""
-    try:
-        record = stage_source(settings, ACCEPT_ALL).record
-    finally:
-        end_turn(settings.export_dir)
+    with hold_run_lock(settings.export_dir) as lock:
+        record = stage_source(settings, lock, ACCEPT_ALL).record
     folder = latest_staging(settings.export_dir)
     frames = {}
     for table in SOURCE_TABLES:
-        parts = [folder.read_segment(table.name, segment, record.segment_size) for segment in record.segments]
+        parts = [folder.read_segment(table.name, segment) for segment in record.segments]
         found = [part for part in parts if part is not None]
         frames[table.name] = pl.concat(found).sort("id") if found else pl.DataFrame()
     return record, frames
@@ -78,7 +76,7 @@ class Published:
             if path.is_symlink()
             else (path.lstat().st_ino, path.lstat().st_size if path.is_file() else 0)
             for path in sorted(self.export_dir.rglob("*"))
-            if path.name not in (".run.lock", "last_checked.json")
+            if path.name not in (".run.lock", ".publish.lock", "last_checked.json")
         }
 
 
@@ -164,14 +162,15 @@ class Background(threading.Thread):
         return self._value
 
 
-def make_slow(database: Database, seconds_per_row: float = 0.02) -> None:
-    """Make both tables views that sleep at each row."""
+def make_slow(database: Database, seconds_per_row: float = 0.02, queries: str = "COPY %") -> None:
+    """Make both tables views that sleep at each row, for queries like this pattern: by default those that read rows."""
     for table in SOURCE_TABLES:
         run_sql(
             database,
             f"ALTER TABLE {table.name} RENAME TO real_{table.name}",
             f"CREATE VIEW {table.name} AS SELECT t.* FROM real_{table.name} t, "
-            f"LATERAL (SELECT pg_sleep({seconds_per_row}) WHERE t.id IS NOT NULL OFFSET 0) s",
+            f"LATERAL (SELECT pg_sleep(CASE WHEN current_query() LIKE '{queries}' THEN {seconds_per_row} ELSE 0 END)"
+            " WHERE t.id IS NOT NULL OFFSET 0) s",
         )
 
 

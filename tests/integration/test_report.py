@@ -14,6 +14,7 @@ from pipelines.run.export import run_export
 from pipelines.run.extraction import NOTHING_ACCEPTED, stage_source
 from pipelines.run.reporting import plots_of_built
 from pipelines.settings import Settings
+from pipelines.system.run_lock import hold_run_lock
 from tests.exporting import export, settings_for
 from tests.hostile import insert_hostile, random_rows
 from tests.oracle.postgres import Database
@@ -121,11 +122,12 @@ def test_a_snapshot_before_that_lost_its_batches_is_compared_by_rows_alone(setti
 
 def test_plots_of_tables_that_were_just_built(settings: Settings) -> None:
     said: list[str] = []
-    stage_source(settings, NOTHING_ACCEPTED)
-    build_tables(settings, ["domain_exports"])
-    alone = plots_of_built(settings, ["domain_exports"], said.append)
+    with hold_run_lock(settings.export_dir) as lock:
+        stage_source(settings, lock, NOTHING_ACCEPTED)
+        build_tables(settings, lock, ["domain_exports"])
+        alone = plots_of_built(settings, ["domain_exports"], said.append)
+        build_tables(settings, lock)
     assert "plot_primaries" not in alone["domain_exports"], "without candidates nobody knows which are valid"
-    build_tables(settings)
     plots = plots_of_built(settings, ["domain_exports", "candidate_exports", "rejected_rows", "entities"], said.append)
     assert {name: len(charts) for name, charts in plots.items()} == {
         "domain_exports": 5,
@@ -139,8 +141,9 @@ def test_plots_of_tables_that_were_just_built(settings: Settings) -> None:
 def test_plots_that_cannot_be_drawn_are_said(settings: Settings) -> None:
     """A built file that is gone; the message has no row and no path."""
     said: list[str] = []
-    stage_source(settings, NOTHING_ACCEPTED)
-    (record,) = [record for record in build_tables(settings) if record.name == "domain_exports"]
+    with hold_run_lock(settings.export_dir) as lock:
+        stage_source(settings, lock, NOTHING_ACCEPTED)
+        (record,) = [record for record in build_tables(settings, lock) if record.name == "domain_exports"]
     staged = next(settings.export_dir.glob(f"staging/*/tables/{record.files[0].path}"))
     staged.unlink()
     assert plots_of_built(settings, ["domain_exports"], said.append) == {}

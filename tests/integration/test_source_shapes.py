@@ -258,12 +258,12 @@ def test_columns_that_do_not_fit_are_all_named_before_any_read(database: Databas
 
 def test_column_of_the_second_table_does_not_fit(database: Database, published: Published) -> None:
     with database.connect() as connection:
-        create_source_tables(connection, columns={"gleif_candidates": {"lei_code": None, "domain_id": "bigint"}})
+        create_source_tables(connection, columns={"gleif_candidates": {"lei_code": None, "domain_id": "numeric"}})
     published.fails(
         settings_for(database, published.export_dir),
         "Source table public.gleif_candidates",
         "required column lei_code",
-        "column domain_id has type bigint",
+        "column domain_id has type numeric, expected int8 or int4 or int2",
         kind=SourceError,
     )
 
@@ -415,8 +415,8 @@ def partitioned_without_partitions(database: Database) -> None:
         (inheritance, 6),
         (unlogged_tables, 6),
         (bloated_tables, 20),
-        (tables_emptied_by_delete, 6),
-        (partitioned_without_partitions, 1),
+        (tables_emptied_by_delete, 0),
+        (partitioned_without_partitions, 0),
     ],
 )
 def test_shape(
@@ -544,4 +544,4 @@ def test_one_page_and_its_last_row(database: Database, tmp_path: Path) -> None:
         (last,) = connection.execute("SELECT max(ctid)::text FROM gleif_candidates").fetchone() or ("",)
     assert not last.startswith("(0,")
     _, frames = stage(settings_of(database, tmp_path))
-    assert frames["gleif_candidates"]["id"].equals(pl.Series("id", range(1, 1001), pl.Int32))
+    assert frames["gleif_candidates"]["id"].equals(pl.Series("id", range(1, 1001), pl.Int64))

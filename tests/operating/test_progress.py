@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from assets.resources import report_to
 from assets.terminal import ProgressView, describe_progress
 from pipelines.progress import Progress
 from pipelines.run.export import run_export
@@ -68,3 +69,11 @@ def test_a_terminal_gets_bars_that_fit_into_80_columns() -> None:
     last = file.getvalue().splitlines()[-3:]
     assert any("Reading PostgreSQL" in line and "100 %" in line and "5,000,000 of" in line for line in last), last
     assert any("Publishing" in line and "[bold]not markup" in line for line in last), last
+
+
+def test_the_log_of_a_dagster_run_has_the_switch_however_soon_it_comes() -> None:
+    said: list[str] = []
+    on_progress = report_to(said.append)
+    on_progress(Progress("publish", "both faces verified"))
+    on_progress(Progress("publish", "current is snapshot X", published="X"))
+    assert said == ["publish: current is snapshot X"]

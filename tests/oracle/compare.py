@@ -26,7 +26,7 @@ _INFINITIES = (-(2**63), 2**63 - 1)
 
 _PG_TYPES: dict[pl.DataType, set[str]] = {
     pl.Int32(): {"int4"},
-    pl.UInt32(): {"int8"},
+    pl.Int64(): {"int8"},
     pl.Float32(): {"float4"},
     pl.Float64(): {"float8"},
     pl.String(): {"text"},
@@ -169,14 +169,19 @@ def assert_faces(
     schema: str = "public",
     *,
     include_full_data: bool = False,
+    is_rebuilt: bool = True,
 ) -> None:
-    """Assert that both faces of a snapshot hold exactly what the oracle computes, in the same order."""
+    """Assert that both faces of a snapshot hold exactly what the oracle computes, in the same order.
+
+    In a changed copy of an older DuckDB file (not `is_rebuilt`) new rows stand at the end: only ORDER BY has an order.
+    """
     for table in tables:
         wanted = oracle_frame(conn, table, schema, include_full_data=include_full_data)
         assert_same(read_parquet_face(snapshot_dir, table.name), wanted, what=f"Parquet {table.name}")
         assert_same(read_duckdb_face(snapshot_dir, table), wanted, what=f"DuckDB {table.name}")
-        unordered = read_duckdb_face(snapshot_dir, table, ordered=False)
-        assert_same(unordered, wanted, what=f"DuckDB {table.name}, physical order")
+        if is_rebuilt:
+            unordered = read_duckdb_face(snapshot_dir, table, ordered=False)
+            assert_same(unordered, wanted, what=f"DuckDB {table.name}, physical order")
 
 
 def _schema_difference(actual: pl.Schema, wanted: pl.Schema) -> str:

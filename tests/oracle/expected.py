@@ -86,6 +86,9 @@ GLEIF_CANDIDATES: dict[str, str] = {
     "created_at": TIMESTAMP,
 }
 SOURCE: dict[str, dict[str, str]] = {"domains": DOMAINS, "gleif_candidates": GLEIF_CANDIDATES}
+# Of the application's type or wider: int2, int4 and int8 are read alike, as Int64.
+IDS = frozenset({"id", "domain_id"})
+ID_TYPE = "bigint"
 FULL_DATA = "gleif_full_data"
 
 DTYPES: dict[str, pl.DataType] = {
@@ -95,7 +98,7 @@ DTYPES: dict[str, pl.DataType] = {
     BOOL: pl.Boolean(),
     TIMESTAMP: pl.Datetime("us"),
 }
-_I32, _U32, _F64, _STR, _BOOL = pl.Int32(), pl.UInt32(), pl.Float64(), pl.String(), pl.Boolean()
+_I32, _I64, _F64, _STR, _BOOL = pl.Int32(), pl.Int64(), pl.Float64(), pl.String(), pl.Boolean()
 _TIME, _LIST = pl.Datetime("us"), pl.List(pl.String())
 _JOINED: dict[str, pl.DataType] = {
     "all_lei_codes": _STR,
@@ -106,14 +109,19 @@ _JOINED: dict[str, pl.DataType] = {
 }
 
 
+def read_dtype(name: str, kind: str) -> pl.DataType:
+    """Dtype that a source column is read as."""
+    return pl.Int64() if name in IDS else DTYPES[kind]
+
+
 def _known(columns: dict[str, str], *without: str) -> dict[str, pl.DataType]:
-    return {name: DTYPES[kind] for name, kind in columns.items() if name not in without}
+    return {name: read_dtype(name, kind) for name, kind in columns.items() if name not in without}
 
 
 def _candidate_exports(*without: str) -> dict[str, pl.DataType]:
     return {
-        "candidate_id": _I32,
-        "domain_id": _I32,
+        "candidate_id": _I64,
+        "domain_id": _I64,
         "domain_hash": _STR,
         "domain": _STR,
         "batch_id": _STR,
@@ -128,10 +136,10 @@ CANDIDATE_EXPORTS_WITH_FULL_DATA = pl.Schema(_candidate_exports())
 SCHEMAS: dict[str, pl.Schema] = {
     "domain_exports": pl.Schema(
         {
-            "domain_id": _I32,
+            "domain_id": _I64,
             "domain_hash": _STR,
             **_known(DOMAINS, "id", "domain_hash"),
-            "gleif_candidate_count": _U32,
+            "gleif_candidate_count": _I64,
             **_JOINED,
         }
     ),
@@ -139,8 +147,8 @@ SCHEMAS: dict[str, pl.Schema] = {
     "rejected_rows": pl.Schema(
         {
             "source_table": _STR,
-            "source_id": _I32,
-            "domain_id": _I32,
+            "source_id": _I64,
+            "domain_id": _I64,
             "reason": _STR,
             "detail": _STR,
             "row_json": _STR,
@@ -150,11 +158,11 @@ SCHEMAS: dict[str, pl.Schema] = {
         {
             "domain_hash": _STR,
             "domain": _STR,
-            "result_count": _U32,
-            "batch_count": _U32,
-            "success_count": _U32,
-            "failed_count": _U32,
-            "best_domain_id": _I32,
+            "result_count": _I64,
+            "batch_count": _I64,
+            "success_count": _I64,
+            "failed_count": _I64,
+            "best_domain_id": _I64,
             "best_batch_id": _STR,
             "status": _STR,
             "company_name": _STR,
@@ -166,7 +174,7 @@ SCHEMAS: dict[str, pl.Schema] = {
             "final_confidence": _I32,
             "first_created_at": _TIME,
             "last_processed_at": _TIME,
-            "distinct_lei_count": _U32,
+            "distinct_lei_count": _I64,
             **_JOINED,
         }
     ),
@@ -180,10 +188,10 @@ SCHEMAS: dict[str, pl.Schema] = {
             "legal_form": _STR,
             "entity_category": _STR,
             "is_valid_lei": _BOOL,
-            "candidate_count": _U32,
-            "domain_count": _U32,
-            "batch_count": _U32,
-            "primary_count": _U32,
+            "candidate_count": _I64,
+            "domain_count": _I64,
+            "batch_count": _I64,
+            "primary_count": _I64,
             "best_rank": _I32,
             "domains": _LIST,
             "first_seen_at": _TIME,
@@ -193,20 +201,20 @@ SCHEMAS: dict[str, pl.Schema] = {
     "batch_summaries": pl.Schema(
         {
             "batch_id": _STR,
-            "result_count": _U32,
-            "unique_domain_count": _U32,
-            "success_count": _U32,
-            "failed_count": _U32,
-            "pending_count": _U32,
-            "processing_count": _U32,
-            "other_count": _U32,
+            "result_count": _I64,
+            "unique_domain_count": _I64,
+            "success_count": _I64,
+            "failed_count": _I64,
+            "pending_count": _I64,
+            "processing_count": _I64,
+            "other_count": _I64,
             "success_pct": _F64,
-            "with_candidates_count": _U32,
+            "with_candidates_count": _I64,
             "with_candidates_pct": _F64,
-            "candidate_count": _U32,
-            "distinct_lei_count": _U32,
-            "with_primary_count": _U32,
-            "manual_review_count": _U32,
+            "candidate_count": _I64,
+            "distinct_lei_count": _I64,
+            "with_primary_count": _I64,
+            "manual_review_count": _I64,
             "confidence_score_avg": _F64,
             "confidence_score_median": _F64,
             "processing_time_ms_avg": _F64,
@@ -218,11 +226,11 @@ SCHEMAS: dict[str, pl.Schema] = {
     "jurisdiction_summaries": pl.Schema(
         {
             "jurisdiction": _STR,
-            "candidate_count": _U32,
-            "distinct_lei_count": _U32,
-            "domain_count": _U32,
-            "primary_count": _U32,
-            "active_count": _U32,
+            "candidate_count": _I64,
+            "distinct_lei_count": _I64,
+            "domain_count": _I64,
+            "primary_count": _I64,
+            "active_count": _I64,
         }
     ),
 }

@@ -60,7 +60,7 @@ def _typed(name: str, kind: str, found: str | None) -> str:
     elif kind == expected.REAL:
         value = f"CASE WHEN t.{name}::real NOT IN ('NaN', 'Infinity', '-Infinity') THEN t.{name}::real END"
     else:
-        value = f"t.{name}::{kind}"
+        value = f"t.{name}::{expected.ID_TYPE if name in expected.IDS else kind}"
     collation = ' COLLATE "C"' if kind == expected.TEXT else ""
     return f"({value}){collation} AS {name}"
 

@@ -16,6 +16,8 @@ from tests.oracle.expected import SOURCE
 Columns = Mapping[str, Mapping[str, str | None]]
 Row = dict[str, Any]
 
+# Columns of tables whose ids are int8.
+WIDE_IDS: Columns = {"domains": {"id": "bigint"}, "gleif_candidates": {"id": "bigint", "domain_id": "bigint"}}
 _COPY_CHUNK = 1 << 16
 
 

@@ -81,7 +81,7 @@ NO_CANDIDATES = {
 def test_contracts_are_what_design_says() -> None:
     for table in SOURCE_TABLES:
         columns = {name: column.dtype for name, column in table.schema.columns().items()}
-        wanted = {name: expected.DTYPES[kind] for name, kind in expected.SOURCE[table.name].items()}
+        wanted = {name: expected.read_dtype(name, kind) for name, kind in expected.SOURCE[table.name].items()}
         assert list(columns.items()) == list(wanted.items()), table.name
     for full in (False, True):
         for table in published_tables(include_full_data=full):

@@ -48,6 +48,17 @@ def test_a_failed_key_is_never_asked_again_and_pauses_grow() -> None:
     assert FIRST_PAUSE < LONGEST_PAUSE
 
 
+def test_after_a_run_that_succeeded_the_next_one_waits() -> None:
+    pause = timedelta(minutes=10)
+    ended = [Try("o", "succeeded", NOW - timedelta(minutes=9)), Try("n", "succeeded", NOW - timedelta(minutes=40))]
+    waiting = decide("p", Cursor("o"), ended, NOW, pause)
+    assert waiting.run_key is None
+    assert waiting.cursor == Cursor("o")
+    assert "12:01:00" in waiting.reason
+    assert decide("p", Cursor("o"), ended, NOW + timedelta(minutes=1), pause).run_key == "p:0"
+    assert decide("p", Cursor("o"), [*ended, failed(2)], NOW + timedelta(minutes=1), pause).run_key == "p:1"
+
+
 def test_a_failure_of_another_position_does_not_delay() -> None:
     assert decide("p", Cursor(), [failed(0.1, "other")], NOW).run_key == "p:0"
 

@@ -29,9 +29,10 @@ from pipelines.contracts.segments import segment_name
 from pipelines.contracts.tables import Table, published_tables
 from pipelines.contracts.version import CONTRACT_VERSION
 from pipelines.publish.parquet import write_parquet
-from pipelines.publish.snapshots import publish_snapshot
+from pipelines.publish.snapshots import publish_snapshot, record_unchanged
 from pipelines.reading.finding import newest_snapshot
 from pipelines.reading.snapshots import Snapshot, current_snapshot
+from pipelines.system.run_lock import hold_run_lock
 
 TABLES = published_tables(include_full_data=False)
 DOMAIN_EXPORTS, CANDIDATE_EXPORTS, REJECTED_ROWS = TABLES[:3]
@@ -52,7 +53,7 @@ NAN, INFINITY = float("nan"), float("inf")
 
 def rows_of(table: Table, rows: Sequence[dict[str, Any]]) -> pl.DataFrame:
     """Rows with every column that is not given NULL, or empty where NULL is not allowed."""
-    empty: dict[Any, Any] = {pl.String: "", pl.Int32: 0, pl.UInt32: 0, pl.Float64: 0.0, pl.Boolean: False, pl.List: []}
+    empty: dict[Any, Any] = {pl.String: "", pl.Int32: 0, pl.Int64: 0, pl.Float64: 0.0, pl.Boolean: False, pl.List: []}
     defaults = {
         name: empty[dtype.base_type()] if name in table.required else None
         for name, dtype in table.polars_schema.items()
@@ -125,19 +126,18 @@ def rejected_rows(count: int) -> pl.DataFrame:
 
 
 def staging_record(staging_id: str, identity: str = "sample", **values: Any) -> StagingRecord:
-    relation = RelationRecord(oid=1, filenodes=(1,), columns=(("id", "integer"),), absent=(), unknown=(), rows=100)
+    relation = RelationRecord(columns=(("id", "integer"),), absent=(), unknown=(), rows=100)
     fields: dict[str, Any] = {
         "staging_id": staging_id,
         "source": SourceRecord(
             identity=identity,
             server_version="18.4",
-            database_oid=5,
-            timeline=1,
             wal_position="0/1",
             snapshot_at=BEGIN,
             relations={"domains": relation, "gleif_candidates": relation},
         ),
         "segment_size": SEGMENT_SIZE,
+        "segment_numbers": tuple(range(-100, 1000)),
         "include_full_data": False,
         "segments": (SegmentRecord(segment=0, rows={"domains": 100, "gleif_candidates": 200}),),
         "nulled_values": {},
@@ -194,7 +194,7 @@ class Kit:
             files = tuple(
                 write_parquet(
                     frame,
-                    self.tables_dir(staging_id) / table.name / f"{segment_name(number, SEGMENT_SIZE)}.parquet",
+                    self.tables_dir(staging_id) / table.name / f"{segment_name(number)}.parquet",
                     table=table,
                     segment=number,
                 )
@@ -215,7 +215,7 @@ class Kit:
 
     def publish(
         self,
-        number: int,
+        number: float,
         segments: dict[int, Sequence[int]] | None = None,
         *,
         built: Sequence[TableRecord] | None = None,
@@ -223,7 +223,7 @@ class Kit:
         **options: Any,
     ) -> Manifest:
         """Stage and publish; the clock is `number` hours after the beginning."""
-        staging = staging or staging_record(new_id(number))
+        staging = staging or staging_record(new_id(int(number)))
         if built is None:
             built = self.build(staging.staging_id, segments or {0: range(1, 6), 1: range(100, 104)})
         self.clock[0] = BEGIN + timedelta(hours=number)
@@ -240,7 +240,13 @@ class Kit:
             "lock_wait_seconds": 20,
             **options,
         }
-        return publish_snapshot(**arguments)
+        with hold_run_lock(self.export_dir, wait_seconds=20) as lock:
+            return publish_snapshot(lock=lock, **arguments)
+
+    def look(self, hours: float, **options: Any) -> Snapshot | None:
+        """A run that finds the source unchanged, so many hours after the beginning."""
+        with hold_run_lock(self.export_dir, wait_seconds=20) as lock:
+            return record_unchanged(self.export_dir, lock, now=lambda: BEGIN + timedelta(hours=hours), **options)
 
     def publish_changes(
         self,

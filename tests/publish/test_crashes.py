@@ -107,6 +107,6 @@ def assert_the_next_run_succeeds(kit: Kit) -> None:
     assert kit.current().manifest == manifest
     assert manifest.sequence in {1, 2, 3}
     verify_snapshot(kit.current())
-    left = [path.name for path in kit.export_dir.rglob(".*")]
-    assert left == [".publish.lock"]
+    left = sorted(path.name for path in kit.export_dir.rglob(".*"))
+    assert left == [".publish.lock", ".run.lock"]
     assert [path.name for path in Path(kit.export_dir).iterdir() if path.is_symlink()] == ["current"]

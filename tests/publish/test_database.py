@@ -12,12 +12,12 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from pipelines.contracts.tables import candidate_exports
+from pipelines.contracts.tables import Table, candidate_exports, published_tables
 from pipelines.contracts.views import VIEWS
 from pipelines.errors import PublishError
 from pipelines.publish.database import build_database
 from pipelines.publish.database_process import WriterOptions
-from pipelines.publish.database_task import ColumnTask, TableTask, Task, ViewTask
+from pipelines.publish.database_task import ColumnTask, InfoTask, TableTask, Task, ViewTask
 from pipelines.publish.parquet import write_parquet
 from tests.publish.kit import (
     CANDIDATE_EXPORTS,
@@ -99,6 +99,26 @@ def test_the_tables_have_the_rows_in_the_order_of_their_files(tmp_path: Path, fi
     assert not (tmp_path / ".duckdb_spill").exists()
 
 
+@pytest.mark.parametrize("table", published_tables(include_full_data=True), ids=lambda table: table.name)
+def test_every_text_says_how_it_is_stored(table: Table) -> None:
+    # A new column without a hint would be stored as DuckDB happens to like, at the price of trying.
+    without = [name for name, kind in table.duckdb_types.items() if (kind == "VARCHAR") != bool(table.storage[name])]
+    assert without == []
+
+
+def test_texts_are_stored_as_the_contract_says(tmp_path: Path, files) -> None:
+    database = tmp_path / "exports.duckdb"
+    build_database(database, TABLES, files)
+    query = "SELECT DISTINCT column_name, compression FROM pragma_storage_info('{}') WHERE segment_type = 'VARCHAR'"
+    found = {name: set(in_duckdb(query.format(name), database).rows()) for name in ("domain_exports", "rejected_rows")}
+    wanted = {
+        "domain_exports": {("domain", "Uncompressed"), ("company_name", "ZSTD"), ("status", "DICT_FSST")},
+        "rejected_rows": {("row_json", "ZSTD"), ("reason", "DICT_FSST")},
+    }
+    for name, ways in wanted.items():
+        assert ways <= found[name]
+
+
 def test_shape_and_comments_are_those_of_the_contract(tmp_path: Path, files) -> None:
     database = tmp_path / "exports.duckdb"
     build_database(database, TABLES, files)
@@ -162,7 +182,7 @@ def test_wide_rows_fit_into_little_memory(tmp_path: Path) -> None:
     # 20,000 texts of 4 kB in one row group of DuckDB are 80 MB, more than its memory limit.
     table = candidate_exports(include_full_data=True)
     one = rows_of(table, [{"candidate_id": 1, "domain_id": 1}])
-    ids = pl.DataFrame({"id": range(20_000)}, schema={"id": pl.Int32})
+    ids = pl.DataFrame({"id": range(20_000)}, schema={"id": pl.Int64})
     texts = pl.col("id").hash(1).cast(pl.String).repeat_by(200).list.join("")
     rows = ids.join(one, how="cross").with_columns(candidate_id="id", gleif_full_data=texts).drop("id")
     path = tmp_path / "000000.parquet"
@@ -187,6 +207,14 @@ def test_a_killed_writer_is_our_error(tmp_path: Path) -> None:
     assert "PublishError" in errors
     assert "killed by signal 9" in errors
     assert [p.name for p in tmp_path.iterdir()] == ["fifo"]
+
+
+def test_what_crashes_in_the_writer_is_in_our_error(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with start_process(BUILD, tmp_path) as parent:
+        os.kill(wait_for_child(parent.pid), signal.SIGSEGV)
+        _, errors = parent.communicate(timeout=20)
+    assert re.search(r"killed by signal 11 after Fatal Python error: Segmentation fault at \w+\.py:\d+", errors)
 
 
 def test_the_writer_dies_with_its_killed_parent(tmp_path: Path) -> None:
@@ -219,7 +247,10 @@ def test_the_writer_ends_when_its_stdin_ends(tmp_path: Path) -> None:
 def test_a_task_survives_its_json() -> None:
     task = Task("/a'b\n/\u05d7.duckdb", "/t", 1, 2, (table_task(Path("/f.parquet")),))
     task = replace(task, views=(ViewTask("v", "It's a view", "SELECT '\n' AS a", (("a", 'A "column"'),)),))
-    assert Task.from_json(task.to_json()) == task
+    columns = (ColumnTask("n", "VARCHAR", True, "A 'name'", "zstd"),)
+    for info in (None, InfoTask("i", "It's one row", columns, ("a'b\n",))):
+        task = replace(task, info=info)
+        assert Task.from_json(task.to_json()) == task
     assert "\n" not in task.to_json()
 
 

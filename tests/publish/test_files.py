@@ -3,20 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import PublishError
 from pipelines.publish import files
-from pipelines.publish.files import hold_lock, link_or_copy, temporary_path, write_atomically, write_failure
+from pipelines.publish.files import link_or_copy, temporary_path, write_atomically, write_failure
 from pipelines.reading.digests import sha256_of
-from tests.publish.kit import start_process
-
-HOLDER = """
-import sys, time
-from pathlib import Path
-from pipelines.publish.files import hold_lock
-with hold_lock(Path(sys.argv[1]), 0):
-    print("held", flush=True)
-    time.sleep(60)
-"""
 
 
 def test_write_atomically_replaces_the_whole_file(tmp_path: Path) -> None:
@@ -56,24 +45,6 @@ def test_link_or_copy_does_not_overwrite(tmp_path: Path) -> None:
     (tmp_path / "b").write_bytes(b"y")
     with pytest.raises(FileExistsError):
         link_or_copy(tmp_path / "a", tmp_path / "b")
-
-
-def test_the_lock_is_refused_while_another_process_holds_it_and_free_when_that_is_killed(tmp_path: Path) -> None:
-    lock = tmp_path / ".publish.lock"
-    with start_process(HOLDER, lock) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
-        with pytest.raises(PublishError, match="Another run is publishing"), hold_lock(lock, 0.2):
-            pass
-        holder.kill()
-        holder.wait()
-    with hold_lock(lock, 0):
-        pass
-
-
-def test_a_lock_that_cannot_be_opened_is_our_error(tmp_path: Path) -> None:
-    with pytest.raises(PublishError, match="lock"), hold_lock(tmp_path / "missing" / "lock", 0):
-        pass
 
 
 def test_a_full_disk_names_the_way_out() -> None:

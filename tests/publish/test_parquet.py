@@ -51,7 +51,7 @@ def test_the_footer_names_contract_table_and_segment_and_no_run(tmp_path: Path) 
     metadata = pl.read_parquet_metadata(path)
     own = {key: value for key, value in metadata.items() if key.startswith("lei_exports.")}
     assert own == {
-        "lei_exports.contract_version": "1.2.0",
+        "lei_exports.contract_version": "2.0.0",
         "lei_exports.table": "domain_exports",
         "lei_exports.segment": "3",
     }
@@ -98,7 +98,7 @@ def test_no_rows_give_one_file_with_all_columns(tmp_path: Path, table) -> None:
     [
         (lambda f: f.drop("domain_hash"), "missing: domain_hash"),
         (lambda f: f.with_columns(secret=1), "not in the contract: secret"),
-        (lambda f: f.cast({"domain_id": pl.Int64}), r"other type: domain_id Int32 \(found Int64\)"),
+        (lambda f: f.cast({"domain_id": pl.Int32}), r"other type: domain_id Int64 \(found Int32\)"),
         (lambda f: f.cast({"created_at": pl.Datetime("ms")}), "created_at"),
         (lambda f: f.select(*f.columns[1:], f.columns[0]), "another order"),
     ],
@@ -115,7 +115,7 @@ def test_other_columns_than_the_contract_are_refused(tmp_path: Path, change, sai
 def test_a_frame_that_fails_half_way_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     write_parquet(domain_rows([1]), path, table=DOMAIN_EXPORTS, segment=0)
-    broken = domain_rows([1]).lazy().with_columns(pl.lit("x").cast(pl.Int32).alias("domain_id"))
+    broken = domain_rows([1]).lazy().with_columns(pl.lit("x").cast(pl.Int64).alias("domain_id"))
     with pytest.raises(pl.exceptions.PolarsError):
         write_parquet(broken, path, table=DOMAIN_EXPORTS, segment=0)
     assert pl.read_parquet(path).height == 1

@@ -1,6 +1,8 @@
 import json
+import shutil
 import stat
 import subprocess
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,10 +11,9 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from pipelines.contracts.tables import DERIVED_TABLES
-from pipelines.errors import ContractError, PublishError, SnapshotError, SourceChangedError, StagingError
-from pipelines.publish.files import hold_lock
-from pipelines.publish.guards import check_shrink, check_source_identity
-from pipelines.publish.switch import building_folder
+from pipelines.errors import BusyError, ContractError, PublishError, SnapshotError, SourceChangedError, StagingError
+from pipelines.publish.guards import check_shrink, require_same_source
+from pipelines.publish.switch import building_folder, hold_publish_lock
 from pipelines.reading.snapshots import current_snapshot, list_snapshots
 from pipelines.reading.verification import verify_snapshot
 from tests.publish.kit import (
@@ -26,6 +27,7 @@ from tests.publish.kit import (
     flip_a_byte,
     in_duckdb,
     new_id,
+    overwrite,
     rejected_rows,
     staging_record,
     start_process,
@@ -52,10 +54,10 @@ def test_a_snapshot_has_the_layout_of_the_design(kit: Kit) -> None:
     assert (kit.export_dir / "current").readlink() == Path("snapshots") / new_id(1)
     assert sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()) == [
         "batch_summaries/all.parquet",
-        "candidate_exports/00000000.parquet",
-        "candidate_exports/00000001.parquet",
-        "domain_exports/00000000.parquet",
-        "domain_exports/00000001.parquet",
+        "candidate_exports/000000.parquet",
+        "candidate_exports/000001.parquet",
+        "domain_exports/000000.parquet",
+        "domain_exports/000001.parquet",
         "entities/all.parquet",
         "exports.duckdb",
         "jurisdiction_summaries/all.parquet",
@@ -80,8 +82,8 @@ def test_a_snapshot_has_the_layout_of_the_design(kit: Kit) -> None:
         "snapshot_id": new_id(1),
         "sequence": 1,
     }
-    hidden = [p.name for p in kit.export_dir.rglob(".*")]
-    assert hidden == [".publish.lock"]
+    hidden = sorted(p.name for p in kit.export_dir.rglob(".*"))
+    assert hidden == [".publish.lock", ".run.lock"]
 
 
 def test_both_faces_hold_what_was_built(kit: Kit) -> None:
@@ -106,10 +108,10 @@ def test_unchanged_files_are_hard_links_and_keep_their_first_snapshot(kit: Kit) 
     manifest = kit.publish(2, {0: range(5), 1: range(100, 111)})
     first = {file.path: file.first_snapshot for table in manifest.tables for file in table.files}
     assert first == {
-        "domain_exports/00000000.parquet": new_id(1),
-        "domain_exports/00000001.parquet": new_id(2),
-        "candidate_exports/00000000.parquet": new_id(1),
-        "candidate_exports/00000001.parquet": new_id(2),
+        "domain_exports/000000.parquet": new_id(1),
+        "domain_exports/000001.parquet": new_id(2),
+        "candidate_exports/000000.parquet": new_id(1),
+        "candidate_exports/000001.parquet": new_id(2),
         "rejected_rows/all.parquet": new_id(1),
         **{f"{table.name}/all.parquet": new_id(1) for table in DERIVED_TABLES},
     }
@@ -121,13 +123,13 @@ def test_unchanged_files_are_hard_links_and_keep_their_first_snapshot(kit: Kit) 
 
 
 def test_a_damaged_published_file_is_not_taken_over(published: Kit) -> None:
-    flip_a_byte(published.current().folder / "domain_exports" / "00000000.parquet")
+    flip_a_byte(published.current().folder / "domain_exports" / "000000.parquet")
     (published.current().folder / "rejected_rows" / "all.parquet").unlink()
     manifest = published.publish(2)
     first = {file.path: file.first_snapshot for table in manifest.tables for file in table.files}
-    assert first["domain_exports/00000000.parquet"] == new_id(2)
+    assert first["domain_exports/000000.parquet"] == new_id(2)
     assert first["rejected_rows/all.parquet"] == new_id(2)
-    assert first["domain_exports/00000001.parquet"] == new_id(1)
+    assert first["domain_exports/000001.parquet"] == new_id(1)
     verify_snapshot(published.current())
 
 
@@ -169,20 +171,20 @@ def test_an_open_reader_neither_disturbs_nor_is_disturbed(kit: Kit) -> None:
 
 
 def test_another_process_in_publish_makes_us_wait_and_then_give_up(published: Kit) -> None:
-    with hold_lock(published.export_dir / ".publish.lock", 0), pytest.raises(PublishError, match="Another run"):
+    with hold_publish_lock(published.export_dir, 0), pytest.raises(BusyError, match="Another run"):
         published.publish(2, lock_wait_seconds=0.2)
     assert published.current().manifest.id == new_id(1)
 
 
 def test_leftovers_of_killed_runs_are_removed(published: Kit) -> None:
-    building = building_folder(published.export_dir, new_id(7))
+    building = building_folder(published.export_dir, new_id(7), "")
     (building / "domain_exports").mkdir(parents=True)
     (building / "domain_exports" / "x").write_text("half")
     (published.export_dir / f".current-{new_id(7)}").symlink_to("nowhere")
     deleting = published.export_dir / "snapshots" / f".deleting-{new_id(0)}"
     deleting.mkdir()
     published.publish(2)
-    assert [p.name for p in published.export_dir.rglob(".*")] == [".publish.lock"]
+    assert sorted(p.name for p in published.export_dir.rglob(".*")) == [".publish.lock", ".run.lock"]
 
 
 def test_paths_with_glob_characters_work(tmp_path: Path) -> None:
@@ -259,12 +261,12 @@ def test_a_failed_check_blocks_and_a_warning_does_not(published: Kit) -> None:
 
 def test_a_built_file_that_changed_or_is_gone_is_named(published: Kit) -> None:
     built = published.build(new_id(2), {0: range(50)})
-    path = published.tables_dir(new_id(2)) / "candidate_exports" / "00000000.parquet"
+    path = published.tables_dir(new_id(2)) / "candidate_exports" / "000000.parquet"
     flip_a_byte(path)
-    with pytest.raises(PublishError, match=r"candidate_exports/00000000\.parquet is not what was written"):
+    with pytest.raises(PublishError, match=r"candidate_exports/000000\.parquet is not what was written"):
         published.publish(2, built=built)
     path.unlink()
-    with pytest.raises(PublishError, match=r"candidate_exports/00000000\.parquet is missing"):
+    with pytest.raises(PublishError, match=r"candidate_exports/000000\.parquet is missing"):
         published.publish(2, built=built)
     assert_untouched(published)
 
@@ -308,13 +310,49 @@ def test_another_source_is_refused_until_it_is_accepted(kit: Kit) -> None:
     assert kit.current().manifest.source.identity == "sample"
 
 
-def test_a_damaged_current_manifest_stops_the_run(published: Kit) -> None:
-    """Its source is not known, so anything could be replaced by 60 sample rows."""
-    path = published.current().folder / "manifest.json"
-    path.chmod(0o644)
-    path.write_text("{}")
-    with pytest.raises(SnapshotError, match=r"manifest\.json"):
-        published.publish(2)
+@pytest.mark.parametrize("damage", ["cut", "empty", "no manifest", "no folder"])
+def test_a_damaged_current_snapshot_is_replaced(published: Kit, damage: str) -> None:
+    published.publish(2)
+    folder = published.current().folder
+    manifest = folder / "manifest.json"
+    manifest.chmod(0o644)
+    match damage:
+        case "cut":
+            manifest.write_bytes(manifest.read_bytes()[:300])
+        case "empty":
+            manifest.write_bytes(b"")
+        case "no manifest":
+            manifest.unlink()
+        case _:
+            shutil.rmtree(folder)
+    new = published.publish(3)
+    assert published.current().manifest == new
+    assert new.sequence == 3, "the number of the damaged one is not given twice"
+    verify_snapshot(published.current())
+
+
+def remove_current(kit: Kit) -> None:
+    (kit.export_dir / "current").unlink()
+
+
+def let_current_dangle(kit: Kit) -> None:
+    (kit.export_dir / "current").unlink()
+    (kit.export_dir / "current").symlink_to("snapshots/gone")
+
+
+def damage_current(kit: Kit) -> None:
+    overwrite(kit.current().folder / "manifest.json", lambda content: content.__delitem__(slice(5, None)))
+
+
+@pytest.mark.parametrize("damage", [remove_current, let_current_dangle, damage_current])
+def test_without_a_readable_current_the_newest_snapshot_guards(published: Kit, damage: Callable[[Kit], None]) -> None:
+    published.publish(2)
+    damage(published)
+    with pytest.raises(SourceChangedError, match="another source") as caught:
+        published.publish(3, staging=staging_record(new_id(3), "another"))
+    assert new_id(1 if damage is damage_current else 2) in caught.value.expected
+    published.publish(4)
+    assert published.current().manifest.id == new_id(4)
 
 
 def test_current_that_is_a_folder_is_refused(kit: Kit) -> None:
@@ -346,7 +384,7 @@ def test_progress_tells_the_steps(kit: Kit) -> None:
 
 
 def test_identity_passes_when_nothing_is_published(kit: Kit) -> None:
-    check_source_identity(None, staging_record(new_id(1)))
+    require_same_source(None, "sample", "", is_accepted=False)
 
 
 @pytest.mark.parametrize(

@@ -56,8 +56,8 @@ def test_a_manifest_that_is_none_names_the_file_and_not_its_content(published: K
 def test_files_come_from_the_manifest_in_name_order(kit: Kit) -> None:
     kit.publish(1, {0: range(5), 1: range(100, 103)})
     folder = kit.current().folder / "domain_exports"
-    shutil.copy(folder / "00000000.parquet", folder / "00000000-copy.parquet")
-    assert [p.name for p in kit.current().parquet_files("domain_exports")] == ["00000000.parquet", "00000001.parquet"]
+    shutil.copy(folder / "000000.parquet", folder / "00000000-copy.parquet")
+    assert [p.name for p in kit.current().parquet_files("domain_exports")] == ["000000.parquet", "000001.parquet"]
     rows = kit.current().scan("domain_exports").collect()
     assert rows["domain_id"].to_list() == [*range(5), *range(100, 103)]
 
@@ -70,7 +70,7 @@ def test_an_unknown_table_names_the_known_ones(published: Kit) -> None:
 
 def test_a_lost_file_is_named(published: Kit) -> None:
     published.current().parquet_files("domain_exports")[0].unlink()
-    with pytest.raises(SnapshotError, match=r"has lost domain_exports/00000000\.parquet"):
+    with pytest.raises(SnapshotError, match=r"has lost domain_exports/000000\.parquet"):
         published.current().scan("domain_exports")
 
 

@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import SnapshotError
-from pipelines.publish.retention import prune_snapshots
+from pipelines.publish.retention import prune_now, prune_snapshots
 from pipelines.reading.snapshots import list_snapshots
 from pipelines.reading.verification import verify_snapshot
-from tests.publish.kit import BEGIN, Kit, new_id
+from tests.publish.kit import BEGIN, Kit, new_id, staging_record
 
 
 def remaining(kit: Kit) -> list[int]:
@@ -32,8 +32,10 @@ def five(five_to_copy: Kit, tmp_path: Path) -> Kit:
 @pytest.mark.parametrize(
     ("keep", "hours", "now", "kept"),
     [
-        (2, 0, 5, [4, 5]),
-        (1, 0, 5, [5]),
+        (2, 0, 6, [4, 5]),
+        (1, 0, 6, [5]),
+        # 4 was current until hour 5: a reader may still have it open.
+        (1, 0, 5.9, [4, 5]),
         (5, 0, 100, [1, 2, 3, 4, 5]),
         (9, 0, 100, [1, 2, 3, 4, 5]),
         # 2 was current until hour 3, which is 4 hours before hour 7; 1 until hour 2.
@@ -43,12 +45,24 @@ def five(five_to_copy: Kit, tmp_path: Path) -> Kit:
     ],
 )
 def test_the_newest_and_the_recently_current_stay(
-    five: Kit, keep: int, hours: float, now: int, kept: list[int]
+    five: Kit, keep: int, hours: float, now: float, kept: list[int]
 ) -> None:
     report = prune_snapshots(five.export_dir, keep, hours, BEGIN + timedelta(hours=now))
     assert remaining(five) == kept
     assert sorted(report.deleted) == [new_id(n) for n in range(1, 6) if n not in kept]
     verify_snapshot(five.current())
+
+
+def test_one_snapshot_an_hour_stays(tmp_path: Path) -> None:
+    """A source that is written all the time gives one every few minutes: 600 in 20 hours, and all of them stayed."""
+    kit = Kit(tmp_path)
+    for minutes in range(0, 241, 10):
+        number = minutes // 10 + 1
+        kit.publish(minutes / 60, staging=staging_record(new_id(number)), keep_snapshots=2, keep_hours=3)
+    # The newest two; those that were current within the last hour; of two hours before the last one each.
+    minutes_kept = [(number - 1) * 10 for number in remaining(kit)]
+    assert minutes_kept == [110, 170, 180, 190, 200, 210, 220, 230, 240]
+    verify_snapshot(kit.current())
 
 
 def test_the_target_of_current_stays_however_old(five: Kit) -> None:
@@ -92,7 +106,8 @@ def test_publishing_prunes_and_finishes_half_deletions(kit: Kit) -> None:
 
 def test_links_outlive_the_snapshot_that_had_the_file_first(kit: Kit) -> None:
     kit.publish(1)
-    kit.publish(2, keep_snapshots=1, keep_hours=0)
+    kit.publish(2)
+    prune_now(kit.export_dir, 5, 24, BEGIN + timedelta(hours=2), all_but_current=True)
     assert remaining(kit) == [2]
     verify_snapshot(kit.current())
     assert kit.current().manifest.tables[0].files[0].first_snapshot == new_id(1)

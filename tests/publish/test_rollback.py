@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import PublishError, SnapshotError
-from pipelines.publish.files import hold_lock
+from pipelines.errors import BusyError, SnapshotError
+from pipelines.progress import Progress
 from pipelines.publish.retention import prune_now, prune_snapshots
 from pipelines.publish.rollback import release_rollback, rollback
-from pipelines.publish.snapshots import record_unchanged
-from pipelines.publish.switch import forget_switches
+from pipelines.publish.switch import forget_switches, hold_publish_lock
 from pipelines.reading.finding import find_snapshot, newest_snapshot, sequence_of, wait_for_snapshot
 from pipelines.reading.history import read_hold, read_switches
 from pipelines.reading.snapshots import list_snapshots
@@ -106,7 +105,7 @@ def test_runs_build_but_do_not_switch_until_the_release(two: Kit) -> None:
 
 
 def test_a_damaged_target_is_refused(two: Kit) -> None:
-    flip_a_byte(two.export_dir / "snapshots" / new_id(1) / "domain_exports" / "00000001.parquet")
+    flip_a_byte(two.export_dir / "snapshots" / new_id(1) / "domain_exports" / "000001.parquet")
     with pytest.raises(SnapshotError, match="is damaged"):
         rollback(two.export_dir, new_id(1), now=at(3))
     assert two.current().manifest.id == new_id(2)
@@ -142,8 +141,30 @@ def test_without_a_rollback_there_is_nothing_to_release(two: Kit, tmp_path: Path
 
 
 def test_a_rollback_waits_for_a_run_that_publishes(two: Kit) -> None:
-    with hold_lock(two.export_dir / ".publish.lock", 0), pytest.raises(PublishError, match="Another run"):
+    with hold_publish_lock(two.export_dir, 0), pytest.raises(BusyError, match="Another run"):
         rollback(two.export_dir, new_id(1), now=at(3), lock_wait_seconds=0.1)
+
+
+def test_a_rollback_does_not_wait_for_a_run_that_builds(two: Kit) -> None:
+    def roll_back(progress: Progress) -> None:
+        if "linked" in progress.what:
+            rollback(two.export_dir, new_id(1), now=at(3), lock_wait_seconds=0)
+
+    built = two.publish(4, {0: range(9)}, on_progress=roll_back)
+    assert two.current().manifest.id == new_id(1)
+    assert last_checked(two)["result"] == "held"
+    assert release_rollback(two.export_dir, now=at(6)).manifest == built
+
+
+def test_a_prune_does_not_wait_for_a_run_that_builds_and_keeps_what_it_needs(two: Kit) -> None:
+    def prune(progress: Progress) -> None:
+        if "linked" in progress.what:
+            prune_now(two.export_dir, 1, 0, BEGIN + timedelta(days=9), lock_wait_seconds=0)
+
+    built = two.publish_changes(4, {0: range(9)}, on_progress=prune)
+    assert two.current().manifest == built
+    verify_snapshot(two.current())
+    assert remaining(two) == [2, 3]
 
 
 def test_an_unreadable_hold_stops_the_run(two: Kit) -> None:
@@ -160,12 +181,12 @@ def test_a_rollback_is_killed(two: Kit, number: int, when: str) -> None:
     in_process(KILLED, two.root, "rollback", number, when, status=SIGKILLED)
     is_held = (number, when) != (1, "before")
     assert two.current().manifest.id == new_id(2)
-    record_unchanged(two.export_dir, now=at(3))
+    two.look(3)
     assert two.current().manifest.id == new_id(1 if is_held else 2)
     two.publish(4, {0: range(8)})
     assert two.current().manifest.id == new_id(1 if is_held else 4)
     assert (read_hold(two.export_dir) is not None) == is_held
-    assert {path.name for path in two.export_dir.rglob(".*")} == {".publish.lock"}
+    assert {path.name for path in two.export_dir.rglob(".*")} == {".publish.lock", ".run.lock"}
 
 
 @pytest.mark.parametrize(("number", "when"), [(1, "before"), (1, "after"), (3, "before")], ids=str)
@@ -173,7 +194,7 @@ def test_a_release_is_killed(two: Kit, number: int, when: str) -> None:
     rollback(two.export_dir, new_id(1), now=at(3))
     in_process(KILLED, two.root, "release", number, when, status=SIGKILLED)
     is_released = (number, when) != (1, "before")
-    record_unchanged(two.export_dir, now=at(3))
+    two.look(3)
     assert two.current().manifest.id == new_id(2 if is_released else 1)
 
 
@@ -188,7 +209,7 @@ def test_the_steps_that_the_tests_above_kill_at(two: Kit) -> None:
 
 
 def test_an_unchanged_source_is_written_down(two: Kit) -> None:
-    assert record_unchanged(two.export_dir, now=at(9)) == two.current()
+    assert two.look(9) == two.current()
     assert last_checked(two) == {
         "checked_at": (BEGIN + timedelta(hours=9)).isoformat(),
         "result": "unchanged",
@@ -202,7 +223,7 @@ def test_a_switch_that_was_cut_off_is_made_up_for(two: Kit) -> None:
     link.unlink()
     link.symlink_to(f"snapshots/{new_id(1)}")
     said: list[str] = []
-    record_unchanged(two.export_dir, now=at(9), on_progress=lambda progress: said.append(progress.what))
+    two.look(9, on_progress=lambda progress: said.append(progress.what))
     assert two.current().manifest.id == new_id(2)
     assert "cut off" in "".join(said)
     assert read_switches(two.export_dir)[-1].why == "completed"

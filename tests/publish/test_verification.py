@@ -35,7 +35,7 @@ def change_database(kit: Kit, *statements: str) -> None:
             connection.execute(statement)
 
 
-def replace_rows(kit: Kit, frame: pl.DataFrame, name: str = "00000000.parquet") -> None:
+def replace_rows(kit: Kit, frame: pl.DataFrame, name: str = "000000.parquet") -> None:
     """Put other rows into a published file, the contract kept."""
     write_parquet(frame, kit.current().folder / "domain_exports" / name, table=DOMAIN_EXPORTS, segment=0)
 
@@ -43,11 +43,11 @@ def replace_rows(kit: Kit, frame: pl.DataFrame, name: str = "00000000.parquet") 
 def test_a_good_snapshot_passes_every_check(published: Kit) -> None:
     checks = verify_snapshot(published.current())
     assert all(check.passed for check in checks)
-    assert len({(check.table, check.name) for check in checks}) == len(checks) == 4 + 8 * len(TABLES)
+    assert len({(check.table, check.name) for check in checks}) == len(checks) == 5 + 8 * len(TABLES)
 
 
 @pytest.mark.parametrize("position", [0.0, 0.01, 0.3, 0.5, 0.9, 0.999])
-@pytest.mark.parametrize("path", ["domain_exports/00000001.parquet", "rejected_rows/all.parquet", "exports.duckdb"])
+@pytest.mark.parametrize("path", ["domain_exports/000001.parquet", "rejected_rows/all.parquet", "exports.duckdb"])
 def test_a_flipped_byte_is_found_and_the_file_named(published: Kit, path: str, position: float) -> None:
     flip_a_byte(published.current().folder / path, position)
     with pytest.raises(SnapshotError) as caught:
@@ -55,7 +55,7 @@ def test_a_flipped_byte_is_found_and_the_file_named(published: Kit, path: str, p
     assert f"damaged: ['{path}']" in caught.value.found
 
 
-@pytest.mark.parametrize("path", ["candidate_exports/00000000.parquet", "exports.duckdb"])
+@pytest.mark.parametrize("path", ["candidate_exports/000000.parquet", "exports.duckdb"])
 def test_a_missing_file_is_named(published: Kit, path: str) -> None:
     (published.current().folder / path).unlink()
     with pytest.raises(SnapshotError) as caught:
@@ -72,10 +72,8 @@ def test_a_file_of_another_size_is_named(published: Kit) -> None:
 
 def test_a_stray_file_is_named_because_a_glob_would_read_it(published: Kit) -> None:
     folder = published.current().folder / "domain_exports"
-    shutil.copy(folder / "00000000.parquet", folder / "00000002.parquet")
-    assert failed_checks(verify_files(published.current()))[0].metadata == {
-        "stray": ["domain_exports/00000002.parquet"]
-    }
+    shutil.copy(folder / "000000.parquet", folder / "000002.parquet")
+    assert failed_checks(verify_files(published.current()))[0].metadata == {"stray": ["domain_exports/000002.parquet"]}
 
 
 @pytest.mark.parametrize("position", [0.001, 0.2, 0.5, 0.8])
@@ -85,11 +83,12 @@ def test_a_flipped_byte_in_the_database_is_found_without_its_digest(published: K
     flip_a_byte(published.current().database_path, position)
     found = failures(published)
     assert before == set()
-    assert found <= {"snapshot.database_opens", *(f"{t}.faces_equal" for t in published.current().table_names)}
+    faces = {f"{table}.faces_equal" for table in published.current().table_names}
+    assert found <= {"snapshot.database_opens", "snapshot.snapshot_info", *faces}
 
 
 def test_a_parquet_file_that_cannot_be_read_is_found_without_its_digest(published: Kit) -> None:
-    flip_a_byte(published.current().folder / "domain_exports" / "00000000.parquet", 0.999)
+    flip_a_byte(published.current().folder / "domain_exports" / "000000.parquet", 0.999)
     assert {"domain_exports.parquet_columns", "domain_exports.faces_equal"} <= failures(published)
 
 
@@ -192,13 +191,30 @@ SHAPES: dict[str, tuple[str, set[str]]] = {
     "table_more": ("CREATE TABLE notes (a INTEGER)", {"snapshot.database_tables"}),
     "column_more": ("ALTER TABLE rejected_rows ADD COLUMN a INTEGER", {"rejected_rows.database_columns"}),
     "nullable": ("ALTER TABLE rejected_rows ALTER detail DROP NOT NULL", {"rejected_rows.database_columns"}),
-    "type": ("ALTER TABLE rejected_rows ALTER domain_id TYPE BIGINT", {"rejected_rows.database_columns"}),
+    "type": ("ALTER TABLE rejected_rows ALTER domain_id TYPE INTEGER", {"rejected_rows.database_columns"}),
     "comment_of_table": ("COMMENT ON TABLE rejected_rows IS NULL", {"rejected_rows.database_comments"}),
     "comment_of_column": (
         "COMMENT ON COLUMN rejected_rows.detail IS 'other'",
         {"rejected_rows.database_comments"},
     ),
     "rows": ("DELETE FROM rejected_rows", {"rejected_rows.database_rows", "rejected_rows.faces_equal"}),
+    "info_gone": ("DROP TABLE snapshot_info", {"snapshot.database_tables", "snapshot.snapshot_info"}),
+    "info_without_row": ("DELETE FROM snapshot_info", {"snapshot.snapshot_info"}),
+    "info_twice": ("INSERT INTO snapshot_info FROM snapshot_info", {"snapshot.snapshot_info"}),
+    "info_other_type": ("ALTER TABLE snapshot_info ALTER sequence TYPE INTEGER", {"snapshot.snapshot_info"}),
+    "info_without_comment": ("COMMENT ON COLUMN snapshot_info.instant IS NULL", {"snapshot.snapshot_info"}),
+    "info_without_column": ("ALTER TABLE snapshot_info DROP COLUMN source", {"snapshot.snapshot_info"}),
+    **{
+        f"info_{column}": (f"UPDATE snapshot_info SET {column} = {value}", {"snapshot.snapshot_info"})
+        for column, value in {
+            "snapshot_id": "'other'",
+            "sequence": "sequence + 1",
+            "source": "NULLIF('', ' ')",
+            "instant": "instant + INTERVAL 1 MICROSECOND",
+            "contract_version": "'1.2.0'",
+            "published_at": "published_at + INTERVAL 1 MICROSECOND",
+        }.items()
+    },
 }
 
 
@@ -225,12 +241,12 @@ def test_other_rows_in_a_parquet_file_are_found(
 
 
 def test_other_columns_in_a_parquet_file_are_found(published: Kit) -> None:
-    path = published.current().folder / "domain_exports" / "00000001.parquet"
+    path = published.current().folder / "domain_exports" / "000001.parquet"
     retyped = pl.read_parquet(path).cast({"retry_count": pl.Int64})
     path.unlink()
     retyped.write_parquet(path)
     checks = failed_checks(verify_faces(published.current()))
-    assert checks[0].metadata["other_columns"] == ["domain_exports/00000001.parquet"]
+    assert checks[0].metadata["other_columns"] == ["domain_exports/000001.parquet"]
 
 
 def test_another_contract_version_is_a_warning_and_files_are_verified(published: Kit) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from pipelines.contracts.snapshot_info import INFO_COLUMNS, INFO_DESCRIPTION, SNAPSHOT_INFO
 from pipelines.contracts.tables import published_tables
 from pipelines.contracts.views import VIEWS, views_of
 from pipelines.publish.database import build_database
@@ -106,12 +107,13 @@ def test_every_table_view_and_column_says_what_it_is(published: Kit) -> None:
     described = {view.name: view.description for view in VIEWS}
     assert dict(answer(path, "SELECT view_name, comment FROM duckdb_views() WHERE NOT internal")) == described
     tables = dict(answer(path, "SELECT table_name, comment FROM duckdb_tables()"))
-    assert tables == {table.name: table.description for table in TABLES}
+    assert tables == {SNAPSHOT_INFO: INFO_DESCRIPTION, **{table.name: table.description for table in TABLES}}
     columns = answer(
         path, "SELECT table_name, column_name, comment FROM duckdb_columns() WHERE NOT internal ORDER BY ALL"
     )
     expected = [(t.name, name, text) for t in TABLES for name, text in t.column_descriptions.items()]
     expected += [(view.name, name, column.description) for view in VIEWS for name, column in view.columns.items()]
+    expected += [(SNAPSHOT_INFO, name, column.description) for name, column in INFO_COLUMNS.items()]
     assert columns == sorted(expected)
     assert all(text for *_, text in expected)
 

@@ -136,12 +136,10 @@ def lazy(frames: Frames) -> dict[str, pl.LazyFrame]:
 
 def manifest_of(frames: Frames, **changes: Any) -> Manifest:
     """A manifest of these tables, with a passed check, a warning and timings."""
-    relation = RelationRecord(oid=1, filenodes=(1,), columns=(), absent=(), unknown=(), rows=40)
+    relation = RelationRecord(columns=(), absent=(), unknown=(), rows=40)
     source = SourceRecord(
         identity="7711307137820363992/app/public",
         server_version="18.4",
-        database_oid=5,
-        timeline=1,
         wal_position="0/1",
         snapshot_at=AT,
         relations={"domains": relation},

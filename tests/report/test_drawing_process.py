@@ -50,6 +50,16 @@ def test_a_killed_process_is_an_error() -> None:
                 draw(BARS)
 
 
+def test_what_crashes_in_the_process_is_in_the_error() -> None:
+    with drawing_process() as draw:
+        draw(BARS)
+        the_child().send_signal(signal.SIGSEGV)
+        with pytest.raises(
+            ReportError, match=r"status -11 after Fatal Python error: Segmentation fault at \S+\.py:\d+"
+        ):
+            draw(BARS)
+
+
 def test_a_drawing_without_end_is_an_error() -> None:
     with drawing_process(most_seconds=0.5) as draw:
         the_child().send_signal(signal.SIGSTOP)

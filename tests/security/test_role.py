@@ -61,7 +61,9 @@ def test_it_gives_way(server: Server, reader: Database, tmp_path: Path, monkeypa
     )
     run = Background(lambda: run_export(settings_for(reader, tmp_path, source_schema="slow")))
     with session(app) as looker:
-        reading = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY %' AND usename = 'lei_exports'"
+        reading = (
+            "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY %domain_hash%' AND usename = 'lei_exports'"
+        )
         wait_until(lambda: scalar(looker, reading), 20)
         looker.execute("SET lock_timeout = '4s'")
         looker.execute("ALTER TABLE domains ADD COLUMN fresh int")

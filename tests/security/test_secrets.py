@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from pipelines.errors import ExtractError
+from pipelines.errors import SourceError
 from pipelines.run.export import run_export
 from tests.exporting import settings_for
 from tests.faults.kit import Operator, Server, embedded_programs, new_server
@@ -109,7 +109,7 @@ def test_errors_of_the_server_that_quote_values(
     with pytest.raises(psycopg.Error), source.connect() as connection:
         connection.execute("SELECT * FROM domains").fetchall()
     settings = settings_for(Database("", url_of(server, source), source.name), tmp_path)
-    with pytest.raises(ExtractError) as caught:
+    with pytest.raises(SourceError) as caught:
         run_export(settings)
     printed = capfd.readouterr()
     assert_clean("the error", f"{caught.value!r} {caught.value.__cause__!r}".encode())

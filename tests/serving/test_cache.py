@@ -87,7 +87,7 @@ def test_every_candidate_is_the_same_to_the_byte_alone_or_among_many(hostile: So
         open_attached(hostile.snapshot.database_path, 64) as session,
     ):
         queries = array_queries(reader.columns_of("candidate_exports"), names)
-        arrays = list(read_arrays(session, queries, -(2**31), 2**31 - 1, 1 << 30))
+        arrays = list(read_arrays(session, queries, -(2**63), 2**63 - 1, 1 << 30))
         assert any("\\u00" in text for _, text in arrays), "control characters are among them"
         for domain_id, text in arrays:
             assert find_candidates_json(reader, domain_id, names) == text

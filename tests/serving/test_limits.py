@@ -28,13 +28,15 @@ def batch_id(hostile: Source) -> str:
     [
         ("/export/nowhere", 404),
         ("/batches/nowhere", 404),
-        ("/domains/2147483000/candidates", 404),
+        ("/domains/2147483648/candidates", 404),
+        ("/domains/-9223372036854775808/candidates", 404),
+        ("/domains/9223372036854775807/candidates", 404),
         ("/domains?name=nowhere.example", 404),
         ("/entities/NOWHERE", 404),
         ("/nowhere", 404),
         ("/export/nowhere?format=pdf", 422),
         ("/domains/one/candidates", 422),
-        ("/domains/99999999999/candidates", 422),
+        ("/domains/9223372036854775808/candidates", 422),
         ("/domains", 422),
         (with_query("/domains", name="x" * 2001), 422),
         (with_query("/search", q="x"), 422),
@@ -102,6 +104,47 @@ def test_a_known_answer_is_not_sent_again(hostile: Source, hostile_server: Serve
             again = hostile_server.ask(path, If_None_Match=given)
             assert (again.status, again.body, again.headers["etag"]) == (304, b"", tag)
         assert hostile_server.ask(path, If_None_Match='"other"').status == 200
+
+
+NOT_THERE = (
+    "/domains/987654321/candidates", "/domains?name=not.there.example", "/entities/NOTTHERE", "/batches/not-there",
+    *(export_path("not-there", form) for form in ("json", "csv", "ndjson", "xlsx", "parquet")), "/nothing/at/all",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("path", NOT_THERE)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_what_is_not_there_is_not_unchanged(hostile_server: Served, batch_id: str, path: str, method: str) -> None:
+    tags = [hostile_server.ask(known).headers["etag"] for known in ("/domains/1/candidates", export_path(batch_id))]
+    for given in ("*", 'W/"x", *', *tags):
+        answer = hostile_server.ask(path, method, If_None_Match=given)
+        assert (answer.status, "etag" in answer.headers) == (404, False), given
+        assert bool(answer.body) == (method == "GET")
+
+
+@pytest.mark.parametrize(
+    ("path", "other"),
+    [
+        ("/domains/1/candidates", "/domains/99/candidates"),
+        ("/batches?limit=1", "/batches?limit=2"),
+        ("/search?q=example", "/search?q=hostile"),
+        (export_path("hostile-batch"), export_path("ids")),
+    ],
+)
+def test_the_tag_of_another_address_is_unknown(hostile_server: Served, path: str, other: str) -> None:
+    tag = hostile_server.ask(path).headers["etag"]
+    assert hostile_server.ask(path, If_None_Match=tag).status == 304
+    assert hostile_server.ask(other, If_None_Match=tag).status == 200
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready", "/openapi.json", "/docs"])
+def test_what_has_no_tag_is_sent_whatever_is_known(hostile_server: Served, path: str) -> None:
+    assert hostile_server.ask(path, If_None_Match="*").status == 200
+
+
+@pytest.mark.parametrize("path", ["/domains/x/candidates", "/search?q=x", "/batches?limit=0"])
+def test_what_is_no_question_is_not_unchanged(hostile_server: Served, path: str) -> None:
+    assert hostile_server.ask(path, If_None_Match="*").status == 422
 
 
 @pytest.mark.parametrize("form", ["json", "csv", "ndjson", "xlsx", "parquet"])

@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 
 from pipelines.contracts.records import FileRecord, TableRecord
-from pipelines.contracts.segments import segment_name, segment_of
+from pipelines.contracts.segments import segment_name
 from pipelines.contracts.tables import segment_tables
 from pipelines.contracts.version import CONTRACT_VERSION
 from pipelines.publish.parquet import write_parquet
@@ -26,10 +26,10 @@ def stage_tables(
     for table, frame in zip(segment_tables(include_full_data=False)[:2], (domains, candidates), strict=True):
         folder = staging.start_table(table.name)
         rows = frame.sort(table.sort_by, nulls_last=True)
-        segments = sorted({segment_of(number, segment_size) for number in rows["domain_id"]}) or [0]
+        segments = sorted({number // segment_size for number in rows["domain_id"]}) or [0]
         files: list[FileRecord] = []
         for segment in segments:
-            path = folder / f"{segment_name(segment, segment_size)}.parquet"
+            path = folder / f"{segment_name(segment)}.parquet"
             own = rows.filter(pl.col("domain_id").floordiv(segment_size) == segment)
             files.append(write_parquet(own, path, table=table, segment=segment))
         staging.write_table_record(

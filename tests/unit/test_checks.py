@@ -46,7 +46,7 @@ def of_domains(
 ) -> dict[str, CheckRecord]:
     checks = DomainChecks()
     none = pl.DataFrame(
-        schema={"id": pl.Int32, "reason": pl.String, "domain_hash": pl.String, "computed_hash": pl.String}
+        schema={"id": pl.Int64, "reason": pl.String, "domain_hash": pl.String, "computed_hash": pl.String}
     )
     checks.look_at(none if judged is None else judged, domains, candidates)
     results = {check.name: check for check in checks.results()}

@@ -16,6 +16,7 @@ from pipelines.errors import StagingError
 from pipelines.progress import Progress
 from pipelines.run import deriving
 from pipelines.run.deriving import build_derived_tables
+from pipelines.system.run_lock import hold_run_lock
 from tests.unit.staged import stage_tables
 from tests.unit.tables import candidate, derive, domain, rows_of, with_candidates
 
@@ -46,7 +47,8 @@ def assert_derived(domains: pl.DataFrame, candidates: pl.DataFrame, bucket_rows:
     with TemporaryDirectory() as folder:
         root = Path(folder)
         options, staging = stage_tables(root, domains, candidates)
-        records = build_derived_tables(options, None, said.append, bucket_rows=bucket_rows)
+        with hold_run_lock(root) as lock:
+            records = build_derived_tables(options, lock, None, said.append, bucket_rows=bucket_rows)
         assert [record.name for record in records] == NAMES
         assert sorted(path.name for path in staging.path.iterdir()) == ["staging.json", "tables"]
         for record in records:
@@ -181,7 +183,8 @@ def test_any_rows_in_any_buckets(frames: tuple[pl.DataFrame, pl.DataFrame], buck
 def test_one_table_alone_is_the_same(tmp_path: Path, name: str) -> None:
     domains, candidates = some_rows(40)
     options, _ = stage_tables(tmp_path, domains, candidates)
-    (record,) = build_derived_tables(options, [name], bucket_rows=20)
+    with hold_run_lock(tmp_path) as lock:
+        (record,) = build_derived_tables(options, lock, [name], bucket_rows=20)
     assert record.name == name
     assert all(check.passed for check in record.checks)
     assert_frame_equal(read(tmp_path, name), derive(domains, candidates)[name], check_exact=False, rel_tol=1e-12)
@@ -191,14 +194,15 @@ def test_one_table_alone_is_the_same(tmp_path: Path, name: str) -> None:
 def test_what_is_not_built_is_named(tmp_path: Path, missing: str) -> None:
     options, staging = stage_tables(tmp_path, *some_rows(10))
     staging.start_table(missing)
-    with pytest.raises(StagingError, match=f"materialize exports/{missing} first"):
-        build_derived_tables(options, ["entities"])
+    with hold_run_lock(tmp_path) as lock, pytest.raises(StagingError, match=f"materialize exports/{missing} first"):
+        build_derived_tables(options, lock, ["entities"])
 
 
 def test_nothing_wanted_needs_nothing(tmp_path: Path) -> None:
     options, staging = stage_tables(tmp_path, *some_rows(10))
     staging.start_table("domain_exports")
-    assert build_derived_tables(options, []) == []
+    with hold_run_lock(tmp_path) as lock:
+        assert build_derived_tables(options, lock, []) == []
 
 
 def test_a_failure_leaves_no_buckets_and_no_finished_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,8 +212,8 @@ def test_a_failure_leaves_no_buckets_and_no_finished_table(tmp_path: Path, monke
         raise RuntimeError("half-way")
 
     monkeypatch.setattr(deriving.entities, "build_entities", fail)
-    with pytest.raises(RuntimeError, match="half-way"):
-        build_derived_tables(options, bucket_rows=10)
+    with hold_run_lock(tmp_path) as lock, pytest.raises(RuntimeError, match="half-way"):
+        build_derived_tables(options, lock, bucket_rows=10)
     assert not (staging.path / "buckets").exists()
     assert all(staging.read_table_record(name) is None for name in NAMES)
 
@@ -218,7 +222,9 @@ def test_the_same_rows_give_the_same_file_whatever_the_buckets(tmp_path: Path) -
     frames = some_rows(60)
     digests = []
     for bucket_rows in (1_000, 9):
-        options, _ = stage_tables(tmp_path / str(bucket_rows), *frames)
-        records = build_derived_tables(options, bucket_rows=bucket_rows)
+        root = tmp_path / str(bucket_rows)
+        options, _ = stage_tables(root, *frames)
+        with hold_run_lock(root) as lock:
+            records = build_derived_tables(options, lock, bucket_rows=bucket_rows)
         digests.append({record.name: record.files[0].sha256 for record in records})
     assert digests[0] == digests[1]

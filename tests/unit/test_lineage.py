@@ -37,8 +37,8 @@ def test_a_taken_column_is_a_copy() -> None:
     column = taken("domains", Domains, "status", description="other", nullable=True)
     assert Domains.columns()["status"].description != "other"
     assert not Domains.columns()["status"].nullable
-    assert Domains.columns()["status"].metadata is None
-    assert column.metadata == {"from": ("domains.status",)}
+    assert Domains.columns()["status"].metadata == {"storage": "code"}
+    assert column.metadata == {"storage": "code", "from": ("domains.status",)}
     again = taken("domains", Domains, "created_at")
     assert again.metadata == {"unit": "UTC", "from": ("domains.created_at",)}
     assert Domains.columns()["created_at"].metadata == {"unit": "UTC"}

@@ -20,15 +20,14 @@ def relation(*leaves: Leaf) -> Relation:
     return Relation(
         table=DOMAINS,
         name=sql.Identifier("public", "domains"),
-        oid=1,
         kind="table",
         can_lock=True,
         leaves=leaves,
-        filenodes=(),
         was_rewritten=False,
+        known_columns=("id", "domain"),
         read_columns=(
-            ReadColumn("id", sql.SQL("{0} AS {0}").format(sql.Identifier("id"))),
-            ReadColumn("domain", sql.SQL('"domain"::text AS "domain"').format()),
+            ReadColumn("id", sql.SQL("{}").format(sql.Identifier("id")), sql.SQL("").format()),
+            ReadColumn("domain", sql.SQL('"domain"::text').format(), sql.SQL("").format()),
         ),
         types=(),
         absent=(),

@@ -11,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.contracts.orders import RANK_ORDER_SQL
 from pipelines.reading.batch.batches import CANDIDATES, DOMAINS, Batch
 from pipelines.reading.batch.chunks import DEFAULT_CHUNK, ChunkQueries, ChunkSize
-from pipelines.reading.batch.text_formats import OF_CHUNK, RANK_ORDER
+from pipelines.reading.batch.text_formats import OF_CHUNK
 from pipelines.reading.sessions import quoted
 
 # Rows of a row group: small ones compress badly and are slow to read, and each is in memory while it is put together
@@ -69,7 +70,9 @@ def _row_groups(parts: Iterable[pa.Table], most_bytes: int) -> Iterator[pa.Table
 def _nested_rows(batch: Batch, chunk: ChunkQueries) -> pa.Table:
     """Domain rows of a chunk, with their candidates as a list of structs in the last column."""
     columns = ", ".join(map(quoted, ("domain_id", *batch.candidate_columns)))
-    candidates = chunk.table(f"SELECT {columns} FROM {CANDIDATES} WHERE {OF_CHUNK} ORDER BY domain_id, {RANK_ORDER}")
+    candidates = chunk.table(
+        f"SELECT {columns} FROM {CANDIDATES} WHERE {OF_CHUNK} ORDER BY domain_id, {RANK_ORDER_SQL}"
+    )
     columns = ", ".join(map(quoted, batch.domain_columns))
     domains = chunk.table(f"SELECT {columns} FROM {DOMAINS} WHERE {OF_CHUNK} ORDER BY domain_id")
     ids = domains.column("domain_id").to_numpy()

@@ -7,6 +7,7 @@ import codecs
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from pipelines.contracts.orders import RANK_ORDER_SQL
 from pipelines.reading.batch.batches import CANDIDATES, DOMAINS, Batch
 from pipelines.reading.batch.chunks import ChunkQueries, ChunkSize
 from pipelines.reading.batch.columns import SHEET_COLUMNS
@@ -21,7 +22,6 @@ _BETWEEN = ',"candidates":['
 # A row as parts of its text: of a large one they are read as they are wanted.
 _Row = Iterable[str]
 OF_CHUNK = "batch_id = $batch_id AND domain_id BETWEEN $first_id AND $last_id"
-RANK_ORDER = "rank_position ASC NULLS LAST, candidate_id ASC"
 
 
 def stream_csv(batch: Batch, size: ChunkSize, *, raw: bool, bom: bool) -> Iterator[bytes]:
@@ -88,7 +88,9 @@ def _objects(batch: Batch, size: ChunkSize) -> Iterator[_Row]:
         f"SELECT domain_id, concat({_members(batch.domain_columns)}) FROM {DOMAINS} WHERE {OF_CHUNK} ORDER BY domain_id"
     )
     candidate = f"concat('{{', {_members(batch.candidate_columns)}, '}}')"
-    candidates = f"SELECT domain_id, {candidate} FROM {CANDIDATES} WHERE {OF_CHUNK} ORDER BY domain_id, {RANK_ORDER}"
+    candidates = (
+        f"SELECT domain_id, {candidate} FROM {CANDIDATES} WHERE {OF_CHUNK} ORDER BY domain_id, {RANK_ORDER_SQL}"
+    )
 
     def ask(chunk: ChunkQueries) -> Sequence[_Row]:
         texts = texts_by_domain(chunk.rows(candidates))
@@ -105,7 +107,7 @@ def _large_object(domain: LargeDomain, batch: Batch, candidate: str) -> Iterator
     yield "{"
     yield from _large_members(domain, batch.domain_columns)
     before = _BETWEEN
-    for found in domain.candidates(candidate, RANK_ORDER):
+    for found in domain.candidates(candidate, RANK_ORDER_SQL):
         yield before
         if isinstance(found, LargeRow):
             yield "{"

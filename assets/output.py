@@ -1,0 +1,118 @@
+"""Standard output and standard error that can't be written: a full disk below a log file, a reader that has gone.
+
+A command that does something (run, rollback, prune) has done it whether or not that can be printed. A command that only
+shows something has failed then.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TextIO, cast
+
+from pipelines.errors import OutputError
+
+
+class Output:
+    """A text stream that survives an error of writing; what follows is dropped.
+
+    Attributes:
+        is_required: Whether such an error is raised, then and whenever the stream is flushed.
+        failure: The first error; None: none.
+
+    Args:
+        stream: What is written to.
+    """
+
+    def __init__(self, stream: TextIO, *, is_required: bool) -> None:
+        self._stream = stream
+        self.is_required = is_required
+        self.failure: OSError | None = None
+
+    def write(self, text: str) -> int:
+        """Write.
+
+        Raises:
+            OutputError: It failed, and it is required.
+            BrokenPipeError: Who reads it has gone, and it is required.
+        """
+        try:
+            return self._stream.write(text)
+        except OSError as error:
+            self._give_up(error)
+            self._raise_failure()
+            return len(text)
+
+    def flush(self) -> None:
+        """Bring everything to the file.
+
+        Raises:
+            OutputError: This or an earlier write failed, and it is required.
+            BrokenPipeError: Who reads it has gone, and it is required.
+        """
+        try:
+            self._stream.flush()
+        except OSError as error:
+            self._give_up(error)
+        self._raise_failure()
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  everything else is the stream's
+        return getattr(self._stream, name)
+
+    def _give_up(self, error: OSError) -> None:
+        self.failure = self.failure or error
+        # What is in the stream's buffer would fail again when the interpreter ends, with an exit status of its own.
+        with suppress(OSError, ValueError):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self._stream.fileno())
+            os.close(null)
+
+    def _raise_failure(self) -> None:
+        if self.failure is None or not self.is_required:
+            return
+        if isinstance(self.failure, BrokenPipeError):
+            raise self.failure
+        raise OutputError(
+            "The output can't be written",
+            found=self.failure.strerror or type(self.failure).__name__,
+            fix="make room there, or write it elsewhere",
+        )
+
+
+@contextmanager
+def required_output() -> Iterator[None]:
+    """While the block runs, a command whose standard output can't be written fails. Its errors are never required.
+
+    Raises:
+        OutputError: It can't be written.
+    """
+    former = sys.stdout, sys.stderr
+    out = Output(sys.stdout, is_required=True)
+    sys.stdout, sys.stderr = cast("TextIO", out), cast("TextIO", Output(sys.stderr, is_required=False))
+    try:
+        yield
+    finally:
+        try:
+            with suppress(BrokenPipeError):  # as of `lei-exports snapshots | head`
+                out.flush()
+        finally:
+            sys.stdout, sys.stderr = former
+
+
+@contextmanager
+def dispensable_output() -> Iterator[None]:
+    """While the block runs, output that can't be written is dropped: what the block does is what counts."""
+    former = sys.stdout
+    out = former if isinstance(former, Output) else Output(former, is_required=False)
+    was_required, out.is_required = out.is_required, False
+    sys.stdout = cast("TextIO", out)
+    try:
+        yield
+    finally:
+        out.flush()
+        failure, out.failure = out.failure, None
+        sys.stdout, out.is_required = former, was_required
+        if failure is not None:
+            reason = failure.strerror or type(failure).__name__
+            with suppress(OSError):
+                sys.stderr.write(f"Standard output could not be written: {reason}. The command went on.\n")

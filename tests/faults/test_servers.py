@@ -1,0 +1,133 @@
+"""psycopg asks and connectorx reads: a run is sure that both are at one server, and stops where they are not."""
+
+import contextlib
+import itertools
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pyarrow as pa
+import pytest
+
+from pipelines.errors import SourceError
+from pipelines.extract import same_server
+from pipelines.run.diagnosis import diagnose
+from pipelines.run.export import run_export
+from tests.exporting import export, settings_for
+from tests.faults.kit import Server, embedded_programs, new_server
+from tests.hostile import random_rows
+from tests.integration.kit import assert_says
+from tests.oracle.postgres import Database
+from tests.oracle.source import create_source_tables, insert_source
+
+pytestmark = pytest.mark.integration
+
+_SSL_REQUEST = struct.pack("!ii", 8, 80_877_103)
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[tuple[Server, Server]]:
+    """Two servers with the same tables, and other rows."""
+    with new_server(embedded_programs()) as first, new_server(embedded_programs()) as second:
+        for seed, server in enumerate((first, second)):
+            with server.database().connect() as connection:
+                create_source_tables(connection)
+                insert_source(connection, *random_rows(seed, 40))
+        yield first, second
+
+
+@contextmanager
+def switchboard(choose: Callable[[bytes], int]) -> Iterator[int]:
+    """A proxy on 127.0.0.1 that passes each connection to the port chosen by its first bytes; its own port."""
+    ends: list[socket.socket] = []
+
+    def pump(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(16384):
+                target.sendall(data)
+        for end in (source, target):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                server = socket.create_connection(("127.0.0.1", choose(client.recv(8, socket.MSG_PEEK))))
+                ends.extend([client, server])
+                for pair in ((client, server), (server, client)):
+                    threading.Thread(target=pump, args=pair, daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0), backlog=50) as listener:
+        threading.Thread(target=accept, daemon=True).start()
+        try:
+            yield int(listener.getsockname()[1])
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            for end in ends:
+                end.close()
+
+
+def test_an_address_that_spreads_connections_over_servers(servers: tuple[Server, Server], tmp_path: Path) -> None:
+    ports = itertools.cycle([server.port for server in servers])
+    with switchboard(lambda _: next(ports)) as port:
+        settings = settings_for(servers[0].over_tcp(port), tmp_path, read_connections=2)
+        with pytest.raises(SourceError) as caught:
+            run_export(settings)
+        assert_says(caught.value, "Several servers stand behind the address", "started at", "point DATABASE_URL at one")
+        assert [f.topic for f in diagnose(settings) if f.verdict == "failed"] == ["pooler"]
+
+
+def test_one_server_for_the_questions_and_another_for_the_rows(servers: tuple[Server, Server], tmp_path: Path) -> None:
+    # libpq asks for TLS first, connectorx is told that the server has none.
+    first, second = servers
+    with switchboard(lambda begin: first.port if begin == _SSL_REQUEST else second.port) as port:
+        settings = settings_for(first.over_tcp(port), tmp_path, read_connections=1)
+        with pytest.raises(SourceError) as caught:
+            run_export(settings)
+        assert_says(caught.value, "Several servers stand behind the address")
+        assert [f.topic for f in diagnose(settings) if f.verdict == "failed"] == ["row connections"]
+
+
+def test_rows_of_a_server_that_only_says_it_is_the_same(
+    servers: tuple[Server, Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers all that is asked as the real one would, and can't wait for a lock of the real one."""
+
+    def pretend(_: object, query: str, __: object) -> pa.Table:
+        with psycopg.connect(servers[0].database().conninfo, row_factory=psycopg.rows.dict_row) as connection:
+            row = connection.execute(query.partition(", true AS met")[0].encode()).fetchone()
+        assert row is not None
+        tcp = {"address": "127.0.0.1", "port": servers[0].port}
+        return pa.Table.from_pylist([row | tcp])
+
+    monkeypatch.setattr(same_server, "read_query", pretend)
+    with pytest.raises(SourceError) as caught:
+        run_export(settings_for(servers[0].over_tcp(), tmp_path, read_connections=1))
+    assert_says(caught.value, "do not reach the server that was asked")
+
+
+@pytest.mark.parametrize("spread", ["load_balance_hosts=random", "target_session_attrs=read-write"])
+def test_a_list_of_servers_is_one_server_for_all_of_a_run(
+    servers: tuple[Server, Server], tmp_path: Path, spread: str
+) -> None:
+    hosts = ",".join(f"127.0.0.1:{server.port}" for server in servers)
+    url = f"postgresql://postgres@{hosts}/postgres?{spread}"
+    settings = settings_for(Database("", url, ""), tmp_path, read_connections=4)
+    for _ in range(4):
+        assert [finding for finding in diagnose(settings) if finding.verdict == "failed"] == []
+    assert export(settings).manifest.id
+
+
+def test_a_network_address_that_libpq_has_from_the_environment_holds_for_both(
+    servers: tuple[Server, Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A socket folder in the URL, and PGHOSTADDR: libpq connects over TCP."""
+    monkeypatch.setenv("PGHOSTADDR", "127.0.0.1")
+    settings: Any = settings_for(servers[0].database(), tmp_path, read_connections=1)
+    assert [finding for finding in diagnose(settings) if finding.verdict == "failed"] == []

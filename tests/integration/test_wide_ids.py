@@ -1,0 +1,63 @@
+"""Ids of int8, from one end of it to the other: read, sorted, published, replaced and read again."""
+
+import json
+from collections import defaultdict
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from pipelines.reading.batch.batches import ChunkSize, open_batch
+from pipelines.reading.batch.files import BatchFormat, BatchOptions, stream_batch
+from pipelines.reading.candidate_arrays import read_arrays
+from pipelines.reading.database import open_database
+from pipelines.reading.queries import array_queries, find_candidates_json
+from pipelines.reading.snapshots import Snapshot
+from tests.exporting import assert_agrees, export, settings_for
+from tests.hostile import ID_MAX, ID_MIN, insert_hostile
+from tests.integration.kit import run_sql
+from tests.oracle.postgres import Database
+from tests.oracle.source import WIDE_IDS, create_source_tables
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.mark.parametrize("segment_size", [100, 50_000])
+def test_ids_beyond_int4(database: Database, tmp_path: Path, segment_size: int) -> None:
+    with database.connect() as connection:
+        create_source_tables(connection, columns=WIDE_IDS)
+        insert_hostile(connection, "wide_ids")
+    settings = settings_for(database, tmp_path, segment_size=segment_size)
+    assert_agrees(database, export(settings))
+    # Rows at both ends of int8 are replaced, in a copy of exports.duckdb as well.
+    run_sql(
+        database,
+        f"UPDATE gleif_candidates SET legal_name = 'other' WHERE domain_id IN ({ID_MIN}, {ID_MAX})",
+        f"DELETE FROM domains WHERE id = {ID_MIN}",
+        "UPDATE domains SET status = 'failed' WHERE id BETWEEN -2 AND 0",
+    )
+    snapshot = export(settings)
+    assert_agrees(database, snapshot)
+    assert_readers_agree(snapshot)
+
+
+def assert_readers_agree(snapshot: Snapshot) -> None:
+    """A batch as a file, and candidates of one row and of many, have the ids that Parquet has, in its order."""
+    domains = snapshot.scan("domain_exports").select("batch_id", "domain_id").collect().rows()
+    of_domain: dict[int, list[int]] = defaultdict(list)
+    for owner, number in snapshot.scan("candidate_exports").select("domain_id", "candidate_id").collect().rows():
+        of_domain[owner].append(number)
+    for batch_id in {batch_id for batch_id, _ in domains}:
+        for rows in (1, 1_000):
+            with open_batch(snapshot, batch_id) as batch:
+                text = b"".join(stream_batch(batch, BatchFormat.JSON, BatchOptions(size=ChunkSize(rows, rows))))
+            found = [(row["domain_id"], [c["candidate_id"] for c in row["candidates"]]) for row in json.loads(text)]
+            assert found == [(number, of_domain[number]) for batch, number in domains if batch == batch_id]
+    with closing(open_database(snapshot, 64)) as database, database.reader() as reader:
+        keys = {"candidate_id": "id"}
+        queries = array_queries(reader.columns_of("candidate_exports"), keys)
+        ids, arrays = read_arrays(reader, queries, ID_MIN, ID_MAX)
+        assert ids == [number for _, number in domains]
+        for number, text in zip(ids, arrays, strict=True):
+            assert [row["id"] for row in json.loads(text)] == of_domain[number]
+            assert find_candidates_json(reader, number, keys) == text
