@@ -29,6 +29,10 @@ from pipelines.transform.text import LEI_PATTERN, is_blank
 Found = dict[str, Any]
 _SHOWN_IDS = 5
 _SHOWN_VALUES = 10
+# Of a segment and a column: the source may hold another value in each row, and records are kept from run to run.
+_KEPT_VALUES, _COUNTED_VALUES = 100, 1_000
+# What the other values of a segment count under; no value is shown so.
+_OTHERS = ""
 # A vocabulary column may hold anything; a value longer than this is no vocabulary value.
 _SHOWN_CHARACTERS = 40
 # What may be told of a column of codes (DESIGN 7): something written like one. A name that slipped into it is not.
@@ -148,7 +152,7 @@ class CandidateChecks:
             "format": self._format.state(),
             "digits": self._digits.state(),
             "rows": self._rows,
-            "unknown": {name: dict(values) for name, values in self._unknown.items()},
+            "unknown": {name: _most_frequent(values, _KEPT_VALUES) for name, values in self._unknown.items()},
         }
 
     def add_state(self, state: Found) -> None:
@@ -158,6 +162,8 @@ class CandidateChecks:
         self._rows += state["rows"]
         for name, values in state["unknown"].items():
             self._unknown[name].update(values)
+            if len(self._unknown[name]) > _COUNTED_VALUES:
+                self._unknown[name] = Counter(_most_frequent(self._unknown[name], _KEPT_VALUES))
 
     def results(self) -> list[CheckRecord]:
         """One record a check, in the order of the definitions."""
@@ -174,14 +180,22 @@ class CandidateChecks:
             self._unknown[name][_shown(value)] += rows
 
     def _of_values(self, check: CheckDefinition, unknown: Counter[str]) -> CheckRecord:
-        shown = sorted(unknown.items(), key=lambda found: (-found[1], found[0]))[:_SHOWN_VALUES]
+        known = {value: rows for value, rows in unknown.items() if value != _OTHERS}
+        shown = sorted(known.items(), key=lambda found: (-found[1], found[0]))[:_SHOWN_VALUES]
         return check.result(
             passed=not unknown,
             rows=self._rows,
             rows_with_other_values=unknown.total(),
-            other_values=len(unknown),
+            other_values=len(known) if len(known) == len(unknown) else f"more than {len(known)}",
             most_frequent=dict(shown),
         )
+
+
+def _most_frequent(counts: Counter[str], most: int) -> dict[str, int]:
+    """The values that count most; the others as one."""
+    kept = dict(sorted(counts.items(), key=lambda found: (found[0] == _OTHERS, -found[1], found[0]))[:most])
+    others = counts.total() - sum(kept.values())
+    return {**kept, _OTHERS: others} if others else kept
 
 
 def _shown(value: str) -> str:

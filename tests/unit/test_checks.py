@@ -1,5 +1,6 @@
 """Each check of content is broken by rows that break it, and its metadata says which."""
 
+import json
 from typing import Any
 
 import polars as pl
@@ -206,6 +207,23 @@ def test_a_source_hash_that_is_not_the_computed_one() -> None:
     assert failed(of_domains(DOMAINS, ORDERED, judged)) == {
         "source_hash_agrees": {"rows_compared": 2, "rows_that_differ": 1, "first_domain_ids": [2]}
     }
+
+
+def test_what_is_kept_of_values_is_bounded() -> None:
+    """The source may hold another value in each row of each segment: 300 bytes a row were kept from run to run."""
+    total = CandidateChecks()
+    for segment in range(20):
+        checks = CandidateChecks()
+        values = [f"ODD-{segment}-{number}" for number in range(500)] + ["OFTEN"] * 3
+        checks.look_at(pl.concat([ORDERED.head(1).with_columns(entity_status=pl.lit(value)) for value in values]))
+        assert len(json.dumps(checks.state())) < 5_000
+        total.add_state(checks.state())
+    (check,) = [check for check in total.results() if check.name == "entity_status_known"]
+    assert len(json.dumps(total.state())) < 5_000
+    assert check.metadata["rows_with_other_values"] == 20 * 503
+    assert str(check.metadata["other_values"]).startswith("more than ")
+    assert next(iter(check.metadata["most_frequent"].items())) == ("OFTEN", 60)
+    assert len(check.metadata["most_frequent"]) == 10
 
 
 # --- derived tables
