@@ -62,11 +62,15 @@ def run(
 
 def ui(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65535)] = 3000,
+    *,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Nobody can start or change anything in it; schedules and sensors run.")
+    ] = False,
 ) -> None:
     """Serve the Dagster UI on 127.0.0.1, with schedules and sensors running."""
     from assets.launch import serve_ui  # noqa: PLC0415  loads Dagster
 
-    serve_ui(load_settings(), port)
+    serve_ui(load_settings(), port, read_only=read_only)
 
 
 @sample_app.command()
@@ -95,7 +99,7 @@ def load(
 
 add_command(app, "doctor", diagnose_all, OPERATE, "lei-exports doctor", "lei-exports doctor --test-alert")
 add_command(app, "run", run, OPERATE, "DATABASE_URL=postgresql://reader@db.example/app lei-exports run")
-add_command(app, "ui", ui, OPERATE, "lei-exports ui --port 3001")
+add_command(app, "ui", ui, OPERATE, "lei-exports ui --port 3001", "lei-exports ui --read-only")
 add_look_commands(app)
 add_command(
     app,

@@ -113,8 +113,13 @@ def _newest_id(settings: Settings) -> str | None:
     return snapshot.manifest.id if snapshot else None
 
 
-def serve_ui(settings: Settings, port: int) -> None:
+def serve_ui(settings: Settings, port: int, *, read_only: bool = False) -> None:
     """Serve Dagster's UI for this project, with schedules and sensors, until it is stopped.
+
+    Args:
+        settings: Where Dagster's home is.
+        port: On 127.0.0.1.
+        read_only: Nothing can be started or changed in the UI.
 
     Raises:
         SystemExit: With status 1 where a service ended by itself; it said why.
@@ -122,7 +127,7 @@ def serve_ui(settings: Settings, port: int) -> None:
     prepare_home(settings)
     with DagsterInstance.get():  # makes its database: two services that make it at once get in each other's way
         pass
-    status = run_services(port)
+    status = run_services(port, read_only=read_only)
     if status:
         show_error(f"A service of Dagster ended by itself, with status {status}; the others were stopped.")
         sys.exit(1)

@@ -5,19 +5,16 @@ Belongs here: what happens from start to stop of the process. Does not: the appl
 
 import ctypes
 import logging
-import os
-import socket
 from collections.abc import Callable
 
 import uvicorn
 
-from pipelines.errors import SettingsError
 from pipelines.serving.app import create_app
+from pipelines.serving.listening import listen
 from pipelines.serving.settings import ServingSettings
 
 # Connections at a time, idle ones included; what comes beyond is answered 503 at once.
 _MOST_CONNECTIONS = 1_000
-_BACKLOG = 1_024
 # Batches that are being sent when the server is told to stop have so long to end.
 _STOP_SECONDS = 10
 # M_ARENA_MAX of glibc's malloc.h. By default a thread has one of its own: 4 MB more while a batch is sent.
@@ -49,7 +46,7 @@ def serve(settings: ServingSettings, host: str, port: int, on_listening: Callabl
         timeout_graceful_shutdown=_STOP_SECONDS,
         ws="none",
     )
-    with _listen(host, port) as listening:
+    with listen(host, port) as listening:
         shown = f"[{host}]" if ":" in host else host
         on_listening(f"http://{shown}:{listening.getsockname()[1]}")
         uvicorn.Server(config).run(sockets=[listening])
@@ -61,23 +58,3 @@ def _share_arenas() -> None:
         ctypes.CDLL(None).mallopt(_ARENA_MAX, _ARENAS)
     except AttributeError:
         return  # no glibc
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listening = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listening.bind(address)
-            listening.listen(_BACKLOG)
-        except BaseException:
-            listening.close()
-            raise
-    except OSError as error:
-        raise SettingsError(
-            f"The server can't listen at {host}, port {port}",
-            found=os.strerror(error.errno) if error.errno and error.errno > 0 else str(error),
-            fix="stop what uses the port, or name another one with --port",
-        ) from error
-    return listening
