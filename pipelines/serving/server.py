@@ -5,16 +5,20 @@ Belongs here: what happens from start to stop of the process. Does not: the appl
 
 import ctypes
 import logging
+import resource
 from collections.abc import Callable
 
 import uvicorn
 
 from pipelines.serving.app import create_app
+from pipelines.serving.connections import Connections, guarded
 from pipelines.serving.listening import listen
 from pipelines.serving.settings import ServingSettings
 
-# Connections at a time, idle ones included; what comes beyond is answered 503 at once.
-_MOST_CONNECTIONS = 1_000
+# Connections at a time, idle ones included; the fewest are for a system that allows only few open files.
+_MOST_CONNECTIONS, _FEWEST_CONNECTIONS = 1_000, 64
+# Descriptors for the files of snapshots, DuckDB and processes.
+_OTHER_FILES = 200
 # Batches that are being sent when the server is told to stop have so long to end.
 _STOP_SECONDS = 10
 # M_ARENA_MAX of glibc's malloc.h. By default a thread has one of its own: 4 MB more while a batch is sent.
@@ -34,7 +38,12 @@ def serve(settings: ServingSettings, host: str, port: int, on_listening: Callabl
         SettingsError: The address can't be used, or can be reached from other machines and there is no token.
     """
     _share_arenas()
-    app = create_app(settings, host)
+    files = _raise_file_limit(_MOST_CONNECTIONS + _OTHER_FILES)
+    most = max(_FEWEST_CONNECTIONS, min(_MOST_CONNECTIONS, files - _OTHER_FILES))
+    connections = Connections(
+        most, settings.api_client_connections, settings.api_request_seconds, settings.api_stall_seconds
+    )
+    app = create_app(settings, host, connections)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     config = uvicorn.Config(
         app,
@@ -42,7 +51,7 @@ def serve(settings: ServingSettings, host: str, port: int, on_listening: Callabl
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=_MOST_CONNECTIONS,
+        http=guarded(connections),
         timeout_graceful_shutdown=_STOP_SECONDS,
         ws="none",
     )
@@ -50,6 +59,15 @@ def serve(settings: ServingSettings, host: str, port: int, on_listening: Callabl
         shown = f"[{host}]" if ":" in host else host
         on_listening(f"http://{shown}:{listening.getsockname()[1]}")
         uvicorn.Server(config).run(sockets=[listening])
+
+
+def _raise_file_limit(wanted: int) -> int:
+    """Allow this process so many open files, where the system lets it; how many it may have now."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return wanted if soft == resource.RLIM_INFINITY else soft
 
 
 def _share_arenas() -> None:

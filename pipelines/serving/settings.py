@@ -39,6 +39,12 @@ class ServingSettings(BaseSettings):
         60, gt=0, description="A reader that takes nothing for so long is cut off, seconds"
     )
     api_query_seconds: float = Field(5, gt=0, description="Longest time of one query, seconds")
+    api_request_seconds: float = Field(
+        10, gt=0, description="A connection that brings no whole request for so long is closed, seconds"
+    )
+    api_client_connections: int = Field(
+        256, ge=16, le=1000, description="Connections at a time from one address; a proxy is one"
+    )
     api_memory_mb: int = Field(24, ge=8, description="DuckDB's memory for all queries together, MB")
     api_batch_memory_mb: int = Field(24, ge=8, description="DuckDB's memory for each batch that is sent, MB")
 

@@ -66,7 +66,7 @@ ONLY = {
     "vl_convert": {"pipelines/report/drawing.py"},
     "requests": {"pipelines/alerts/webhook.py"},
     "fastapi": {"pipelines/serving"},
-    "uvicorn": {"assets/web.py", "pipelines/serving/server.py"},
+    "uvicorn": {"assets/web.py", "pipelines/serving/connections.py", "pipelines/serving/server.py"},
 }
 
 
