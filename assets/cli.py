@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from assets import allocator  # noqa: F401  first: it works before Polars is loaded only
 from pipelines import lean_imports  # noqa: F401  then this: it works before the contracts are loaded only
 
 # isort: split
 from assets.batch_command import write_batch_file
+from assets.console import new_console
 from assets.doctor_command import diagnose_all
 from assets.help import LOOK, OPERATE, add_command
 from assets.look_commands import add_look_commands
@@ -90,7 +90,7 @@ def load(
     settings.embedded_dir.parent.mkdir(parents=True, exist_ok=True)
     with embedded_server(settings.embedded_dir) as conninfo:
         rows = load_directory(conninfo, directory or SAMPLE_DIR)
-    console = Console()
+    console = new_console()
     for table, count in rows.items():
         console.print(f"{table}: {count:,} rows loaded")
     if settings.database_url is not None:

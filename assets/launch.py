@@ -14,6 +14,7 @@ from dagster import DagsterInstance
 from rich.console import Console
 
 from assets.alerting import alert_failure, alert_success, failure_reasons
+from assets.console import new_console, styled
 from assets.resources import listening
 from assets.services import run_services
 from assets.terminal import ProgressView, show_error, show_publication, show_unchanged
@@ -54,7 +55,7 @@ def launch_export(
     prepare_home(settings)
     from assets.definitions import defs  # noqa: PLC0415  reads nothing, but belongs after the home is known
 
-    console = Console()
+    console = new_console()
     started, started_at = time.monotonic(), datetime.now(UTC)
     accepted = {
         "accept_new_source": accept_new_source,
@@ -97,11 +98,11 @@ def _show_result(console: Console, settings: Settings, before: str | None, secon
         rejects = count_rejects(snapshot.scan("rejected_rows"))
         show_publication(console, snapshot.manifest, rejects, str(snapshot.folder), seconds)
     if hold is not None:
-        console.print(
-            f"[yellow]Rolled back[/yellow]: {hold.snapshot_id} stays current since {hold.held_at:%Y-%m-%d %H:%M} UTC; "
-            "the newest is used after: lei-exports rollback --release",
-            highlight=False,
+        what = (
+            f": {hold.snapshot_id} stays current since {hold.held_at:%Y-%m-%d %H:%M} UTC; the newest is used after:"
+            " lei-exports rollback --release"
         )
+        console.print(styled(("Rolled back", "yellow"), what))
 
 
 def _newest_id(settings: Settings) -> str | None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import uvicorn
 
+from pipelines.printable import printable
 from pipelines.serving.app import create_app
 from pipelines.serving.connections import Connections, guarded
 from pipelines.serving.listening import listen
@@ -23,6 +24,13 @@ _OTHER_FILES = 200
 _STOP_SECONDS = 10
 # M_ARENA_MAX of glibc's malloc.h. By default a thread has one of its own: 4 MB more while a batch is sent.
 _ARENA_MAX, _ARENAS = -8, 2
+
+
+class _PrintableFormatter(logging.Formatter):
+    """Log lines for a terminal: an error may hold names of the data."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record), keep="\n")
 
 
 def serve(settings: ServingSettings, host: str, port: int, on_listening: Callable[[str], None]) -> None:
@@ -44,7 +52,9 @@ def serve(settings: ServingSettings, host: str, port: int, on_listening: Callabl
         most, settings.api_client_connections, settings.api_request_seconds, settings.api_stall_seconds
     )
     app = create_app(settings, host, connections)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_PrintableFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     config = uvicorn.Config(
         app,
         log_config=None,

@@ -17,6 +17,7 @@ ROOMS: dict[str, set[str]] = {
     "pipelines/findings.py": {*ABOVE, *DATA, "pipelines.settings", "pipelines.contracts"},
     "pipelines/memory.py": {*ABOVE, "connectorx", "duckdb", "psycopg", "polars", "pipelines"},
     "pipelines/lean_imports.py": {*ABOVE, *DATA, "pipelines"},
+    "pipelines/printable.py": {*ABOVE, *DATA, "pipelines"},
     "pipelines/processes.py": {*ABOVE, *DATA, "pipelines"},
     "pipelines/settings.py": {*ABOVE, *DATA, "pipelines.contracts"},
     "pipelines/contracts": {*ABOVE, "connectorx", "duckdb", "psycopg"},
