@@ -18,6 +18,7 @@ from assets.batch_command import write_batch_file
 from assets.console import new_console
 from assets.doctor_command import diagnose_all
 from assets.help import LOOK, OPERATE, add_command
+from assets.interrupts import interruptible
 from assets.look_commands import add_look_commands
 from assets.serve_command import serve
 from assets.snapshot_commands import add_snapshot_commands
@@ -74,6 +75,7 @@ def ui(
 
 
 @sample_app.command()
+@interruptible
 def load(
     directory: Annotated[
         Path | None,
@@ -122,6 +124,3 @@ def main() -> None:
     except ExportError as error:
         show_error(error)
         sys.exit(1)
-    except KeyboardInterrupt:
-        show_error("Interrupted. Nothing was published.")
-        sys.exit(130)

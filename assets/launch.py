@@ -11,10 +11,12 @@ from datetime import UTC, datetime
 
 import dagster as dg
 from dagster import DagsterInstance
+from dagster._core.instance import InstanceRef
 from rich.console import Console
 
 from assets.alerting import alert_failure, alert_success, failure_reasons
 from assets.console import new_console, styled
+from assets.interrupts import end_interrupted, watch_interrupts
 from assets.resources import listening
 from assets.services import run_services
 from assets.terminal import ProgressView, show_error, show_publication, show_unchanged
@@ -26,7 +28,6 @@ from pipelines.reading.snapshots import current_snapshot
 from pipelines.settings import Settings
 
 # nux is the dialog that asks a newcomer for an e-mail address before the first look.
-_INTERRUPTED = 130
 _INSTANCE_CONFIG = """# Written by lei-exports when this folder was made; yours to change.
 telemetry:
   enabled: false
@@ -69,13 +70,20 @@ def launch_export(
     }
     # Where nothing changed, later steps are skipped, and Dagster warns of each blocking check that they did not emit.
     logging.getLogger("dagster._core.execution.plan.active").setLevel(logging.ERROR)
-    with DagsterInstance.get() as instance, ProgressView(console) as view, listening(view.show):
-        result = defs.resolve_job_def("export").execute_in_process(
-            run_config=run_config, instance=instance, raise_on_error=False
-        )
-    if _was_interrupted(result):
-        show_error(f"Interrupted. Run {result.run_id} published nothing.")
-        sys.exit(_INTERRUPTED)
+    try:
+        with (
+            watch_interrupts() as has_come,
+            _instance(settings) as instance,
+            ProgressView(console) as view,
+            listening(view.show),
+        ):
+            result = defs.resolve_job_def("export").execute_in_process(
+                run_config=run_config, instance=instance, raise_on_error=False
+            )
+    except KeyboardInterrupt:
+        end_interrupted(_outcome(settings, before, "The run"))
+    if not result.success and has_come():
+        end_interrupted(_outcome(settings, before, f"Run {result.run_id}"))
     if not result.success:
         for message in _failures(result):
             show_error(message)
@@ -105,6 +113,24 @@ def _show_result(console: Console, settings: Settings, before: str | None, secon
         console.print(styled(("Rolled back", "yellow"), what))
 
 
+def _instance(settings: Settings) -> DagsterInstance:
+    """Dagster's instance, for a run of the command: what it prints goes to the person alone, not through files.
+
+    Dagster starts four processes for each step to keep and show what a step prints; in a terminal Ctrl-C reaches them
+    too, and each prints a traceback.
+    """
+    nothing = {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
+    return DagsterInstance.from_ref(
+        InstanceRef.from_dir(str(settings.dagster_home), overrides={"compute_logs": nothing})
+    )
+
+
+def _outcome(settings: Settings, before: str | None, run: str) -> str:
+    """What an interrupted run had done by then."""
+    newest = _newest_id(settings)
+    return f"{run} published nothing." if newest == before else f"{run} had built snapshot {newest} already."
+
+
 def _newest_id(settings: Settings) -> str | None:
     """Id of the newest snapshot; None where there is none, or it can't be read: the run will say so."""
     try:
@@ -132,16 +158,6 @@ def serve_ui(settings: Settings, port: int, *, read_only: bool = False) -> None:
     if status:
         show_error(f"A service of Dagster ended by itself, with status {status}; the others were stopped.")
         sys.exit(1)
-
-
-def _was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
-    """Whether somebody stopped the run: Ctrl-C, or a SIGTERM as from Dagster's "terminate"."""
-    errors = [
-        event.step_failure_data.error
-        for event in result.all_node_events
-        if event.event_type_value == "STEP_FAILURE" and event.step_failure_data.error is not None
-    ]
-    return any(error.cls_name in {"DagsterExecutionInterruptedError", "KeyboardInterrupt"} for error in errors)
 
 
 def _failures(result: dg.ExecuteInProcessResult) -> list[str]:
