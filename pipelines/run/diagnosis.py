@@ -15,6 +15,7 @@ from pipelines.errors import ExportError
 from pipelines.extract.connection import SourceAddress
 from pipelines.extract.diagnosis import diagnose_source
 from pipelines.findings import Finding, failed
+from pipelines.publish.preflight import require_switchable
 from pipelines.publish.versions import library_versions
 from pipelines.reading.health import judge_health
 from pipelines.reading.snapshots import current_snapshot
@@ -98,6 +99,7 @@ def _home(home: Path) -> Finding:
 
 def _published(settings: Settings) -> Finding:
     try:
+        require_switchable(settings.export_dir)
         health = judge_health(settings.export_dir, settings.stale_after_hours)
     except ExportError as error:
         return failed("published", error)

@@ -15,6 +15,7 @@ from pipelines.extract.connection import SourceAddress
 from pipelines.extract.extraction import ExtractOptions, extract_source
 from pipelines.progress import OnProgress, ignore_progress
 from pipelines.publish.guards import check_shrink, is_same_source, reference_snapshot, require_same_source
+from pipelines.publish.preflight import require_switchable
 from pipelines.publish.snapshots import record_unchanged
 from pipelines.run.base import find_base
 from pipelines.run.lost_columns import columns_kept_checks, find_lost_columns
@@ -95,6 +96,7 @@ def stage_source(
 
 
 def _stage(settings: Settings, accepted: Acceptance, on_progress: OnProgress, *, full_refresh: bool) -> StagedSource:
+    require_switchable(settings.export_dir)
     published = reference_snapshot(settings.export_dir)
     manifest = published.manifest if published else None
     # That columns are gone for good is written into a new snapshot, whether or not a row changed.
