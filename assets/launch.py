@@ -33,6 +33,10 @@ telemetry:
   enabled: false
 nux:
   enabled: false
+# Each sensor has a thread: a webhook that is slow delays no other.
+sensors:
+  use_threads: true
+  num_workers: 4
 """
 
 
