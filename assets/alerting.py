@@ -7,6 +7,7 @@ posts for it (launch.py).
 
 import json
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -55,17 +56,37 @@ def _cause(event: dg.DagsterEvent) -> str:
     return describe_message(error.cls_name or "error", error.message)
 
 
-def alert_failure(settings: Settings, run_id: str, reasons: Iterable[str], say: Callable[[str], None]) -> None:
-    """Post that a run failed, where a webhook is set."""
+def alert_failure(
+    settings: Settings,
+    run_id: str,
+    reasons: Iterable[str],
+    say: Callable[[str], None],
+    instance: dg.DagsterInstance | None = None,
+) -> None:
+    """Post that a run failed, where a webhook is set, and note in the run's log whether it was delivered.
+
+    Args:
+        settings: The settings.
+        run_id: The run.
+        reasons: Why it failed.
+        say: Hears why the alert could not be posted.
+        instance: Dagster's; None: that of DAGSTER_HOME.
+    """
     reason = "; ".join(reasons) or _NO_STEP
-    _post(settings, Alert("failure", datetime.now(UTC), reason, run_id, _published_id(settings)), say)
+    _post_of_run(settings, Alert("failure", datetime.now(UTC), reason, run_id, _published_id(settings)), say, instance)
 
 
-def alert_success(settings: Settings, run_id: str, started_at: datetime, say: Callable[[str], None]) -> None:
-    """Post that a run published, or found nothing to publish, where a webhook is set; of other runs nothing."""
+def alert_success(
+    settings: Settings,
+    run_id: str,
+    started_at: datetime,
+    say: Callable[[str], None],
+    instance: dg.DagsterInstance | None = None,
+) -> None:
+    """Post that a run published, or found nothing to publish, as `alert_failure` does; of other runs nothing."""
     alert = decide_success(read_look(settings.export_dir), started_at, run_id, datetime.now(UTC))
     if alert is not None:
-        _post(settings, alert, say)
+        _post_of_run(settings, alert, say, instance)
 
 
 @dg.run_failure_sensor(
@@ -77,7 +98,7 @@ def alert_success(settings: Settings, run_id: str, started_at: datetime, say: Ca
 def alert_on_failure(context: dg.RunFailureSensorContext, exports: ExportsResource) -> None:
     """Post a run that failed."""
     reasons = failure_reasons(context.get_step_failure_events())
-    alert_failure(exports.settings(), context.dagster_run.run_id, reasons, context.log.warning)
+    alert_failure(exports.settings(), context.dagster_run.run_id, reasons, context.log.warning, context.instance)
 
 
 @dg.run_status_sensor(
@@ -92,7 +113,8 @@ def alert_on_success(context: dg.RunStatusSensorContext, exports: ExportsResourc
     record = context.instance.get_run_record_by_id(context.dagster_run.run_id)
     if record is not None and record.start_time is not None:
         started_at = datetime.fromtimestamp(record.start_time, UTC)
-        alert_success(exports.settings(), context.dagster_run.run_id, started_at, context.log.warning)
+        run_id = context.dagster_run.run_id
+        alert_success(exports.settings(), run_id, started_at, context.log.warning, context.instance)
 
 
 @dg.sensor(
@@ -117,6 +139,23 @@ def alert_on_staleness(context: dg.SensorEvaluationContext, exports: ExportsReso
 
 
 ALERT_SENSORS = [alert_on_failure, alert_on_success, alert_on_staleness]
+
+
+def _post_of_run(
+    settings: Settings, alert: Alert, say: Callable[[str], None], instance: dg.DagsterInstance | None
+) -> None:
+    if settings.alert_webhook_url is None:
+        return
+    told: list[str] = []
+    if _post(settings, alert, told.append):
+        told.append(f"The alert ({alert.kind}) was delivered to ALERT_WEBHOOK_URL")
+    else:
+        say(told[-1])
+    with ExitStack() as stack:
+        known = instance or stack.enter_context(dg.DagsterInstance.get())
+        run = known.get_run_by_id(alert.run_id or "")
+        if run is not None:
+            known.report_engine_event(told[-1], dagster_run=run)
 
 
 def _post(settings: Settings, alert: Alert, say: Callable[[str], None]) -> bool:

@@ -6,11 +6,12 @@ Belongs here: its options, and what it says to a person. Does not: reading or wr
 import sys
 from itertools import groupby
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO, cast
 
 import typer
 from rich.console import Console
 
+from assets.console import TerminalBytes, new_console
 from pipelines.errors import SnapshotError
 from pipelines.reading.batch.batches import LEAST_MEMORY_MB, MEMORY_MB, Batch, open_batch, shown_id
 from pipelines.reading.batch.files import (
@@ -75,13 +76,16 @@ def write_batch_file(  # noqa: PLR0913  each is an option
     options = BatchOptions(raw=raw, bom=bom)
     with open_batch(snapshot, batch_id, memory_mb) as batch:
         if is_piped:
-            written = encode_batch(batch, batch_format, sys.stdout.buffer, options)
+            output = sys.stdout.buffer
+            if sys.stdout.isatty():
+                output = cast("BinaryIO", TerminalBytes(output))
+            written = encode_batch(batch, batch_format, output, options)
             sys.stdout.buffer.flush()
-            _show(Console(stderr=True), batch, written, "standard output")
+            _show(new_console(stderr=True), batch, written, "standard output")
         else:
             target = Path(out) if out else Path(file_name(batch_id, batch_format))
             written = write_batch(batch, batch_format, target, options)
-            _show(Console(), batch, written, str(target))
+            _show(new_console(), batch, written, str(target))
 
 
 def _show(console: Console, batch: Batch, written: WrittenBatch, where: str) -> None:
@@ -94,7 +98,7 @@ def _show(console: Console, batch: Batch, written: WrittenBatch, where: str) -> 
         f"Written   {where} ({written.bytes:,} bytes)",
     ]
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 def _cut_lines(cuts: tuple[Cut, ...]) -> list[str]:

@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from assets import allocator  # noqa: F401  first: it works before Polars is loaded only
 from pipelines import lean_imports  # noqa: F401  then this: it works before the contracts are loaded only
 
 # isort: split
 from assets.batch_command import write_batch_file
+from assets.console import new_console
 from assets.doctor_command import diagnose_all
 from assets.help import LOOK, OPERATE, add_command
+from assets.interrupts import end_interrupted, interruptible
 from assets.look_commands import add_look_commands
 from assets.output import dispensable_output, required_output
 from assets.serve_command import serve
@@ -64,14 +65,19 @@ def run(
 
 def ui(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65535)] = 3000,
+    *,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Nobody can start or change anything in it; schedules and sensors run.")
+    ] = False,
 ) -> None:
     """Serve the Dagster UI on 127.0.0.1, with schedules and sensors running."""
     from assets.launch import serve_ui  # noqa: PLC0415  loads Dagster
 
-    serve_ui(load_settings(), port)
+    serve_ui(load_settings(), port, read_only=read_only)
 
 
 @sample_app.command()
+@interruptible
 @dispensable_output()
 def load(
     directory: Annotated[
@@ -89,7 +95,7 @@ def load(
     settings.embedded_dir.parent.mkdir(parents=True, exist_ok=True)
     with embedded_server(settings.embedded_dir) as conninfo:
         rows = load_directory(conninfo, directory or SAMPLE_DIR)
-    console = Console()
+    console = new_console()
     for table, count in rows.items():
         console.print(f"{table}: {count:,} rows loaded")
     if settings.database_url is not None:
@@ -98,7 +104,7 @@ def load(
 
 add_command(app, "doctor", diagnose_all, OPERATE, "lei-exports doctor", "lei-exports doctor --test-alert")
 add_command(app, "run", run, OPERATE, "DATABASE_URL=postgresql://reader@db.example/app lei-exports run")
-add_command(app, "ui", ui, OPERATE, "lei-exports ui --port 3001")
+add_command(app, "ui", ui, OPERATE, "lei-exports ui --port 3001", "lei-exports ui --read-only")
 add_look_commands(app)
 add_command(
     app,
@@ -123,8 +129,7 @@ def main() -> None:
         show_error(error)
         sys.exit(1)
     except KeyboardInterrupt:  # the command `run` says itself what became of what is published
-        show_error("Interrupted.")
-        sys.exit(130)
+        end_interrupted()
     except SystemExit:
         raise
     except BaseException as error:  # noqa: BLE001  a panic of Rust is no Exception; a traceback may hold row content

@@ -10,14 +10,14 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
+from assets.console import new_console, styled
 from pipelines.errors import SettingsError
 from pipelines.findings import Finding, failed
 from pipelines.settings import Settings, load_settings
 
-_MARKS = {"ok": "[green]ok[/green]     ", "warning": "[yellow]warning[/yellow]", "failed": "[red]failed[/red] "}
+_COLOURS = {"ok": "green", "warning": "yellow", "failed": "red"}
+_VERDICT_WIDTH = 7
 _TOPIC_WIDTH = 22
 
 
@@ -66,15 +66,15 @@ def _post_test(settings: Settings) -> Finding:
 
 def _shown(findings: Iterable[Finding], *, as_json: bool) -> list[Finding]:
     """Show each finding as soon as it is there; as JSON all at the end."""
-    console, seen = Console(highlight=False), []
+    console, seen = new_console(), []
     for finding in findings:
         seen.append(finding)
         if as_json:
             continue
-        topic = escape(f"{finding.topic:<{_TOPIC_WIDTH}}")
-        console.print(f"{_MARKS[finding.verdict]} {topic} {escape(finding.found)}", soft_wrap=True)
+        verdict = (f"{finding.verdict:<{_VERDICT_WIDTH}}", _COLOURS[finding.verdict])
+        console.print(styled(verdict, f" {finding.topic:<{_TOPIC_WIDTH}} {finding.found}"), soft_wrap=True)
         if finding.fix:
-            console.print(f"        {'':<{_TOPIC_WIDTH}} way out: {escape(finding.fix)}", soft_wrap=True)
+            console.print(f"        {'':<{_TOPIC_WIDTH}} way out: {finding.fix}", soft_wrap=True)
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in seen], indent=2))
     return seen

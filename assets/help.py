@@ -8,6 +8,8 @@ from typing import Any
 
 import typer
 
+from assets.interrupts import interruptible
+
 OPERATE = "Operate"
 LOOK = "Look and take along"
 SNAPSHOTS = "Snapshots"
@@ -32,4 +34,4 @@ def add_command(
         context_settings: As typer takes them.
     """
     shown = "\n\n".join(f"Example: {example}" for example in examples)
-    app.command(name, epilog=shown, rich_help_panel=group, context_settings=context_settings)(function)
+    app.command(name, epilog=shown, rich_help_panel=group, context_settings=context_settings)(interruptible(function))

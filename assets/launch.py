@@ -12,9 +12,12 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from dagster import DagsterInstance
+from dagster._core.instance import InstanceRef
 from rich.console import Console
 
 from assets.alerting import alert_failure, alert_success, failure_reasons
+from assets.console import new_console, styled
+from assets.interrupts import end_interrupted, watch_interrupts
 from assets.output import dispensable_output
 from assets.resources import listening
 from assets.run_history import delete_old_runs
@@ -29,15 +32,18 @@ from pipelines.reading.snapshots import current_snapshot
 from pipelines.settings import Settings
 
 # nux is the dialog that asks a newcomer for an e-mail address before the first look.
-_INTERRUPTED = 130
 _FIRST_INSTANCE_CONFIG = """# Written by lei-exports when this folder was made; yours to change.
 telemetry:
   enabled: false
 nux:
   enabled: false
 """
+_INSTANCE_CONFIG = f"""{_FIRST_INSTANCE_CONFIG}# Each sensor has a thread: a webhook that is slow delays no other.
+sensors:
+  use_threads: true
+  num_workers: 4
 # Ticks of sensors are many and small.
-_INSTANCE_CONFIG = f"""{_FIRST_INSTANCE_CONFIG}retention:
+retention:
   schedule:
     purge_after_days: 90
   sensor:
@@ -77,8 +83,7 @@ def launch_export(
                 heard,
             )
         except KeyboardInterrupt:
-            show_error(f"Interrupted. {heard.told('The run')}")
-            sys.exit(_INTERRUPTED)
+            end_interrupted(heard.told("The run"))
 
 
 @dataclass
@@ -105,7 +110,7 @@ def _launch(settings: Settings, accepted: dict[str, bool], heard: _Heard) -> Non
     prepare_home(settings)
     from assets.definitions import defs  # noqa: PLC0415  reads nothing, but belongs after the home is known
 
-    console = Console()
+    console = new_console()
     started, started_at = time.monotonic(), datetime.now(UTC)
     run_config = {
         "ops": {"staging": {"config": accepted}},
@@ -113,7 +118,7 @@ def _launch(settings: Settings, accepted: dict[str, bool], heard: _Heard) -> Non
     }
     # Where nothing changed, later steps are skipped, and Dagster warns of each blocking check that they did not emit.
     logging.getLogger("dagster._core.execution.plan.active").setLevel(logging.ERROR)
-    with DagsterInstance.get() as instance, ProgressView(console) as view:
+    with watch_interrupts() as has_come, _instance(settings) as instance, ProgressView(console) as view:
 
         def listen(progress: Progress) -> None:
             heard.hear(progress)
@@ -124,9 +129,8 @@ def _launch(settings: Settings, accepted: dict[str, bool], heard: _Heard) -> Non
                 run_config=run_config, instance=instance, raise_on_error=False
             )
         delete_old_runs(instance, timedelta(days=settings.keep_run_days), datetime.now(UTC))
-    if _was_interrupted(result):
-        show_error(f"Interrupted. {heard.told(f'Run {result.run_id}')}")
-        sys.exit(_INTERRUPTED)
+    if not result.success and has_come():
+        end_interrupted(heard.told(f"Run {result.run_id}"))
     if not result.success:
         reasons = failure_reasons(result.all_events)
         for reason in reasons:
@@ -156,15 +160,32 @@ def _show_result(console: Console, settings: Settings, result: dg.ExecuteInProce
             return
         show_unchanged(console, newest.manifest, str(newest.folder), seconds)
     if hold is not None:
-        console.print(
-            f"[yellow]Rolled back[/yellow]: {hold.snapshot_id} stays current since {hold.held_at:%Y-%m-%d %H:%M} UTC; "
-            "the newest is used after: lei-exports rollback --release",
-            highlight=False,
+        what = (
+            f": {hold.snapshot_id} stays current since {hold.held_at:%Y-%m-%d %H:%M} UTC; the newest is used after:"
+            " lei-exports rollback --release"
         )
+        console.print(styled(("Rolled back", "yellow"), what))
 
 
-def serve_ui(settings: Settings, port: int) -> None:
+def _instance(settings: Settings) -> DagsterInstance:
+    """Dagster's instance, for a run of the command: what it prints goes to the person alone, not through files.
+
+    Dagster starts four processes for each step to keep and show what a step prints; in a terminal Ctrl-C reaches them
+    too, and each prints a traceback.
+    """
+    nothing = {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
+    return DagsterInstance.from_ref(
+        InstanceRef.from_dir(str(settings.dagster_home), overrides={"compute_logs": nothing})
+    )
+
+
+def serve_ui(settings: Settings, port: int, *, read_only: bool = False) -> None:
     """Serve Dagster's UI for this project, with schedules and sensors, until it is stopped.
+
+    Args:
+        settings: Where Dagster's home is.
+        port: On 127.0.0.1.
+        read_only: Nothing can be started or changed in the UI.
 
     Raises:
         SystemExit: With status 1 where a service ended by itself; it said why.
@@ -172,17 +193,7 @@ def serve_ui(settings: Settings, port: int) -> None:
     prepare_home(settings)
     with DagsterInstance.get():  # makes its database: two services that make it at once get in each other's way
         pass
-    status = run_services(port)
+    status = run_services(port, read_only=read_only)
     if status:
         show_error(f"A service of Dagster ended by itself, with status {status}; the others were stopped.")
         sys.exit(1)
-
-
-def _was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
-    """Whether somebody stopped the run: Ctrl-C, or a SIGTERM as from Dagster's "terminate"."""
-    errors = [
-        event.step_failure_data.error
-        for event in result.all_node_events
-        if event.event_type_value == "STEP_FAILURE" and event.step_failure_data.error is not None
-    ]
-    return any(error.cls_name in {"DagsterExecutionInterruptedError", "KeyboardInterrupt"} for error in errors)

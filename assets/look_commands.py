@@ -14,10 +14,10 @@ from typing import Annotated, Any
 import polars as pl
 import polars.selectors as cs
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from assets.console import ascii_controls, cell, new_console, styled
 from assets.help import LOOK, add_command
 from assets.snapshot_commands import show_age
 from pipelines.errors import ReportError, SnapshotError
@@ -93,14 +93,14 @@ def _show_unreadable(health: Health, current: str | None, *, as_json: bool) -> N
     if as_json:
         typer.echo(json.dumps(status, indent=2))
         return
-    console = Console(highlight=False)
-    console.print(f"[red]Snapshot {escape(str(current))} can't be read[/red]")
+    console = new_console()
+    console.print(styled((f"Snapshot {current} can't be read", "red")))
     for problem in health.problems:
-        console.print(escape(problem), soft_wrap=True)
+        console.print(styled(problem), soft_wrap=True)
 
 
 def _show_status(status: dict[str, Any]) -> None:
-    console = Console(highlight=False)
+    console = new_console()
     colour = "green" if status["healthy"] else "red"
     changed = dict(status["changed"])
     since = changed.pop("since", None)
@@ -111,9 +111,11 @@ def _show_status(status: dict[str, Any]) -> None:
     grid = Table.grid(padding=(0, 2))
     for name, value in shown.items():
         text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
-        text = ("\n".join(value) if name == "problems" else ", ".join(value)) if isinstance(value, list) else text
-        text = escape(str(text)) or "none"
-        grid.add_row(name.replace("_", " "), f"[{colour}]{text}[/{colour}]" if name == "healthy" else text)
+        text = ", ".join(value) if isinstance(value, list) else text
+        shown_value = styled((str(text) or "none", colour if name == "healthy" else ""))
+        if name == "problems" and value:
+            shown_value = Text("\n").join(map(styled, value))
+        grid.add_row(name.replace("_", " "), shown_value)
     console.print(grid)
 
 
@@ -141,11 +143,11 @@ def show_query(
     """Run SQL on the published snapshot, read-only."""
     frame = run_query(_current(load_settings().export_dir), sql, most_rows)
     if as_json:
-        typer.echo(frame.write_ndjson(), nl=False)
+        typer.echo(ascii_controls(frame.write_ndjson()), nl=False)
         return
     # As text: Python knows no year before 1.
     rows = frame.with_columns(cs.temporal().cast(pl.String)).iter_rows()
-    console = Console(highlight=False)
+    console = new_console()
     if frame.width > _WIDE:
         for row in rows:
             console.print(_record(frame.columns, row))
@@ -153,12 +155,12 @@ def show_query(
     else:
         table = Table(box=None, header_style="bold")
         for name in frame.columns:
-            table.add_column(escape(name), overflow="fold")
+            table.add_column(cell(name), overflow="fold")
         for row in rows:
-            table.add_row(*map(_cell, row))
+            table.add_row(*map(cell, row))
         console.print(table)
     if frame.height == most_rows:
-        Console(stderr=True).print(f"Only the first {most_rows} rows are shown; --rows shows more.")
+        new_console(stderr=True).print(f"Only the first {most_rows} rows are shown; --rows shows more.")
 
 
 def write_report(
@@ -189,23 +191,19 @@ def write_report(
             found=type(error).__name__,
             fix="name a file in a folder that is there: --out FILE",
         ) from error
-    console = Console(highlight=False)
-    console.print(f"Report of snapshot {snapshot.manifest.id}: {escape(str(out))}", soft_wrap=True)
+    console = new_console()
+    console.print(f"Report of snapshot {snapshot.manifest.id}: {out}", soft_wrap=True)
     address = out.resolve().as_uri()
     if is_opened and not webbrowser.open(address):
-        console.print(f"No browser was found here; open {escape(address)}", soft_wrap=True)
+        console.print(f"No browser was found here; open {address}", soft_wrap=True)
 
 
 def _record(names: Sequence[str], row: Sequence[object]) -> Table:
     """A row of many columns, a line for each."""
     grid = Table.grid(padding=(0, 2))
     for name, value in zip(names, row, strict=True):
-        grid.add_row(f"[bold]{escape(name)}[/bold]", _cell(value))
+        grid.add_row(styled((name, "bold")), cell(value))
     return grid
-
-
-def _cell(value: object) -> str:
-    return "" if value is None else escape(str(value))
 
 
 def _current(export_dir: Path) -> Snapshot:

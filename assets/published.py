@@ -16,6 +16,7 @@ from pipelines.checks.definitions import (
 )
 from pipelines.contracts.records import CheckRecord, Manifest
 from pipelines.contracts.tables import published_tables
+from pipelines.printable import printable
 from pipelines.reading.snapshots import SNAPSHOTS
 from pipelines.run.publication import ChecksFailedError, Publication, publish_tables
 
@@ -47,7 +48,7 @@ def published(
         publication = publish_tables(settings, lock, on_progress, with_report=True)
     except ChecksFailedError as error:
         yield from check_results(KEY, [check for check in error.checks if check.table == "snapshot"])
-        raise dg.Failure(description=str(error), allow_retries=False) from None
+        raise dg.Failure(description=printable(str(error)), allow_retries=False) from None
     except BaseException:
         with failures():
             raise

@@ -13,6 +13,7 @@ import dagster as dg
 from pydantic import Field
 
 from pipelines.errors import ExportError, ExtractError, SourceError
+from pipelines.printable import printable
 from pipelines.progress import OnProgress, Progress, ignore_progress, tell_wait
 from pipelines.settings import Settings, load_settings
 from pipelines.system.run_lock import RunLock, hold_run_lock
@@ -108,7 +109,7 @@ def report_to(log: Callable[[str], None]) -> OnProgress:
             return
         last = time.monotonic()
         share = f", {progress.done:,} of {progress.total:,} {progress.unit}" if progress.total else ""
-        log(f"{progress.stage}: {progress.what}{share}")
+        log(printable(f"{progress.stage}: {progress.what}{share}"))
 
     return on_progress
 
@@ -127,7 +128,7 @@ def failures(retry_number: int | None = None) -> Iterator[None]:
     try:
         yield
     except ExportError as error:
-        failure = dg.Failure(description=str(error), allow_retries=False)
+        failure = dg.Failure(description=printable(str(error)), allow_retries=False)
         # A source that was there at the first try and is gone now may be restarting.
         again = isinstance(error, ExtractError) or (bool(retry_number) and isinstance(error, SourceError))
         if retry_number is None or retry_number >= _MOST_RETRIES or not again:

@@ -19,6 +19,7 @@ from pipelines.contracts.source import SOURCE_TABLES
 from pipelines.errors import ExportError
 from pipelines.extract.connection import SourceAddress
 from pipelines.extract.probe import probe_source
+from pipelines.printable import printable
 
 POSITION_TAG = "lei_exports/position"
 FIRST_PAUSE = timedelta(minutes=1)
@@ -114,7 +115,7 @@ def source_changed(context: dg.SensorEvaluationContext, exports: ExportsResource
     try:
         position = probe_source(SourceAddress(settings.database_url, is_sample=False), settings.source_schema)
     except ExportError as error:
-        return dg.SkipReason(str(error))
+        return dg.SkipReason(printable(str(error)))
     cursor = Cursor(**json.loads(context.cursor)) if context.cursor else Cursor()
     pause = timedelta(minutes=settings.sensor_pause_minutes)
     decision = decide(position, cursor, _tries(context.instance), datetime.now(UTC), pause)

@@ -18,6 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
+from pipelines.processes import command_of, environment_of
+
 _ROOT = Path(__file__).resolve().parents[1]
 _LOCATION = "lei-exports"
 _POLL_S, _LONGEST_START_S, _END_S = 0.2, 120.0, 20.0
@@ -31,11 +33,12 @@ _WORKSPACE = """load_from:
 Service = subprocess.Popen[bytes]
 
 
-def run_services(port: int) -> int:
+def run_services(port: int, *, read_only: bool = False) -> int:
     """Run the services on this machine's loopback, with DAGSTER_HOME as the environment has it.
 
     Args:
         port: Of the web server, on 127.0.0.1.
+        read_only: Nothing can be started or changed in the UI; schedules and sensors run on.
 
     Returns:
         0 when a signal ended them, else the status of the service that ended by itself, or that did not start.
@@ -52,11 +55,11 @@ def run_services(port: int) -> int:
         address, workspace = Path(folder) / "code", Path(folder) / "workspace.yaml"
         workspace.write_text(_WORKSPACE.format(socket=address, location=_LOCATION), encoding="utf-8")
         try:
-            services.append(_start("dagster", *_code_server(address)))
+            services.append(_start(*_program("dagster"), *_code_server(address)))
             if not _wait_until_up(address, services[0], stop):
                 return 0 if stop.is_set() else services[0].poll() or 1
-            services.append(_start("dagster-webserver", "-h", "127.0.0.1", "-p", str(port), "-w", str(workspace)))
-            services.append(_start("dagster-daemon", "run", "-w", str(workspace)))
+            services.append(_start(*_web_server(port, workspace, read_only=read_only)))
+            services.append(_start(*_program("dagster-daemon"), "run", "-w", str(workspace)))
             while not stop.wait(_POLL_S):
                 ended = next((service for service in services if service.poll() is not None), None)
                 if ended is not None:
@@ -74,10 +77,20 @@ def _code_server(address: Path) -> list[str]:
     return ["code-server", "start", "--socket", str(address), *place, *more]
 
 
-def _start(name: str, *arguments: str) -> Service:
+def _web_server(port: int, workspace: Path, *, read_only: bool) -> list[str]:
+    """Command of the web server, with the guard that keeps other web pages out."""
+    command = [*command_of("assets.web"), "--port", str(port), "--workspace", str(workspace)]
+    return [*command, "--read-only"] if read_only else command
+
+
+def _program(name: str) -> list[str]:
+    """Command of a program of Dagster's, in this very interpreter."""
+    return [sys.executable, str(Path(sysconfig.get_path("scripts")) / name)]
+
+
+def _start(*command: str) -> Service:
     """Start a service in a session of its own: Ctrl-C in the terminal reaches us alone, and it is told once."""
-    command = [sys.executable, str(Path(sysconfig.get_path("scripts")) / name), *arguments]
-    return subprocess.Popen(command, start_new_session=True)  # noqa: S603  nothing of the user's but a number
+    return subprocess.Popen(command, start_new_session=True, env=environment_of())  # noqa: S603  ours but for a number
 
 
 def _wait_until_up(address: Path, server: Service, stop: threading.Event) -> bool:

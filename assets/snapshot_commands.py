@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from assets.console import cell, new_console, styled
 from assets.help import SNAPSHOTS, add_command
 from assets.output import dispensable_output
 from pipelines.contracts.records import Manifest
@@ -56,7 +56,7 @@ def show_snapshots(*, as_json: Annotated[bool, typer.Option("--json", help="As J
         }
         typer.echo(json.dumps(content, indent=2))
         return
-    console = Console(highlight=False)
+    console = new_console()
     table = Table(box=None, header_style="bold")
     for title in ("", "Snapshot", "number", "age", "rows", "MB", "base"):
         table.add_column(title, justify="left" if title in {"", "Snapshot"} else "right", no_wrap=True)
@@ -65,7 +65,7 @@ def show_snapshots(*, as_json: Annotated[bool, typer.Option("--json", help="As J
         mark = "held" if manifest.id == held_id else "current"
         table.add_row(
             mark if manifest.id == current else "",
-            manifest.id,
+            cell(manifest.id),
             numbers[manifest.id],
             show_age((now - manifest.created_at).total_seconds()),
             f"{_rows(manifest):,}",
@@ -74,18 +74,16 @@ def show_snapshots(*, as_json: Annotated[bool, typer.Option("--json", help="As J
         )
     console.print(table) if newest_first else console.print(f"No snapshot in {export_dir}")
     for name, error in listing.unreadable.items():
-        console.print(f"[yellow]Unreadable[/yellow] {name}: {error.what}", soft_wrap=True)
+        console.print(styled(("Unreadable", "yellow"), f" {name}: {error.what}"), soft_wrap=True)
     if problem is not None:
-        console.print(
-            f"[red]Current[/red] can't be read: {problem.what}. Run the export again, or roll back to a snapshot.",
-            soft_wrap=True,
-        )
+        what = f" can't be read: {problem.what}. Run the export again, or roll back to a snapshot."
+        console.print(styled(("Current", "red"), what), soft_wrap=True)
     if hold is not None:
-        console.print(
-            f"[yellow]Held[/yellow] at {hold.snapshot_id} since {hold.held_at:%Y-%m-%d %H:%M} UTC: runs build and do"
-            " not switch until `lei-exports rollback --release`.",
-            soft_wrap=True,
+        what = (
+            f" at {hold.snapshot_id} since {hold.held_at:%Y-%m-%d %H:%M} UTC: runs build and do not switch until"
+            " `lei-exports rollback --release`."
         )
+        console.print(styled(("Held", "yellow"), what), soft_wrap=True)
 
 
 def verify(
@@ -100,10 +98,10 @@ def verify(
     checks = check_snapshot(snapshot, memory_mb=settings.database_memory_mb * 3 // 2)
     manifest = snapshot.manifest
     raise_failed(checks, f"Snapshot {manifest.id} is damaged")
-    console = Console(highlight=False)
+    console = new_console()
     for check in checks:
         if not check.passed:
-            console.print(f"[yellow]Warning[/yellow] {describe_check(check)}", soft_wrap=True)
+            console.print(styled(("Warning", "yellow"), f" {describe_check(check)}"), soft_wrap=True)
     files = 1 + sum(len(table.files) for table in manifest.tables)
     console.print(
         f"Snapshot {manifest.id} is what was published: {files:,} files, {manifest.bytes:,} bytes,"
@@ -123,7 +121,7 @@ def roll_back(
     """Go back to a snapshot that verifies; runs build new ones but do not switch until the rollback is released."""
     if release == (snapshot_id is not None):
         raise typer.BadParameter("give the ID of a snapshot, or --release")
-    export_dir, console = load_settings().export_dir, Console(highlight=False)
+    export_dir, console = load_settings().export_dir, new_console()
     if release:
         newest = release_rollback(export_dir, now=_now).manifest
         console.print(f"Released: current is the newest snapshot, {newest.id} (number {newest.sequence}).")
@@ -144,7 +142,7 @@ def prune(
     ] = False,
 ) -> None:
     """Delete the snapshots that the settings do not keep, and old stagings; the current snapshot always stays."""
-    settings, console = load_settings(), Console(highlight=False)
+    settings, console = load_settings(), new_console()
     if not settings.export_dir.is_dir():
         console.print(f"No snapshot in {settings.export_dir}", soft_wrap=True)
         return
@@ -161,7 +159,7 @@ def prune(
     for staging in report.stagings:
         console.print(f"{'Would delete' if dry_run else 'Deleted'} staging {staging}")
     for name, why in report.unreadable.items():
-        console.print(f"[yellow]Left alone[/yellow] {name}: {why}", soft_wrap=True)
+        console.print(styled(("Left alone", "yellow"), f" {name}: {why}"), soft_wrap=True)
     verb = "would free" if dry_run else "freed"
     counted = f"{len(report.deleted)} snapshots and {len(report.stagings)} stagings"
     console.print(f"{counted}, {verb} {report.freed_bytes / _MEGABYTE:,.1f} MB.")

@@ -11,6 +11,7 @@ from assets.resources import EXPORT_FOLDER, ExportsResource, RunLockHolder, fail
 from pipelines.checks.definitions import source_checks
 from pipelines.contracts.records import StagingRecord
 from pipelines.contracts.source import SOURCE_TABLES
+from pipelines.printable import printable
 from pipelines.run.extraction import Acceptance, stage_source
 from pipelines.run.publication import raise_if_failed
 
@@ -86,9 +87,10 @@ def staging(
 def _tell(say: Callable[[str], None], record: StagingRecord) -> None:
     """The story of the read, for the run's log."""
     source = record.source
-    say(f"Source {source.identity}, PostgreSQL {source.server_version}, as of {source.snapshot_at:%Y-%m-%d %H:%M} UTC")
+    identity, instant = printable(source.identity), f"{source.snapshot_at:%Y-%m-%d %H:%M} UTC"
+    say(f"Source {identity}, PostgreSQL {source.server_version}, as of {instant}")
     for name, relation in source.relations.items():
-        left_out = f"; left out: {', '.join(relation.unknown)}" if relation.unknown else ""
+        left_out = f"; left out: {', '.join(map(printable, relation.unknown))}" if relation.unknown else ""
         say(f"{name}: {relation.rows:,} rows{left_out}")
     base = record.base_snapshot
     scope = "segments read, all there are" if base is None else f"segments read, those changed since {base}"

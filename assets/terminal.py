@@ -9,12 +9,14 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column, Table
+from rich.text import Text
 
+from assets.console import new_console, styled
 from pipelines.contracts.records import CheckRecord, Manifest
 from pipelines.errors import ExportError
+from pipelines.printable import printable
 from pipelines.progress import Progress as Message
 from pipelines.progress import Stage
 
@@ -71,14 +73,14 @@ class ProgressView:
             self._print_line()
             self._started[message.stage] = now
             self._tasks[message.stage] = self._progress.add_task(_STAGES[message.stage], total=None, told="")
-        how_far = describe_progress(message, now - self._started[message.stage])
+        how_far, what = describe_progress(message, now - self._started[message.stage]), printable(message.what)
         self._progress.update(
             self._tasks[message.stage],
             completed=message.done,
             total=message.total or None,
-            told=how_far or message.what,
+            told=how_far or what,
         )
-        self._line = f"{_STAGES[message.stage]}: {', '.join(part for part in (how_far, message.what) if part)}"
+        self._line = f"{_STAGES[message.stage]}: {', '.join(part for part in (how_far, what) if part)}"
         if is_new or now - self._line_at >= _LINE_SECONDS:
             self._line_at = now
             self._print_line()
@@ -86,7 +88,7 @@ class ProgressView:
     def _print_line(self) -> None:
         """Print the last state, where it is not printed yet and there are no bars."""
         if self._line and not self._console.is_terminal:
-            self._console.print(self._line, markup=False, highlight=False, soft_wrap=True)
+            self._console.print(self._line, markup=False, highlight=False, emoji=False, soft_wrap=True)
         self._line = ""
 
     def _end_stage(self) -> None:
@@ -119,14 +121,11 @@ def show_publication(
     """Say what was read, what was published and where, what was rejected, and how long it took."""
     console.print()
     source = manifest.source
-    console.print(
-        f"Source    [bold]{source.identity}[/bold], PostgreSQL {source.server_version}, as of "
-        f"{source.snapshot_at:%Y-%m-%d %H:%M:%S} UTC",
-        highlight=False,
-    )
+    version = f", PostgreSQL {source.server_version}, as of {source.snapshot_at:%Y-%m-%d %H:%M:%S} UTC"
+    console.print(styled("Source    ", (source.identity, "bold"), version))
     for name, relation in source.relations.items():
-        left_out = f"; left out: {escape(', '.join(relation.unknown))}" if relation.unknown else ""
-        console.print(f"          {name}: {relation.rows:,} rows{left_out}", highlight=False, soft_wrap=True)
+        left_out = f"; left out: {', '.join(relation.unknown)}" if relation.unknown else ""
+        console.print(f"          {name}: {relation.rows:,} rows{left_out}", soft_wrap=True)
     table = Table(box=None, header_style="bold")
     table.add_column("Published")
     table.add_column("rows", justify="right")
@@ -140,23 +139,16 @@ def show_publication(
     if rejects:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in rejects.items())
         console.print(
-            f"Rejected  {sum(rejects.values()):,} rows, with their reason in rejected_rows: {reasons}",
-            highlight=False,
-            soft_wrap=True,
+            f"Rejected  {sum(rejects.values()):,} rows, with their reason in rejected_rows: {reasons}", soft_wrap=True
         )
     else:
         console.print("Rejected  no row")
     checks = [*manifest.checks, *(check for record in manifest.tables for check in record.checks)]
     for check in (check for check in checks if not check.passed):
-        console.print(
-            f"[yellow]Warning[/yellow]   {check.table}.{check.name}: {escape(_why(check))}",
-            highlight=False,
-            soft_wrap=True,
-        )
-    console.print(
-        f"Snapshot  [bold]{manifest.id}[/bold] (number {manifest.sequence}) in {seconds:.1f} s", highlight=False
-    )
-    console.print(f"Where     {folder}", highlight=False, soft_wrap=True)
+        what = f"   {check.table}.{check.name}: {_why(check)}"
+        console.print(styled(("Warning", "yellow"), what), soft_wrap=True)
+    console.print(styled("Snapshot  ", (manifest.id, "bold"), f" (number {manifest.sequence}) in {seconds:.1f} s"))
+    console.print(f"Where     {folder}", soft_wrap=True)
 
 
 def _why(check: CheckRecord) -> str:
@@ -168,20 +160,23 @@ def _why(check: CheckRecord) -> str:
 def show_unchanged(console: Console, manifest: Manifest, folder: str, seconds: float) -> None:
     """Say that the source is as it was published, and what is published."""
     console.print()
-    console.print(f"Nothing changed in {manifest.source.identity}; looked for it in {seconds:.1f} s", highlight=False)
-    console.print(f"Snapshot  [bold]{manifest.id}[/bold] (number {manifest.sequence}) stays", highlight=False)
-    console.print(f"Where     {folder}", highlight=False, soft_wrap=True)
+    console.print(f"Nothing changed in {manifest.source.identity}; looked for it in {seconds:.1f} s")
+    console.print(styled("Snapshot  ", (manifest.id, "bold"), f" (number {manifest.sequence}) stays"))
+    console.print(f"Where     {folder}", soft_wrap=True)
 
 
 def show_error(error: ExportError | str) -> None:
     """Print an error to standard error, its parts on lines of their own."""
-    console = Console(stderr=True, highlight=False)
-    if isinstance(error, str):
-        console.print(f"[bold red]Error[/bold red]: {escape(error)}", soft_wrap=True)
-        return
-    console.print(f"[bold red]Error[/bold red]: {escape(error.what)}", soft_wrap=True)
-    for label, text in (("expected", error.expected), ("found", error.found), ("way out", error.fix)):
-        if text:
-            console.print(f"  {label}: ", end="")
-            console.print(text, markup=False, soft_wrap=True)
+    console = new_console(stderr=True)
+    what = error if isinstance(error, str) else error.what
+    console.print(styled(("Error", "bold red"), ": ") + _lines(what), soft_wrap=True)
+    if not isinstance(error, str):
+        for label, text in (("expected", error.expected), ("found", error.found), ("way out", error.fix)):
+            if text:
+                console.print(styled(f"  {label}: ") + _lines(text), soft_wrap=True)
     sys.stderr.flush()
+
+
+def _lines(text: str) -> Text:
+    """Lines after the first one stand to the right, so that none of them looks like a part of ours."""
+    return Text("\n    ").join(map(styled, text.split("\n")))

@@ -4,12 +4,13 @@ Belongs here: names, types, limits and defaults of settings. Does not: anything 
 """
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pipelines.errors import SettingsError
 
@@ -17,6 +18,7 @@ SMALLEST_SEGMENT = 100
 LARGEST_SEGMENT = 1_000_000
 # The job runs every day: a look that is an hour late is worth a look.
 STALE_AFTER_HOURS = 25.0
+_HOST = re.compile(r"([\w.-]+|\[[\da-fA-F:.]+\])(:\d{1,5})?", re.ASCII)
 
 
 class Settings(BaseSettings):
@@ -48,6 +50,9 @@ class Settings(BaseSettings):
     database_memory_mb: int = Field(
         256, ge=64, description="DuckDB's memory while exports.duckdb is written, MB; half as much more to compare it"
     )
+    ui_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Public names of the Dagster UI, as a browser gives them in Host, separated by commas"
+    )
     include_full_data: bool = Field(False, description="Publish gleif_full_data")
     alert_webhook_url: SecretStr | None = Field(None, description="Where alerts are posted as JSON; unset: nowhere")
     stale_after_hours: float = Field(
@@ -69,6 +74,19 @@ class Settings(BaseSettings):
     def _is_web_url(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not value.get_secret_value().startswith(("https://", "http://")):
             msg = "must begin with https:// or http://"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("ui_hosts", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("ui_hosts")
+    @classmethod
+    def _are_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(_HOST.fullmatch(name) for name in value):
+            msg = "must be names such as exports.example, with :port where it is not 80 or 443; no scheme, path or *"
             raise ValueError(msg)
         return value
 

@@ -17,7 +17,7 @@ from pipelines.reading.snapshots import CURRENT, SNAPSHOTS, Snapshot
 from pipelines.system.file_lock import FileLock, hold_lock
 from pipelines.system.run_lock import RunLock
 
-_LOCK = ".publish.lock"
+SWITCH_LOCK = ".publish.lock"
 # Longer than a rollback takes to verify a snapshot of millions of rows, shorter than an operator's patience.
 LOCK_WAIT_SECONDS = 300.0
 _BUILDING = ".building"
@@ -37,7 +37,7 @@ def hold_publish_lock(export_dir: Path, wait_seconds: float) -> AbstractContextM
         BusyError: Another run or command still held it.
         SettingsError: The lock file can't be used.
     """
-    return hold_lock(export_dir / _LOCK, wait_seconds)
+    return hold_lock(export_dir / SWITCH_LOCK, wait_seconds)
 
 
 def building_folder(export_dir: Path, snapshot_id: str, owner: str) -> Path:

@@ -15,6 +15,7 @@ from pipelines.extract.preflight import SourcePreflight, wanted_connections
 from pipelines.extract.snapshot import SAMPLE_IDENTITY
 from pipelines.findings import Finding, Question
 from pipelines.publish.guards import reference_snapshot, require_same_source
+from pipelines.publish.preflight import require_switchable
 from pipelines.run.export_folder import try_export_folder
 from pipelines.run.room import require_room
 from pipelines.settings import Settings
@@ -27,8 +28,15 @@ def machine_questions(settings: Settings) -> list[Question]:
     """What is asked of this machine."""
     return [
         Question("memory", lambda: [_ask_address_space()]),
-        Question("EXPORT_DIR", lambda: [try_export_folder(settings.export_dir)]),
+        Question("EXPORT_DIR", lambda: [_ask_export_folder(settings)]),
     ]
+
+
+def _ask_export_folder(settings: Settings) -> Finding:
+    """Whether a run can do there what it has to; so that no hour of reading is lost to a name that is taken."""
+    finding = try_export_folder(settings.export_dir)
+    require_switchable(settings.export_dir)
+    return finding
 
 
 def _ask_address_space() -> Finding:

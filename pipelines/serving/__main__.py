@@ -7,6 +7,7 @@ import sys
 
 from pipelines import lean_imports  # noqa: F401  first: it works before the contracts are loaded only
 from pipelines.errors import ExportError
+from pipelines.printable import printable
 from pipelines.serving.server import serve
 from pipelines.serving.settings import ServingSettings, load_serving_settings
 
@@ -22,7 +23,7 @@ def main() -> int:
     except ExportError as error:
         parts = (("expected", error.expected), ("found", error.found), ("way out", error.fix))
         lines = [f"Error: {error.what}", *(f"  {label}: {text}" for label, text in parts if text)]
-        sys.stderr.write("\n".join([*lines, ""]))
+        sys.stderr.write("\n".join([*map(printable, lines), ""]))
         return 1
     except KeyboardInterrupt:
         return _INTERRUPTED
@@ -36,7 +37,7 @@ def _say(settings: ServingSettings, url: str) -> None:
         f"Token     {'needed' if settings.export_api_token else 'none: this machine only'}",
         "Stop      Ctrl+C",
     )
-    sys.stdout.write("\n".join([*lines, ""]))
+    sys.stdout.write("\n".join([*map(printable, lines), ""]))
     sys.stdout.flush()
 
 

@@ -12,12 +12,13 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from pipelines.contracts.version import CONTRACT_VERSION
+from pipelines.serving.connections import Admission, Connections
 from pipelines.serving.documentation import OPENAPI_PATH, add_documentation
 from pipelines.serving.openapi import add_openapi
 from pipelines.serving.problems import add_problem_handlers
 from pipelines.serving.responses import SNAPSHOT_ID
 from pipelines.serving.routes import router
-from pipelines.serving.security import HostCheck, Outermost, TokenCheck
+from pipelines.serving.security import OPEN_PATHS, HostCheck, Outermost, TokenCheck
 from pipelines.serving.service import Service
 from pipelines.serving.settings import (
     LOOPBACK_HOSTS,
@@ -33,12 +34,13 @@ _DESCRIPTION = (
 )
 
 
-def create_app(settings: ServingSettings, host: str) -> FastAPI:
+def create_app(settings: ServingSettings, host: str, connections: Connections) -> FastAPI:
     """The application.
 
     Args:
         settings: Its settings.
         host: The address that it is served at.
+        connections: Those of its server.
 
     Raises:
         SettingsError: The address can be reached from other machines, and there is no token; or the folder
@@ -68,7 +70,7 @@ def create_app(settings: ServingSettings, host: str) -> FastAPI:
         openapi_url=OPENAPI_PATH,
         redirect_slashes=False,
         lifespan=lifespan,
-        middleware=_middleware(settings, host),
+        middleware=_middleware(settings, host, connections),
     )
     app.include_router(router)
     add_documentation(app)
@@ -77,8 +79,8 @@ def create_app(settings: ServingSettings, host: str) -> FastAPI:
     return app
 
 
-def _middleware(settings: ServingSettings, host: str) -> list[Middleware]:
-    layers = [Middleware(Outermost)]
+def _middleware(settings: ServingSettings, host: str, connections: Connections) -> list[Middleware]:
+    layers = [Middleware(Outermost), Middleware(Admission, connections=connections, open_paths=OPEN_PATHS)]
     if is_loopback(host) or settings.api_hosts:
         # Elsewhere the token keeps out whoever comes by another name.
         layers.append(Middleware(HostCheck, hosts=(*LOOPBACK_HOSTS, host, *settings.api_hosts)))

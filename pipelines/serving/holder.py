@@ -69,9 +69,9 @@ class SnapshotHolder:
     def is_stale(self) -> bool:
         """Whether `current` points elsewhere than when it was last followed: microseconds, asked by each request."""
         link = self._read_link()
-        if self._failed is not None and self._failed[0] == link:
-            return time.monotonic() - self._failed[1] > _RETRY_SECONDS
-        return link != self._link
+        if self._failed is None:
+            return link != self._link
+        return link != self._failed[0] or time.monotonic() - self._failed[1] > _RETRY_SECONDS
 
     def refresh(self) -> None:
         """Follow `current`, some 50 ms where it changed. If that fails what is served stays, and `error` says why."""
@@ -126,7 +126,12 @@ class SnapshotHolder:
         for attempt in range(1, _ATTEMPTS + 1):
             snapshot = current_snapshot(self._export_dir)
             if snapshot is None:
-                self._replace(None)
+                if self._opened is not None:
+                    raise SnapshotError(
+                        f"{self._export_dir / CURRENT} is gone",
+                        found=f"snapshot {self._opened.snapshot.manifest.id} is still served",
+                        fix="run `lei-exports run`, or point the link at a folder in snapshots/",
+                    )
                 return
             if self._opened is not None and self._opened.snapshot.folder == snapshot.folder:
                 return

@@ -5,23 +5,32 @@ Belongs here: what happens from start to stop of the process. Does not: the appl
 
 import ctypes
 import logging
-import os
-import socket
+import resource
 from collections.abc import Callable
 
 import uvicorn
 
-from pipelines.errors import SettingsError
+from pipelines.printable import printable
 from pipelines.serving.app import create_app
+from pipelines.serving.connections import Connections, guarded
+from pipelines.serving.listening import listen
 from pipelines.serving.settings import ServingSettings
 
-# Connections at a time, idle ones included; what comes beyond is answered 503 at once.
-_MOST_CONNECTIONS = 1_000
-_BACKLOG = 1_024
+# Connections at a time, idle ones included; the fewest are for a system that allows only few open files.
+_MOST_CONNECTIONS, _FEWEST_CONNECTIONS = 1_000, 64
+# Descriptors for the files of snapshots, DuckDB and processes.
+_OTHER_FILES = 200
 # Batches that are being sent when the server is told to stop have so long to end.
 _STOP_SECONDS = 10
 # M_ARENA_MAX of glibc's malloc.h. By default a thread has one of its own: 4 MB more while a batch is sent.
 _ARENA_MAX, _ARENAS = -8, 2
+
+
+class _PrintableFormatter(logging.Formatter):
+    """Log lines for a terminal: an error may hold names of the data."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record), keep="\n")
 
 
 def serve(settings: ServingSettings, host: str, port: int, on_listening: Callable[[str], None]) -> None:
@@ -37,22 +46,38 @@ def serve(settings: ServingSettings, host: str, port: int, on_listening: Callabl
         SettingsError: The address can't be used, or can be reached from other machines and there is no token.
     """
     _share_arenas()
-    app = create_app(settings, host)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    files = _raise_file_limit(_MOST_CONNECTIONS + _OTHER_FILES)
+    most = max(_FEWEST_CONNECTIONS, min(_MOST_CONNECTIONS, files - _OTHER_FILES))
+    connections = Connections(
+        most, settings.api_client_connections, settings.api_request_seconds, settings.api_stall_seconds
+    )
+    app = create_app(settings, host, connections)
+    handler = logging.StreamHandler()
+    handler.setFormatter(_PrintableFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     config = uvicorn.Config(
         app,
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=_MOST_CONNECTIONS,
+        http=guarded(connections),
         timeout_graceful_shutdown=_STOP_SECONDS,
         ws="none",
     )
-    with _listen(host, port) as listening:
+    with listen(host, port) as listening:
         shown = f"[{host}]" if ":" in host else host
         on_listening(f"http://{shown}:{listening.getsockname()[1]}")
         uvicorn.Server(config).run(sockets=[listening])
+
+
+def _raise_file_limit(wanted: int) -> int:
+    """Allow this process so many open files, where the system lets it; how many it may have now."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return wanted if soft == resource.RLIM_INFINITY else soft
 
 
 def _share_arenas() -> None:
@@ -61,23 +86,3 @@ def _share_arenas() -> None:
         ctypes.CDLL(None).mallopt(_ARENA_MAX, _ARENAS)
     except AttributeError:
         return  # no glibc
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listening = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listening.bind(address)
-            listening.listen(_BACKLOG)
-        except BaseException:
-            listening.close()
-            raise
-    except OSError as error:
-        raise SettingsError(
-            f"The server can't listen at {host}, port {port}",
-            found=os.strerror(error.errno) if error.errno and error.errno > 0 else str(error),
-            fix="stop what uses the port, or name another one with --port",
-        ) from error
-    return listening

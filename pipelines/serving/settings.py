@@ -42,6 +42,12 @@ class ServingSettings(BaseSettings):
     api_memory_mb: int = Field(
         256, ge=64, description="Memory of all queries, batches and answers on their way together, MB"
     )
+    api_request_seconds: float = Field(
+        10, gt=0, description="A connection that brings no whole request for so long is closed, seconds"
+    )
+    api_client_connections: int = Field(
+        256, ge=16, le=1000, description="Connections at a time from one address; a proxy is one"
+    )
     api_cache_mb: int = Field(
         1024, ge=0, description="Disk for answers that are kept until the next snapshot, MB; 0 keeps none"
     )

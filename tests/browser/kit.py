@@ -36,11 +36,11 @@ def find_chromium() -> str:
 
 
 @contextmanager
-def open_browser() -> Iterator[Browser]:
+def open_browser(*options: str) -> Iterator[Browser]:
     """Headless, as any user: its sandbox is off, because root may not use it; it opens our own pages only."""
     path = find_chromium()
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", *options])
         try:
             yield browser
         finally:
@@ -118,7 +118,7 @@ class Server:
 
 
 @contextmanager
-def serve_ui(database_url: str, folder: Path) -> Iterator[Server]:
+def serve_ui(database_url: str, folder: Path, *options: str) -> Iterator[Server]:
     """Start what `make ui` starts, with a home and an export folder of its own; nothing of it stays afterwards."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -130,7 +130,7 @@ def serve_ui(database_url: str, folder: Path) -> Iterator[Server]:
         "EXPORT_DIR": str(export_dir),
         "DAGSTER_HOME": str(folder / "home"),
     }
-    command = [str(Path(sys.executable).with_name("lei-exports")), "ui", "--port", str(port)]
+    command = [str(Path(sys.executable).with_name("lei-exports")), "ui", "--port", str(port), *options]
     with (folder / "ui.log").open("wb") as log:
         process = subprocess.Popen(
             command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True

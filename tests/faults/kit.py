@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pty
 import pwd
 import shutil
 import socket
@@ -237,17 +238,38 @@ class Operator:
 
     def start(self, *arguments: str, stdout: int = subprocess.PIPE, **environment: str) -> subprocess.Popen[str]:
         """Start the command with nothing of this shell's environment but PATH and HOME."""
-        clean = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-        places = {"EXPORT_DIR": str(self.export_dir), "DAGSTER_HOME": str(self.home)}
         self._process = subprocess.Popen(
-            [Path(sys.executable).with_name("lei-exports"), *arguments],
+            self._command(arguments),
             cwd=self._folder,
-            env={**clean, **places, "DATABASE_URL": self.database.url, **environment},
+            env={**self._environment(), **environment},
             stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
         )
         return self._process
+
+    def start_in_terminal(self, *arguments: str) -> tuple[subprocess.Popen[str], int]:
+        """Start it in a terminal of its own, and the other end of that: what is written there is typed."""
+        ours, theirs = pty.openpty()
+        self._process = subprocess.Popen(
+            self._command(arguments),
+            cwd=self._folder,
+            env={**self._environment(), "TERM": "xterm", "COLUMNS": "200"},
+            preexec_fn=lambda: os.login_tty(theirs),  # noqa: PLW1509  nothing else makes it its terminal
+            pass_fds=[theirs],
+            text=True,
+        )
+        os.close(theirs)
+        return self._process, ours
+
+    @staticmethod
+    def _command(arguments: Sequence[str]) -> list[str]:
+        return [str(Path(sys.executable).with_name("lei-exports")), *arguments]
+
+    def _environment(self) -> dict[str, str]:
+        clean = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        places = {"EXPORT_DIR": str(self.export_dir), "DAGSTER_HOME": str(self.home)}
+        return {**clean, **places, "DATABASE_URL": self.database.url}
 
     def end(self) -> None:
         if self._process is not None and self._process.poll() is None:

@@ -150,6 +150,34 @@ def test_the_advice_of_a_full_disk_makes_room(source: Database, disk: Path) -> N
     verify_snapshot(export(settings))
 
 
+TAKEN = {
+    "a folder": Path.mkdir,
+    "a pipe": os.mkfifo,
+    "a link to itself": lambda path: path.symlink_to(path.name),
+    "a link to nothing": lambda path: path.symlink_to("nowhere"),
+}
+
+
+@pytest.mark.parametrize(
+    "name", ["switches.jsonl", "last_checked.json", "rollback.json", ".publish.lock", ".run.lock", "snapshots"]
+)
+def test_a_name_that_is_taken_is_seen_before_a_row_is_read(
+    source: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    settings, path = settings_for(source, tmp_path), tmp_path / name
+    for what, take in TAKEN.items():
+        if (name, what) == ("snapshots", "a folder"):
+            continue
+        take(path)
+        with monkeypatch.context() as patch:
+            patch.setattr(extraction, "read_query", lambda *_: pytest.fail("a row was read"))
+            with pytest.raises(ExportError) as caught:
+                run_export(settings)
+        assert_says(caught.value, str(path))
+        path.rmdir() if path.is_dir() else path.unlink()
+    verify_snapshot(export(settings))
+
+
 def test_what_did_not_change_needs_no_room(source: Database, disk: Path) -> None:
     settings = settings_for(source, disk, segment_size=100)
     grow(source)

@@ -1,8 +1,11 @@
 """An operator stops a run, or something kills it: the read ends at once, and nothing of it stays on the server."""
 
+import os
+import re
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +53,37 @@ def test_a_signal_stops_the_read(operator: Operator, how: signal.Signals) -> Non
     assert "Traceback" not in out + err
     assert current_snapshot(operator.export_dir) == before
     verify_snapshot(before)
+
+
+def is_loaded(operator: Operator, pid: int, library: str) -> bool:
+    """Whether a process has got so far; once it reads, it is not asked for its libraries."""
+    if library == "the read":
+        return is_reading(operator.database)
+    return library in Path(f"/proc/{pid}/maps").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("moment", ["pydantic_core", "sqlalchemy", "the read"])
+def test_ctrl_c_in_a_terminal_is_one_line(operator: Operator, moment: str) -> None:
+    """While the commands are loaded, Dagster is, and rows are read. It reaches every process of the terminal."""
+    before = current_snapshot(operator.export_dir)
+    make_slow(operator.database, 0.06)
+    process, terminal = operator.start_in_terminal("run", "--full-refresh")
+    wait_until(lambda: is_loaded(operator, process.pid, moment), 60)
+    os.write(terminal, b"\x03")
+    shown = read_all(terminal)
+    assert process.wait(20) == 130, shown
+    assert "Traceback" not in shown
+    assert len(re.findall("Error.*: Interrupted", shown)) == shown.count("Error") == 1, shown
+    assert current_snapshot(operator.export_dir) == before
+
+
+def read_all(terminal: int) -> str:
+    shown = b""
+    with suppress(OSError):  # EIO: all processes of it have ended
+        while part := os.read(terminal, 65536):
+            shown += part
+    os.close(terminal)
+    return shown.decode()
 
 
 def test_a_killed_run_leaves_no_session_either(operator: Operator) -> None:

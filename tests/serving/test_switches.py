@@ -110,6 +110,75 @@ def test_without_requests_the_old_snapshot_is_let_go_too(database: Database, tmp
             time.sleep(0.1)
 
 
+def _remove(export_dir: Path) -> Callable[[], None]:
+    target = (export_dir / "current").readlink()
+    (export_dir / "current").unlink()
+    return lambda: (export_dir / "current").symlink_to(target)
+
+
+def _replace_by(make: Callable[[Path], object]) -> Callable[[Path], Callable[[], None]]:
+    """Something else in the place of `current`, and the way back."""
+
+    def change(export_dir: Path) -> Callable[[], None]:
+        put_back = _remove(export_dir)
+        link = export_dir / "current"
+        make(link)
+
+        def restore() -> None:
+            link.rmdir() if link.is_dir() and not link.is_symlink() else link.unlink()
+            put_back()
+
+        return restore
+
+    return change
+
+
+def _take_away(export_dir: Path) -> Callable[[], None]:
+    """As a disk that is not mounted."""
+    elsewhere = export_dir.rename(export_dir.with_name("elsewhere"))
+    return lambda: elsewhere.rename(export_dir) and None
+
+
+LOSSES: dict[str, Callable[[Path], Callable[[], None]]] = {
+    "removed": _remove,
+    "dangling": _replace_by(lambda link: link.symlink_to("snapshots/nowhere")),
+    "a folder": _replace_by(Path.mkdir),
+    "a file": _replace_by(Path.touch),
+    "a link to itself": _replace_by(lambda link: link.symlink_to("current")),
+    "no export folder": _take_away,
+}
+
+
+def test_without_current_what_is_served_stays(database: Database, tmp_path: Path) -> None:
+    with database.connect() as connection:
+        create_source_tables(connection)
+        for statement in _FILL.split(";"):
+            connection.execute(statement.encode())
+    export_dir = tmp_path / "exports"
+    published = _publish(database, export_dir, 1)
+
+    def wait_for(server: Served, *, is_current: bool, how: str) -> None:
+        until = time.monotonic() + 30
+        while True:
+            answer = server.ask("/ready")
+            assert (answer.status, answer.headers["snapshot-id"]) == (200, published), how
+            if json.loads(answer.body)["isCurrent"] == is_current:
+                return
+            assert time.monotonic() < until, how
+
+    with served(export_dir) as server:
+        for how, lose in LOSSES.items():
+            wait_for(server, is_current=True, how=how)
+            restore = lose(export_dir)
+            wait_for(server, is_current=False, how=how)
+            assert server.ask("/domains/7/candidates").status == 200, how
+            assert server.ask(export_path("b1")).status == 200, how
+            restore()
+        wait_for(server, is_current=True, how="restored")
+        newer = _publish(database, export_dir, 2)
+        assert server.ask("/ready").headers["snapshot-id"] == newer
+
+
 def _held(server: Served, folder: Path) -> set[str]:
     return {name for name in server.open_files() if str(folder) in name}
 

@@ -18,6 +18,7 @@ ROOMS: dict[str, set[str]] = {
     "pipelines/findings.py": {*ABOVE, *DATA, "pipelines.settings", "pipelines.contracts"},
     "pipelines/memory.py": {*ABOVE, "connectorx", "duckdb", "psycopg", "polars", "pipelines"},
     "pipelines/lean_imports.py": {*ABOVE, *DATA, "pipelines"},
+    "pipelines/printable.py": {*ABOVE, *DATA, "pipelines"},
     "pipelines/processes.py": {*ABOVE, *DATA, "pipelines"},
     "pipelines/system": {
         *ABOVE, *DATA, "pipelines.alerts", "pipelines.checks", "pipelines.contracts", "pipelines.extract",
@@ -72,7 +73,7 @@ ONLY = {
     "vl_convert": {"pipelines/report/drawing.py"},
     "requests": {"pipelines/alerts/webhook.py"},
     "fastapi": {"pipelines/serving"},
-    "uvicorn": {"pipelines/serving/server.py"},
+    "uvicorn": {"assets/web.py", "pipelines/serving/connections.py", "pipelines/serving/server.py"},
 }
 
 

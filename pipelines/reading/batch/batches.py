@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from pipelines.contracts.tables import DOMAIN_EXPORTS, candidate_exports
 from pipelines.errors import BatchNotFoundError, SnapshotError
+from pipelines.printable import printable
 from pipelines.reading.attached import DATABASE, open_attached
 from pipelines.reading.batch.chunks import Chunk, ChunkQueries, ChunkSize
 from pipelines.reading.batch.large_rows import LargeDomain
@@ -252,7 +253,7 @@ def batch_of(
 def shown_id(batch_id: str) -> str:
     """A batch id for a message: in quotes, cut when it is long, with nothing that a terminal would act on."""
     cut = batch_id if len(batch_id) <= _SHOWN_CHARACTERS else f"{batch_id[:_SHOWN_CHARACTERS]}…"
-    return '"' + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut) + '"'
+    return f'"{printable(cut)}"'
 
 
 def _columns(session: BoundedSession) -> list[dict[str, str]]:
