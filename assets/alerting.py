@@ -1,8 +1,8 @@
 """Alerts of Dagster's runs: sensors that find the facts, let pipelines/alerts decide, and post.
 
 Belongs here: what became of a run, in our words. Does not: when to alert (alerts/events.py), or posting
-(alerts/webhook.py). A run of `lei-exports run` is in no code location, so these sensors leave it alone: the terminal
-posts for it (launch.py).
+(alerts/webhook.py). These sensors leave a run of `lei-exports run` alone: the terminal posts for it (launch.py), or, where
+that was killed, whoever finds the run dead (dead_runs.py).
 """
 
 import json
@@ -12,6 +12,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.command_run import is_of_command
 from assets.resources import ExportsResource
 from pipelines.alerts.events import Alert, StaleMemory, decide_stale, decide_success
 from pipelines.alerts.webhook import post_alert
@@ -76,6 +77,8 @@ def alert_success(settings: Settings, run_id: str, started_at: datetime, say: Ca
 )
 def alert_on_failure(context: dg.RunFailureSensorContext, exports: ExportsResource) -> None:
     """Post a run that failed."""
+    if is_of_command(context.dagster_run):
+        return
     reasons = failure_reasons(context.get_step_failure_events())
     alert_failure(exports.settings(), context.dagster_run.run_id, reasons, context.log.warning)
 
@@ -89,6 +92,8 @@ def alert_on_failure(context: dg.RunFailureSensorContext, exports: ExportsResour
 )
 def alert_on_success(context: dg.RunStatusSensorContext, exports: ExportsResource) -> None:
     """Post a run that succeeded."""
+    if is_of_command(context.dagster_run):
+        return
     record = context.instance.get_run_record_by_id(context.dagster_run.run_id)
     if record is not None and record.start_time is not None:
         started_at = datetime.fromtimestamp(record.start_time, UTC)

@@ -3,7 +3,6 @@
 Belongs here: Dagster's home, instance and run. Does not: what a run does (jobs.py), what a person sees (terminal.py).
 """
 
-import logging
 import os
 import sys
 import time
@@ -15,6 +14,8 @@ from dagster import DagsterInstance
 from rich.console import Console
 
 from assets.alerting import alert_failure, alert_success, failure_reasons
+from assets.command_run import execute_as_command
+from assets.dead_runs import fail_dead_runs
 from assets.output import dispensable_output
 from assets.resources import listening
 from assets.services import run_services
@@ -100,18 +101,16 @@ def _launch(settings: Settings, accepted: dict[str, bool], heard: _Heard) -> Non
         "ops": {"staging": {"config": accepted}},
         "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
     }
-    # Where nothing changed, later steps are skipped, and Dagster warns of each blocking check that they did not emit.
-    logging.getLogger("dagster._core.execution.plan.active").setLevel(logging.ERROR)
-    with DagsterInstance.get() as instance, ProgressView(console) as view:
+    with DagsterInstance.get() as instance:
+        _clear_dead_runs(console, instance, settings)
+        with ProgressView(console) as view:
 
-        def listen(progress: Progress) -> None:
-            heard.hear(progress)
-            view.show(progress)
+            def listen(progress: Progress) -> None:
+                heard.hear(progress)
+                view.show(progress)
 
-        with listening(listen):
-            result = defs.resolve_job_def("export").execute_in_process(
-                run_config=run_config, instance=instance, raise_on_error=False
-            )
+            with listening(listen):
+                result = execute_as_command(defs, "export", run_config, instance, settings.export_dir)
     if _was_interrupted(result):
         show_error(f"Interrupted. {heard.told(f'Run {result.run_id}')}")
         sys.exit(_INTERRUPTED)
@@ -130,7 +129,13 @@ def _launch(settings: Settings, accepted: dict[str, bool], heard: _Heard) -> Non
     alert_success(settings, result.run_id, started_at, show_error)
 
 
-def _show_result(console: Console, settings: Settings, result: dg.ExecuteInProcessResult, seconds: float) -> None:
+def _clear_dead_runs(console: Console, instance: DagsterInstance, settings: Settings) -> None:
+    """Mark runs as failed whose process is gone, so that none of them holds up a later one, and say so."""
+    for marked in fail_dead_runs(instance, settings, show_error):
+        console.print(f"Marked as failed: {marked}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _show_result(console: Console, settings: Settings, result: dg.JobExecutionResult, seconds: float) -> None:
     """Show the snapshot of the run, or the one that is as the source is."""
     hold = read_hold(settings.export_dir)
     built = [event.metadata for event in result.asset_materializations_for_node("published")]
@@ -158,15 +163,16 @@ def serve_ui(settings: Settings, port: int) -> None:
         SystemExit: With status 1 where a service ended by itself; it said why.
     """
     prepare_home(settings)
-    with DagsterInstance.get():  # makes its database: two services that make it at once get in each other's way
-        pass
+    # This makes its database too: two services that make it at once get in each other's way.
+    with DagsterInstance.get() as instance:
+        _clear_dead_runs(Console(), instance, settings)
     status = run_services(port)
     if status:
         show_error(f"A service of Dagster ended by itself, with status {status}; the others were stopped.")
         sys.exit(1)
 
 
-def _was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
+def _was_interrupted(result: dg.JobExecutionResult) -> bool:
     """Whether somebody stopped the run: Ctrl-C, or a SIGTERM as from Dagster's "terminate"."""
     errors = [
         event.step_failure_data.error
