@@ -1,8 +1,8 @@
 """Alerts of Dagster's runs: sensors that find the facts, let pipelines/alerts decide, and post.
 
 Belongs here: what became of a run, in our words. Does not: when to alert (alerts/events.py), or posting
-(alerts/webhook.py). A run of `lei-exports run` is in no code location, so these sensors leave it alone: the terminal
-posts for it (launch.py).
+(alerts/webhook.py). These sensors leave a run of `lei-exports run` alone: the terminal posts for it (launch.py), or,
+where it was killed, the one that finds the run dead (dead_runs.py).
 """
 
 import json
@@ -13,6 +13,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.command_run import is_of_command
 from assets.resources import ExportsResource
 from pipelines.alerts.events import Alert, StaleMemory, decide_stale, decide_success
 from pipelines.alerts.webhook import post_alert
@@ -97,6 +98,8 @@ def alert_success(
 )
 def alert_on_failure(context: dg.RunFailureSensorContext, exports: ExportsResource) -> None:
     """Post a run that failed."""
+    if is_of_command(context.dagster_run):
+        return
     reasons = failure_reasons(context.get_step_failure_events())
     alert_failure(exports.settings(), context.dagster_run.run_id, reasons, context.log.warning, context.instance)
 
@@ -110,6 +113,8 @@ def alert_on_failure(context: dg.RunFailureSensorContext, exports: ExportsResour
 )
 def alert_on_success(context: dg.RunStatusSensorContext, exports: ExportsResource) -> None:
     """Post a run that succeeded."""
+    if is_of_command(context.dagster_run):
+        return
     record = context.instance.get_run_record_by_id(context.dagster_run.run_id)
     if record is not None and record.start_time is not None:
         started_at = datetime.fromtimestamp(record.start_time, UTC)

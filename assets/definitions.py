@@ -4,6 +4,7 @@ import dagster as dg
 
 from assets import allocator  # noqa: F401  first: it works before Polars is loaded only
 from assets.alerting import ALERT_SENSORS
+from assets.dead_runs import dead_runs
 from assets.exports import exports_tables, summary_tables
 from assets.jobs import batch_job, daily_export, export_job, full_refresh_job
 from assets.published import published
@@ -24,7 +25,7 @@ def build_definitions(exports: ExportsResource | None = None) -> dg.Definitions:
         assets=[*source_tables, staging, exports_tables, summary_tables, published],
         jobs=[export_job, full_refresh_job, batch_job],
         schedules=[daily_export],
-        sensors=[source_changed, old_runs, *ALERT_SENSORS],
+        sensors=[source_changed, old_runs, dead_runs, *ALERT_SENSORS],
         resources={"exports": exports or ExportsResource(), "run_lock": run_lock},
         # A process per step costs about 2 s of imports each (FACTS): 10.4 s against 4.3 s for three empty assets.
         executor=dg.in_process_executor,

@@ -16,7 +16,9 @@ from dagster._core.instance import InstanceRef
 from rich.console import Console
 
 from assets.alerting import alert_failure, alert_success, failure_reasons
+from assets.command_run import execute_as_command
 from assets.console import new_console, styled
+from assets.dead_runs import fail_dead_runs
 from assets.interrupts import end_interrupted, watch_interrupts
 from assets.output import dispensable_output
 from assets.resources import listening
@@ -118,16 +120,16 @@ def _launch(settings: Settings, accepted: dict[str, bool], heard: _Heard) -> Non
     }
     # Where nothing changed, later steps are skipped, and Dagster warns of each blocking check that they did not emit.
     logging.getLogger("dagster._core.execution.plan.active").setLevel(logging.ERROR)
-    with watch_interrupts() as has_come, _instance(settings) as instance, ProgressView(console) as view:
+    with watch_interrupts() as has_come, _instance(settings) as instance:
+        _clear_dead_runs(console, instance, settings)
+        with ProgressView(console) as view:
 
-        def listen(progress: Progress) -> None:
-            heard.hear(progress)
-            view.show(progress)
+            def listen(progress: Progress) -> None:
+                heard.hear(progress)
+                view.show(progress)
 
-        with listening(listen):
-            result = defs.resolve_job_def("export").execute_in_process(
-                run_config=run_config, instance=instance, raise_on_error=False
-            )
+            with listening(listen):
+                result = execute_as_command(defs, "export", run_config, instance, settings.export_dir)
         delete_old_runs(instance, timedelta(days=settings.keep_run_days), datetime.now(UTC))
     if not result.success and has_come():
         end_interrupted(heard.told(f"Run {result.run_id}"))
@@ -146,7 +148,13 @@ def _launch(settings: Settings, accepted: dict[str, bool], heard: _Heard) -> Non
     alert_success(settings, result.run_id, started_at, show_error)
 
 
-def _show_result(console: Console, settings: Settings, result: dg.ExecuteInProcessResult, seconds: float) -> None:
+def _clear_dead_runs(console: Console, instance: DagsterInstance, settings: Settings) -> None:
+    """Mark runs as failed whose process is gone, so that none of them holds up a later one, and say so."""
+    for marked in fail_dead_runs(instance, settings, show_error):
+        console.print(f"Marked as failed: {marked}", soft_wrap=True)
+
+
+def _show_result(console: Console, settings: Settings, result: dg.JobExecutionResult, seconds: float) -> None:
     """Show the snapshot of the run, or the one that is as the source is."""
     hold = read_hold(settings.export_dir)
     built = [event.metadata for event in result.asset_materializations_for_node("published")]
@@ -191,8 +199,9 @@ def serve_ui(settings: Settings, port: int, *, read_only: bool = False) -> None:
         SystemExit: With status 1 where a service ended by itself; it said why.
     """
     prepare_home(settings)
-    with DagsterInstance.get():  # makes its database: two services that make it at once get in each other's way
-        pass
+    # This makes its database too: two services that make it at once get in each other's way.
+    with DagsterInstance.get() as instance:
+        _clear_dead_runs(new_console(), instance, settings)
     status = run_services(port, read_only=read_only)
     if status:
         show_error(f"A service of Dagster ended by itself, with status {status}; the others were stopped.")

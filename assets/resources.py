@@ -5,13 +5,14 @@ Belongs here: resources, resolved when a run starts, never at import. Does not: 
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
+from assets.running import show
 from pipelines.errors import ExportError, ExtractError, SourceError
 from pipelines.printable import printable
 from pipelines.progress import OnProgress, Progress, ignore_progress, tell_wait
@@ -56,6 +57,12 @@ class ExportsResource(dg.ConfigurableResource[Any]):
         """
         with failures():
             return load_settings(self.overrides)
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Show that a run is going on, before its first step; a setting that can't be used is that step's to tell."""
+        if context.run is not None and context.instance is not None:
+            with suppress(ExportError):
+                show(context.instance, context.run.run_id, load_settings(self.overrides).export_dir)
 
 
 class RunLockHolder:

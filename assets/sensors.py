@@ -13,6 +13,7 @@ from typing import Literal
 import dagster as dg
 
 from assets.catalog import key_of
+from assets.dead_runs import fail_dead_runs
 from assets.jobs import export_job
 from assets.resources import ExportsResource
 from pipelines.contracts.source import SOURCE_TABLES
@@ -110,6 +111,7 @@ def decide(
 def source_changed(context: dg.SensorEvaluationContext, exports: ExportsResource) -> dg.SensorResult | dg.SkipReason:
     """Look at the source and at the runs asked for so far."""
     settings = exports.settings()
+    fail_dead_runs(context.instance, settings, context.log.warning)  # one would be taken for a run that is under way
     if settings.database_url is None:
         return dg.SkipReason("DATABASE_URL is unset: the embedded sample changes only by `lei-exports sample load`")
     try:

@@ -18,10 +18,10 @@ from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
+from assets.command_run import LOCATION
 from pipelines.processes import command_of, environment_of
 
 _ROOT = Path(__file__).resolve().parents[1]
-_LOCATION = "lei-exports"
 _POLL_S, _LONGEST_START_S, _END_S = 0.2, 120.0, 20.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _WORKSPACE = """load_from:
@@ -53,7 +53,7 @@ def run_services(port: int, *, read_only: bool = False) -> int:
     services: list[Service] = []
     with tempfile.TemporaryDirectory(prefix="lei-exports-") as folder:
         address, workspace = Path(folder) / "code", Path(folder) / "workspace.yaml"
-        workspace.write_text(_WORKSPACE.format(socket=address, location=_LOCATION), encoding="utf-8")
+        workspace.write_text(_WORKSPACE.format(socket=address, location=LOCATION), encoding="utf-8")
         try:
             services.append(_start(*_program("dagster"), *_code_server(address)))
             if not _wait_until_up(address, services[0], stop):
@@ -71,7 +71,7 @@ def run_services(port: int, *, read_only: bool = False) -> int:
 
 def _code_server(address: Path) -> list[str]:
     """Arguments of the code server; one that `Reload definitions` in the UI makes load the code anew."""
-    place = ["--module-name", "assets.definitions", "--working-directory", str(_ROOT), "--location-name", _LOCATION]
+    place = ["--module-name", "assets.definitions", "--working-directory", str(_ROOT), "--location-name", LOCATION]
     # Runs start with this very interpreter.
     more = ["--use-python-environment-entry-point", "--log-level", "warning"]
     return ["code-server", "start", "--socket", str(address), *place, *more]

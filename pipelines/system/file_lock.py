@@ -94,14 +94,7 @@ class FileLock:
     @cached_property
     def excludes(self) -> bool:
         """Whether flock keeps a second holder out on this file system, at least within this kernel."""
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return True
-        finally:
-            os.close(descriptor)
-        return False
+        return _is_locked(self.path)
 
     def require_held(self) -> None:
         """Read the token back. Call it right before what can't be undone.
@@ -158,12 +151,74 @@ def hold_lock(
         os.close(descriptor)
 
 
+@contextmanager
+def hold_abandoned(path: Path) -> Iterator[Holder | None]:
+    """Hold the lock of a file whose holder has ended for certain; the file keeps its content.
+
+    It is certain where the kernel must have given the lock back: the holder ran under this kernel, or on this host
+    before its last restart, and flock works on this file system.
+
+    Args:
+        path: The lock file.
+
+    Yields:
+        The holder that has ended; None: it may be alive, or the file can't be read.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        yield None
+        return
+    try:
+        yield _abandoned_by(path, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def is_held(path: Path) -> bool:
+    """Whether somebody holds the lock of a file, as far as this host can see."""
+    try:
+        return _is_locked(path)
+    except OSError:
+        return False
+
+
 def read_holder(path: Path) -> Holder | None:
     """Who holds the lock of a file, or held it last; None where the file does not say."""
     try:
         return Holder(**json.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def _abandoned_by(path: Path, descriptor: int) -> Holder | None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Where the file was removed meanwhile, this lock is on a file that nobody else sees any more.
+        if not os.path.samestat(os.fstat(descriptor), path.stat()) or not _is_locked(path):
+            return None
+    except OSError:
+        return None
+    holder, ours = read_holder(path), _new_holder()
+    if holder is None or (holder.boot != ours.boot and holder.host != ours.host):
+        return None
+    return holder
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether flock refuses the lock of a file, whoever holds it.
+
+    Raises:
+        OSError: There is no such file, or it can't be opened.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _wait_for(path: Path, descriptor: int, wait_seconds: float, on_wait: Callable[[Holder | None], None]) -> None:
