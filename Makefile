@@ -3,10 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DUCKDB14 := $(VENV)-duckdb14
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
+# The part of the lock that is uv: it installs the rest in a fifth of pip's time. It does not read pip's configuration (an
+# index of one's own, say): where it fails, pip installs the same lock.
+UV_OF_LOCK := awk '/^[^ \#]/ { is_uv = /^uv==/ } is_uv' requirements.lock
+# What builds the image: docker, podman or buildah.
+CONTAINER ?= docker
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help export report ui serve test lint format dictionary bench bench-peers bench-queries lock bench-lock setup clean
+.PHONY: help export report ui serve test lint format dictionary wheel image bench bench-peers bench-queries lock bench-lock setup clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -28,7 +34,7 @@ test: setup $(DUCKDB14)/.installed  ## all tests that this machine can run (what
 
 # The oldest DuckDB that must read what is published, beside the one that writes it.
 $(DUCKDB14)/.installed: tests/duckdb14.lock $(VENV)/.installed
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all: --upgrade --target $(DUCKDB14) -r tests/duckdb14.lock || echo "DuckDB 1.4 can't be had here: the test that needs it is skipped."
+	@$(PIP) --require-hashes --only-binary :all: --upgrade --target $(DUCKDB14) -r tests/duckdb14.lock || echo "DuckDB 1.4 can't be had here: the test that needs it is skipped."
 	@mkdir -p $(DUCKDB14) && touch $@
 
 lint: setup  ## style and types
@@ -44,6 +50,15 @@ dictionary: setup  ## write the data dictionary, data/README.md, anew from the c
 	@$(BIN)/python -m pipelines.contracts.dictionary > data/README.md.new
 	@mv data/README.md.new data/README.md
 
+# Built of what is there now: setuptools would take up modules of an earlier build that are gone since.
+wheel: setup  ## build the wheel into dist/; the same commit gives the same bytes
+	@rm -rf build/lib build/bdist.*
+	@SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/uv build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir dist
+	@ls dist/*.whl
+
+image:  ## build the container image lei-exports (CONTAINER=podman, CONTAINER=buildah)
+	@$(CONTAINER) build --file Containerfile --tag lei-exports $(IMAGE) .
+
 bench: setup  ## measure: the floor, our runs and an empty job, side by side (BENCH="--domains 100000" for less)
 	@$(BIN)/python -m bench.run $(BENCH)
 
@@ -54,12 +69,12 @@ bench-peers: setup  ## measure what one would pick instead, beside the floor and
 bench-queries: setup  ## ask the ten questions of docs/analysts.md of exports.duckdb and of PostgreSQL
 	@$(BIN)/python -m bench.run_queries $(BENCH)
 
-lock: setup  ## pin the dependencies anew (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras --no-header --extra deploy --extra serve --group dev --output-file requirements.lock pyproject.toml
+lock: setup  ## pin the dependencies; pins that still fit stay (LOCK=--upgrade: the newest releases)
+	$(BIN)/uv pip compile --quiet $(LOCK) --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras --no-header --extra deploy --extra serve --group dev --output-file requirements.lock pyproject.toml
 
-bench-lock: setup  ## pin the environments of the peers anew (needs uv)
+bench-lock: setup  ## pin the environments of the peers anew
 	for peers in bench/peers/*.in; do \
-		uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-strip-extras --no-header --output-file $${peers%.in}.lock $$peers || exit 1; \
+		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-strip-extras --no-header --output-file $${peers%.in}.lock $$peers || exit 1; \
 	done
 
 setup: $(VENV)/.installed  ## the virtual environment, from requirements.lock
@@ -68,8 +83,9 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 15) else "lei-exports needs Python 3.11 to 3.14, found " + sys.version.split()[0] + "; name one with: make PYTHON=python3.12 ...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing the locked dependencies into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@{ $(UV_OF_LOCK) | $(PIP) --require-hashes -r /dev/stdin && $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r requirements.lock; } \
+		|| { echo "uv can't; now pip, which takes longer ..."; $(PIP) --require-hashes -r requirements.lock; }
+	@$(PIP) --no-build-isolation --editable .
 	@touch $@
 
 clean:  ## remove what set-up and tests made (data/ stays)

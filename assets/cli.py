@@ -20,6 +20,7 @@ from assets.doctor_command import diagnose_all
 from assets.help import LOOK, OPERATE, add_command
 from assets.interrupts import end_interrupted, interruptible
 from assets.look_commands import add_look_commands
+from assets.new_folder import name_new_folder
 from assets.output import dispensable_output, required_output
 from assets.serve_command import serve
 from assets.snapshot_commands import add_snapshot_commands
@@ -92,7 +93,7 @@ def load(
     from pipelines.sample.load import load_directory  # noqa: PLC0415
 
     settings = load_settings()
-    settings.embedded_dir.parent.mkdir(parents=True, exist_ok=True)
+    name_new_folder(settings.embedded_dir)
     with embedded_server(settings.embedded_dir) as conninfo:
         rows = load_directory(conninfo, directory or SAMPLE_DIR)
     console = new_console()

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from assets.console import new_console, styled
+from assets.new_folder import name_new_folder
 from pipelines.errors import SettingsError
 from pipelines.findings import Finding, failed
 from pipelines.settings import Settings, load_settings
@@ -45,6 +46,7 @@ def _findings(*, test_alert: bool) -> Iterator[Finding]:
     except SettingsError as error:
         yield failed("settings", error)
         return
+    name_new_folder(settings.export_dir, settings.dagster_home)
     yield from diagnose(settings)
     if test_alert:
         yield _post_test(settings)

@@ -20,13 +20,14 @@ from assets.command_run import execute_as_command
 from assets.console import new_console, styled
 from assets.dead_runs import fail_dead_runs
 from assets.interrupts import end_interrupted, watch_interrupts
+from assets.new_folder import name_new_folder
 from assets.output import dispensable_output
 from assets.resources import listening
 from assets.run_history import delete_old_runs
 from assets.services import run_services
 from assets.terminal import ProgressView, show_error, show_publication, show_unchanged
 from pipelines.checks.reconciliation import count_rejects
-from pipelines.errors import ExportError
+from pipelines.errors import ExportError, SettingsError
 from pipelines.progress import Progress
 from pipelines.reading.finding import find_snapshot, newest_snapshot
 from pipelines.reading.history import read_hold
@@ -57,11 +58,25 @@ retention:
 
 
 def prepare_home(settings: Settings) -> None:
-    """Make DAGSTER_HOME, with telemetry off, and tell Dagster where it is."""
-    settings.dagster_home.mkdir(parents=True, exist_ok=True)
+    """Make DAGSTER_HOME, with telemetry off, and tell Dagster where it is.
+
+    Raises:
+        SettingsError: It can't be made or written to.
+    """
+    used = [settings.export_dir, settings.dagster_home]
+    name_new_folder(*used, *([settings.embedded_dir] if settings.database_url is None else []))
     config = settings.dagster_home / "dagster.yaml"
-    if not config.exists() or config.read_text(encoding="utf-8") == _FIRST_INSTANCE_CONFIG:
-        config.write_text(_INSTANCE_CONFIG, encoding="utf-8")
+    try:
+        settings.dagster_home.mkdir(parents=True, exist_ok=True)
+        if not config.exists() or config.read_text(encoding="utf-8") == _FIRST_INSTANCE_CONFIG:
+            config.write_text(_INSTANCE_CONFIG, encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(
+            f"DAGSTER_HOME {settings.dagster_home} can't be used",
+            expected="a folder that this user may write to",
+            found=error.strerror or type(error).__name__,
+            fix="give this user the right to write there, or set DAGSTER_HOME to another folder",
+        ) from None
     os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
 
 

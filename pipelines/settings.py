@@ -13,6 +13,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pipelines.errors import SettingsError
+from pipelines.folders import data_folder, default_export_dir
 
 SMALLEST_SEGMENT = 100
 LARGEST_SEGMENT = 1_000_000
@@ -28,8 +29,10 @@ class Settings(BaseSettings):
 
     database_url: SecretStr | None = Field(None, description="PostgreSQL to export; unset: embedded with sample data")
     source_schema: str = Field("public", min_length=1, description="Schema of `domains` and `gleif_candidates`")
-    export_dir: Path = Field(Path("data/exports"), description="Where snapshots and staging live")
-    embedded_dir: Path = Field(Path("data/postgres"), description="Where the embedded PostgreSQL lives")
+    export_dir: Path = Field(default_factory=default_export_dir, description="Where snapshots and staging live")
+    embedded_dir: Path = Field(
+        default_factory=lambda: data_folder() / "postgres", description="Where the embedded PostgreSQL lives"
+    )
     segment_size: int = Field(
         50_000, ge=SMALLEST_SEGMENT, le=LARGEST_SEGMENT, description="Most rows of `domains` in a segment"
     )
@@ -46,7 +49,10 @@ class Settings(BaseSettings):
     export_max_seconds: float = Field(
         3600, gt=0, description="Longest time that the source's snapshot is held, seconds"
     )
-    dagster_home: Path = Field(Path("data/dagster_home"), description="Where Dagster keeps runs; created when missing")
+    dagster_home: Path = Field(
+        default_factory=lambda: data_folder() / "dagster_home",
+        description="Where Dagster keeps runs; created when missing",
+    )
     database_memory_mb: int = Field(
         256, ge=64, description="DuckDB's memory while exports.duckdb is written, MB; half as much more to compare it"
     )

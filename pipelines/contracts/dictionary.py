@@ -24,14 +24,14 @@ _INTRODUCTION = f"""\
 
 # Data dictionary
 
-Contract version {CONTRACT_VERSION}. What lies in this folder:
+Contract version {CONTRACT_VERSION}. What lies in this folder, beside this file:
 
-- [sample/](sample/README.md): the built-in sample, CSV files of both source tables
 - `exports/`: what is published (`EXPORT_DIR`); made by the first run, not in git
 - `postgres/`: the embedded PostgreSQL that holds the sample while `DATABASE_URL` is unset; not in git
 - `dagster_home/`: Dagster's own records; not in git
 
-How to query the tables: [docs/analysts.md](../docs/analysts.md). In DuckDB, `duckdb_tables()`, `duckdb_columns()` and
+How to query the tables: [docs/analysts.md](../docs/analysts.md). The built-in sample, CSV files of both source tables:
+[pipelines/sample/data](../pipelines/sample/data/README.md). In DuckDB, `duckdb_tables()`, `duckdb_columns()` and
 `duckdb_views()` show the same descriptions as comments.
 """
 _RULES = f"""\

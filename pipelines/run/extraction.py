@@ -69,7 +69,6 @@ def open_source(settings: Settings) -> Iterator[SourceAddress]:
     if settings.database_url is not None:
         yield SourceAddress(settings.database_url, is_sample=False)
         return
-    settings.embedded_dir.parent.mkdir(parents=True, exist_ok=True)
     with embedded_server(settings.embedded_dir) as conninfo:
         ensure_sample(conninfo)
         yield SourceAddress(SecretStr(conninfo), is_sample=True)

@@ -21,7 +21,7 @@ from pipelines.sample.load import fill_if_empty, has_no_tables
 from pipelines.sample.locks import FileLock
 
 DATABASE = "lei_exports"
-SAMPLE_DIR = Path(__file__).resolve().parents[2] / "data" / "sample"
+SAMPLE_DIR = Path(__file__).resolve().parent / "data"
 
 _LOCK_SECONDS = 120
 # Linux holds 107 bytes of a socket's path, macOS 103.

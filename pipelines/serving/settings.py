@@ -14,6 +14,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pipelines.errors import SettingsError
+from pipelines.folders import default_export_dir
 from pipelines.serving.file_cache import nameless_file
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
@@ -26,7 +27,7 @@ class ServingSettings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, hide_input_in_errors=True, extra="ignore", env_ignore_empty=True)
 
-    export_dir: Path = Field(Path("data/exports"), description="Where snapshots live")
+    export_dir: Path = Field(default_factory=default_export_dir, description="Where snapshots live")
     export_api_token: SecretStr | None = Field(
         None, description="Bearer token that every request but /health must show; required beyond loopback"
     )

@@ -53,7 +53,7 @@ def sample(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     with cluster.new_database() as database:
         with database.connect() as connection:
             create_source_tables(connection)
-            load_csv_dir(connection, ROOT / "data" / "sample")
+            load_csv_dir(connection, ROOT / "pipelines" / "sample" / "data")
         snapshot = export(settings_for(database, tmp_path_factory.mktemp("sample")))
         with snapshot.connect() as exported, database.connect(autocommit=True) as source:
             yield Both(exported, source, {q.number: q for q in questions()})

@@ -16,7 +16,7 @@ from tests.oracle.source import create_source_tables, load_csv_dir
 
 pytestmark = pytest.mark.integration
 
-SAMPLE = Path(__file__).resolve().parents[2] / "data" / "sample"
+SAMPLE = Path(__file__).resolve().parents[2] / "pipelines" / "sample" / "data"
 CHARTS = [
     "Domain rows by kind, since then",
     "Domains over time",

@@ -20,7 +20,7 @@ from tests.oracle.source import create_source_tables, load_csv_dir
 
 pytestmark = [pytest.mark.orchestration, pytest.mark.integration]
 
-SAMPLE = Path(__file__).resolve().parents[2] / "data" / "sample"
+SAMPLE = Path(__file__).resolve().parents[2] / "pipelines" / "sample" / "data"
 PLOTS = ["Domains over time", "Domains per batch", "Primary LEI", "Candidates per domain", "Confidence"]
 # Forty weeks of the sample: every row again, in a batch of its week.
 COPIES = 40

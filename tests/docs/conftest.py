@@ -9,7 +9,7 @@ from tests.exporting import export, settings_for
 from tests.oracle.postgres import Cluster
 from tests.oracle.source import create_source_tables, load_csv_dir
 
-SAMPLE = Path(__file__).resolve().parents[2] / "data" / "sample"
+SAMPLE = Path(__file__).resolve().parents[2] / "pipelines" / "sample" / "data"
 
 
 @pytest.fixture(scope="package")

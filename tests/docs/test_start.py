@@ -28,12 +28,16 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run(command: str, folder: Path, **environment: str) -> str:
-    """Output of a command of the README; nothing of this shell's environment but PATH and HOME reaches it."""
+    """Output of a command of the README; nothing of this shell's environment but PATH and HOME reaches it.
+
+    The program of this test's environment would use the `data/` of its own checkout.
+    """
     clean = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    places = {"EXPORT_DIR": "data/exports", "EMBEDDED_DIR": "data/postgres", "DAGSTER_HOME": "data/dagster_home"}
     done = subprocess.run(
         ["sh", "-c", command],
         cwd=folder,
-        env={**clean, **environment},
+        env={**clean, **places, **environment},
         capture_output=True,
         text=True,
         check=False,

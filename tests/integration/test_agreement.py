@@ -11,7 +11,7 @@ from tests.oracle.source import create_source_tables, insert_rows, insert_source
 
 pytestmark = pytest.mark.integration
 
-SAMPLE = Path(__file__).resolve().parents[2] / "data" / "sample"
+SAMPLE = Path(__file__).resolve().parents[2] / "pipelines" / "sample" / "data"
 
 
 def test_sample(database: Database, tmp_path: Path) -> None:

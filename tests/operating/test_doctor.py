@@ -79,8 +79,14 @@ def test_folders_that_can_not_be_used(source: Database, tmp_path: Path) -> None:
     assert found["table domains"].verdict == "ok", "one failure does not hide the rest"
 
 
-def test_the_command_says_it_and_exits_with_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture
+def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("EXPORT_DIR", "EMBEDDED_DIR", "DAGSTER_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+
+
+@pytest.mark.usefixtures("own_folders")
+def test_the_command_says_it_and_exits_with_1(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://someone:s3cr3t-pass@127.0.0.1:1/nowhere")
     done = CliRunner().invoke(app, ["doctor"])
     assert done.exit_code == 1
@@ -94,8 +100,8 @@ def test_the_command_says_it_and_exits_with_1(tmp_path: Path, monkeypatch: pytes
     assert "KEEP_SNAPSHOTS" in done.stdout
 
 
-def test_a_test_alert_is_posted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.usefixtures("own_folders")
+def test_a_test_alert_is_posted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DATABASE_URL", raising=False)
     assert CliRunner().invoke(app, ["doctor", "--test-alert"]).exit_code == 1
     with webhook([204, 410]) as hook:

@@ -17,13 +17,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def lei_exports(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the command with nothing of this shell's environment but PATH and HOME."""
+    """Run the command with nothing of this shell's environment but PATH and HOME, its data in `data/` of the folder."""
     clean = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    places = {"EXPORT_DIR": "data/exports", "EMBEDDED_DIR": "data/postgres", "DAGSTER_HOME": "data/dagster_home"}
     script = Path(sys.executable).with_name("lei-exports")
     return subprocess.run(
         [script, *arguments],
         cwd=cwd,
-        env={**clean, **environment},
+        env={**clean, **places, **environment},
         capture_output=True,
         text=True,
         check=False,

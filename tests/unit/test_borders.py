@@ -25,6 +25,7 @@ ROOMS: dict[str, set[str]] = {
         "pipelines.progress", "pipelines.publish", "pipelines.reading", "pipelines.report", "pipelines.run",
         "pipelines.sample", "pipelines.serving", "pipelines.settings", "pipelines.staging", "pipelines.transform",
     },
+    "pipelines/folders.py": {*ABOVE, *DATA, "pipelines.settings", "pipelines.contracts"},
     "pipelines/settings.py": {*ABOVE, *DATA, "pipelines.contracts"},
     "pipelines/contracts": {*ABOVE, "connectorx", "duckdb", "psycopg"},
     "pipelines/checks": {*ABOVE, "connectorx", "duckdb", "psycopg", "os", "pathlib"},
