@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DUCKDB14 := $(VENV)-duckdb14
+# Tests run in so many processes, each with a PostgreSQL of its own.
+PROCESSES ?= 2
+PYTEST = LEI_EXPORTS_DUCKDB14=$(CURDIR)/$(DUCKDB14) $(BIN)/python -m pytest -n $(PROCESSES) --dist loadgroup
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
@@ -24,7 +27,7 @@ serve: setup  ## serve the published snapshot over HTTP on 127.0.0.1:8000, docum
 	@$(BIN)/lei-exports serve
 
 test: setup $(DUCKDB14)/.installed  ## all tests that this machine can run (what it lacks is skipped, with the reason)
-	@LEI_EXPORTS_DUCKDB14=$(CURDIR)/$(DUCKDB14) $(BIN)/python -m pytest
+	@$(PYTEST)
 
 # The oldest DuckDB that must read what is published, beside the one that writes it.
 $(DUCKDB14)/.installed: tests/duckdb14.lock $(VENV)/.installed

@@ -45,7 +45,7 @@ class Exports:
         return self._made[name]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def exports(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exports]:
     with ExitStack() as stack:
         yield Exports(cluster, tmp_path_factory.mktemp("exports"), stack)

@@ -10,12 +10,12 @@ from pipelines.reading.digests import sha256_of
 from tests.publish.kit import start_process
 
 HOLDER = """
-import sys, time
+import signal, sys
 from pathlib import Path
 from pipelines.publish.files import hold_lock
 with hold_lock(Path(sys.argv[1]), 0):
     print("held", flush=True)
-    time.sleep(60)
+    signal.pause()
 """
 
 
