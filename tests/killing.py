@@ -18,6 +18,7 @@ from typing import Any
 from pipelines.contracts.tables import published_tables
 from pipelines.run.export import run_export
 from pipelines.settings import Settings
+from tests.integration.kit import wait_until
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload([__name__])
@@ -43,14 +44,16 @@ def run_and_measure(settings: Settings) -> tuple[float, dict[str, int]]:
 
 def run_and_kill_after(settings: Settings, seconds: float) -> bool:
     """Kill a run after some seconds; whether it was still running."""
-    receiver, sender = _CONTEXT.Pipe(duplex=False)
-    process = _start(_announced, settings, sender)
-    assert receiver.poll(_LONGEST_RUN_S), "the run did not start"
-    receiver.recv()
-    time.sleep(seconds)
-    process.kill()
-    process.join()
-    return process.exitcode == -signal.SIGKILL
+    process = _begun(settings)
+    process.join(seconds)
+    return _kill(process)
+
+
+def run_and_kill_once(settings: Settings, holds: Callable[[], bool]) -> bool:
+    """Kill a run as soon as a condition holds; whether it was still running."""
+    process = _begun(settings)
+    wait_until(holds, _LONGEST_RUN_S)
+    return _kill(process)
 
 
 def run_and_kill_at_rename(settings: Settings, number: int, *, before: bool) -> None:
@@ -58,6 +61,20 @@ def run_and_kill_at_rename(settings: Settings, number: int, *, before: bool) -> 
     process = _start(_killed_at_rename, settings, number, before)
     process.join(_LONGEST_RUN_S)
     assert process.exitcode == -signal.SIGKILL, "the run ended before that rename"
+
+
+def _begun(settings: Settings) -> BaseProcess:
+    receiver, sender = _CONTEXT.Pipe(duplex=False)
+    process = _start(_announced, settings, sender)
+    assert receiver.poll(_LONGEST_RUN_S), "the run did not start"
+    receiver.recv()
+    return process
+
+
+def _kill(process: BaseProcess) -> bool:
+    process.kill()
+    process.join()
+    return process.exitcode == -signal.SIGKILL
 
 
 def _start(target: Callable[..., None], *arguments: Any) -> BaseProcess:

@@ -182,7 +182,7 @@ def test_a_full_disk_names_the_way_out(tmp_path: Path) -> None:
 def test_a_killed_writer_is_our_error(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     with start_process(BUILD, tmp_path) as parent:
-        os.kill(wait_for_child(parent.pid), signal.SIGKILL)
+        os.kill(wait_for_child(parent.pid, tmp_path), signal.SIGKILL)
         _, errors = parent.communicate(timeout=20)
     assert "PublishError" in errors
     assert "killed by signal 9" in errors
@@ -192,7 +192,7 @@ def test_a_killed_writer_is_our_error(tmp_path: Path) -> None:
 def test_the_writer_dies_with_its_killed_parent(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     with start_process(BUILD, tmp_path) as parent:
-        child = wait_for_child(parent.pid)
+        child = wait_for_child(parent.pid, tmp_path)
         parent.kill()
         wait_until_gone(child)
 
@@ -210,7 +210,6 @@ def test_the_writer_ends_when_its_stdin_ends(tmp_path: Path) -> None:
         worker.stdin.write(waiting.to_json().encode() + b"\n")
         worker.stdin.flush()
         wait_until(database.exists)
-        time.sleep(0.1)
         assert worker.poll() is None
         worker.stdin.close()
         assert worker.wait(10) == 1
@@ -251,19 +250,11 @@ def wait_until(happened) -> None:
         time.sleep(0.02)
 
 
-def wait_for_child(parent: int) -> int:
-    """The process id of the writer, once it has begun."""
-    children = Path(f"/proc/{parent}/task/{parent}/children")
-    found: list[str] = []
-
-    def is_building() -> bool:
-        found[:] = children.read_text().split()
-        fifo_waits = [p for p in found if "database_worker" in Path(f"/proc/{p}/cmdline").read_text()]
-        return bool(fifo_waits) and "duckdb" in Path(f"/proc/{fifo_waits[0]}/maps").read_text()
-
-    wait_until(is_building)
-    time.sleep(0.5)
-    return int(found[0])
+def wait_for_child(parent: int, folder: Path) -> int:
+    """The process id of the writer, once it builds: by then it watches its parent."""
+    wait_until((folder / "exports.duckdb").exists)
+    (child,) = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return int(child)
 
 
 def wait_until_gone(pid: int) -> None:
