@@ -19,6 +19,7 @@ from tests.oracle.prepared import begin_run, end_run
 from tests.oracle.server import cluster_of_run
 from tests.oracle.source import create_source_tables, load_csv_dir
 from tests.parallel import GroupScheduling, tell_groups
+from tests.published import PublishedSources, published_sources_of
 
 __all__ = ["create_source_tables", "load_csv_dir"]
 
@@ -39,9 +40,16 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture
 def database(cluster: Cluster) -> Iterator[Database]:
-    """A new, empty database."""
-    with cluster.new_database() as database:
+    """A new, empty database; its name is the same in all tests of this process."""
+    with cluster.new_database(f"lei_test_{os.getpid()}") as database:
         yield database
+
+
+@pytest.fixture(scope="session")
+def published_sources(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublishedSources]:
+    """Sources that are published already, for tests to go on from."""
+    with published_sources_of(cluster, tmp_path_factory.mktemp("published")) as sources:
+        yield sources
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,8 @@
 """Runs an export in a process of its own that is killed (SIGKILL) at a chosen moment.
 
-The processes are forked from a server that has everything imported (multiprocessing's forkserver): a moment counts from
-the start of the run, not of Python.
+The processes are forked: a moment counts from the start of the run, not of Python.
 """
 
-import multiprocessing
 import os
 import re
 import signal
@@ -18,10 +16,9 @@ from typing import Any
 from pipelines.contracts.tables import published_tables
 from pipelines.run.export import run_export
 from pipelines.settings import Settings
+from tests.forking import CONTEXT
 from tests.integration.kit import wait_until
 
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload([__name__])
 _LONGEST_RUN_S = 60
 _RENAMES = ("replace", "rename", "symlink")
 _TABLES = "|".join(table.name for table in published_tables(include_full_data=False))
@@ -33,7 +30,7 @@ def run_and_measure(settings: Settings) -> tuple[float, dict[str, int]]:
 
     Renames of one kind differ in ids, segments and table names only: a kill at any of them is the same.
     """
-    receiver, sender = _CONTEXT.Pipe(duplex=False)
+    receiver, sender = CONTEXT.Pipe(duplex=False)
     process = _start(_measured, settings, sender)
     assert receiver.poll(_LONGEST_RUN_S), "the run did not end"
     seconds, renames = receiver.recv()
@@ -64,7 +61,7 @@ def run_and_kill_at_rename(settings: Settings, number: int, *, before: bool) -> 
 
 
 def _begun(settings: Settings) -> BaseProcess:
-    receiver, sender = _CONTEXT.Pipe(duplex=False)
+    receiver, sender = CONTEXT.Pipe(duplex=False)
     process = _start(_announced, settings, sender)
     assert receiver.poll(_LONGEST_RUN_S), "the run did not start"
     receiver.recv()
@@ -78,7 +75,7 @@ def _kill(process: BaseProcess) -> bool:
 
 
 def _start(target: Callable[..., None], *arguments: Any) -> BaseProcess:
-    process = _CONTEXT.Process(target=target, args=arguments)
+    process = CONTEXT.Process(target=target, args=arguments)
     process.start()
     return process
 

@@ -88,7 +88,7 @@ def test_server_stopped_and_started_during_a_read(
     monkeypatch.setenv("SOURCE_SCHEMA", "slow")
     definitions = build_definitions(ExportsResource(overrides={"export_dir": str(tmp_path)}))
 
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
 
         def tries() -> int:
             retries = {dg.DagsterEventType.STEP_UP_FOR_RETRY}

@@ -1,6 +1,5 @@
 """Two runs at once: the second waits, or is refused with a clear message; the snapshots are never mixed (DESIGN 3)."""
 
-import multiprocessing
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
@@ -12,15 +11,13 @@ from pipelines.errors import BusyError, SettingsError
 from pipelines.progress import Progress, ignore_progress
 from pipelines.run.turn import end_turn, take_turn
 from pipelines.settings import Settings
-from tests import killing  # noqa: F401  preloads the machine in the fork server
 from tests.exporting import assert_agrees, export, settings_for
+from tests.forking import CONTEXT
 from tests.hostile import random_rows
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
 
 pytestmark = pytest.mark.integration
-
-_CONTEXT = multiprocessing.get_context("forkserver")
 
 
 def _hold(export_dir: Path, pipe: Connection) -> None:
@@ -35,8 +32,8 @@ def _export(settings: Settings, pipe: Connection) -> None:
 
 @contextmanager
 def held_by_another_process(export_dir: Path) -> Iterator[Connection]:
-    ours, theirs = _CONTEXT.Pipe()
-    process = _CONTEXT.Process(target=_hold, args=(export_dir, theirs))
+    ours, theirs = CONTEXT.Pipe()
+    process = CONTEXT.Process(target=_hold, args=(export_dir, theirs))
     process.start()
     assert ours.poll(30)
     ours.recv()
@@ -88,8 +85,8 @@ def test_runs_at_once_publish_one_after_the_other(database: Database, tmp_path: 
     settings = settings_for(database, tmp_path)
     runs = []
     for _ in range(3):
-        ours, theirs = _CONTEXT.Pipe()
-        process = _CONTEXT.Process(target=_export, args=(settings, theirs))
+        ours, theirs = CONTEXT.Pipe()
+        process = CONTEXT.Process(target=_export, args=(settings, theirs))
         process.start()
         runs.append((process, ours))
     ids = set()

@@ -45,16 +45,17 @@ class Cluster:
         return Database(conninfo.make_conninfo(self.conninfo, dbname=name), _url(self.conninfo, name), name)
 
     @contextmanager
-    def new_database(self) -> Iterator[Database]:
-        """A new, empty database (UTF8, template0), dropped with FORCE at the end."""
-        name = f"lei_test_{uuid.uuid4().hex[:12]}"
-        self._execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'").format(sql.Identifier(name)))
+    def new_database(self, name: str | None = None) -> Iterator[Database]:
+        """A new, empty database (UTF8, template0), dropped with FORCE at the end; its name is one that nobody has."""
+        name = name or f"lei_test_{uuid.uuid4().hex[:12]}"
+        self.execute(sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'").format(sql.Identifier(name)))
         try:
             yield self.database(name)
         finally:
-            self._execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+            self.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
-    def _execute(self, statement: sql.Composable) -> None:
+    def execute(self, statement: sql.Composable) -> None:
+        """Run a statement that allows no transaction."""
         with psycopg.connect(self.conninfo, autocommit=True) as conn:
             conn.execute(statement)
 

@@ -63,7 +63,7 @@ def operator(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         create_source_tables(connection)
         insert_source(connection, *random_rows(3, 200))
     monkeypatch.setenv("DATABASE_URL", database.url)
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         yield Operator(database, tmp_path / "exports", instance)
 
 

@@ -71,7 +71,7 @@ def test_a_change_is_asked_for_again_after_its_run_failed(
         assert isinstance(result, dg.SensorResult)
         return result
 
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         first = tick(instance, None)
         assert first.run_requests is not None
         (request,) = first.run_requests
