@@ -20,6 +20,7 @@ from tests.oracle.server import cluster_of_run
 from tests.oracle.source import create_source_tables, load_csv_dir
 from tests.parallel import GroupScheduling, tell_groups
 from tests.published import PublishedSources, published_sources_of
+from tests.tiers import TIERS, settle_tiers
 
 __all__ = ["create_source_tables", "load_csv_dir"]
 
@@ -60,11 +61,22 @@ def shared_data() -> Path:
     return SHARED_DATA
 
 
+COMPLAINTS = pytest.StashKey[list[str]]()
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """In the process that was started: a folder for what its workers share."""
+    """The tiers' markers; in the process that was started: a folder for what its workers share."""
+    for name, what in TIERS.items():
+        config.addinivalue_line("markers", f"{name}: {what}")
     folder = begin_run()
     if folder is not None:
         config.add_cleanup(lambda: end_run(folder))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Before anything is selected by it: the tier of each test. tests/unit/test_tiers.py looks at what is wrong."""
+    config.stash[COMPLAINTS] = settle_tiers(items)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -66,7 +66,7 @@ def real(exports: Exports, shared_data: Path) -> Exported:
     return exports.of("real", lambda connection: load_csv_dir(connection, shared_data), segment_size=1000)
 
 
-@pytest.fixture(params=["sample", "real", "hostile"])
+@pytest.fixture(params=["sample", "real", pytest.param("hostile", marks=pytest.mark.standard)])
 def exported(request: pytest.FixtureRequest) -> Exported:
     """Each set of data in turn."""
     found: Exported = request.getfixturevalue(request.param)

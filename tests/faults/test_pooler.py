@@ -17,7 +17,7 @@ from tests.hostile import random_rows
 from tests.integration.kit import assert_says, scalar, session, wait_until
 from tests.oracle.source import create_source_tables, insert_source
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.extended]
 
 
 @pytest.fixture(scope="module")

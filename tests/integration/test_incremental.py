@@ -26,7 +26,7 @@ from tests.oracle.postgres import Cluster, Database
 from tests.oracle.source import create_source_tables, insert_source
 from tests.published import PublishedSources
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
 SEGMENT = 100
 Connection = psycopg.Connection[Any]
@@ -312,11 +312,21 @@ def mutate(connection: Connection, chance: random.Random) -> None:
     connection.execute(chance.choices(statements, weights)[0].encode())
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_history_gives_what_a_full_refresh_gives(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> None:
+    assert_history(cluster, tmp_path_factory, 20261127)
+
+
+@pytest.mark.extended
+@settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32))
 def test_any_history_gives_what_a_full_refresh_gives(
     cluster: Cluster, tmp_path_factory: pytest.TempPathFactory, seed: int
 ) -> None:
+    assert_history(cluster, tmp_path_factory, seed)
+
+
+def assert_history(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
+    """Random statements, an export after some of them, three times: the last is what one export of all is."""
     chance = random.Random(seed)  # noqa: S311
     folder = tmp_path_factory.mktemp("history")
     with cluster.new_database() as database:

@@ -17,7 +17,7 @@ from tests.hostile import random_rows
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
 
 def _hold(export_dir: Path, pipe: Connection) -> None:

@@ -179,6 +179,7 @@ def cluster_of_run() -> Iterator[Cluster]:
     if url is None:
         settings = [
             "listen_addresses = ''", "port = 5432",  # of the socket's name only
+            "autovacuum = off",  # tests/published.py says why; besides, it takes time when nobody knows
             "max_connections = 100", "shared_buffers = 128MB", "synchronous_commit = off", "full_page_writes = off",
         ]  # fmt: skip
         with new_server(embedded_programs(), settings) as server:

@@ -19,7 +19,7 @@ from tests.hostile import random_rows
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
 
-pytestmark = [pytest.mark.orchestration, pytest.mark.integration]
+pytestmark = [pytest.mark.orchestration, pytest.mark.integration, pytest.mark.standard]
 
 WARNED_OF_CANDIDATES = (
     "lei_format",

@@ -14,7 +14,7 @@ from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
 from tests.published import PublishedSources
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.fast]
 
 
 def publish_rows(database: Database, export_dir: Path) -> None:

@@ -16,6 +16,8 @@ from tests.hostile import random_rows
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
 
+pytestmark = pytest.mark.standard
+
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 

@@ -34,6 +34,8 @@ from tests.publish.kit import (
     start_process,
 )
 
+pytestmark = pytest.mark.fast
+
 # A FIFO as Parquet file: DuckDB opens it and waits for ever, like a build that takes long.
 BUILD = """
 import os, sys

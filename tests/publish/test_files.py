@@ -9,6 +9,8 @@ from pipelines.publish.files import hold_lock, link_or_copy, temporary_path, wri
 from pipelines.reading.digests import sha256_of
 from tests.publish.kit import start_process
 
+pytestmark = pytest.mark.fast
+
 HOLDER = """
 import signal, sys
 from pathlib import Path

@@ -36,6 +36,8 @@ from tests.publish.kit import (
 from tests.publish.test_database import read_by_1_4
 from tests.publish.test_publish import READER
 
+pytestmark = pytest.mark.standard
+
 FAR_AWAY = 100_000_000  # a file of few rows grows by whole blocks, over the limit at once
 BEFORE: dict[int, Any] = {-1: [-7, -2], 0: range(5), 1: range(100, 110), 3: [300]}
 # What a run finds changed: segments, rejected rows, values of all domain rows of a segment.

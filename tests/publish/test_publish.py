@@ -32,6 +32,8 @@ from tests.publish.kit import (
     start_process,
 )
 
+pytestmark = pytest.mark.fast
+
 READER = """
 import sys, time
 from pathlib import Path

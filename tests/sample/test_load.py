@@ -14,7 +14,7 @@ from pipelines.errors import SampleError
 from pipelines.sample.embedded import SAMPLE_DIR, ensure_sample, is_empty
 from pipelines.sample.load import load_directory
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.fast]
 
 REAL_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 DOMAINS = "id,domain,status,batch_id,retry_count\n1,a.example,success,b1,0\n"

@@ -20,7 +20,7 @@ from tests.integration.kit import wait_until
 from tests.serving.conftest import Source
 from tests.serving.kit import SCRIPT, Served, export_path, served
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
 
 def is_kept(server: Served, path: str, **headers: str) -> bool:

@@ -21,7 +21,7 @@ from tests.integration.kit import wait_until
 from tests.serving.conftest import Source
 from tests.serving.kit import Served, served
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
 _SECONDS = 30
 _Scenario = Callable[[ReadAhead, Opened], Awaitable[None]]

@@ -15,7 +15,7 @@ import pytest
 from tests.serving.conftest import BIG_DOMAINS, Source
 from tests.serving.kit import Served, export_path, served
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
 _MOST_BYTES = 200 << 20
 
@@ -49,6 +49,7 @@ class _Peak:
             self.all_bytes, self.own_bytes = max(self.all_bytes, whole), max(self.own_bytes, own)
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("form", ["json", "csv", "ndjson", "parquet", "xlsx"])
 def test_a_batch_of_100_000_domains_takes_little_memory(big: Source, form: str) -> None:
     lines = size = 0
