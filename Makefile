@@ -9,10 +9,13 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-dep
 UV_OF_LOCK := awk '/^[^ \#]/ { is_uv = /^uv==/ } is_uv' requirements.lock
 # What builds the image: docker, podman or buildah.
 CONTAINER ?= docker
+# Tests run in so many processes, each with a PostgreSQL of its own.
+PROCESSES ?= 2
+PYTEST = LEI_EXPORTS_DUCKDB14=$(CURDIR)/$(DUCKDB14) $(BIN)/python -m pytest -n $(PROCESSES) --dist loadgroup
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help export report ui serve test lint format dictionary wheel image bench bench-peers bench-queries lock bench-lock setup clean
+.PHONY: help export report ui serve test test-fast test-extended test-all lint format dictionary wheel image bench bench-peers bench-queries lock bench-lock setup clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -29,8 +32,17 @@ ui: setup  ## serve the Dagster UI on 127.0.0.1:3000, schedules and sensors runn
 serve: setup  ## serve the published snapshot over HTTP on 127.0.0.1:8000, documentation at /docs
 	@$(BIN)/lei-exports serve
 
-test: setup $(DUCKDB14)/.installed  ## all tests that this machine can run (what it lacks is skipped, with the reason)
-	@LEI_EXPORTS_DUCKDB14=$(CURDIR)/$(DUCKDB14) $(BIN)/python -m pytest
+test: setup $(DUCKDB14)/.installed  ## the tests but the extended ones (what the machine lacks is skipped, with the reason)
+	@$(PYTEST) -m "not extended"
+
+test-fast: setup $(DUCKDB14)/.installed  ## the tests of a minute: no Dagster, no browser
+	@$(PYTEST) -m fast
+
+test-extended: setup $(DUCKDB14)/.installed  ## what `make test` leaves out, in random order: browser, kills, load, TLS, Node
+	@$(PYTEST) -p randomly -m extended
+
+test-all: setup $(DUCKDB14)/.installed  ## all tests, in random order
+	@$(PYTEST) -p randomly
 
 # The oldest DuckDB that must read what is published, beside the one that writes it.
 $(DUCKDB14)/.installed: tests/duckdb14.lock $(VENV)/.installed

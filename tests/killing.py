@@ -1,10 +1,8 @@
 """Runs an export in a process of its own that is killed (SIGKILL) at a chosen moment.
 
-The processes are forked from a server that has everything imported (multiprocessing's forkserver): a moment counts from
-the start of the run, not of Python.
+The processes are forked: a moment counts from the start of the run, not of Python.
 """
 
-import multiprocessing
 import os
 import re
 import signal
@@ -18,9 +16,9 @@ from typing import Any
 from pipelines.contracts.tables import published_tables
 from pipelines.run.export import run_export
 from pipelines.settings import Settings
+from tests.forking import CONTEXT
+from tests.integration.kit import wait_until
 
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload([__name__])
 _LONGEST_RUN_S = 60
 _RENAMES = ("replace", "rename", "symlink")
 _TABLES = "|".join(table.name for table in published_tables(include_full_data=False))
@@ -32,7 +30,7 @@ def run_and_measure(settings: Settings) -> tuple[float, dict[str, int]]:
 
     Renames of one kind differ in ids, segments and table names only: a kill at any of them is the same.
     """
-    receiver, sender = _CONTEXT.Pipe(duplex=False)
+    receiver, sender = CONTEXT.Pipe(duplex=False)
     process = _start(_measured, settings, sender)
     assert receiver.poll(_LONGEST_RUN_S), "the run did not end"
     seconds, renames = receiver.recv()
@@ -43,14 +41,16 @@ def run_and_measure(settings: Settings) -> tuple[float, dict[str, int]]:
 
 def run_and_kill_after(settings: Settings, seconds: float) -> bool:
     """Kill a run after some seconds; whether it was still running."""
-    receiver, sender = _CONTEXT.Pipe(duplex=False)
-    process = _start(_announced, settings, sender)
-    assert receiver.poll(_LONGEST_RUN_S), "the run did not start"
-    receiver.recv()
-    time.sleep(seconds)
-    process.kill()
-    process.join()
-    return process.exitcode == -signal.SIGKILL
+    process = _begun(settings)
+    process.join(seconds)
+    return _kill(process)
+
+
+def run_and_kill_once(settings: Settings, holds: Callable[[], bool]) -> bool:
+    """Kill a run as soon as a condition holds; whether it was still running."""
+    process = _begun(settings)
+    wait_until(holds, _LONGEST_RUN_S)
+    return _kill(process)
 
 
 def run_and_kill_at_rename(settings: Settings, number: int, *, before: bool) -> None:
@@ -60,8 +60,22 @@ def run_and_kill_at_rename(settings: Settings, number: int, *, before: bool) -> 
     assert process.exitcode == -signal.SIGKILL, "the run ended before that rename"
 
 
+def _begun(settings: Settings) -> BaseProcess:
+    receiver, sender = CONTEXT.Pipe(duplex=False)
+    process = _start(_announced, settings, sender)
+    assert receiver.poll(_LONGEST_RUN_S), "the run did not start"
+    receiver.recv()
+    return process
+
+
+def _kill(process: BaseProcess) -> bool:
+    process.kill()
+    process.join()
+    return process.exitcode == -signal.SIGKILL
+
+
 def _start(target: Callable[..., None], *arguments: Any) -> BaseProcess:
-    process = _CONTEXT.Process(target=target, args=arguments)
+    process = CONTEXT.Process(target=target, args=arguments)
     process.start()
     return process
 

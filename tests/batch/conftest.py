@@ -45,7 +45,7 @@ class Exports:
         return self._made[name]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def exports(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exports]:
     with ExitStack() as stack:
         yield Exports(cluster, tmp_path_factory.mktemp("exports"), stack)
@@ -66,7 +66,7 @@ def real(exports: Exports, shared_data: Path) -> Exported:
     return exports.of("real", lambda connection: load_csv_dir(connection, shared_data), segment_size=1000)
 
 
-@pytest.fixture(params=["sample", "real", "hostile"])
+@pytest.fixture(params=["sample", "real", pytest.param("hostile", marks=pytest.mark.standard)])
 def exported(request: pytest.FixtureRequest) -> Exported:
     """Each set of data in turn."""
     found: Exported = request.getfixturevalue(request.param)

@@ -20,7 +20,7 @@ from tests.batch.conftest import Exported
 from tests.batch.kit import file_of
 from tests.orchestration.test_cli import lei_exports
 
-pytestmark = pytest.mark.orchestration
+pytestmark = [pytest.mark.orchestration, pytest.mark.fast]
 
 
 def export_dir(exported: Exported) -> str:

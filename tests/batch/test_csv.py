@@ -12,7 +12,7 @@ from pipelines.reading.batch.files import DEFAULTS, BatchFormat, BatchOptions, s
 from tests.batch.conftest import AWKWARD, Exported
 from tests.batch.kit import HEADER, NUMBERS, TIMES, batch_ids, csv_rows, file_of, made_harmless
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.fast]
 RAW = BatchOptions(raw=True)
 
 

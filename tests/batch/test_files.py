@@ -25,7 +25,7 @@ from tests.exporting import export, settings_for
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.fast]
 
 SMALL = BatchOptions(size=ChunkSize(2, 100))
 

@@ -13,7 +13,7 @@ from pipelines.reading.batch.reals import real_text
 from tests.batch.conftest import AWKWARD, Exported
 from tests.batch.kit import file_of, nested_frame, sample_of
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.fast]
 
 
 class Number(str):

@@ -17,7 +17,7 @@ from pipelines.reading.batch.parquet_format import _nested_rows, write_parquet
 from tests.batch.conftest import Exported
 from tests.batch.kit import file_of, nested_frame, sample_of
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.fast]
 
 
 class _DamagedChunk:

@@ -15,7 +15,7 @@ from pipelines.reading.batch.expressions import MACROS, RARE_REAL
 from pipelines.reading.batch.reals import real_text
 from tests.oracle.postgres import Cluster
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.fast]
 
 REALS = st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=400)
 # What scores look like.

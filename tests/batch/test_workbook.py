@@ -20,7 +20,7 @@ from tests.exporting import export, settings_for
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.fast]
 
 LONG = "\U0001f4be" * 20_000  # 40,000 as Excel counts
 

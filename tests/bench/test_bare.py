@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from bench.bare import run_bare
 from pipelines.reading.snapshots import current_snapshot
 from pipelines.reading.verification import failed_checks, verify_files
@@ -9,6 +11,8 @@ from tests.exporting import assert_agrees, export, settings_for
 from tests.hostile import random_rows
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
+
+pytestmark = pytest.mark.extended
 
 
 def test_bare_is_the_same_rows_without_checks_and_digests(database: Database, tmp_path: Path) -> None:

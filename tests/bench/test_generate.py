@@ -8,6 +8,8 @@ from stdnum import lei
 from bench.generate import Population, fill
 from tests.oracle.postgres import Cluster, Database
 
+pytestmark = pytest.mark.extended
+
 ROWS = 30_000
 
 

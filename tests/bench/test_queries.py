@@ -15,7 +15,7 @@ from tests.exporting import export, settings_for
 from tests.oracle.postgres import Cluster
 from tests.oracle.source import create_source_tables, load_csv_dir
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.extended]
 
 ROOT = Path(__file__).resolve().parents[2]
 ALL = range(1, 11)

@@ -15,6 +15,8 @@ from bench.serving.load import Plan
 from bench.serving.report import BATCH, CANDIDATES, Measured, lines_of
 from bench.serving.servers import NODE, OURS, Server
 
+pytestmark = pytest.mark.extended
+
 _PAUSE_SECONDS = 0.02
 
 

@@ -18,6 +18,8 @@ from bench.peer_list import GUARANTEES, PEERS, what_each_does
 from bench.run import blocks
 from bench.run_peers import extrapolated
 
+pytestmark = pytest.mark.extended
+
 ROOT = Path(__file__).resolve().parents[2]
 MEGABYTE = 10**6
 # 80 MB in a child that is still there when its parent looks for the last time, more output than a pipe holds.

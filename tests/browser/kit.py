@@ -108,12 +108,15 @@ class Server:
         sensor = self.ask(query, s=selector)["sensorOrError"]["id"]
         result = "... on StopSensorMutationResult { instigationState { status } }"
         mutation = f"mutation($id: String!) {{ stopSensor(id: $id) {{ {result} }} }}"
-        try:
-            stopped = self.ask(mutation, id=sensor)
-        except urllib.error.HTTPError:
-            # The daemon wrote down the sensor's first state at the same moment; it does so once.
-            time.sleep(1)
-            stopped = self.ask(mutation, id=sensor)
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                stopped = self.ask(mutation, id=sensor)
+                break
+            except urllib.error.HTTPError:
+                # The daemon wrote down the sensor's first state at the same moment; it does so once.
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
         assert stopped["stopSensor"]["instigationState"]["status"] == "STOPPED"
 
 

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.kit import PATIENCE_MS, Server, open_browser, serve_ui
 
-pytestmark = pytest.mark.orchestration
+pytestmark = [pytest.mark.orchestration, pytest.mark.extended]
 
 # A source that is not there: a run that is started fails at once, and the sensor starts none.
 NOBODY = "postgresql://nobody@127.0.0.1:1/nowhere"

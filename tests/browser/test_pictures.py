@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
+pytestmark = pytest.mark.extended
+
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
 # GitHub's page leaves this much of a phone of 390 px.
 COLUMN = 358

@@ -14,7 +14,7 @@ from tests.exporting import settings_for
 from tests.oracle.postgres import Cluster
 from tests.oracle.source import create_source_tables, load_csv_dir
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.extended]
 
 SAMPLE = Path(__file__).resolve().parents[2] / "pipelines" / "sample" / "data"
 CHARTS = [

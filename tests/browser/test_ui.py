@@ -18,7 +18,7 @@ from tests.browser.kit import PATIENCE_MS, Server, keep_screenshot, serve_ui
 from tests.oracle.postgres import Cluster, Database
 from tests.oracle.source import create_source_tables, load_csv_dir
 
-pytestmark = [pytest.mark.orchestration, pytest.mark.integration]
+pytestmark = [pytest.mark.orchestration, pytest.mark.integration, pytest.mark.extended]
 
 SAMPLE = Path(__file__).resolve().parents[2] / "pipelines" / "sample" / "data"
 PLOTS = ["Domains over time", "Domains per batch", "Primary LEI", "Candidates per domain", "Confidence"]
@@ -82,6 +82,16 @@ def page(browser: Browser, server: Server) -> Iterator[Page]:
     opened.close()
 
 
+@pytest.fixture(scope="module")
+def first_run(page: Page, server: Server) -> str:
+    """Id of the run that publishes everything, by a click."""
+    assert "Warning" not in server.log.read_text(), "Dagster starts without a warning"
+    materialize_all(page)
+    run_id, status = server.wait_for_run(1)
+    assert status == "SUCCESS"
+    return run_id
+
+
 def materialize_all(page: Page) -> None:
     page.goto("/asset-groups")
     button = page.get_by_role("button", name="Materialize all")
@@ -125,14 +135,14 @@ def page_with(page: Page, *texts: str) -> str:
         page.wait_for_timeout(200)
 
 
-def test_everything_is_materialized_by_a_click_and_told_on_the_assets_page(page: Page, server: Server) -> None:
-    assert "Warning" not in server.log.read_text(), "Dagster starts without a warning"
-    materialize_all(page)
-    run_id, status = server.wait_for_run(1)
-    assert status == "SUCCESS"
+def test_everything_is_materialized_by_a_click_and_told_on_the_assets_page(
+    page: Page, server: Server, first_run: str
+) -> None:
+    page.goto("/asset-groups")
     expect(page.get_by_role("button", name="Materialize all")).to_be_enabled(timeout=PATIENCE_MS)
+    open_all_groups(page)
     keep_screenshot(page, "ui-graph", settle_ms=6000)
-    page.goto(f"/runs/{run_id}")
+    page.goto(f"/runs/{first_run}")
     expect(page.get_by_text("Success", exact=True).first).to_be_visible(timeout=PATIENCE_MS)
 
     page.goto("/assets/exports/domain_exports")
@@ -167,6 +177,7 @@ def test_everything_is_materialized_by_a_click_and_told_on_the_assets_page(page:
     expect(page.get_by_text(str(report)).first).to_be_visible(timeout=PATIENCE_MS)
 
 
+@pytest.mark.usefixtures("first_run")
 def test_a_failed_check_is_red_and_gives_its_reason(page: Page, server: Server, source: Database) -> None:
     before = current(server)
     with source.connect() as connection:

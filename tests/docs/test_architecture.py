@@ -13,7 +13,7 @@ from pipelines.reading.snapshots import CURRENT, DATABASE, MANIFEST, SNAPSHOTS
 from pipelines.report.rendering import REPORT
 from tests.unit.test_borders import ROOMS
 
-pytestmark = pytest.mark.orchestration
+pytestmark = [pytest.mark.orchestration, pytest.mark.fast]
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")

@@ -9,6 +9,8 @@ from pipelines.contracts.source import SOURCE_TABLES
 from pipelines.contracts.tables import published_tables
 from pipelines.contracts.views import VIEWS
 
+pytestmark = pytest.mark.fast
+
 DICTIONARY = Path(__file__).resolve().parents[2] / "data" / "README.md"
 TABLES = published_tables(include_full_data=True)
 NAMES = [table.name for table in (*TABLES, *VIEWS, *SOURCE_TABLES)]

@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.reading.snapshots import Snapshot
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.fast]
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 # What each must print, row by row, asked another way: of the tables, not of a view or another table.

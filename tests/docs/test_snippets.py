@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.reading.snapshots import Snapshot
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.fast]
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [

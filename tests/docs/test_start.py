@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-pytestmark = [pytest.mark.integration, pytest.mark.orchestration]
+pytestmark = [pytest.mark.integration, pytest.mark.orchestration, pytest.mark.standard]
 
 ROOT = Path(__file__).resolve().parents[2]
 START = re.compile(r"^## Start\n.*?^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)

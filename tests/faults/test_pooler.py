@@ -3,7 +3,7 @@
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import psycopg
@@ -14,10 +14,10 @@ from pipelines.run.export import run_export
 from tests.exporting import assert_agrees, export, settings_for
 from tests.faults.kit import Server, account, embedded_programs, free_port, need, new_folder, new_server
 from tests.hostile import random_rows
-from tests.integration.kit import assert_says
+from tests.integration.kit import assert_says, scalar, session, wait_until
 from tests.oracle.source import create_source_tables, insert_source
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.extended]
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +63,21 @@ def wait_for(port: int) -> None:
             return
 
 
+def fill_pool(server: Server, port: int, size: int) -> None:
+    """Have so many statements run at once: as many of the server's processes are in the pool then."""
+    pooled = "SELECT count(*) FROM pg_stat_activity WHERE client_addr = '127.0.0.1'"
+    blocked = f"{pooled} AND wait_event = 'advisory'"
+    with ExitStack() as open_ones, session(server.database()) as holder, session(server.database()) as looker:
+        holder.execute("SELECT pg_advisory_lock(1)")
+        for _ in range(size):
+            one = psycopg.connect(host="127.0.0.1", port=port, user="postgres", dbname="postgres", autocommit=True)
+            open_ones.enter_context(closing(one)).pgconn.send_query(b"SELECT pg_advisory_xact_lock_shared(1)")
+        wait_until(lambda: scalar(looker, blocked) == size)
+        holder.execute("SELECT pg_advisory_unlock(1)")
+        wait_until(lambda: scalar(looker, blocked) == 0)
+        assert scalar(looker, pooled) == size
+
+
 def test_session_pooling_works(server: Server, tmp_path: Path) -> None:
     with pgbouncer(server, "pool_mode = session", "default_pool_size = 8") as port:
         settings = settings_for(server.over_tcp(port), tmp_path, read_connections=2)
@@ -86,8 +101,8 @@ def test_other_pooling_is_found_before_anything_is_set(
     server: Server, tmp_path: Path, mode: str, round_robin: int
 ) -> None:
     settings_of_pool = [f"pool_mode = {mode}", "default_pool_size = 3", f"server_round_robin = {round_robin}"]
-    with pgbouncer(server, *settings_of_pool, "min_pool_size = 3") as port:
-        time.sleep(0.5)  # the pool fills itself in the background
+    with pgbouncer(server, *settings_of_pool) as port:
+        fill_pool(server, port, 3)
         for connections in (1, 2, 3):
             started = time.monotonic()
             with pytest.raises(SourceError) as caught:

@@ -20,7 +20,7 @@ from tests.oracle.source import create_source_tables, insert_source
 from tests.publish.kit import ROOT
 from tests.system.kit import held_by_another_process, library_without_flock
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
 # Where the first run is when the second one begins. On the code before the token two in eight rounds did damage.
 STAGES = ["start", "start", "start", "read", "build", "summarize", "publish", "publish", "start", "publish"]

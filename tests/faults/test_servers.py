@@ -25,7 +25,7 @@ from tests.integration.kit import assert_says
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.extended]
 
 _SSL_REQUEST = struct.pack("!ii", 8, 80_877_103)
 

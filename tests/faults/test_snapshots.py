@@ -26,21 +26,26 @@ from tests.integration.kit import assert_says, run_sql
 from tests.integration.test_incremental import assert_agrees
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
+from tests.published import PublishedSources
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
 
-@pytest.fixture
-def settings(database: Database, tmp_path: Path) -> Settings:
-    """Settings of a source that is published, in two snapshots."""
+def publish_two(database: Database, export_dir: Path) -> None:
     with database.connect() as connection:
         create_source_tables(connection)
         insert_source(connection, *random_rows(12, 60))
-    settings = settings_for(database, tmp_path, segment_size=100)
+    settings = settings_for(database, export_dir, segment_size=100)
     export(settings)
     run_sql(database, "UPDATE domains SET retry_count = 1 WHERE id = (SELECT min(id) FROM domains)")
     export(settings)
-    return settings
+
+
+@pytest.fixture
+def settings(database: Database, published_sources: PublishedSources, tmp_path: Path) -> Settings:
+    """Settings of a source that is published, in two snapshots."""
+    published_sources.publish(database, tmp_path / "exports", publish_two)
+    return settings_for(database, tmp_path / "exports", segment_size=100)
 
 
 def current(settings: Settings) -> Snapshot:

@@ -17,7 +17,7 @@ from tests.integration.kit import assert_says, run_sql, scalar, session, wait_un
 from tests.integration.test_incremental import assert_agrees
 from tests.oracle.source import create_source_tables, insert_source
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.extended]
 
 
 @pytest.fixture(scope="module")

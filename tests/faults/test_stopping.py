@@ -20,11 +20,11 @@ from tests.exporting import assert_agrees, settings_for
 from tests.faults.kit import Operator, Server, embedded_programs, new_server
 from tests.hostile import random_rows
 from tests.integration.kit import OUR_SESSIONS, Background, make_slow, scalar, session, wait_until
-from tests.killing import run_and_kill_after
+from tests.killing import run_and_kill_once
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
 
-pytestmark = [pytest.mark.orchestration, pytest.mark.integration]
+pytestmark = [pytest.mark.orchestration, pytest.mark.integration, pytest.mark.standard]
 
 READS = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'lei-exports-%' AND query LIKE 'COPY %'"
 
@@ -90,8 +90,9 @@ def test_a_killed_run_leaves_no_session_either(operator: Operator) -> None:
     """It can't cancel anything: the server looks every 5 s whether its client is there, long queries or not."""
     before = current_snapshot(operator.export_dir)
     assert before is not None
-    make_slow(operator.database, 0.06, "%")
-    assert run_and_kill_after(settings_for(operator.database, operator.export_dir), 2)
+    make_slow(operator.database, 0.06)
+    settings = settings_for(operator.database, operator.export_dir)
+    assert run_and_kill_once(settings, lambda: is_reading(operator.database))
     with session(operator.database) as looker:
         wait_until(lambda: scalar(looker, OUR_SESSIONS) == 0, 10)
     assert current_snapshot(operator.export_dir) == before
@@ -121,16 +122,21 @@ def test_server_stopped_and_started_during_a_read(
     monkeypatch.setenv("SOURCE_SCHEMA", "slow")
     definitions = build_definitions(ExportsResource(overrides={"export_dir": str(tmp_path)}))
 
-    def restart() -> None:
-        wait_until(lambda: is_reading(database), 60)
-        server.stop("fast")
-        time.sleep(3)  # the first retry finds nobody
-        server.start()
+    with dg.DagsterInstance.ephemeral() as instance:
 
-    helper = Background(restart)
-    with dg.instance_for_test() as instance:
+        def tries() -> int:
+            retries = {dg.DagsterEventType.STEP_UP_FOR_RETRY}
+            return sum(len(instance.all_logs(run.run_id, of_type=retries)) for run in instance.get_runs())
+
+        def restart() -> None:
+            wait_until(lambda: is_reading(database), 60)
+            server.stop("fast")
+            wait_until(lambda: tries() == 2, 60)  # the first one found nobody
+            server.start()
+
+        helper = Background(restart)
         result: Any = definitions.resolve_job_def("export").execute_in_process(instance=instance, raise_on_error=False)
-    helper.result()
+        helper.result()
     assert result.success
     assert [event for event in result.all_events if event.event_type_value == "STEP_UP_FOR_RETRY"]
     snapshot = current_snapshot(tmp_path)

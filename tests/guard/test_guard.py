@@ -16,7 +16,7 @@ from pipelines.contracts.records import Manifest
 from tests.guard.kit import Relay, Scans, forget_scans, passes
 from tests.oracle.postgres import Cluster, Database
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
 ROWS = 100_000
 SEGMENT_SIZE = 10_000

@@ -8,8 +8,9 @@ import pytest
 
 from pipelines.run.export import run_export
 from tests.exporting import settings_for
-from tests.integration.kit import Published, tcp_cluster
+from tests.integration.kit import Published
 from tests.oracle.postgres import Cluster
+from tests.oracle.server import embedded_programs, new_server
 from tests.oracle.source import create_source_tables
 
 
@@ -34,5 +35,6 @@ def published(_published_once: Path, tmp_path: Path) -> Published:
 @pytest.fixture(scope="session")
 def tcp() -> Iterator[tuple[Cluster, int]]:
     """A PostgreSQL on a port of 127.0.0.1 that asks every role but `refused` for its password."""
-    with tcp_cluster(hba=["host all refused 127.0.0.1/32 reject", "host all all 127.0.0.1/32 scram-sha-256"]) as server:
-        yield server
+    hba = ["host all refused 127.0.0.1/32 reject", "host all all 127.0.0.1/32 scram-sha-256"]
+    with new_server(embedded_programs(), ["max_connections = 12"], hba) as server:
+        yield Cluster(server.database().conninfo), server.port

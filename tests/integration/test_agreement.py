@@ -9,7 +9,7 @@ from tests.hostile import TOPICS, insert_hostile, random_rows
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_rows, insert_source, load_csv_dir
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
 SAMPLE = Path(__file__).resolve().parents[2] / "pipelines" / "sample" / "data"
 

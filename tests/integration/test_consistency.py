@@ -21,7 +21,7 @@ from tests.oracle.compare import assert_faces
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
 
 class Writer(threading.Thread):

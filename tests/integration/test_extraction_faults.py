@@ -35,7 +35,7 @@ from tests.integration.kit import (
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_rows, insert_source
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
 OURS = "FROM pg_stat_activity WHERE application_name LIKE 'lei-exports-%' AND application_name !~ '(watch|cancel)$'"
 READERS = f"{OURS} AND state = 'active' AND query LIKE 'COPY %'"

@@ -19,7 +19,7 @@ from tests.integration.test_incremental import assert_agrees, execute, filled
 from tests.oracle.postgres import Cluster, Database
 from tests.oracle.source import create_source_tables, insert_source
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
 SEGMENT = 100
 NEW_SOURCE = Acceptance(new_source=True)

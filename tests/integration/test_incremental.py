@@ -18,8 +18,9 @@ from tests.hostile import random_rows
 from tests.oracle.compare import assert_same, oracle_frame, read_duckdb_face, read_parquet_face
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
+from tests.published import PublishedSources
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
 SEGMENT = 100
 
@@ -45,11 +46,15 @@ def execute(database: Database, *statements: str) -> None:
             connection.execute(statement.encode())
 
 
-@pytest.fixture
-def exported(database: Database, tmp_path: Path) -> tuple[Settings, Snapshot]:
+def publish_base(database: Database, export_dir: Path) -> None:
     filled(database)
-    configured = settings_for(database, tmp_path, segment_size=SEGMENT)
-    return configured, export(configured)
+    export(settings_for(database, export_dir, segment_size=SEGMENT))
+
+
+@pytest.fixture
+def exported(database: Database, published_sources: PublishedSources, tmp_path: Path) -> tuple[Settings, Snapshot]:
+    configured = settings_for(database, tmp_path / "exports", segment_size=SEGMENT)
+    return configured, published_sources.publish(database, configured.export_dir, publish_base)
 
 
 def test_nothing_changed_publishes_nothing_new(exported: tuple[Settings, Snapshot]) -> None:

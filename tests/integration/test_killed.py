@@ -13,9 +13,10 @@ from tests.killing import run_and_kill_after, run_and_kill_at_rename, run_and_me
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
-MOMENTS = 20
+# How many are tried: a few each time, many in `make test-all`.
+FEW, MANY = 4, 20
 
 
 @pytest.fixture
@@ -29,18 +30,20 @@ def published(database: Database, tmp_path: Path) -> Settings:
     return settings
 
 
-def test_killed_at_moments_spread_over_a_run(database: Database, published: Settings) -> None:
+@pytest.mark.parametrize("moments", [FEW, pytest.param(MANY, marks=pytest.mark.extended)])
+def test_killed_at_moments_spread_over_a_run(database: Database, published: Settings, moments: int) -> None:
     seconds, _ = run_and_measure(published)
     killed = 0
-    for moment in range(MOMENTS):
+    for moment in range(moments):
         change_something(database, moment)
-        killed += run_and_kill_after(published, seconds * (moment + 0.5) / MOMENTS)
+        killed += run_and_kill_after(published, seconds * (moment + 0.5) / moments)
         assert_nothing_is_broken(published)
     # The last moments may lie behind the end of a run that was faster than the measured one.
-    assert killed >= MOMENTS * 3 // 4
+    assert killed >= moments * 3 // 4
     assert_recovers(database, published)
 
 
+@pytest.mark.extended
 def test_killed_right_before_and_after_each_rename(database: Database, published: Settings) -> None:
     change_something(database, 0)
     _, renames = run_and_measure(published)

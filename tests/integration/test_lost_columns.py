@@ -20,7 +20,7 @@ from tests.integration.kit import run_sql
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
 CHANGE = "UPDATE domains SET status = 'failed' WHERE id = {}"
 

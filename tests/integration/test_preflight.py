@@ -36,7 +36,7 @@ from tests.integration.kit import (
 from tests.oracle.postgres import Cluster, Database
 from tests.oracle.source import create_source_tables, insert_rows, insert_source
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.fast]
 
 # Milliseconds when the machine is idle.
 SOON = 2.0

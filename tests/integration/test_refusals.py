@@ -20,7 +20,7 @@ from tests.integration.kit import assert_says, role, run_sql, session
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
 LANGUAGES = ("C", "de_DE.utf8")
 

@@ -21,7 +21,7 @@ from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
 from tests.report.kit import Page
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
 
 @pytest.fixture

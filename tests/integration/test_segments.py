@@ -15,7 +15,7 @@ from tests.integration.test_incremental import assert_agrees, execute
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
 SEGMENT = 100
 INT_MIN, INT_MAX = -(2**31), 2**31 - 1

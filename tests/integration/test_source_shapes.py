@@ -17,7 +17,7 @@ from tests.oracle.expected import DOMAINS, GLEIF_CANDIDATES
 from tests.oracle.postgres import Database
 from tests.oracle.source import Columns, create_source_tables, insert_rows, insert_source
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
 LARGEST = 2**24
 FIRST_SCHEMA: Columns = {

@@ -19,7 +19,7 @@ from tests.integration.kit import run_sql
 from tests.oracle.postgres import Database
 from tests.oracle.source import WIDE_IDS, create_source_tables
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
 
 @pytest.mark.parametrize("segment_size", [100, 50_000])

@@ -12,6 +12,8 @@ from pipelines.reading.history import Look
 from pipelines.settings import load_settings
 from tests.operating.kit import SECRET, webhook
 
+pytestmark = pytest.mark.fast
+
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 DAY = timedelta(hours=25)
 HOUR = timedelta(hours=1)

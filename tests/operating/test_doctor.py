@@ -17,7 +17,7 @@ from tests.operating.kit import SECRET, webhook
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.fast]
 
 
 @pytest.fixture

@@ -16,18 +16,25 @@ from tests.hostile import random_rows
 from tests.integration.kit import run_sql
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
+from tests.published import PublishedSources
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.fast]
 
 
-@pytest.fixture
-def exports(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def publish_rows(database: Database, export_dir: Path) -> None:
     with database.connect() as connection:
         create_source_tables(connection)
         insert_source(connection, *random_rows(6, 60))
-    monkeypatch.setenv("EXPORT_DIR", str(tmp_path))
-    export(settings_for(database, tmp_path))
-    return tmp_path
+    export(settings_for(database, export_dir))
+
+
+@pytest.fixture
+def exports(
+    database: Database, published_sources: PublishedSources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    monkeypatch.setenv("EXPORT_DIR", str(tmp_path / "exports"))
+    published_sources.publish(database, tmp_path / "exports", publish_rows)
+    return tmp_path / "exports"
 
 
 def status(*options: str) -> dict[str, object]:

@@ -15,6 +15,8 @@ from tests.integration.kit import make_slow
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
 
+pytestmark = pytest.mark.fast
+
 ROWS = 60
 ROOM = 46
 

@@ -17,7 +17,7 @@ from tests.exporting import export, settings_for
 from tests.oracle.postgres import Cluster, Database
 from tests.oracle.source import create_source_tables, insert_source
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
 # A new title for the window, a bell, a C1 control, a right-to-left override, an emoji code, markup, a link, lines.
 HOSTILE = "\x1b]0;owned\x07\x9b6n\u202etxt :x: [bold]b[/bold] [link=http://e]l[/link]\r\n\t\x7fend"

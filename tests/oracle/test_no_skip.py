@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.standard
+
 ROOT = Path(__file__).resolve().parents[2]
 CASES = """
 import pytest
@@ -30,14 +32,18 @@ MODULE = 'import pytest\npytest.skip("whole module", allow_module_level=True)\n'
 
 
 @pytest.mark.parametrize(
-    ("no_skip", "counts", "status"),
-    [("", "1 passed, 3 skipped, 1 xfailed", 0), ("1", "1 passed, 1 xfailed, 3 errors", 1)],
+    ("no_skip", "processes", "counts", "status"),
+    [
+        ("", [], "1 passed, 3 skipped, 1 xfailed", 0),
+        ("1", [], "1 passed, 1 xfailed, 3 errors", 1),
+        ("1", ["-n2"], "1 passed, 1 xfailed, 3 errors", 1),
+    ],
 )
-def test_no_skip(tmp_path: Path, no_skip: str, counts: str, status: int) -> None:
+def test_no_skip(tmp_path: Path, no_skip: str, processes: list[str], counts: str, status: int) -> None:
     (tmp_path / "test_cases.py").write_text(CASES)
     (tmp_path / "test_module.py").write_text(MODULE)
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
-    options = ["-p", "tests.conftest", "-p", "no:cacheprovider", "--continue-on-collection-errors", "-rs"]
+    options = ["-p", "tests.conftest", "-p", "no:cacheprovider", "--continue-on-collection-errors", "-rs", *processes]
     result = subprocess.run(
         [sys.executable, "-m", "pytest", *options, str(tmp_path)],
         cwd=tmp_path,

@@ -31,7 +31,7 @@ from tests.oracle.compare import (
 from tests.oracle.postgres import Database
 from tests.oracle.source import Row, create_source_tables, insert_source, load_csv_dir
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.fast]
 
 Connection = psycopg.Connection[Any]
 APPLE, INTEL, CISCO = "HWUPKR0MPOU8FGXBT394", "KNX4USFCNGPY45LOCE31", "13250000000000000107"

@@ -11,7 +11,7 @@ from pipelines.reading.snapshots import current_snapshot
 from pipelines.reading.verification import verify_snapshot
 from tests.operating.kit import SECRET, webhook
 
-pytestmark = pytest.mark.orchestration
+pytestmark = [pytest.mark.orchestration, pytest.mark.standard]
 
 ROOT = Path(__file__).resolve().parents[2]
 

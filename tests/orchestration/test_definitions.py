@@ -15,7 +15,7 @@ from assets.definitions import build_definitions
 from pipelines.contracts.source import SOURCE_TABLES
 from pipelines.contracts.tables import published_tables
 
-pytestmark = pytest.mark.orchestration
+pytestmark = [pytest.mark.orchestration, pytest.mark.fast]
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -19,7 +19,7 @@ from tests.hostile import random_rows
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
 
-pytestmark = [pytest.mark.orchestration, pytest.mark.integration]
+pytestmark = [pytest.mark.orchestration, pytest.mark.integration, pytest.mark.standard]
 
 WARNED_OF_CANDIDATES = (
     "lei_format",
@@ -63,7 +63,7 @@ def operator(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         create_source_tables(connection)
         insert_source(connection, *random_rows(3, 200))
     monkeypatch.setenv("DATABASE_URL", database.url)
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         yield Operator(database, tmp_path / "exports", instance)
 
 

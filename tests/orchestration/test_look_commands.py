@@ -12,18 +12,25 @@ from tests.exporting import export, settings_for
 from tests.hostile import random_rows
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
+from tests.published import PublishedSources
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.fast]
 
 
-@pytest.fixture
-def published(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def publish_rows(database: Database, export_dir: Path) -> None:
     with database.connect() as connection:
         create_source_tables(connection)
         insert_source(connection, *random_rows(4, 80))
-    monkeypatch.setenv("EXPORT_DIR", str(tmp_path))
+    export(settings_for(database, export_dir))
+
+
+@pytest.fixture
+def published(
+    database: Database, published_sources: PublishedSources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> str:
+    monkeypatch.setenv("EXPORT_DIR", str(tmp_path / "exports"))
     monkeypatch.chdir(tmp_path)
-    return export(settings_for(database, tmp_path)).manifest.id
+    return published_sources.publish(database, tmp_path / "exports", publish_rows).manifest.id
 
 
 def test_status_says_what_is_published(published: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from assets.run_history import delete_old_runs
 
-pytestmark = pytest.mark.orchestration
+pytestmark = [pytest.mark.orchestration, pytest.mark.standard]
 
 
 @dg.asset

@@ -23,7 +23,7 @@ from tests.exporting import settings_for
 from tests.integration.kit import Background, wait_until
 from tests.orchestration.test_job import Operator, operator  # noqa: F401  a fixture
 
-pytestmark = [pytest.mark.orchestration, pytest.mark.integration]
+pytestmark = [pytest.mark.orchestration, pytest.mark.integration, pytest.mark.standard]
 
 
 def is_free(export_dir: Path) -> bool:

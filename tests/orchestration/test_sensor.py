@@ -16,6 +16,8 @@ from tests.hostile import random_rows
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
 
+pytestmark = pytest.mark.standard
+
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
@@ -82,7 +84,7 @@ def test_a_change_is_asked_for_again_after_its_run_failed(
         assert isinstance(result, dg.SensorResult)
         return result
 
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         first = tick(instance, None)
         assert first.run_requests is not None
         (request,) = first.run_requests

@@ -33,6 +33,7 @@ from pipelines.publish.snapshots import publish_snapshot, record_unchanged
 from pipelines.reading.finding import newest_snapshot
 from pipelines.reading.snapshots import Snapshot, current_snapshot
 from pipelines.system.run_lock import hold_run_lock
+from tests.forking import run_forked
 
 TABLES = published_tables(include_full_data=False)
 DOMAIN_EXPORTS, CANDIDATE_EXPORTS, REJECTED_ROWS = TABLES[:3]
@@ -319,10 +320,7 @@ def in_duckdb(query: str, database: Path | None = None) -> pl.DataFrame:
 
 def in_process(script: str, *arguments: object, status: int = 0) -> "subprocess.CompletedProcess[str]":
     """Run a script with these arguments in a process of its own, which sees the project and these helpers."""
-    run = start_process(script, *arguments)
-    out, err = run.communicate(timeout=60)
-    assert run.returncode == status, err
-    return subprocess.CompletedProcess(run.args, run.returncode, out, err)
+    return run_forked(script, *arguments, status=status)
 
 
 def start_process(script: str, *arguments: object) -> "subprocess.Popen[str]":

@@ -22,6 +22,8 @@ from pipelines.reading.snapshots import list_snapshots
 from tests.integration.kit import Background
 from tests.publish.kit import BEGIN, Kit, in_process, new_id
 
+pytestmark = pytest.mark.standard
+
 # Does the same again and again on copies of a folder, and gets Ctrl-C before and after each call that changes a name.
 INTERRUPTED = """
 import json, os, signal, sys

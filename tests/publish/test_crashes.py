@@ -9,6 +9,8 @@ from pipelines.reading.snapshots import current_snapshot
 from pipelines.reading.verification import verify_snapshot
 from tests.publish.kit import TABLES, Kit, in_process, new_id
 
+pytestmark = pytest.mark.standard
+
 # Counts every call that changes what a reader or the next run could see, and dies before or after number N of them.
 KILLED = """
 import os, signal, sys

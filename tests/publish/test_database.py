@@ -34,6 +34,8 @@ from tests.publish.kit import (
     start_process,
 )
 
+pytestmark = pytest.mark.fast
+
 # A FIFO as Parquet file: DuckDB opens it and waits for ever, like a build that takes long.
 BUILD = """
 import os, sys
@@ -202,7 +204,7 @@ def test_a_full_disk_names_the_way_out(tmp_path: Path) -> None:
 def test_a_killed_writer_is_our_error(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     with start_process(BUILD, tmp_path) as parent:
-        os.kill(wait_for_child(parent.pid), signal.SIGKILL)
+        os.kill(wait_for_child(parent.pid, tmp_path), signal.SIGKILL)
         _, errors = parent.communicate(timeout=20)
     assert "PublishError" in errors
     assert "killed by signal 9" in errors
@@ -220,7 +222,7 @@ def test_what_crashes_in_the_writer_is_in_our_error(tmp_path: Path) -> None:
 def test_the_writer_dies_with_its_killed_parent(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     with start_process(BUILD, tmp_path) as parent:
-        child = wait_for_child(parent.pid)
+        child = wait_for_child(parent.pid, tmp_path)
         parent.kill()
         wait_until_gone(child)
 
@@ -238,7 +240,6 @@ def test_the_writer_ends_when_its_stdin_ends(tmp_path: Path) -> None:
         worker.stdin.write(waiting.to_json().encode() + b"\n")
         worker.stdin.flush()
         wait_until(database.exists)
-        time.sleep(0.1)
         assert worker.poll() is None
         worker.stdin.close()
         assert worker.wait(10) == 1
@@ -257,7 +258,7 @@ def test_a_task_survives_its_json() -> None:
 @pytest.mark.skipif("LEI_EXPORTS_DUCKDB14" not in os.environ, reason="LEI_EXPORTS_DUCKDB14: a folder with DuckDB 1.4")
 def test_duckdb_1_4_reads_the_file(tmp_path: Path, files) -> None:
     build_database(tmp_path / "exports.duckdb", TABLES, files)
-    said = in_process(READ_1_4, os.environ["LEI_EXPORTS_DUCKDB14"], tmp_path / "exports.duckdb").stdout.split()
+    said = read_by_1_4(tmp_path / "exports.duckdb")
     assert re.match(r"1\.4\.", said[0])
     columns = sum(len(relation.columns) for relation in (*TABLES, *VIEWS))
     assert said[1:] == ["70", "140", "5", str(columns), str(len(VIEWS))]
@@ -271,6 +272,14 @@ def test_the_storage_version_is_that_of_duckdb_1_4(tmp_path: Path, files) -> Non
     assert tags["storage_version"].startswith("v1.4.0")
 
 
+def read_by_1_4(database: Path) -> list[str]:
+    """What READ_1_4 prints: in an interpreter that has not loaded another DuckDB."""
+    with start_process(READ_1_4, os.environ["LEI_EXPORTS_DUCKDB14"], database) as reader:
+        out, err = reader.communicate(timeout=60)
+    assert reader.returncode == 0, err
+    return out.split()
+
+
 def table_task(path: Path) -> TableTask:
     return TableTask("t", "It's a table", (ColumnTask("a", "INTEGER", True, 'A "column"'),), ("a",), (str(path),))
 
@@ -282,19 +291,11 @@ def wait_until(happened) -> None:
         time.sleep(0.02)
 
 
-def wait_for_child(parent: int) -> int:
-    """The process id of the writer, once it has begun."""
-    children = Path(f"/proc/{parent}/task/{parent}/children")
-    found: list[str] = []
-
-    def is_building() -> bool:
-        found[:] = children.read_text().split()
-        fifo_waits = [p for p in found if "database_worker" in Path(f"/proc/{p}/cmdline").read_text()]
-        return bool(fifo_waits) and "duckdb" in Path(f"/proc/{fifo_waits[0]}/maps").read_text()
-
-    wait_until(is_building)
-    time.sleep(0.5)
-    return int(found[0])
+def wait_for_child(parent: int, folder: Path) -> int:
+    """The process id of the writer, once it builds: by then it watches its parent."""
+    wait_until((folder / "exports.duckdb").exists)
+    (child,) = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return int(child)
 
 
 def wait_until_gone(pid: int) -> None:

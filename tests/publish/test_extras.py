@@ -12,6 +12,8 @@ from pipelines.reading.snapshots import Snapshot, current_snapshot
 from pipelines.reading.verification import failed_checks, verify_files, verify_snapshot
 from tests.publish.kit import Kit, flip_a_byte, in_process, new_id
 
+pytestmark = pytest.mark.standard
+
 PAGE = "<p>é</p>".encode()
 WARNING = CheckRecord(table="snapshot", name="drawn", passed=False, severity="warn", metadata={"reason": "no ink"})
 

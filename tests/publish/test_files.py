@@ -7,6 +7,8 @@ from pipelines.publish import files
 from pipelines.publish.files import link_or_copy, temporary_path, write_atomically, write_failure
 from pipelines.reading.digests import sha256_of
 
+pytestmark = pytest.mark.fast
+
 
 def test_write_atomically_replaces_the_whole_file(tmp_path: Path) -> None:
     path = tmp_path / "a.json"

@@ -38,8 +38,10 @@ from tests.publish.kit import (
     staging_record,
     start_process,
 )
-from tests.publish.test_database import READ_1_4
+from tests.publish.test_database import read_by_1_4
 from tests.publish.test_publish import READER
+
+pytestmark = pytest.mark.standard
 
 FAR_AWAY = 100_000_000  # a file of few rows grows by whole blocks, over the limit at once
 BEFORE: dict[int, Any] = {-1: [-7, -2], 0: range(5), 1: range(100, 110), 3: [300]}
@@ -382,7 +384,7 @@ def test_an_open_reader_of_the_base_is_not_disturbed(base: Kit) -> None:
 @pytest.mark.skipif("LEI_EXPORTS_DUCKDB14" not in os.environ, reason="LEI_EXPORTS_DUCKDB14: a folder with DuckDB 1.4")
 def test_duckdb_1_4_reads_a_changed_copy(base: Kit) -> None:
     base.publish_changes(2, {**BEFORE, 1: range(100, 150)}, 7)
-    said = in_process(READ_1_4, os.environ["LEI_EXPORTS_DUCKDB14"], base.current().database_path).stdout.split()
+    said = read_by_1_4(base.current().database_path)
     assert said[1:4] == ["58", "116", "7"]
 
 

@@ -20,6 +20,8 @@ from tests.publish.kit import (
     in_process,
 )
 
+pytestmark = pytest.mark.fast
+
 FULL_DISK = """
 import resource, sys
 from pathlib import Path

@@ -9,6 +9,8 @@ from pipelines.errors import SnapshotError
 from pipelines.reading.snapshots import current_snapshot, list_snapshots, load_manifest
 from tests.publish.kit import Kit, domain_rows, new_id
 
+pytestmark = pytest.mark.fast
+
 
 def test_nothing_published_is_none(kit: Kit) -> None:
     assert current_snapshot(kit.export_dir) is None

@@ -9,6 +9,8 @@ from pipelines.reading.snapshots import list_snapshots
 from pipelines.reading.verification import verify_snapshot
 from tests.publish.kit import BEGIN, Kit, new_id, staging_record
 
+pytestmark = pytest.mark.standard
+
 
 def remaining(kit: Kit) -> list[int]:
     return [int(s.manifest.id[-8:], 16) for s in list_snapshots(kit.export_dir).snapshots]

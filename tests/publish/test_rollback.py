@@ -18,6 +18,8 @@ from pipelines.reading.snapshots import list_snapshots
 from pipelines.reading.verification import verify_snapshot
 from tests.publish.kit import BEGIN, Kit, flip_a_byte, in_process, new_id
 
+pytestmark = pytest.mark.standard
+
 SIGKILLED = -9
 # Dies before or after one of the steps of a rollback or a release: rollback.json, the link, its rename.
 KILLED = """

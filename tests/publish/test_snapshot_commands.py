@@ -11,6 +11,8 @@ from assets.cli import main
 from pipelines.reading.snapshots import list_snapshots
 from tests.publish.kit import Kit, flip_a_byte, new_id
 
+pytestmark = pytest.mark.fast
+
 
 @dataclass(frozen=True)
 class Terminal:

@@ -5,10 +5,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
+import pytest
 
 from pipelines.contracts.records import Manifest
 from pipelines.contracts.version import CONTRACT_VERSION
 from tests.publish.kit import BEGIN, Kit, new_id, staging_record
+
+pytestmark = pytest.mark.standard
 
 COLUMNS = {
     "snapshot_id": "VARCHAR",

@@ -13,6 +13,8 @@ from pipelines.publish.parquet import write_parquet
 from tests.publish.kit import in_duckdb
 from tests.unit.tables import candidate, derive, domain, rows_of
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.mark.parametrize("table", [UNIQUE_DOMAINS, BATCH_SUMMARIES], ids=lambda table: table.name)
 def test_a_difference_of_counts_may_be_negative(tmp_path: Path, table: Table) -> None:

@@ -22,6 +22,8 @@ from tests.publish.kit import (
     rejected_rows,
 )
 
+pytestmark = pytest.mark.fast
+
 
 def failures(kit: Kit) -> set[str]:
     return {f"{check.table}.{check.name}" for check in failed_checks(verify_faces(kit.current()))}

@@ -14,6 +14,8 @@ from pipelines.reading.snapshots import list_snapshots
 from pipelines.reading.verification import failed_checks, verify_faces
 from tests.publish.kit import REJECTED_ROWS, TABLES, Kit, in_duckdb, new_id, rejected_rows, rows_of
 
+pytestmark = pytest.mark.fast
+
 BY_NAME = {table.name: table for table in TABLES}
 DOMAIN_COLUMNS = ("domain_id", "domain_hash", "batch_id", "primary_lei_code", "manual_review_required")
 DOMAINS = [

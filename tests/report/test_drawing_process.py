@@ -12,6 +12,8 @@ from pipelines.errors import ReportError
 from pipelines.report.charts import Spec, draw_bars
 from pipelines.report.drawing import draw_here, drawing_process, image_uri, inline_svg
 
+pytestmark = pytest.mark.fast
+
 BARS = draw_bars(["a", "\U0001f3e6 \u2028\n"], [1, 2], ["1", "2"])
 
 

@@ -10,6 +10,8 @@ from pipelines.contracts.records import CheckRecord
 from pipelines.report.rendering import render_report
 from tests.report.kit import HOSTILE, SCRIPT, Frames, Page, batches, empty, hostile, lazy, manifest_of, ordinary
 
+pytestmark = pytest.mark.fast
+
 CARDS = ["over-time", "batches", "primaries", "candidates-per-domain", "confidence", "jurisdictions", "statuses"]
 CARDS += ["rejects", "timings"]
 

@@ -13,6 +13,8 @@ from pipelines.report.sections import show_jurisdictions
 from pipelines.report.timeline import MOST_PERIODS, STARTS_AT, to_timeline
 from tests.report.kit import HOSTILE, frames_of, lazy
 
+pytestmark = pytest.mark.fast
+
 NBSP = "\u00a0"
 BEGIN = datetime(2026, 3, 1)  # noqa: DTZ001  tables are UTC without zone
 

@@ -15,6 +15,8 @@ from pipelines.report.sections import Section
 from pipelines.report.tables import candidate_sections, domain_sections, reject_sections
 from tests.report.kit import Frames, batches, empty, hostile, lazy, manifest_of, ordinary
 
+pytestmark = pytest.mark.fast
+
 MOST_BYTES = 50_000
 PLOT = re.compile(r"### ([A-Za-z, ]+)\n\n!\[\1\]\(data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)\)")
 PLOTS = {

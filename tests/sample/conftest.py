@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.sample.embedded import embedded_server
+from tests.oracle.prepared import once_per_run
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -19,10 +20,28 @@ def folder():
     shutil.rmtree(path, ignore_errors=True)
 
 
+def _start_and_stop(folder):
+    with embedded_server(folder):
+        pass
+
+
+def copy_used(target):
+    """Make a folder in which the server ran before: a copy, for what is not about its first start."""
+    subprocess.run(["cp", "-a", once_per_run("embedded", _start_and_stop), target], check=True)
+
+
+@pytest.fixture
+def used(folder):
+    """A folder in which the server ran before."""
+    copy_used(folder / "used")
+    return folder / "used"
+
+
 @pytest.fixture(scope="module")
 def url():
     path = Path(tempfile.mkdtemp(prefix="lei-"))
-    with embedded_server(path) as address:
+    copy_used(path / "used")
+    with embedded_server(path / "used") as address:
         yield address
     shutil.rmtree(path, ignore_errors=True)
 

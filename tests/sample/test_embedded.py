@@ -1,7 +1,6 @@
 import os
 import shutil
 import signal
-import time
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -12,8 +11,10 @@ import pytest
 from pipelines.errors import SampleError
 from pipelines.sample.embedded import embedded_server, ensure_sample, is_empty
 from pipelines.sample.locks import FileLock
+from tests.integration.kit import wait_until
+from tests.sample.conftest import copy_used
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
 OWNER = """
 import sys
@@ -59,24 +60,25 @@ def test_starts_fills_and_stops(folder):
         assert rows(url) == 62
 
 
-def test_the_last_user_stops_it(folder):
-    with embedded_server(folder) as first:
-        with embedded_server(folder) as second:
+def test_the_last_user_stops_it(used):
+    with embedded_server(used) as first:
+        with embedded_server(used) as second:
             assert first == second
-            pid = postmaster(folder)
-        assert postmaster(folder) == pid
+            pid = postmaster(used)
+        assert postmaster(used) == pid
         assert is_empty(first)
-    assert is_stopped(folder)
+    assert is_stopped(used)
 
 
-def test_an_error_in_the_block_passes_and_stops_it(folder):
-    with pytest.raises(ZeroDivisionError), embedded_server(folder):
+def test_an_error_in_the_block_passes_and_stops_it(used):
+    with pytest.raises(ZeroDivisionError), embedded_server(used):
         _ = 1 / 0
-    assert is_stopped(folder)
+    assert is_stopped(used)
 
 
 @pytest.mark.parametrize("name", ["two words, 'quoted' %41 ü", "long" * 30])
 def test_any_path_works_and_connectorx_reads_its_url(folder, name):
+    copy_used(folder / name)
     with embedded_server(folder / name) as url:
         assert connectorx.read_sql(url, "SELECT 7 AS n", return_type="arrow")["n"].to_pylist() == [7]
         link = Path(unquote(url).split("@")[1].split(":")[0])
@@ -92,17 +94,17 @@ def test_foreign_environment_does_not_matter(folder, monkeypatch):
         assert is_empty(url)
 
 
-def test_a_killed_owner_leaves_a_server_that_the_next_one_uses_and_stops(folder, run_python):
-    owner = run_python(OWNER, folder)
+def test_a_killed_owner_leaves_a_server_that_the_next_one_uses_and_stops(used, run_python):
+    owner = run_python(OWNER, used)
     assert owner.stdout.readline() == b"loaded\n"
-    pid = postmaster(folder)
+    pid = postmaster(used)
     owner.kill()
     owner.wait()
-    assert not is_stopped(folder)
-    with embedded_server(folder) as url:
-        assert postmaster(folder) == pid
+    assert not is_stopped(used)
+    with embedded_server(used) as url:
+        assert postmaster(used) == pid
         assert rows(url) == 62
-    assert is_stopped(folder)
+    assert is_stopped(used)
 
 
 def test_two_start_at_once(folder, run_python):
@@ -116,11 +118,11 @@ def test_two_start_at_once(folder, run_python):
     assert is_stopped(folder)
 
 
-@pytest.mark.parametrize("delay", [0.05, 0.25, 0.5])
-def test_killed_at_any_moment_of_the_first_start(folder, run_python, delay):
-    owner = run_python("import pipelines.sample.embedded; print('ready', flush=True)\n" + OWNER, folder)
-    owner.stdout.readline()
-    time.sleep(delay)
+# What is there as soon as that moment has come: initdb has begun, it has ended, the server starts, it answers.
+@pytest.mark.parametrize("seen", ["initdb-*/base", "pgdata", "pgdata/postmaster.pid", "pgdata/.s.PGSQL.*"])
+def test_killed_at_any_moment_of_the_first_start(folder, run_python, seen):
+    owner = run_python(OWNER, folder)
+    wait_until(lambda: list(folder.glob(seen)), 30)
     owner.kill()
     owner.wait()
     with embedded_server(folder) as url:
@@ -138,19 +140,18 @@ def test_a_half_made_cluster_is_made_again(folder):
     assert not (folder / "initdb-x").exists()
 
 
-def test_a_stale_pid_file_that_names_another_process_is_no_obstacle(folder):
-    with embedded_server(folder) as url:
+def test_a_stale_pid_file_that_names_another_process_is_no_obstacle(used):
+    with embedded_server(used) as url:
         ensure_sample(url)
-        os.kill(postmaster(folder), signal.SIGKILL)
-        lines = (folder / "pgdata" / "postmaster.pid").read_text().splitlines()
-        while not is_stopped(folder):
-            time.sleep(0.01)
+        os.kill(postmaster(used), signal.SIGKILL)
+        lines = (used / "pgdata" / "postmaster.pid").read_text().splitlines()
+        wait_until(lambda: is_stopped(used), 30)
     lines[0] = str(os.getppid())
-    (folder / "pgdata" / "postmaster.pid").write_text("\n".join(lines))
-    with embedded_server(folder) as url:
+    (used / "pgdata" / "postmaster.pid").write_text("\n".join(lines))
+    with embedded_server(used) as url:
         assert rows(url) == 62
-    (folder / "pgdata" / "postmaster.pid").write_text("")
-    with embedded_server(folder) as url:
+    (used / "pgdata" / "postmaster.pid").write_text("")
+    with embedded_server(used) as url:
         assert rows(url) == 62
 
 
@@ -176,11 +177,11 @@ def test_a_file_in_place_of_the_folder_is_named(folder):
         pass
 
 
-def test_a_damaged_cluster_names_its_log_and_the_way_out(folder):
-    with embedded_server(folder):
+def test_a_damaged_cluster_names_its_log_and_the_way_out(used):
+    with embedded_server(used):
         pass
-    shutil.rmtree(folder / "pgdata" / "pg_wal")
-    with pytest.raises(SampleError, match=r"did not start.*server\.log"), embedded_server(folder):
+    shutil.rmtree(used / "pgdata" / "pg_wal")
+    with pytest.raises(SampleError, match=r"did not start.*server\.log"), embedded_server(used):
         pass
 
 

@@ -16,7 +16,7 @@ from tests.integration.kit import Background, run_sql, scalar, session, wait_unt
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "security.md"
 BLOCK = re.compile(r"^```postgresql\n(.*?)^```", re.MULTILINE | re.DOTALL)

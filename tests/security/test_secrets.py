@@ -18,7 +18,7 @@ from tests.oracle.expected import DOMAINS, GLEIF_CANDIDATES
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
 MARK = "Zq7Xw9Vk"
 PASSWORD = "Pw4@ #:/%'\"Kj8"

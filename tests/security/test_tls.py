@@ -21,7 +21,7 @@ from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
 from tests.security.between import Between
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.extended]
 
 PASSWORD_URL = "p%40ss%20%23w%3A%2F%25%27%22"
 PASSWORD = "p@ss #w:/%'\""

@@ -20,7 +20,7 @@ from pipelines.errors import SettingsError
 from pipelines.settings import load_settings
 from tests.serving.kit import free_port
 
-pytestmark = pytest.mark.orchestration
+pytestmark = [pytest.mark.orchestration, pytest.mark.standard]
 
 UNIT = Path(__file__).resolve().parents[2] / "docs" / "deploy" / "lei-exports-web.service"
 PUBLIC = "exports.example"

@@ -21,7 +21,7 @@ from tests.oracle.source import create_source_tables, load_csv_dir
 from tests.serving.conftest import Source
 from tests.serving.kit import Client, Served, export_path, served, with_query
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
 Row = dict[str, Any]
 Thing = TypeVar("Thing")

@@ -16,7 +16,7 @@ import pytest
 from tests.serving.conftest import Source
 from tests.serving.kit import Client, Served, export_path, free_port, served
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.extended]
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "express"
 TOKEN = "token-of-the-application-0123456789"
@@ -70,8 +70,15 @@ def server(hostile: Source) -> Iterator[Served]:
 
 
 @pytest.fixture(scope="module")
-def client(application: Path, server: Served) -> Iterator[Client]:
-    with proxied(application, server.port) as port, Client(port) as client:
+def proxy(application: Path, server: Served) -> Iterator[int]:
+    with proxied(application, server.port) as port:
+        yield port
+
+
+@pytest.fixture
+def client(proxy: int) -> Iterator[Client]:
+    """A connection of the test's own: Node closes one on which nothing was asked for 5 s."""
+    with Client(proxy) as client:
         yield client
 
 

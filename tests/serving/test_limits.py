@@ -13,7 +13,7 @@ from backports.zstd import decompress as zstd_decompress
 from tests.serving.conftest import Source
 from tests.serving.kit import SCRIPT, Served, export_path, served, with_query
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
 TOKEN = "a-long-enough-token-for-tests-0123456789"
 

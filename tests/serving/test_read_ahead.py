@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import sys
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -18,10 +17,11 @@ from pipelines.serving.candidate_cache import CandidateCache
 from pipelines.serving.holder import Opened, SnapshotHolder
 from pipelines.serving.read_ahead import ReadAhead
 from pipelines.serving.settings import ServingSettings
+from tests.integration.kit import wait_until
 from tests.serving.conftest import Source
 from tests.serving.kit import Served, served
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
 _SECONDS = 30
 _Scenario = Callable[[ReadAhead, Opened], Awaitable[None]]
@@ -37,16 +37,8 @@ def _readers(process: psutil.Process) -> list[psutil.Process]:
 
 
 def _wait_for_a_reader(server: Served) -> psutil.Process:
-    until = time.monotonic() + _SECONDS
-    while not (found := _readers(server.process)):
-        assert time.monotonic() < until
-        time.sleep(0.05)
-    return found[0]
-
-
-def _kept_bytes(server: Served) -> int:
-    folder = Path(f"/proc/{server.process.pid}/fd")
-    return sum(link.stat().st_size for link in folder.iterdir() if os.readlink(link).endswith("(deleted)"))  # noqa: PTH115
+    wait_until(lambda: _readers(server.process), _SECONDS)
+    return _readers(server.process)[0]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
@@ -56,10 +48,7 @@ def test_it_starts_with_the_first_question_and_takes_idle_time(big: Source) -> N
         assert not _readers(server.process)
         first = server.ask("/domains/70000/candidates").body
         reader = _wait_for_a_reader(server)
-        until = time.monotonic() + _SECONDS
-        while not _kept_bytes(server):
-            assert time.monotonic() < until
-            time.sleep(0.05)
+        wait_until(server.kept_bytes, _SECONDS)
         assert os.sched_getscheduler(reader.pid) == os.SCHED_IDLE
         assert server.ask("/domains/70000/candidates").body == first
     assert not reader.is_running()
@@ -81,8 +70,10 @@ def test_when_it_is_killed_answers_go_on(big: Source) -> None:
         for domain_id in (1, 2, 50_000, 99_999):
             rows = json.loads(server.ask(f"/domains/{domain_id}/candidates").body)
             assert [row["domainId"] for row in rows] == [domain_id] * 3
-        time.sleep(1)
-        assert not _readers(server.process)
+        wait_until(lambda: not _readers(server.process), _SECONDS)
+        for domain_id in range(3, 80_003, 2_000):
+            server.ask(f"/domains/{domain_id}/candidates")
+            assert not _readers(server.process), "it is not started again"
 
 
 def _play(source: Source, folder: Path, scenario: _Scenario) -> None:
@@ -133,7 +124,8 @@ def test_a_killed_one_is_told_and_not_started_again(
         ahead.want(opened, 50_000)
         await _until(lambda: any(record.name == read_ahead.__name__ for record in caplog.records))
         ahead.want(opened, 60_000)
-        await asyncio.sleep(0.1)
+        for _ in range(20):  # turns of the loop in which it would be started
+            await asyncio.sleep(0)
         assert not _readers(psutil.Process())
 
     with caplog.at_level(logging.WARNING):

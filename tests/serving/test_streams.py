@@ -14,7 +14,7 @@ import pytest
 from tests.serving.conftest import BIG_DOMAINS, Source
 from tests.serving.kit import Peak, Served, export_path, served
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
 _MOST_BYTES = 200 << 20
 
@@ -25,6 +25,7 @@ def server(big: Source) -> Iterator[Served]:
         yield server
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("form", ["json", "csv", "ndjson", "parquet", "xlsx"])
 def test_a_batch_of_100_000_domains_takes_little_memory(big: Source, form: str) -> None:
     lines = size = 0

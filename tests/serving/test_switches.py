@@ -15,7 +15,7 @@ from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables
 from tests.serving.kit import Client, Served, export_path, served
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
 _CLIENTS = 200
 _VERSIONS = 4
@@ -183,6 +183,7 @@ def _held(server: Served, folder: Path) -> set[str]:
     return {name for name in server.open_files() if str(folder) in name}
 
 
+@pytest.mark.extended
 def test_every_answer_is_of_one_snapshot(database: Database, tmp_path: Path) -> None:
     with database.connect() as connection:
         create_source_tables(connection)

@@ -9,6 +9,8 @@ import pytest
 
 from pipelines.system.child_errors import describe_stderr
 
+pytestmark = pytest.mark.fast
+
 ROW = "ROWSECRET 4711"
 
 

@@ -13,6 +13,8 @@ from pipelines.system.file_lock import Holder
 from pipelines.system.run_lock import RUN_LOCK, hold_run_lock
 from tests.system.kit import held_by_another_process, library_without_flock
 
+pytestmark = pytest.mark.fast
+
 DAY_S = 24 * 3600
 
 

@@ -21,6 +21,8 @@ from pipelines.contracts.tables import (
 )
 from tests.unit.tables import candidate, derive, domain, rows_of, with_candidates
 
+pytestmark = pytest.mark.fast
+
 VALID, OTHER_DIGITS = "5493001KJTIIGC8Y1R12", "5493001KJTIIGC8Y1R13"
 GOOD = {
     "is_valid_lei": True,

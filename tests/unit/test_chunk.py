@@ -11,6 +11,8 @@ from pipelines.contracts.source import DOMAINS, GLEIF_CANDIDATES, SourceTable, s
 from pipelines.errors import ContractError
 from pipelines.extract.chunk import INFINITE_MICROSECONDS, clean_chunk, staged_schema
 
+pytestmark = pytest.mark.fast
+
 NAN, INFINITY = float("nan"), float("inf")
 LARGEST = 2**24
 LAST, FIRST = INFINITE_MICROSECONDS

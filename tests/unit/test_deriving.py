@@ -20,6 +20,8 @@ from pipelines.system.run_lock import hold_run_lock
 from tests.unit.staged import stage_tables
 from tests.unit.tables import candidate, derive, domain, rows_of, with_candidates
 
+pytestmark = pytest.mark.fast
+
 NAMES = [table.name for table in DERIVED_TABLES]
 EPOCH = datetime(2026, 1, 1)  # noqa: DTZ001  UTC without zone
 CODES = [
@@ -173,6 +175,7 @@ def tables(draw: st.DrawFn) -> tuple[pl.DataFrame, pl.DataFrame]:
     return with_candidates(rows_of("domain_exports", *rows), candidates), candidates
 
 
+@pytest.mark.standard
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(tables(), st.integers(1, 12))
 def test_any_rows_in_any_buckets(frames: tuple[pl.DataFrame, pl.DataFrame], bucket_rows: int) -> None:

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from pipelines.transform.differences import differing_rows
 
+pytestmark = pytest.mark.fast
+
 SCHEMA = {"id": pl.Int32, "text": pl.String, "real": pl.Float32, "other": pl.Int32}
 COLUMNS = ["id", "text", "real"]
 Row = tuple[int, str | None, float | None, int | None]

@@ -11,6 +11,8 @@ import pytest
 from pipelines.serving.settings import load_serving_settings
 from pipelines.settings import load_settings
 
+pytestmark = pytest.mark.fast
+
 ROOT = Path(__file__).resolve().parents[2]
 SHOW = """
 from pipelines.settings import load_settings

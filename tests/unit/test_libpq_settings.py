@@ -9,6 +9,8 @@ from pipelines.extract import reader_url
 from pipelines.extract.connection import SourceAddress, connect
 from tests.oracle.postgres import Cluster
 
+pytestmark = pytest.mark.fast
+
 KNOWN = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
 DECIDED = [reader_url.PASSED_ON, reader_url.WITHOUT_EFFECT, frozenset(reader_url.REFUSED)]
 

@@ -6,6 +6,8 @@ from pipelines.contracts.columns import taken
 from pipelines.contracts.source import SOURCE_TABLES, Domains
 from pipelines.contracts.tables import DERIVED_TABLES, Table, published_tables
 
+pytestmark = pytest.mark.fast
+
 SOURCES = {table.name: set(table.schema.columns()) for table in SOURCE_TABLES}
 EXPORTS = {table.name: set(table.columns) for table in published_tables(include_full_data=True)}
 # What no column of a source is taken over for: it says something of the row.

@@ -3,10 +3,13 @@
 from pathlib import Path
 
 import polars as pl
+import pytest
 
 from tests.memory import peak_bytes
 from tests.oracle.expected import SCHEMAS
 from tests.unit.staged import stage_tables
+
+pytestmark = pytest.mark.fast
 
 DERIVE = """
 import sys

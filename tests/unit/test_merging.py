@@ -4,12 +4,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from pipelines.run.merging import is_within, merge_in_ranges
 from tests.memory import peak_bytes
+
+pytestmark = pytest.mark.fast
 
 ROWS, CHARACTERS = 1_000_000, 1_000
 MERGE = """

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from pipelines.contracts.orders import RANK_ORDER_SQL, rank_key
 from pipelines.transform.ordering import sort_by_rank, sort_latest_last
 
+pytestmark = pytest.mark.fast
+
 ID_MIN, ID_MAX = -(2**63), 2**63 - 1
 RANK_MIN, RANK_MAX = -(2**31), 2**31 - 1
 SCHEMA = {"domain_id": pl.Int64, "rank_position": pl.Int32, "id": pl.Int64}

@@ -10,6 +10,8 @@ from pipelines.errors import AnswerTooLargeError
 from pipelines.reading.bounded import BoundedSession, DoesNotFitError
 from pipelines.reading.query_memory import QueryMemory
 
+pytestmark = pytest.mark.fast
+
 ROWS = "SELECT repeat('x', $size) AS text FROM range($rows)"
 
 

@@ -13,6 +13,8 @@ from pipelines.extract.casts import ReadColumn
 from pipelines.extract.catalog import Leaf, Relation
 from pipelines.extract.ranges import RANGE_BYTES, plan_ranges
 
+pytestmark = pytest.mark.fast
+
 _BOUNDS = re.compile(r" WHERE ctid >= '\((\d+),0\)'::tid(?: AND ctid < '\((\d+),0\)'::tid)?$")
 
 

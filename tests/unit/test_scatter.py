@@ -17,6 +17,8 @@ from pipelines.errors import StagingError
 from pipelines.extract.scatter import SegmentFiles, _split
 from pipelines.staging.folder import StagingFolder
 
+pytestmark = pytest.mark.fast
+
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
 ids_anywhere = st.one_of(st.none(), st.integers(INT_MIN, INT_MAX), st.integers(-1000, 1000))
 segmentations = st.sets(

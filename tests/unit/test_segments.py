@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from pipelines.contracts.segments import IdRange, Segmentation, join_ranges, segment_name, segment_number
 
+pytestmark = pytest.mark.fast
+
 INT8 = st.integers(-(2**63), 2**63 - 1)
 
 

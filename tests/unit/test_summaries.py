@@ -9,6 +9,8 @@ import pytest
 from tests.oracle.expected import SCHEMAS
 from tests.unit.tables import candidate, derive, domain, md5, rows_of
 
+pytestmark = pytest.mark.fast
+
 DAY = [datetime(2026, 3, day) for day in range(1, 5)]  # noqa: DTZ001  UTC without zone
 
 
