@@ -3,13 +3,14 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,8 @@ def build_wheel(folder: Path) -> Path:
 def install(wheel: Path, folder: Path) -> Path:
     """The folder of programs of a new environment with nothing but the wheel and what it needs, as the lock pins it."""
     run(_UV, "venv", "--quiet", "--python", sys.executable, folder, cwd=ROOT)
-    run(
-        _UV, "pip", "install", "--quiet", "--python", folder, "--constraints", LOCK, f"{wheel}[serve]", cwd=folder.parent
-    )  # fmt: skip
+    of_lock = ("--constraints", LOCK, f"{wheel}[serve]")
+    run(_UV, "pip", "install", "--quiet", "--python", folder, *of_lock, cwd=folder.parent)
     return folder / "bin"
 
 
@@ -75,19 +75,21 @@ def running(command: list[str], cwd: Path, environment: Mapping[str, str], log: 
         try:
             yield lambda: process.poll() is None
         finally:
-            process.terminate()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
             try:
                 process.wait(60)
             finally:
-                process.kill()
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
 
 
-def wait_for_answer(url: str, is_running: Callable[[], bool], log: Path) -> Any:
+def wait_for_answer(url: str, is_running: Callable[[], bool], log: Path, **headers: str) -> Any:
     """What a service answers with status 200, as JSON, as soon as it does."""
     until = time.monotonic() + PATIENCE_S
     while True:
         try:
-            with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310  our own server
+            with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as answer:  # noqa: S310  our own server
                 return json.loads(answer.read())
         except (urllib.error.URLError, OSError):
             assert is_running(), log.read_text(errors="replace")[-4000:]
