@@ -15,7 +15,7 @@ _LONGEST_S = 60
 
 
 def run_forked(script: str, *arguments: object, status: int | None = 0) -> "subprocess.CompletedProcess[str]":
-    """Run a script to its end, with these arguments in sys.argv, as `python -c` does; it must end with that status (None: any).
+    """Run a script to its end, with these arguments in sys.argv, as `python -c` does; None: any exit status will do.
 
     What it prints has to fit into a pipe (64 kB); a file would be no place for it where its size is limited.
     """

@@ -75,7 +75,9 @@ def _ask_or_explain(
     """Ask; where a value can't be computed, as in a view that casts, find out in which column it is."""
     started = time.monotonic()
     try:
-        return ask(connection, relation)
+        # A savepoint: an error ends the transaction else, and with it the exported snapshot that explaining needs.
+        with connection.transaction():
+            return ask(connection, relation)
     except psycopg.DataError:
         query = plan_whole(relation).as_string(connection)
         raise explain_failed_read(snapshot, relation, query, time.monotonic() - started) from None

@@ -96,13 +96,8 @@ def _explain(
     connection: Connection, snapshot: SourceSnapshot, relation: Relation, query: str, limit: float
 ) -> ExportError:
     table, names = relation.table.name, [column.name for column in relation.read_columns]
-    if not _import_snapshot(connection, snapshot):
-        return ExtractError(
-            f"The snapshot was lost while {table} was read",
-            expected="the connection that exported it to stay open",
-            found="the connection broke, or the server ended it",
-            fix="start the run again",
-        )
+    if not snapshot.is_imported_by(connection):
+        return snapshot.lost_error(f"{table} was read")
     connection.execute("SELECT set_config('statement_timeout', %s, false)", (str(int(limit * 1000)),))
     again = _Again(connection, snapshot, query)
     refused = again.psycopg_fails(names)
@@ -124,18 +119,6 @@ def _explain(
             fix="look for limits of this machine or its service: memory, threads, open files; then start the run again",
         )
     return _bad_value(relation, _find_column(names, again.connectorx_fails), "PostgreSQL can, connectorx can't")
-
-
-def _import_snapshot(connection: Connection, snapshot: SourceSnapshot) -> bool:
-    """Put a connection into the snapshot; False where the server no longer knows it."""
-    try:
-        for statement in snapshot.reader_setup():
-            connection.execute(statement.encode())
-    except psycopg.Error as error:
-        if error.sqlstate is None:
-            raise
-        return False
-    return True
 
 
 def _of_columns(query: str, columns: Sequence[str]) -> sql.Composed:

@@ -73,7 +73,7 @@ class SourceSnapshot:
         """Another psycopg connection in this snapshot, closed at the end; this one where the server refuses another.
 
         Raises:
-            ExtractError: The snapshot can't be imported.
+            ExtractError: The server no longer knows the snapshot, or the connection broke.
         """
         try:
             connection = connect(self.address, self.application_name)
@@ -81,14 +81,36 @@ class SourceSnapshot:
             yield self.connection  # its two users take turns then
             return
         try:
-            try:
-                for statement in self.reader_setup():
-                    connection.execute(statement.encode())
-            except psycopg.Error as error:
-                raise failed_query(error, "opening a second connection in the snapshot") from None
+            if not self.is_imported_by(connection):
+                raise self.lost_error("a second connection was opened")
             yield connection
         finally:
             connection.close()
+
+    def is_imported_by(self, connection: psycopg.Connection[tuple[object, ...]]) -> bool:
+        """Put a connection of psycopg into this snapshot; False where the server no longer knows it.
+
+        Raises:
+            ExtractError: The connection broke.
+        """
+        try:
+            for statement in self.reader_setup():
+                connection.execute(statement.encode())
+        except psycopg.Error as error:
+            if error.sqlstate is None:
+                raise failed_query(error, "importing the snapshot") from None
+            return False
+        return True
+
+    @staticmethod
+    def lost_error(doing: str) -> ExtractError:
+        """What a run says whose exporting connection has ended."""
+        return ExtractError(
+            f"The snapshot was lost while {doing}",
+            expected="the connection that exported it to stay open",
+            found="the connection broke, or the server ended it",
+            fix="start the run again",
+        )
 
     def check_unique_ids(self) -> None:
         """Stop at a repeated id (DESIGN 3.3). Where a unique index says so already, nothing is asked.

@@ -8,7 +8,6 @@ from pipelines.errors import SnapshotError
 from pipelines.publish.switch import SWITCH_LOCK
 from pipelines.reading.history import HOLD, LAST_CHECKED, SWITCHES, read_hold
 from pipelines.reading.snapshots import SNAPSHOTS
-from pipelines.system.run_lock import RUN_LOCK
 
 
 def require_switchable(export_dir: Path) -> None:
@@ -21,7 +20,7 @@ def require_switchable(export_dir: Path) -> None:
         SnapshotError: A name is taken by something else (a folder, a pipe, a link to itself), or can't be read or
             written; or the record of a rollback can't be read.
     """
-    for name in (SWITCHES, SWITCH_LOCK, RUN_LOCK):
+    for name in (SWITCHES, SWITCH_LOCK):
         _require_file(export_dir / name, "r+b")
     for name in (LAST_CHECKED, HOLD):  # replaced, never written to
         _require_file(export_dir / name, "rb")

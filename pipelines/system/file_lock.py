@@ -271,6 +271,6 @@ def _unusable(path: Path, error: OSError) -> SettingsError:
     return SettingsError(
         f"EXPORT_DIR {path.parent} can't be used",
         expected="a folder that this user may write to",
-        found=error.strerror or type(error).__name__,
+        found=f"{error.strerror or type(error).__name__} ({path})",
         fix="set EXPORT_DIR to another folder, or give this user the right to write there",
     )

@@ -146,9 +146,7 @@ TAKEN = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", ["switches.jsonl", "last_checked.json", "rollback.json", ".publish.lock", ".run.lock", "snapshots"]
-)
+@pytest.mark.parametrize("name", ["switches.jsonl", "last_checked.json", "rollback.json", ".publish.lock", "snapshots"])
 def test_a_name_that_is_taken_is_seen_before_a_row_is_read(
     source: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

@@ -154,7 +154,7 @@ def test_the_only_snapshot_can_not_be_read(database: Database, settings: Setting
 
 
 def test_where_nothing_tells_which_source_was_published_the_operator_says_so(settings: Settings) -> None:
-    prune_now(settings.export_dir, 1, 0, datetime.now(UTC))
+    prune_now(settings.export_dir, 1, 0, datetime.now(UTC), all_but_current=True)
     lose_manifest(current(settings))
     shutil.rmtree(settings.export_dir / "staging")
     with pytest.raises(SourceChangedError) as caught:

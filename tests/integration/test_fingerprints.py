@@ -203,7 +203,9 @@ def test_a_view_is_read_only_where_it_changed(database: Database, tmp_path: Path
     third = export(configured)
     assert third.manifest.id != second.manifest.id
     names = third.scan("domain_exports").collect()["company_name"].drop_nulls()
-    assert names.str.to_uppercase().equals(names)
+    plain = names.filter(names.str.contains(r"^[ -~]+$"))  # PostgreSQL and Polars differ in what else is upper case
+    assert len(plain) > 100
+    assert plain.str.to_uppercase().equals(plain)
 
 
 def put_back(server: Server) -> None:

@@ -12,6 +12,7 @@ from pipelines.reading.batch.files import BatchFormat, BatchOptions, stream_batc
 from pipelines.reading.candidate_arrays import read_arrays
 from pipelines.reading.database import open_database
 from pipelines.reading.queries import array_queries, find_candidates_json
+from pipelines.reading.query_memory import QueryMemory
 from pipelines.reading.snapshots import Snapshot
 from tests.exporting import assert_agrees, export, settings_for
 from tests.hostile import ID_MAX, ID_MIN, insert_hostile
@@ -53,10 +54,10 @@ def assert_readers_agree(snapshot: Snapshot) -> None:
                 text = b"".join(stream_batch(batch, BatchFormat.JSON, BatchOptions(size=ChunkSize(rows, rows))))
             found = [(row["domain_id"], [c["candidate_id"] for c in row["candidates"]]) for row in json.loads(text)]
             assert found == [(number, of_domain[number]) for batch, number in domains if batch == batch_id]
-    with closing(open_database(snapshot, 64)) as database, database.reader() as reader:
+    with closing(open_database(snapshot, QueryMemory(64, "memory"))) as database, database.reader() as reader:
         keys = {"candidate_id": "id"}
         queries = array_queries(reader.columns_of("candidate_exports"), keys)
-        ids, arrays = read_arrays(reader, queries, ID_MIN, ID_MAX)
+        ids, arrays = read_arrays(reader, queries, ID_MIN, ID_MAX, most_bytes=1_000_000)
         assert ids == [number for _, number in domains]
         for number, text in zip(ids, arrays, strict=True):
             assert [row["id"] for row in json.loads(text)] == of_domain[number]

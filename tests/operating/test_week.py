@@ -170,7 +170,6 @@ def test_a_week(source: Database, tmp_path: Path) -> None:
             return sorted(alert["run_id"] for alert in hook.alerts if alert["kind"] == "failure")
 
         service.live_until(lambda: set(posted()) >= service.failed)
-        print(service.describe(), len(service.failed), posted(), service.clock.ahead, bytes_of(service.operator.home), bytes_of(export_dir), hook.alerts, len(list_snapshots(export_dir).snapshots))
         assert posted() == sorted(service.failed), "each failure is posted once"
         now = time.time() + service.clock.ahead.total_seconds()
         kept = service.runs()

@@ -214,7 +214,7 @@ def test_a_killed_writer_is_our_error(tmp_path: Path) -> None:
 def test_what_crashes_in_the_writer_is_in_our_error(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     with start_process(BUILD, tmp_path) as parent:
-        os.kill(wait_for_child(parent.pid), signal.SIGSEGV)
+        os.kill(wait_for_child(parent.pid, tmp_path), signal.SIGSEGV)
         _, errors = parent.communicate(timeout=20)
     assert re.search(r"killed by signal 11 after Fatal Python error: Segmentation fault at \w+\.py:\d+", errors)
 

@@ -122,7 +122,7 @@ def test_wrong_usage_of_rollback(terminal: Terminal, arguments: tuple[str, ...])
 def test_prune(terminal: Terminal) -> None:
     said = terminal.run("prune", "--dry-run")
     assert f"Would delete {new_id(1)}\nWould delete {new_id(2)}\n" in said
-    assert "2 snapshots and 2 stagings, would free" in said
+    assert "2 snapshots and 3 stagings, would free" in said
     assert len(list_snapshots(terminal.kit.export_dir).snapshots) == 3
     said = terminal.run("prune")
     assert f"Deleted {new_id(1)}" in said
