@@ -143,15 +143,17 @@ def _launch(settings: Settings, accepted: dict[str, bool], heard: _Heard) -> Non
                 heard.hear(progress)
                 view.show(progress)
 
-            with listening(listen):
+            with listening(listen) as errors:
                 result = execute_as_command(defs, "export", run_config, instance, settings.export_dir)
+            if result.success:
+                view.complete()
         delete_old_runs(instance, timedelta(days=settings.keep_run_days), datetime.now(UTC))
     if not result.success and has_come():
         end_interrupted(heard.told(f"Run {result.run_id}"))
     if not result.success:
         reasons = failure_reasons(result.all_events)
         for reason in reasons:
-            show_error(reason)
+            show_error(errors.get(reason, reason))
         show_error(f"Run {result.run_id} failed. {heard.told('It')}")
         reasons += [heard.told("The run")] if heard.published else []
         alert_failure(settings, result.run_id, reasons, show_error)

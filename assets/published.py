@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from assets.catalog import OWNERS, check_results, check_specs, key_of, plots_metadata
-from assets.resources import EXPORT_FOLDER, ExportsResource, RunLockHolder, failures, report_to
+from assets.resources import EXPORT_FOLDER, ExportsResource, RunLockHolder, as_failure, failures, report_to
 from pipelines.checks.definitions import (
     COUNTS_AGREE,
     REPORT_DRAWN,
@@ -16,7 +16,6 @@ from pipelines.checks.definitions import (
 )
 from pipelines.contracts.records import CheckRecord, Manifest
 from pipelines.contracts.tables import published_tables
-from pipelines.printable import printable
 from pipelines.reading.snapshots import SNAPSHOTS
 from pipelines.run.publication import ChecksFailedError, Publication, publish_tables
 
@@ -48,7 +47,7 @@ def published(
         publication = publish_tables(settings, lock, on_progress, with_report=True)
     except ChecksFailedError as error:
         yield from check_results(KEY, [check for check in error.checks if check.table == "snapshot"])
-        raise dg.Failure(description=printable(str(error)), allow_retries=False) from None
+        raise as_failure(error) from None
     except BaseException:
         with failures():
             raise

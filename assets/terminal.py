@@ -5,15 +5,15 @@ Belongs here: words and layout. Does not: deciding or doing anything.
 
 import sys
 import time
+from textwrap import shorten
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column, Table
-from rich.text import Text
 
-from assets.console import new_console, styled
+from assets.console import new_console, print_wrapped, styled
 from pipelines.contracts.records import CheckRecord, Manifest
 from pipelines.errors import ExportError
 from pipelines.printable import printable
@@ -28,6 +28,8 @@ _STAGES: dict[Stage, str] = {
     "publish": "Publishing",
 }
 _LINE_SECONDS = 5.0
+# What stands before the words of a stage: its name, its bar, the percentage, a space after each.
+_BAR_WIDTH, _NARROWEST = 18 + 1 + 8 + 1 + 5 + 1, 10
 # A rate of less time than this is noise.
 _RATE_SECONDS = 0.5
 
@@ -49,6 +51,7 @@ class ProgressView:
             console=console,
             disable=not console.is_terminal,
         )
+        self._is_complete = False
 
     def __enter__(self) -> Self:
         """Start to show."""
@@ -58,11 +61,19 @@ class ProgressView:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave the last state on the screen."""
-        if error is None:
+        """Leave the last state on the screen: how far it came, where it did not come to its end."""
+        if self._is_complete:
             self._end_stage()
+        for task in self._progress.tasks:
+            if not task.finished:
+                told = f"stopped: {task.fields['told']}" if task.fields["told"] else "stopped"
+                self._progress.update(task.id, total=task.total or 1, told=self._fitting(told))
         self._progress.stop()
         self._print_line()
+
+    def complete(self) -> None:
+        """The run has succeeded: the last stage is done."""
+        self._is_complete = True
 
     def show(self, message: Message) -> None:
         """Take one message of the run."""
@@ -78,12 +89,18 @@ class ProgressView:
             self._tasks[message.stage],
             completed=message.done,
             total=message.total or None,
-            told=how_far or what,
+            told=self._fitting(how_far or what),
         )
         self._line = f"{_STAGES[message.stage]}: {', '.join(part for part in (how_far, what) if part)}"
         if is_new or now - self._line_at >= _LINE_SECONDS:
             self._line_at = now
             self._print_line()
+
+    def _fitting(self, told: str) -> str:
+        """As many words as have room beside a bar."""
+        return shorten(
+            told, max(_NARROWEST, self._console.width - _BAR_WIDTH), placeholder=" …", break_on_hyphens=False
+        )
 
     def _print_line(self) -> None:
         """Print the last state, where it is not printed yet and there are no bars."""
@@ -169,14 +186,9 @@ def show_error(error: ExportError | str) -> None:
     """Print an error to standard error, its parts on lines of their own."""
     console = new_console(stderr=True)
     what = error if isinstance(error, str) else error.what
-    console.print(styled(("Error", "bold red"), ": ") + _lines(what), soft_wrap=True)
+    print_wrapped(console, what, styled(("Error", "bold red"), ": "))
     if not isinstance(error, str):
         for label, text in (("expected", error.expected), ("found", error.found), ("way out", error.fix)):
             if text:
-                console.print(styled(f"  {label}: ") + _lines(text), soft_wrap=True)
+                print_wrapped(console, text, f"  {label}: ")
     sys.stderr.flush()
-
-
-def _lines(text: str) -> Text:
-    """Lines after the first one stand to the right, so that none of them looks like a part of ours."""
-    return Text("\n    ").join(map(styled, text.split("\n")))
