@@ -71,7 +71,7 @@ def print_wrapped(console: Console, text: Text | str, label: Text | str = "") ->
     Elsewhere each line of the text stays one line.
     """
     label = styled(label) if isinstance(label, str) else label
-    text = _lines(text) if isinstance(text, str) else text
+    text = styled(text) if isinstance(text, str) else text
     lines = list(text.split("\n", allow_blank=True))
     if console.is_terminal:
         room = max(_NARROWEST, console.width - label.cell_len)
@@ -92,7 +92,8 @@ def _wrap(line: Text, width: int) -> Lines:
     return line.divide(breaks)
 
 
-def _lines(text: str) -> Text:
+def lines_of(text: str) -> Text:
+    """A message of ours of several lines; in other strings an end of a line is escaped."""
     return Text("\n").join(map(styled, text.split("\n")))
 
 

@@ -1,4 +1,4 @@
-"""What a person sees in a terminal: live progress, the summary of a publication, errors.
+"""What a person sees in a terminal while a command runs: live progress, errors.
 
 Belongs here: words and layout. Does not: deciding or doing anything.
 """
@@ -11,10 +11,9 @@ from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
-from rich.table import Column, Table
+from rich.table import Column
 
-from assets.console import new_console, print_wrapped, styled
-from pipelines.contracts.records import CheckRecord, Manifest
+from assets.console import lines_of, new_console, print_wrapped, styled
 from pipelines.errors import ExportError
 from pipelines.printable import printable
 from pipelines.progress import Progress as Message
@@ -132,63 +131,13 @@ def describe_progress(message: Message, seconds: float) -> str:
     return ", ".join(told)
 
 
-def show_publication(
-    console: Console, manifest: Manifest, rejects: dict[str, int], folder: str, seconds: float
-) -> None:
-    """Say what was read, what was published and where, what was rejected, and how long it took."""
-    console.print()
-    source = manifest.source
-    version = f", PostgreSQL {source.server_version}, as of {source.snapshot_at:%Y-%m-%d %H:%M:%S} UTC"
-    console.print(styled("Source    ", (source.identity, "bold"), version))
-    for name, relation in source.relations.items():
-        left_out = f"; left out: {', '.join(relation.unknown)}" if relation.unknown else ""
-        console.print(f"          {name}: {relation.rows:,} rows{left_out}", soft_wrap=True)
-    table = Table(box=None, header_style="bold")
-    table.add_column("Published")
-    table.add_column("rows", justify="right")
-    table.add_column("Parquet files", justify="right")
-    table.add_column("bytes", justify="right")
-    for record in manifest.tables:
-        size = sum(file.bytes for file in record.files)
-        table.add_row(record.name, f"{record.rows:,}", f"{len(record.files):,}", f"{size:,}")
-    table.add_row("exports.duckdb", f"{manifest.database.rows:,}", "", f"{manifest.database.bytes:,}")
-    console.print(table)
-    if rejects:
-        reasons = ", ".join(f"{reason} {count:,}" for reason, count in rejects.items())
-        console.print(
-            f"Rejected  {sum(rejects.values()):,} rows, with their reason in rejected_rows: {reasons}", soft_wrap=True
-        )
-    else:
-        console.print("Rejected  no row")
-    checks = [*manifest.checks, *(check for record in manifest.tables for check in record.checks)]
-    for check in (check for check in checks if not check.passed):
-        what = f"   {check.table}.{check.name}: {_why(check)}"
-        console.print(styled(("Warning", "yellow"), what), soft_wrap=True)
-    console.print(styled("Snapshot  ", (manifest.id, "bold"), f" (number {manifest.sequence}) in {seconds:.1f} s"))
-    console.print(f"Where     {folder}", soft_wrap=True)
-
-
-def _why(check: CheckRecord) -> str:
-    """What decided a check, in words: its counts and examples that are not empty."""
-    told = {name: value for name, value in check.metadata.items() if value not in ([], {}, None, "")}
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in told.items())
-
-
-def show_unchanged(console: Console, manifest: Manifest, folder: str, seconds: float) -> None:
-    """Say that the source is as it was published, and what is published."""
-    console.print()
-    console.print(f"Nothing changed in {manifest.source.identity}; looked for it in {seconds:.1f} s")
-    console.print(styled("Snapshot  ", (manifest.id, "bold"), f" (number {manifest.sequence}) stays"))
-    console.print(f"Where     {folder}", soft_wrap=True)
-
-
 def show_error(error: ExportError | str) -> None:
     """Print an error to standard error, its parts on lines of their own."""
     console = new_console(stderr=True)
     what = error if isinstance(error, str) else error.what
-    print_wrapped(console, what, styled(("Error", "bold red"), ": "))
+    print_wrapped(console, lines_of(what), styled(("Error", "bold red"), ": "))
     if not isinstance(error, str):
         for label, text in (("expected", error.expected), ("found", error.found), ("way out", error.fix)):
             if text:
-                print_wrapped(console, text, f"  {label}: ")
+                print_wrapped(console, lines_of(text), f"  {label}: ")
     sys.stderr.flush()

@@ -204,7 +204,7 @@ def test_changes_since_the_snapshot_before() -> None:
         ["rejected_rows", "0", "7", "+7"],
     ]
     text = "".join(read.texts)
-    assert "Compared with snapshot 20261122T065932Z-00000001 (number 1)" in text
+    assert "Compared with snapshot 20261122T065932Z-00000001 (sequence 1)" in text
     assert "2 segments changed and read anew (000003, 000007)" in text
 
 
