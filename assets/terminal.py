@@ -18,6 +18,7 @@ from pipelines.errors import ExportError
 from pipelines.printable import printable
 from pipelines.progress import Progress as Message
 from pipelines.progress import Stage
+from pipelines.system.signals import uninterrupted
 
 _STAGES: dict[Stage, str] = {
     "wait": "Waiting",
@@ -61,6 +62,10 @@ class ProgressView:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Leave the last state on the screen: how far it came, where it did not come to its end."""
+        with uninterrupted():
+            self._leave()
+
+    def _leave(self) -> None:
         if self._is_complete:
             self._end_stage()
         for task in self._progress.tasks:
@@ -76,6 +81,10 @@ class ProgressView:
 
     def show(self, message: Message) -> None:
         """Take one message of the run."""
+        with uninterrupted():  # Ctrl-C in the middle of drawing would leave half of it on the screen
+            self._show(message)
+
+    def _show(self, message: Message) -> None:
         now = time.monotonic()
         is_new = message.stage not in self._tasks
         if is_new:

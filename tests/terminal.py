@@ -3,6 +3,7 @@
 import fcntl
 import os
 import pty
+import re
 import struct
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from pathlib import Path
 import pyte
 
 LEI_EXPORTS = Path(sys.executable).with_name("lei-exports")
+_CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_LABEL = 10  # before a path
 _ROWS = 300  # as if nothing scrolled away
 # The terminal is the one that Ctrl-C of this command comes from.
 _OWN_TERMINAL = "import os, sys; os.login_tty(0); os.execv(sys.argv[1], sys.argv[1:])"
@@ -85,9 +88,10 @@ def show(
 
 
 def broken_words(shown: Shown, columns: int) -> list[str]:
-    """Ends of lines at which a word goes on in the next line, but for words that are wider than the terminal."""
+    """Lines that the terminal had to break, because they are wider than it, but for those that end with a long word."""
     found = []
-    for line, following in zip(shown.lines, shown.lines[1:], strict=False):
-        if len(line) == columns and not following.startswith(" ") and " " in line.strip():
-            found.append(f"{line[-20:]}|{following[:20]}")
+    for line in shown.sent.split("\n"):
+        text = _CONTROLS.sub("", line).rstrip("\r").rpartition("\r")[2]
+        if len(text) > columns and len(text.split()[-1]) <= columns - _LABEL:
+            found.append(text)
     return found

@@ -1,4 +1,4 @@
-"""The README's start, as it stands there: two commands, run in an empty folder, lead from nothing to a chart."""
+"""The README's commands, as they stand there: two lead from nothing to a chart, the others work after them."""
 
 import os
 import re
@@ -13,12 +13,14 @@ pytestmark = [pytest.mark.integration, pytest.mark.orchestration, pytest.mark.st
 
 ROOT = Path(__file__).resolve().parents[2]
 START = re.compile(r"^## Start\n.*?^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 TARGET = re.compile(r"^([a-z-]+):(?:.*## (.+))?", re.MULTILINE)
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the commands need of a checkout; they use the programs of this test's environment, and install nothing."""
+    tmp_path = tmp_path_factory.mktemp("checkout")
     for name in ("Makefile", "requirements.lock", "pyproject.toml"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / ".venv").mkdir()
@@ -48,21 +50,39 @@ def run(command: str, folder: Path, **environment: str) -> str:
     return done.stdout
 
 
-def test_two_commands_lead_from_nothing_to_a_chart(folder: Path) -> None:
-    """The browser is a script that notes what it is to open."""
+@pytest.fixture(scope="module")
+def started(folder: Path) -> list[str]:
+    """The commands of the start, which were run. The browser is a script that notes what it is to open."""
     browser = folder / "browser"
     browser.write_text('#!/bin/sh\necho "$1" > opened\n', encoding="utf-8")
     browser.chmod(0o755)
     start = START.search((ROOT / "README.md").read_text(encoding="utf-8"))
     assert start is not None
     commands = start[1].splitlines()
-    assert len(commands) == 2
     for command in commands:
         run(command, folder, BROWSER=str(browser))
+    return commands
+
+
+def test_two_commands_lead_from_nothing_to_a_chart(folder: Path, started: list[str]) -> None:
+    assert len(started) == 2
     address = (folder / "opened").read_text(encoding="utf-8").strip()
     assert urlsplit(address).scheme == "file"
     page = Path(unquote(urlsplit(address).path)).read_text(encoding="utf-8")
     assert page.count("<svg") >= 8
+
+
+@pytest.mark.usefixtures("started")
+def test_the_other_commands_work_in_the_same_shell(folder: Path) -> None:
+    blocks = BLOCK.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+    lines = [line for block in blocks[1:] for line in block.splitlines() if "DATABASE_URL=" not in line]
+    assert lines[0] == ". .venv/bin/activate"
+    assert len(lines) > 10
+    snapshot = (folder / "data" / "exports" / "current").resolve().name
+    script = "\n".join(lines).replace("--after SNAPSHOT_ID", "--after 0").replace("SNAPSHOT_ID", snapshot)
+    said = run(f"set -e\n{script}\necho the end", folder)
+    assert said.endswith(f"{snapshot}\nthe end\n")
+    assert f"Snapshot {snapshot} is what was published" in said
 
 
 def test_make_alone_lists_every_command(folder: Path) -> None:
