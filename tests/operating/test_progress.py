@@ -8,6 +8,7 @@ import pyte
 import pytest
 from rich.console import Console
 
+from assets.console import LiteralConsole
 from assets.resources import report_to
 from assets.terminal import ProgressView, describe_progress
 from pipelines.progress import Progress
@@ -73,6 +74,24 @@ def test_a_terminal_gets_bars_that_fit_into_80_columns() -> None:
     last = file.getvalue().splitlines()[-3:]
     assert any("Reading PostgreSQL" in line and "100 %" in line and "5,000,000 of" in line for line in last), last
     assert any("Publishing" in line and "[bold]not markup" in line for line in last), last
+
+
+class ReplacedTerminal(io.StringIO):
+    """A terminal until something else is put in its place, as Dagster does to keep what a step prints."""
+
+    is_replaced = False
+
+    def isatty(self) -> bool:
+        return not self.is_replaced
+
+
+def test_bars_stay_bars_when_the_terminal_is_replaced() -> None:
+    file = ReplacedTerminal()
+    console = LiteralConsole(file=file, width=80)
+    file.is_replaced = True
+    show(console)
+    assert "━" in file.getvalue()
+    assert "Reading PostgreSQL: " not in file.getvalue(), "a line among the bars"
 
 
 class PressesCtrlC(io.StringIO):
