@@ -122,7 +122,7 @@ def _describe_look(health: Health) -> str:
     look = health.look
     if look is None:
         return "It is not known when the source was last looked at."
-    return f"The source was last looked at at {_time(look.checked_at)}: {_RESULTS[look.result]}."
+    return f"Last look at the source: {_time(look.checked_at)}, {_RESULTS[look.result]}."
 
 
 def _describe_changes(manifest: Manifest, before: Snapshot | None) -> str:

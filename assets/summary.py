@@ -69,7 +69,7 @@ def show_source(console: Console, source: SourceRecord) -> None:
     instant = f"{source.snapshot_at:%Y-%m-%d %H:%M:%S} UTC"
     show_fact(console, "Source", f"{source.description}, PostgreSQL {source.server_version}, as of {instant}")
     if is_built_in_sample(source):
-        show_fact(console, "", "The built-in sample has faults on purpose: they show what is rejected and what warns.")
+        show_fact(console, "", "The built-in sample has faults on purpose, to show rejects and warnings.")
 
 
 def show_checks(console: Console, manifest: Manifest) -> None:
@@ -90,7 +90,10 @@ def count_checks(manifest: Manifest) -> str:
 
 def name_warnings(warned: Sequence[Warned]) -> list[str]:
     """Names of checks that warn, with the number of rows."""
-    return [each.name if each.rows is None else f"{each.name} ({each.rows:,} rows)" for each in warned]
+    return [
+        each.name if each.rows is None else f"{each.name} ({each.rows:,} row{'' if each.rows == 1 else 's'})"
+        for each in warned
+    ]
 
 
 def show_query_command(console: Console, query: str) -> None:

@@ -156,7 +156,7 @@ def known_values(column: str) -> CheckDefinition:
     return CheckDefinition(
         _CANDIDATES,
         f"{column}_known",
-        f"{column} is one of {known}, or NULL.",
+        f"{column} is NULL, or one of the texts {known}.",
         "warn",
         f"SELECT candidate_id, lei_code, {column} FROM {_CANDIDATES} WHERE {column} NOT IN ({quoted})",
     )

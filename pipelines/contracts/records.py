@@ -63,7 +63,7 @@ class SourceRecord(_Record):
         system, _, rest = self.identity.partition("/")
         database, _, schema = rest.rpartition("/")
         if self.identity == SAMPLE_IDENTITY or not database:
-            return f"{self.identity} (the embedded PostgreSQL)"
+            return f"{self.identity} (embedded)"
         return f"database {database} at {self.address or f'cluster {system}'}, schema {schema}"
 
 
