@@ -11,7 +11,7 @@ from typing import Annotated, BinaryIO, cast
 import typer
 from rich.console import Console
 
-from assets.console import TerminalBytes, new_console
+from assets.console import TerminalBytes, new_console, print_wrapped
 from pipelines.errors import SnapshotError
 from pipelines.reading.batch.batches import LEAST_MEMORY_MB, MEMORY_MB, Batch, open_batch, shown_id
 from pipelines.reading.batch.files import (
@@ -98,7 +98,7 @@ def _show(console: Console, batch: Batch, written: WrittenBatch, where: str) -> 
         f"Written   {where} ({written.bytes:,} bytes)",
     ]
     for line in lines:
-        console.print(line, soft_wrap=True)
+        print_wrapped(console, line)
 
 
 def _cut_lines(cuts: tuple[Cut, ...]) -> list[str]:

@@ -5,6 +5,7 @@ Dagster is imported only by the commands that run it: its import takes seconds.
 """
 
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +16,7 @@ from pipelines import lean_imports  # noqa: F401  then this: it works before the
 
 # isort: split
 from assets.batch_command import write_batch_file
-from assets.console import new_console
+from assets.console import new_console, print_wrapped
 from assets.doctor_command import diagnose_all
 from assets.help import LOOK, OPERATE, add_command
 from assets.interrupts import end_interrupted, interruptible
@@ -25,13 +26,14 @@ from assets.output import dispensable_output, required_output
 from assets.serve_command import serve
 from assets.snapshot_commands import add_snapshot_commands
 from assets.terminal import show_error
-from pipelines.errors import ExportError
+from pipelines.contracts.version import CONTRACT_VERSION
+from pipelines.errors import ExportError, UsageError
+from pipelines.publish.versions import library_versions
 from pipelines.settings import load_settings
 from pipelines.unexpected import as_unexpected
 
 app = typer.Typer(
     name="lei-exports",
-    help="Exports domains and their candidate legal entities from PostgreSQL to DuckDB and Parquet.",
     epilog="Begin with [bold]lei-exports doctor[/bold], then [bold]run[/bold], then [bold]status[/bold]. Settings are "
     "environment variables, such as DATABASE_URL and EXPORT_DIR: README.md, Settings. Exit status: 0 done, 1 failed "
     "with a clear error, 2 wrong usage, 130 interrupted.",
@@ -39,6 +41,27 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+
+def _show_version(is_wanted: bool) -> None:  # noqa: FBT001  as typer calls it
+    if is_wanted:
+        version = library_versions()["lei-exports"]
+        new_console().print(f"lei-exports {version}, contract {CONTRACT_VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_show_version, help="Say the versions, of the contract too."),
+    ] = False,
+) -> None:
+    """Exports domains and their candidate legal entities from PostgreSQL to DuckDB and Parquet."""
+    del version
+
+
 sample_app = typer.Typer(help="The embedded PostgreSQL that is used while DATABASE_URL is unset.", no_args_is_help=True)
 
 
@@ -57,10 +80,15 @@ def run(
     full_refresh: Annotated[bool, typer.Option("--full-refresh", help="Read everything, changed or not.")] = False,
 ) -> None:
     """Run the job `export`: read PostgreSQL, build every table, verify, publish."""
+    started = time.monotonic()
     from assets.launch import launch_export  # noqa: PLC0415  loads Dagster
 
     launch_export(
-        load_settings(), accept_new_source=accept_new_source, accept_shrink=accept_shrink, full_refresh=full_refresh
+        load_settings(),
+        started,
+        accept_new_source=accept_new_source,
+        accept_shrink=accept_shrink,
+        full_refresh=full_refresh,
     )
 
 
@@ -89,7 +117,8 @@ def load(
     ] = None,
 ) -> None:
     """Replace both tables of the embedded PostgreSQL with those of CSV files."""
-    from pipelines.sample.embedded import SAMPLE_DIR, embedded_server  # noqa: PLC0415  starts nothing by itself
+    from pipelines.sample.built_in import SAMPLE_DIR  # noqa: PLC0415
+    from pipelines.sample.embedded import embedded_server  # noqa: PLC0415  starts nothing by itself
     from pipelines.sample.load import load_directory  # noqa: PLC0415
 
     settings = load_settings()
@@ -98,9 +127,9 @@ def load(
         rows = load_directory(conninfo, directory or SAMPLE_DIR)
     console = new_console()
     for table, count in rows.items():
-        console.print(f"{table}: {count:,} rows loaded")
+        print_wrapped(console, f"{table}: {count:,} rows loaded")
     if settings.database_url is not None:
-        console.print("DATABASE_URL is set: `lei-exports run` reads that database, not the embedded one.")
+        print_wrapped(console, "DATABASE_URL is set: `lei-exports run` reads that database, not the embedded one.")
 
 
 add_command(app, "doctor", diagnose_all, OPERATE, "lei-exports doctor", "lei-exports doctor --test-alert")
@@ -121,11 +150,25 @@ add_snapshot_commands(app)
 app.add_typer(sample_app, name="sample", rich_help_panel=OPERATE)
 
 
+def _show_usage(error: typer.TyperException) -> None:
+    """Say what is wrong with a command line; where no command was given, typer has shown the help."""
+    what, context = error.format_message(), getattr(error, "ctx", None)
+    if not what:
+        return
+    usage = context.get_usage().removeprefix("Usage: ") if context else ""
+    fix = f"see `{context.command_path} --help`" if context else ""
+    show_error(UsageError(what.rstrip("."), expected=usage, fix=fix))
+
+
 def main() -> None:
     """Run the console script; a failure is one clear message and exit status 1."""
     try:
         with required_output():
-            app()
+            status = app(standalone_mode=False)
+        sys.exit(status or 0)
+    except typer.TyperException as error:  # wrong usage
+        _show_usage(error)
+        sys.exit(error.exit_code)
     except ExportError as error:
         show_error(error)
         sys.exit(1)

@@ -7,17 +7,31 @@ command prints may hold names and values of the data. Colours and lines are thos
 import codecs
 import io
 import re
+from functools import cached_property
 from typing import BinaryIO
 
+from rich.cells import cell_len
 from rich.console import Console, HighlighterType, JustifyMethod, OverflowMethod
+from rich.containers import Lines
 from rich.style import Style
 from rich.text import Text
 
 from pipelines.printable import printable
 
+# Columns that a text has at least, however narrow the terminal is.
+_NARROWEST = 20
+
 
 class LiteralConsole(Console):
     """A console that takes no string for markup."""
+
+    @cached_property
+    def is_terminal(self) -> bool:
+        """Whether it is one; asked once, when the console is made.
+
+        A library may put a file in the place of standard output later, as Dagster does to keep what a step prints.
+        """
+        return bool(super().is_terminal)
 
     def render_str(  # noqa: PLR0913  as Rich has it
         self,
@@ -48,6 +62,39 @@ def styled(*parts: str | tuple[str, str]) -> Text:
         content, style = (part, "") if isinstance(part, str) else part
         text.append(printable(content), style)
     return text
+
+
+def print_wrapped(console: Console, text: Text | str, label: Text | str = "") -> None:
+    """Print a text after a label; its further lines stand below the first one.
+
+    On a terminal no line breaks inside a word; a word wider than the terminal (a path) is left whole, to be copied.
+    Elsewhere each line of the text stays one line.
+    """
+    label = styled(label) if isinstance(label, str) else label
+    text = styled(text) if isinstance(text, str) else text
+    lines = list(text.split("\n", allow_blank=True))
+    if console.is_terminal:
+        room = max(_NARROWEST, console.width - label.cell_len)
+        lines = [part for line in lines for part in _wrap(line, room)]
+    for number, line in enumerate(lines):
+        line.rstrip()
+        console.print((Text(" " * label.cell_len) if number else label) + line, soft_wrap=True)
+
+
+def _wrap(line: Text, width: int) -> Lines:
+    """Break a line between words. Rich's own wrapping breaks or cuts a word that is too wide."""
+    breaks, used = [], 0
+    for word in re.finditer(r"\s*\S+\s*", line.plain):
+        if used and used + cell_len(word[0].rstrip()) > width:
+            breaks.append(word.start())
+            used = 0
+        used += cell_len(word[0])
+    return line.divide(breaks)
+
+
+def lines_of(text: str) -> Text:
+    """A message of ours of several lines; in other strings an end of a line is escaped."""
+    return Text("\n").join(map(styled, text.split("\n")))
 
 
 def cell(value: object) -> Text:

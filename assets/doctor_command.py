@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from assets.console import new_console, styled
+from assets.console import new_console, print_wrapped, styled
 from assets.new_folder import name_new_folder
 from pipelines.errors import SettingsError
 from pipelines.findings import Finding, failed
@@ -74,9 +74,9 @@ def _shown(findings: Iterable[Finding], *, as_json: bool) -> list[Finding]:
         if as_json:
             continue
         verdict = (f"{finding.verdict:<{_VERDICT_WIDTH}}", _COLOURS[finding.verdict])
-        console.print(styled(verdict, f" {finding.topic:<{_TOPIC_WIDTH}} {finding.found}"), soft_wrap=True)
+        print_wrapped(console, finding.found, styled(verdict, f" {finding.topic:<{_TOPIC_WIDTH}} "))
         if finding.fix:
-            console.print(f"        {'':<{_TOPIC_WIDTH}} way out: {finding.fix}", soft_wrap=True)
+            print_wrapped(console, finding.fix, f"{'':<{_VERDICT_WIDTH}} {'':<{_TOPIC_WIDTH}} way out: ")
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in seen], indent=2))
     return seen

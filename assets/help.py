@@ -3,16 +3,31 @@
 Belongs here: the groups and how an example is shown. Does not: any command.
 """
 
+import os
+import shlex
+import shutil
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import typer
 
 from assets.interrupts import interruptible
 
+_NAME = "lei-exports"
 OPERATE = "Operate"
 LOOK = "Look and take along"
 SNAPSHOTS = "Snapshots"
+
+
+def own_command() -> str:
+    """What a person types to start this console script again: its name where the shell finds it, else its path."""
+    started = sys.argv[0]
+    found = shutil.which(_NAME)
+    if Path(started).name != _NAME or (found and os.path.realpath(found) == os.path.realpath(started)):
+        return _NAME
+    return shlex.quote(started)
 
 
 def add_command(

@@ -7,8 +7,10 @@ import logging
 import os
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 import dagster as dg
 from dagster import DagsterInstance
@@ -17,7 +19,7 @@ from rich.console import Console
 
 from assets.alerting import alert_failure, alert_success, failure_reasons
 from assets.command_run import execute_as_command
-from assets.console import new_console, styled
+from assets.console import new_console, print_wrapped, styled
 from assets.dead_runs import fail_dead_runs
 from assets.interrupts import end_interrupted, watch_interrupts
 from assets.new_folder import name_new_folder
@@ -25,12 +27,14 @@ from assets.output import dispensable_output
 from assets.resources import listening
 from assets.run_history import delete_old_runs
 from assets.services import run_services
-from assets.terminal import ProgressView, show_error, show_publication, show_unchanged
+from assets.summary import show_publication, show_unchanged
+from assets.terminal import ProgressView, show_error
 from pipelines.checks.reconciliation import count_rejects
 from pipelines.errors import ExportError, SettingsError
 from pipelines.progress import Progress
+from pipelines.publish.switch import record_failed_run
 from pipelines.reading.finding import find_snapshot, newest_snapshot
-from pipelines.reading.history import read_hold
+from pipelines.reading.history import FailedRun, read_hold
 from pipelines.reading.snapshots import current_snapshot
 from pipelines.settings import Settings
 
@@ -81,12 +85,19 @@ def prepare_home(settings: Settings) -> None:
 
 
 def launch_export(
-    settings: Settings, *, accept_new_source: bool, accept_shrink: bool, full_refresh: bool = False
+    settings: Settings, started: float, *, accept_new_source: bool, accept_shrink: bool, full_refresh: bool = False
 ) -> None:
     """Run the job `export` in this process, in Dagster's instance, and show what came of it.
 
     Output that can't be written does not fail the run. Whatever ends it, what is said of the published snapshot is
     true: the run says so itself when it has switched `current`.
+
+    Args:
+        settings: The settings.
+        started: When the command began, by time.monotonic(), before Dagster was loaded.
+        accept_new_source: The source may be another one than the published one.
+        accept_shrink: The source may have lost rows or columns.
+        full_refresh: Everything is read, changed or not.
 
     Raises:
         SystemExit: With status 1 where the run failed; its error was shown. With 130 where it was interrupted.
@@ -98,8 +109,10 @@ def launch_export(
                 settings,
                 {"accept_new_source": accept_new_source, "accept_shrink": accept_shrink, "full_refresh": full_refresh},
                 heard,
+                started,
             )
         except KeyboardInterrupt:
+            _record_failed(settings, heard, None, "interrupted")
             end_interrupted(heard.told("The run"))
 
 
@@ -123,12 +136,21 @@ class _Heard:
         return f"{run} published nothing: the published snapshot is as it was."
 
 
-def _launch(settings: Settings, accepted: dict[str, bool], heard: _Heard) -> None:
+def _record_failed(
+    settings: Settings, heard: _Heard, run_id: str | None, how: Literal["interrupted", "failed"]
+) -> None:
+    """Let `status` know; where that can't be written, the run has said it here."""
+    with suppress(OSError):
+        failed = FailedRun(ended_at=datetime.now(UTC), run_id=run_id, how=how, published=heard.published or None)
+        record_failed_run(settings.export_dir, failed)
+
+
+def _launch(settings: Settings, accepted: dict[str, bool], heard: _Heard, started: float) -> None:
     prepare_home(settings)
     from assets.definitions import defs  # noqa: PLC0415  reads nothing, but belongs after the home is known
 
     console = new_console()
-    started, started_at = time.monotonic(), datetime.now(UTC)
+    started_at = datetime.now(UTC)
     run_config = {
         "ops": {"staging": {"config": accepted}},
         "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
@@ -143,15 +165,19 @@ def _launch(settings: Settings, accepted: dict[str, bool], heard: _Heard) -> Non
                 heard.hear(progress)
                 view.show(progress)
 
-            with listening(listen):
+            with listening(listen) as errors:
                 result = execute_as_command(defs, "export", run_config, instance, settings.export_dir)
+            if result.success:
+                view.complete()
         delete_old_runs(instance, timedelta(days=settings.keep_run_days), datetime.now(UTC))
+    if not result.success:
+        _record_failed(settings, heard, result.run_id, "interrupted" if has_come() else "failed")
     if not result.success and has_come():
         end_interrupted(heard.told(f"Run {result.run_id}"))
     if not result.success:
         reasons = failure_reasons(result.all_events)
         for reason in reasons:
-            show_error(reason)
+            show_error(errors.get(reason, reason))
         show_error(f"Run {result.run_id} failed. {heard.told('It')}")
         reasons += [heard.told("The run")] if heard.published else []
         alert_failure(settings, result.run_id, reasons, show_error)
@@ -166,7 +192,7 @@ def _launch(settings: Settings, accepted: dict[str, bool], heard: _Heard) -> Non
 def _clear_dead_runs(console: Console, instance: DagsterInstance, settings: Settings) -> None:
     """Mark runs as failed whose process is gone, so that none of them holds up a later one, and say so."""
     for marked in fail_dead_runs(instance, settings, show_error):
-        console.print(f"Marked as failed: {marked}", soft_wrap=True)
+        print_wrapped(console, f"Marked as failed: {marked}")
 
 
 def _show_result(console: Console, settings: Settings, result: dg.JobExecutionResult, seconds: float) -> None:
@@ -187,7 +213,7 @@ def _show_result(console: Console, settings: Settings, result: dg.JobExecutionRe
             f": {hold.snapshot_id} stays current since {hold.held_at:%Y-%m-%d %H:%M} UTC; the newest is used after:"
             " lei-exports rollback --release"
         )
-        console.print(styled(("Rolled back", "yellow"), what))
+        print_wrapped(console, styled(("Rolled back", "yellow"), what))
 
 
 def _instance(settings: Settings) -> DagsterInstance:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from assets.console import new_console
+from assets.console import new_console, print_wrapped
 from pipelines.errors import SettingsError
 from pipelines.folders import data_folder
 
@@ -19,4 +19,4 @@ def name_new_folder(*used: Path) -> None:
         return
     if any(path.is_relative_to(folder) for path in used) and not folder.exists():
         others = "EXPORT_DIR, EMBEDDED_DIR and DAGSTER_HOME choose other folders"
-        new_console(stderr=True).print(f"Data goes to {folder}, which is made now. {others}.", soft_wrap=True)
+        print_wrapped(new_console(stderr=True), f"Data goes to {folder}, which is made now. {others}.")

@@ -5,18 +5,10 @@ from collections.abc import Iterator
 import dagster as dg
 
 from assets.catalog import OWNERS, check_results, check_specs, key_of, plots_metadata
-from assets.resources import EXPORT_FOLDER, ExportsResource, RunLockHolder, failures, report_to
-from pipelines.checks.definitions import (
-    COUNTS_AGREE,
-    REPORT_DRAWN,
-    ROWS_RECONCILE,
-    SNAPSHOT_CHECKS,
-    SOURCE_CHECKS,
-    faces_check,
-)
-from pipelines.contracts.records import CheckRecord, Manifest
+from assets.resources import EXPORT_FOLDER, ExportsResource, RunLockHolder, as_failure, failures, report_to
+from pipelines.checks.definitions import SNAPSHOT, SNAPSHOT_CHECKS
+from pipelines.checks.results import checks_of
 from pipelines.contracts.tables import published_tables
-from pipelines.printable import printable
 from pipelines.reading.snapshots import SNAPSHOTS
 from pipelines.run.publication import ChecksFailedError, Publication, publish_tables
 
@@ -47,8 +39,8 @@ def published(
         lock = run_lock.hold(settings, on_progress)
         publication = publish_tables(settings, lock, on_progress, with_report=True)
     except ChecksFailedError as error:
-        yield from check_results(KEY, [check for check in error.checks if check.table == "snapshot"])
-        raise dg.Failure(description=printable(str(error)), allow_retries=False) from None
+        yield from check_results(KEY, [check for check in error.checks if check.table == SNAPSHOT])
+        raise as_failure(error) from None
     except BaseException:
         with failures():
             raise
@@ -62,7 +54,7 @@ def published(
             **plots_metadata(publication.plots),
             "snapshot_id": manifest.id,
             "sequence": manifest.sequence,
-            "source": manifest.source.identity,
+            "source": manifest.source.description,
             "snapshot_at": dg.MetadataValue.timestamp(manifest.source.snapshot_at),
             "contract_version": manifest.contract_version,
             "rows": dg.MetadataValue.json({table.name: table.rows for table in manifest.tables}),
@@ -70,9 +62,10 @@ def published(
             "duckdb_bytes": manifest.database.bytes,
             "parquet_bytes": sum(file.bytes for table in manifest.tables for file in table.files),
             **{file.path: dg.MetadataValue.path(str(folder / file.path)) for file in manifest.extras},
+            "work_s": round(manifest.work_s, 3),
             **{f"{stage}_s": round(seconds, 3) for stage, seconds in manifest.timings_s.items()},
         },
-        check_results=check_results(KEY, _checks(manifest)),
+        check_results=check_results(KEY, [check for check in checks_of(manifest) if check.table == SNAPSHOT]),
     )
 
 
@@ -82,14 +75,4 @@ def _told(publication: Publication) -> str:
     state = "published" if held_at is None else f"built; a rollback holds, {held_at} stays published"
     rejected = sum(publication.rejects.values())
     size = f"{manifest.database.rows:,} rows, {manifest.bytes:,} bytes, {rejected:,} rows rejected"
-    return f"Snapshot {manifest.id} (number {manifest.sequence}) is {state}: {size}"
-
-
-def _checks(manifest: Manifest) -> list[CheckRecord]:
-    """The checks of the asset: those of several tables as they are, all of the verification as one."""
-    of_tables = {ROWS_RECONCILE.name, COUNTS_AGREE.name, REPORT_DRAWN.name}
-    others = of_tables | {check.name for check in SOURCE_CHECKS}
-    return [
-        *(check for check in manifest.checks if check.name in of_tables),
-        faces_check([check for check in manifest.checks if check.name not in others]),
-    ]
+    return f"Snapshot {manifest.id} (sequence {manifest.sequence}) is {state}: {size}"

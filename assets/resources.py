@@ -38,6 +38,7 @@ _NOT_OURS_TO_CHANGE = (
     dg.RetryRequested,
 )
 _listener: ContextVar[OnProgress] = ContextVar("listener", default=ignore_progress)
+_errors: ContextVar[dict[str, ExportError] | None] = ContextVar("errors", default=None)
 
 
 class ExportsResource(dg.ConfigurableResource[Any]):
@@ -95,13 +96,28 @@ def run_lock(_: dg.InitResourceContext) -> Iterator[RunLockHolder]:
 
 
 @contextmanager
-def listening(listener: OnProgress) -> Iterator[None]:
-    """Let a terminal in the same process hear the progress of the runs that it starts."""
-    token = _listener.set(listener)
+def listening(listener: OnProgress) -> Iterator[dict[str, ExportError]]:
+    """Let a terminal in the same process hear the progress of the runs that it starts.
+
+    Yields:
+        The errors that their steps failed with, by the text that Dagster has of each.
+    """
+    errors: dict[str, ExportError] = {}
+    token, errors_token = _listener.set(listener), _errors.set(errors)
     try:
-        yield
+        yield errors
     finally:
         _listener.reset(token)
+        _errors.reset(errors_token)
+
+
+def as_failure(error: ExportError) -> dg.Failure:
+    """An error as Dagster's, to be raised; it is not tried again."""
+    description, errors = printable(str(error)), _errors.get()
+    if errors is not None:
+        parts = {name: printable(getattr(error, name)) for name in ("expected", "found", "fix")}
+        errors[description] = ExportError(printable(error.what), **parts)
+    return dg.Failure(description=description, allow_retries=False)
 
 
 def report_to(log: Callable[[str], None]) -> OnProgress:
@@ -135,7 +151,7 @@ def failures(retry_number: int | None = None) -> Iterator[None]:
     try:
         yield
     except ExportError as error:
-        failure = dg.Failure(description=printable(str(error)), allow_retries=False)
+        failure = as_failure(error)
         # A source that was there at the first try and is gone now may be restarting.
         again = isinstance(error, ExtractError) or (bool(retry_number) and isinstance(error, SourceError))
         if retry_number is None or retry_number >= _MOST_RETRIES or not again:
@@ -146,4 +162,4 @@ def failures(retry_number: int | None = None) -> Iterator[None]:
         raise
     except BaseException as error:  # noqa: BLE001  a panic of Rust is no Exception
         # Without its cause: the text of an error may quote a row, and the event log keeps it.
-        raise dg.Failure(description=str(as_unexpected(error)), allow_retries=False) from None
+        raise as_failure(as_unexpected(error)) from None

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from assets.console import cell, new_console, styled
+from assets.console import cell, new_console, print_wrapped, styled
 from assets.help import SNAPSHOTS, add_command
 from assets.output import dispensable_output
 from pipelines.contracts.records import Manifest
@@ -58,7 +58,7 @@ def show_snapshots(*, as_json: Annotated[bool, typer.Option("--json", help="As J
         return
     console = new_console()
     table = Table(box=None, header_style="bold")
-    for title in ("", "Snapshot", "number", "age", "rows", "MB", "base"):
+    for title in ("", "Snapshot", "sequence", "age", "rows", "MB", "base"):
         table.add_column(title, justify="left" if title in {"", "Snapshot"} else "right", no_wrap=True)
     now, numbers = datetime.now(UTC), {manifest.id: str(manifest.sequence) for manifest in newest_first}
     for manifest in newest_first:
@@ -72,48 +72,49 @@ def show_snapshots(*, as_json: Annotated[bool, typer.Option("--json", help="As J
             f"{manifest.bytes / _MEGABYTE:,.1f}",
             numbers.get(manifest.base_snapshot or "", "gone" if manifest.base_snapshot else ""),
         )
-    console.print(table) if newest_first else console.print(f"No snapshot in {export_dir}")
+    console.print(table) if newest_first else print_wrapped(console, f"No snapshot in {export_dir}")
     for name, error in listing.unreadable.items():
-        console.print(styled(("Unreadable", "yellow"), f" {name}: {error.what}"), soft_wrap=True)
+        print_wrapped(console, styled(("Unreadable", "yellow"), f" {name}: {error.what}"))
     if problem is not None:
         what = f" can't be read: {problem.what}. Run the export again, or roll back to a snapshot."
-        console.print(styled(("Current", "red"), what), soft_wrap=True)
+        print_wrapped(console, styled(("Current", "red"), what))
     if hold is not None:
         what = (
             f" at {hold.snapshot_id} since {hold.held_at:%Y-%m-%d %H:%M} UTC: runs build and do not switch until"
             " `lei-exports rollback --release`."
         )
-        console.print(styled(("Held", "yellow"), what), soft_wrap=True)
+        print_wrapped(console, styled(("Held", "yellow"), what))
 
 
 def verify(
     snapshot_id: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="Id or number of a snapshot; left out: the current one.")
+        str | None,
+        typer.Argument(metavar="[ID]", help="Its id or sequence number; left out: the current one."),
     ] = None,
 ) -> None:
     """Compare every file with its digest, and DuckDB with Parquet cell by cell; exit status 1 where one differs."""
     settings = load_settings()
     export_dir = settings.export_dir
-    snapshot = _current(export_dir) if snapshot_id is None else find_snapshot(export_dir, snapshot_id)
+    snapshot = published_snapshot(export_dir) if snapshot_id is None else find_snapshot(export_dir, snapshot_id)
     checks = check_snapshot(snapshot, memory_mb=settings.database_memory_mb * 3 // 2)
     manifest = snapshot.manifest
     raise_failed(checks, f"Snapshot {manifest.id} is damaged")
     console = new_console()
     for check in checks:
         if not check.passed:
-            console.print(styled(("Warning", "yellow"), f" {describe_check(check)}"), soft_wrap=True)
+            print_wrapped(console, styled(("Warning", "yellow"), f" {describe_check(check)}"))
     files = 1 + sum(len(table.files) for table in manifest.tables)
-    console.print(
-        f"Snapshot {manifest.id} is what was published: {files:,} files, {manifest.bytes:,} bytes,"
-        f" {len(checks)} checks.",
-        soft_wrap=True,
+    # A snapshot of another contract is compared file by file only, and a warning above says so.
+    agree = "; DuckDB and Parquet hold the same" if all(check.passed for check in checks) else ""
+    print_wrapped(
+        console, f"Snapshot {manifest.id} is what was published: {files:,} files, {manifest.bytes:,} bytes{agree}."
     )
 
 
 @dispensable_output()
 def roll_back(
     snapshot_id: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="Id or number of the snapshot to go back to.")
+        str | None, typer.Argument(metavar="[ID]", help="Id or sequence number of the snapshot to go back to.")
     ] = None,
     *,
     release: Annotated[bool, typer.Option("--release", help="End a rollback: switch to the newest snapshot.")] = False,
@@ -124,12 +125,12 @@ def roll_back(
     export_dir, console = load_settings().export_dir, new_console()
     if release:
         newest = release_rollback(export_dir, now=_now).manifest
-        console.print(f"Released: current is the newest snapshot, {newest.id} (number {newest.sequence}).")
+        print_wrapped(console, f"Released: current is the newest snapshot, {newest.id} (sequence {newest.sequence}).")
         return
     hold = rollback(export_dir, snapshot_id or "", now=_now)
     before = f", before {hold.previous}" if hold.previous not in {None, hold.snapshot_id} else ""
-    console.print(f"Held: current is {hold.snapshot_id}{before}.", soft_wrap=True)
-    console.print("Runs build new snapshots and do not switch to them until `lei-exports rollback --release`.")
+    print_wrapped(console, f"Held: current is {hold.snapshot_id}{before}.")
+    print_wrapped(console, "Runs build new snapshots and do not switch to them until `lei-exports rollback --release`.")
 
 
 @dispensable_output()
@@ -144,7 +145,7 @@ def prune(
     """Delete the snapshots that the settings do not keep, and old stagings; the current snapshot always stays."""
     settings, console = load_settings(), new_console()
     if not settings.export_dir.is_dir():
-        console.print(f"No snapshot in {settings.export_dir}", soft_wrap=True)
+        print_wrapped(console, f"No snapshot in {settings.export_dir}")
         return
     report = prune_now(
         settings.export_dir,
@@ -155,21 +156,21 @@ def prune(
         is_trial=dry_run,
     )
     for deleted in report.deleted:
-        console.print(f"{'Would delete' if dry_run else 'Deleted'} {deleted}")
+        print_wrapped(console, f"{'Would delete' if dry_run else 'Deleted'} {deleted}")
     for staging in report.stagings:
-        console.print(f"{'Would delete' if dry_run else 'Deleted'} staging {staging}")
+        print_wrapped(console, f"{'Would delete' if dry_run else 'Deleted'} staging {staging}")
     for name, why in report.unreadable.items():
-        console.print(styled(("Left alone", "yellow"), f" {name}: {why}"), soft_wrap=True)
+        print_wrapped(console, styled(("Left alone", "yellow"), f" {name}: {why}"))
     verb = "would free" if dry_run else "freed"
     counted = f"{len(report.deleted)} snapshots and {len(report.stagings)} stagings"
-    console.print(f"{counted}, {verb} {report.freed_bytes / _MEGABYTE:,.1f} MB.")
+    print_wrapped(console, f"{counted}, {verb} {report.freed_bytes / _MEGABYTE:,.1f} MB.")
 
 
 def wait(
     *,
     after: Annotated[
         str,
-        typer.Option("--after", metavar="ID", help="Id or number of the last one that you have seen; 0: none."),
+        typer.Option("--after", metavar="ID", help="Id or sequence number of the last one that you saw; 0: none."),
     ],
     timeout: Annotated[
         float | None, typer.Option("--timeout", metavar="SECONDS", min=0, help="Longest wait; left out: for ever.")
@@ -185,11 +186,27 @@ def wait(
     typer.echo(snapshot.manifest.id)
 
 
-def _current(export_dir: Path) -> Snapshot:
+def published_snapshot(export_dir: Path) -> Snapshot:
+    """The published snapshot.
+
+    Raises:
+        SnapshotError: There is none, or it can't be read.
+    """
     snapshot = current_snapshot(export_dir)
     if snapshot is None:
-        raise SnapshotError(f"Nothing is published in {export_dir}", fix="run `lei-exports run`, or set EXPORT_DIR")
+        raise SnapshotError(
+            "Nothing is published yet",
+            expected=f"a snapshot in {export_dir}",
+            found="none",
+            fix="run `lei-exports run`, or set EXPORT_DIR to where one is",
+        )
     return snapshot
+
+
+def snapshot_before(export_dir: Path, snapshot: Snapshot) -> Snapshot | None:
+    """The snapshot before this one."""
+    earlier = [s for s in list_snapshots(export_dir).snapshots if s.manifest.sequence < snapshot.manifest.sequence]
+    return earlier[-1] if earlier else None
 
 
 def _facts(manifest: Manifest, current: str | None) -> dict[str, Any]:

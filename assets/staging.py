@@ -87,8 +87,8 @@ def staging(
 def _tell(say: Callable[[str], None], record: StagingRecord) -> None:
     """The story of the read, for the run's log."""
     source = record.source
-    identity, instant = printable(source.identity), f"{source.snapshot_at:%Y-%m-%d %H:%M} UTC"
-    say(f"Source {identity}, PostgreSQL {source.server_version}, as of {instant}")
+    described, instant = printable(source.description), f"{source.snapshot_at:%Y-%m-%d %H:%M} UTC"
+    say(f"Source {described}, PostgreSQL {source.server_version}, as of {instant}")
     for name, relation in source.relations.items():
         left_out = f"; left out: {', '.join(map(printable, relation.unknown))}" if relation.unknown else ""
         say(f"{name}: {relation.rows:,} rows{left_out}")
@@ -103,7 +103,7 @@ def _metadata(record: StagingRecord, table: str) -> dict[str, Any]:
     return {
         "dagster/row_count": relation.rows,
         "staging_id": record.staging_id,
-        "source": record.source.identity,
+        "source": record.source.description,
         "server_version": record.source.server_version,
         "snapshot_at": dg.MetadataValue.timestamp(record.source.snapshot_at),
         "wal_position": record.source.wal_position,

@@ -1,24 +1,24 @@
-"""What a person sees in a terminal: live progress, the summary of a publication, errors.
+"""What a person sees in a terminal while a command runs: live progress, errors.
 
 Belongs here: words and layout. Does not: deciding or doing anything.
 """
 
 import sys
 import time
+from textwrap import shorten
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
-from rich.table import Column, Table
-from rich.text import Text
+from rich.table import Column
 
-from assets.console import new_console, styled
-from pipelines.contracts.records import CheckRecord, Manifest
+from assets.console import lines_of, new_console, print_wrapped, styled
 from pipelines.errors import ExportError
 from pipelines.printable import printable
 from pipelines.progress import Progress as Message
 from pipelines.progress import Stage
+from pipelines.system.signals import uninterrupted
 
 _STAGES: dict[Stage, str] = {
     "wait": "Waiting",
@@ -28,6 +28,8 @@ _STAGES: dict[Stage, str] = {
     "publish": "Publishing",
 }
 _LINE_SECONDS = 5.0
+# What stands before the words of a stage: its name, its bar, the percentage, a space after each.
+_BAR_WIDTH, _NARROWEST = 18 + 1 + 8 + 1 + 5 + 1, 10
 # A rate of less time than this is noise.
 _RATE_SECONDS = 0.5
 
@@ -49,6 +51,7 @@ class ProgressView:
             console=console,
             disable=not console.is_terminal,
         )
+        self._is_complete = False
 
     def __enter__(self) -> Self:
         """Start to show."""
@@ -58,14 +61,30 @@ class ProgressView:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave the last state on the screen."""
-        if error is None:
+        """Leave the last state on the screen: how far it came, where it did not come to its end."""
+        with uninterrupted():
+            self._leave()
+
+    def _leave(self) -> None:
+        if self._is_complete:
             self._end_stage()
+        for task in self._progress.tasks:
+            if not task.finished:
+                told = f"stopped: {task.fields['told']}" if task.fields["told"] else "stopped"
+                self._progress.update(task.id, total=task.total or 1, told=self._fitting(told))
         self._progress.stop()
         self._print_line()
 
+    def complete(self) -> None:
+        """The run has succeeded: the last stage is done."""
+        self._is_complete = True
+
     def show(self, message: Message) -> None:
         """Take one message of the run."""
+        with uninterrupted():  # Ctrl-C in the middle of drawing would leave half of it on the screen
+            self._show(message)
+
+    def _show(self, message: Message) -> None:
         now = time.monotonic()
         is_new = message.stage not in self._tasks
         if is_new:
@@ -78,12 +97,18 @@ class ProgressView:
             self._tasks[message.stage],
             completed=message.done,
             total=message.total or None,
-            told=how_far or what,
+            told=self._fitting(how_far or what),
         )
         self._line = f"{_STAGES[message.stage]}: {', '.join(part for part in (how_far, what) if part)}"
         if is_new or now - self._line_at >= _LINE_SECONDS:
             self._line_at = now
             self._print_line()
+
+    def _fitting(self, told: str) -> str:
+        """As many words as have room beside a bar."""
+        return shorten(
+            told, max(_NARROWEST, self._console.width - _BAR_WIDTH), placeholder=" …", break_on_hyphens=False
+        )
 
     def _print_line(self) -> None:
         """Print the last state, where it is not printed yet and there are no bars."""
@@ -115,68 +140,13 @@ def describe_progress(message: Message, seconds: float) -> str:
     return ", ".join(told)
 
 
-def show_publication(
-    console: Console, manifest: Manifest, rejects: dict[str, int], folder: str, seconds: float
-) -> None:
-    """Say what was read, what was published and where, what was rejected, and how long it took."""
-    console.print()
-    source = manifest.source
-    version = f", PostgreSQL {source.server_version}, as of {source.snapshot_at:%Y-%m-%d %H:%M:%S} UTC"
-    console.print(styled("Source    ", (source.identity, "bold"), version))
-    for name, relation in source.relations.items():
-        left_out = f"; left out: {', '.join(relation.unknown)}" if relation.unknown else ""
-        console.print(f"          {name}: {relation.rows:,} rows{left_out}", soft_wrap=True)
-    table = Table(box=None, header_style="bold")
-    table.add_column("Published")
-    table.add_column("rows", justify="right")
-    table.add_column("Parquet files", justify="right")
-    table.add_column("bytes", justify="right")
-    for record in manifest.tables:
-        size = sum(file.bytes for file in record.files)
-        table.add_row(record.name, f"{record.rows:,}", f"{len(record.files):,}", f"{size:,}")
-    table.add_row("exports.duckdb", f"{manifest.database.rows:,}", "", f"{manifest.database.bytes:,}")
-    console.print(table)
-    if rejects:
-        reasons = ", ".join(f"{reason} {count:,}" for reason, count in rejects.items())
-        console.print(
-            f"Rejected  {sum(rejects.values()):,} rows, with their reason in rejected_rows: {reasons}", soft_wrap=True
-        )
-    else:
-        console.print("Rejected  no row")
-    checks = [*manifest.checks, *(check for record in manifest.tables for check in record.checks)]
-    for check in (check for check in checks if not check.passed):
-        what = f"   {check.table}.{check.name}: {_why(check)}"
-        console.print(styled(("Warning", "yellow"), what), soft_wrap=True)
-    console.print(styled("Snapshot  ", (manifest.id, "bold"), f" (number {manifest.sequence}) in {seconds:.1f} s"))
-    console.print(f"Where     {folder}", soft_wrap=True)
-
-
-def _why(check: CheckRecord) -> str:
-    """What decided a check, in words: its counts and examples that are not empty."""
-    told = {name: value for name, value in check.metadata.items() if value not in ([], {}, None, "")}
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in told.items())
-
-
-def show_unchanged(console: Console, manifest: Manifest, folder: str, seconds: float) -> None:
-    """Say that the source is as it was published, and what is published."""
-    console.print()
-    console.print(f"Nothing changed in {manifest.source.identity}; looked for it in {seconds:.1f} s")
-    console.print(styled("Snapshot  ", (manifest.id, "bold"), f" (number {manifest.sequence}) stays"))
-    console.print(f"Where     {folder}", soft_wrap=True)
-
-
 def show_error(error: ExportError | str) -> None:
     """Print an error to standard error, its parts on lines of their own."""
     console = new_console(stderr=True)
     what = error if isinstance(error, str) else error.what
-    console.print(styled(("Error", "bold red"), ": ") + _lines(what), soft_wrap=True)
+    print_wrapped(console, lines_of(what), styled(("Error", "bold red"), ": "))
     if not isinstance(error, str):
         for label, text in (("expected", error.expected), ("found", error.found), ("way out", error.fix)):
             if text:
-                console.print(styled(f"  {label}: ") + _lines(text), soft_wrap=True)
+                print_wrapped(console, lines_of(text), f"  {label}: ")
     sys.stderr.flush()
-
-
-def _lines(text: str) -> Text:
-    """Lines after the first one stand to the right, so that none of them looks like a part of ours."""
-    return Text("\n    ").join(map(styled, text.split("\n")))

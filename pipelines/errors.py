@@ -101,5 +101,9 @@ class QueryError(ExportError):
     """A person's SQL can't be run on a published snapshot."""
 
 
+class UsageError(ExportError):
+    """A command line has an option, an argument or a value that can't be used."""
+
+
 class OutputError(ExportError):
     """What a command had to show can't be written."""

@@ -25,12 +25,15 @@ class CheckDefinition:
         name: Its name, unique within the table.
         description: The property that holds when it passes.
         severity: `error` blocks the switch, `warn` does not.
+        rows_query: SQL for exports.duckdb that shows the rows for which it does not hold, in one line, to be pasted
+            between double quotes into a shell; `{ids}` stands for the ids that the result names. "": there is none.
     """
 
     table: str
     name: str
     description: str
     severity: Literal["error", "warn"]
+    rows_query: str = ""
 
     def result(self, *, passed: bool, **metadata: Any) -> CheckRecord:  # noqa: ANN401  counts, ids and texts
         """The outcome of this check."""
@@ -94,6 +97,7 @@ SOURCE_HASH_AGREES = CheckDefinition(
     "source_hash_agrees",
     "Where the source has a domain_hash, it is the one that is computed.",
     "warn",
+    "SELECT domain_id, domain, domain_hash FROM domain_exports WHERE domain_id IN ({ids})",
 )
 JOINED_TEXTS_AGREE = CheckDefinition(
     DOMAIN_EXPORTS.name,
@@ -106,37 +110,56 @@ LEVEL2_COUNT_AGREES = CheckDefinition(
     "level2_count_agrees",
     "Where the source has level2_candidates_count, it is gleif_candidate_count.",
     "warn",
+    "SELECT domain_id, level2_candidates_count, gleif_candidate_count FROM domain_exports"
+    " WHERE level2_candidates_count <> gleif_candidate_count",
 )
 PRIMARY_IS_CANDIDATE = CheckDefinition(
     DOMAIN_EXPORTS.name,
     "primary_is_candidate",
     "A primary_lei_code that is not blank is among the candidates of its row.",
     "warn",
+    "SELECT domain_id, domain, primary_lei_code FROM primary_candidates WHERE NOT is_candidate",
 )
 DOMAIN_CHECKS = (SOURCE_HASH_AGREES, JOINED_TEXTS_AGREE, LEVEL2_COUNT_AGREES, PRIMARY_IS_CANDIDATE)
 
 _CANDIDATES = candidate_exports(include_full_data=False).name
+_HAS_LEI_FORMAT = "regexp_full_match(lei_code, '[A-Z0-9]{{18}}[0-9]{{2}}')"
+_CODES = f"SELECT candidate_id, domain_id, lei_code FROM {_CANDIDATES}"
 LEI_FORMAT = CheckDefinition(
-    _CANDIDATES, "lei_format", "lei_code has the format of an LEI: 18 of A to Z and 0 to 9, then two digits.", "warn"
+    _CANDIDATES,
+    "lei_format",
+    "lei_code has the format of an LEI: 18 of A to Z and 0 to 9, then two digits.",
+    "warn",
+    f"{_CODES} WHERE NOT {_HAS_LEI_FORMAT}",
 )
 LEI_CHECK_DIGITS = CheckDefinition(
     _CANDIDATES,
     "lei_check_digits",
     "A lei_code that has the format of an LEI has right check digits (ISO 7064 MOD 97-10).",
     "warn",
+    f"{_CODES} WHERE NOT is_valid_lei AND {_HAS_LEI_FORMAT}",
 )
 JURISDICTION_FORMAT = CheckDefinition(
     _CANDIDATES,
     "jurisdiction_format",
     "jurisdiction looks like ISO 3166-1 alpha-2 or ISO 3166-2, such as DE or US-DE.",
     "warn",
+    f"SELECT candidate_id, lei_code, jurisdiction FROM {_CANDIDATES}"
+    " WHERE NOT regexp_full_match(jurisdiction, '[A-Z]{{2}}(-[A-Z0-9]{{1,3}})?')",
 )
 
 
 def known_values(column: str) -> CheckDefinition:
     """The check that a column of candidate_exports holds values that GLEIF is known to use."""
     known = ", ".join(KNOWN_VALUES[column])
-    return CheckDefinition(_CANDIDATES, f"{column}_known", f"{column} is one of {known}, or NULL.", "warn")
+    quoted = ", ".join(f"'{value}'" for value in KNOWN_VALUES[column])
+    return CheckDefinition(
+        _CANDIDATES,
+        f"{column}_known",
+        f"{column} is NULL, or one of the texts {known}.",
+        "warn",
+        f"SELECT candidate_id, lei_code, {column} FROM {_CANDIDATES} WHERE {column} NOT IN ({quoted})",
+    )
 
 
 CANDIDATE_CHECKS = (LEI_FORMAT, LEI_CHECK_DIGITS, *map(known_values, KNOWN_VALUES), JURISDICTION_FORMAT)

@@ -10,6 +10,11 @@ from pydantic import BaseModel, ConfigDict
 
 from pipelines.contracts.segments import Segmentation
 
+# Identity of the embedded PostgreSQL, whatever it is filled with.
+SAMPLE_IDENTITY = "sample"
+# The stage of a run in which its report is drawn.
+DRAWING_STAGE = "publish_extras"
+
 
 class _Record(BaseModel):
     # What another version wrote besides is no damage: its snapshots can be read, listed and rolled back to.
@@ -51,6 +56,15 @@ class SourceRecord(_Record):
     wal_position: str
     snapshot_at: datetime
     relations: dict[str, RelationRecord]
+
+    @property
+    def description(self) -> str:
+        """The database in words: its name, host and port, and schema; of earlier versions' snapshots no host."""
+        system, _, rest = self.identity.partition("/")
+        database, _, schema = rest.rpartition("/")
+        if self.identity == SAMPLE_IDENTITY or not database:
+            return f"{self.identity} (embedded)"
+        return f"database {database} at {self.address or f'cluster {system}'}, schema {schema}"
 
 
 class SegmentRecord(_Record):
@@ -234,6 +248,11 @@ class Manifest(_Record):
     def segmentation(self) -> Segmentation:
         """How the domain ids are cut into segments."""
         return Segmentation(self.segment_size, self.segment_numbers)
+
+    @property
+    def work_s(self) -> float:
+        """How long it took to read, build and verify it, seconds. The report shows it, and can't hold its own time."""
+        return sum(s for stage, s in self.timings_s.items() if stage != DRAWING_STAGE and s >= 0)
 
     @property
     def bytes(self) -> int:

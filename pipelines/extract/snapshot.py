@@ -14,12 +14,11 @@ from psycopg import errors as pg
 from psycopg import sql
 from pydantic import SecretStr
 
-from pipelines.contracts.records import SourceRecord
+from pipelines.contracts.records import SAMPLE_IDENTITY, SourceRecord
 from pipelines.errors import ContractError, ExtractError, SourceError
 from pipelines.extract.catalog import Relation, find_relations
 from pipelines.extract.connection import LOCK_TIMEOUT_MS, SourceAddress, connect, failed_query, host_and_port
 
-SAMPLE_IDENTITY = "sample"
 _SHOWN_IDS = 5
 _LOCK_TRIES = 5
 # Beyond the longest time, so that who watches the clock (watch.py) is first: its error says which setting to raise.

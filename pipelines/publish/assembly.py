@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from pipelines.contracts.records import CheckRecord, Manifest, StagingRecord, TableRecord
+from pipelines.contracts.records import DRAWING_STAGE, CheckRecord, Manifest, StagingRecord, TableRecord
 from pipelines.contracts.segments import segment_name
 from pipelines.contracts.snapshot_info import SnapshotInfo
 from pipelines.contracts.tables import Table
@@ -114,7 +114,7 @@ def assemble(  # noqa: PLR0913 - each is a fact of the snapshot
         if not check.passed:
             inputs.say(f"warning: {describe_check(check)}")
     written = write_extras(folder, snapshot_id, extras.files)
-    clock.lap("publish_extras")
+    clock.lap(DRAWING_STAGE)
     manifest = _told(manifest, (*manifest.checks, *extras.checks), {**inputs.timings, **clock.laps})
     manifest = manifest.model_copy(update={"extras": written})
     write_manifest(folder, manifest)

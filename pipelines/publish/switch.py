@@ -12,7 +12,17 @@ from datetime import datetime
 from pathlib import Path
 
 from pipelines.publish.files import sync_folder, temporary_path, write_atomically
-from pipelines.reading.history import HOLD, LAST_CHECKED, SWITCHES, LookResult, Switch, SwitchReason, read_switches
+from pipelines.reading.history import (
+    FAILED_RUN,
+    HOLD,
+    LAST_CHECKED,
+    SWITCHES,
+    FailedRun,
+    LookResult,
+    Switch,
+    SwitchReason,
+    read_switches,
+)
 from pipelines.reading.snapshots import CURRENT, SNAPSHOTS, Snapshot
 from pipelines.system.file_lock import FileLock, hold_lock
 from pipelines.system.run_lock import RunLock
@@ -126,6 +136,15 @@ def record_last_checked(
         "sequence": sequence,
     }
     write_atomically(export_dir / LAST_CHECKED, json.dumps(content, indent=2).encode() + b"\n")
+
+
+def record_failed_run(export_dir: Path, run: FailedRun) -> None:
+    """Write down that a run of the command did not succeed, for `lei-exports status`.
+
+    Raises:
+        OSError: It could not be written; the old one stands.
+    """
+    write_atomically(export_dir / FAILED_RUN, run.model_dump_json(indent=2).encode() + b"\n")
 
 
 def forget_switches(export_dir: Path) -> None:

@@ -68,7 +68,7 @@ def sequence_of(export_dir: Path, name: str) -> int:
         largest = largest_number(export_dir)
         if int(name) > largest:
             raise SnapshotError(
-                f"{export_dir} never had a snapshot of number {name}",
+                f"{export_dir} never had a snapshot of sequence {name}",
                 expected=f"at most {largest}",
                 fix="take a number that `lei-exports snapshots` shows; after a restore without switches.jsonl numbers"
                 " begin again at that of the restored snapshot",

@@ -23,7 +23,6 @@ class Health:
         look: The last successful look at the source.
         hold: The rollback that is in force.
         problems: What an operator has to look at, in words; none: healthy.
-        warnings: Checks of the snapshot that warn, `<table>.<check>`; they are no problem of operating it.
         unreadable: Why the published snapshot can't be read; None: it can, or nothing is published.
     """
 
@@ -31,7 +30,6 @@ class Health:
     look: Look | None
     hold: Hold | None
     problems: tuple[str, ...]
-    warnings: tuple[str, ...]
     unreadable: SnapshotError | None = None
 
 
@@ -67,14 +65,7 @@ def judge_health(export_dir: Path, stale_after_hours: float, now: datetime | Non
             f"rolled back to {hold.snapshot_id} since {hold.held_at:%Y-%m-%d %H:%M} UTC: runs build, and do not switch"
             " until lei-exports rollback --release"
         )
-    return Health(snapshot, look, hold, tuple(problems), _warnings(snapshot), unreadable)
-
-
-def _warnings(snapshot: Snapshot | None) -> tuple[str, ...]:
-    if snapshot is None:
-        return ()
-    tables = snapshot.manifest.tables
-    return tuple(f"{check.table}.{check.name}" for table in tables for check in table.checks if not check.passed)
+    return Health(snapshot, look, hold, tuple(problems), unreadable)
 
 
 def _missing(snapshot: Snapshot) -> list[str]:

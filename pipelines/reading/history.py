@@ -1,7 +1,7 @@
 """What `current` pointed at and when, whether a rollback holds it, when the source was last looked at (DESIGN 4).
 
-Belongs here: the shape of switches.jsonl, rollback.json and last_checked.json, and reading them. Does not: writing them
-(publish/switch.py, publish/rollback.py).
+Belongs here: the shape of switches.jsonl, rollback.json, last_checked.json and last_failed_run.json, and reading them.
+Does not: writing them (publish/switch.py, publish/rollback.py).
 """
 
 from datetime import datetime
@@ -15,6 +15,7 @@ from pipelines.errors import SnapshotError
 HOLD = "rollback.json"
 SWITCHES = "switches.jsonl"
 LAST_CHECKED = "last_checked.json"
+FAILED_RUN = "last_failed_run.json"
 SwitchReason = Literal["published", "rollback", "release", "completed"]
 LookResult = Literal["published", "held", "unchanged"]
 _FROM = AliasChoices("from", "previous")  # a keyword in Python, the plainest word in the files
@@ -71,6 +72,30 @@ class Look(_Line):
     result: LookResult
     snapshot_id: str | None
     sequence: int | None
+
+
+class FailedRun(_Line):
+    """The last run of the command `run` that did not succeed.
+
+    Attributes:
+        ended_at: When it ended, UTC.
+        run_id: Its id in Dagster; None: it ended before it had one.
+        how: An operator interrupted it, or it failed.
+        published: Id of the snapshot that it had published before; None: it published nothing.
+    """
+
+    ended_at: datetime
+    run_id: str | None
+    how: Literal["interrupted", "failed"]
+    published: str | None
+
+
+def read_failed_run(export_dir: Path) -> FailedRun | None:
+    """The last run of the command that did not succeed; None where none is on record."""
+    try:
+        return FailedRun.model_validate_json((export_dir / FAILED_RUN).read_bytes())
+    except (OSError, ValidationError):
+        return None
 
 
 def read_look(export_dir: Path) -> Look | None:

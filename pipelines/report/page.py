@@ -65,14 +65,14 @@ def _text(text: str, longest: int = _LONGEST_LINE) -> str:
 def _header(manifest: Manifest) -> str:
     source = manifest.source
     facts = {
-        "Source": f"{source.identity}, PostgreSQL {source.server_version}",
+        "Source": f"{source.description}, PostgreSQL {source.server_version}",
         "As of": f"{source.snapshot_at:%Y-%m-%d %H:%M:%S} UTC",
         "Published": f"{manifest.created_at:%Y-%m-%d %H:%M:%S} UTC",
         "Contract": manifest.contract_version,
     }
     items = "".join(f"<div><dt>{name}</dt><dd>{_text(fact)}</dd></div>" for name, fact in facts.items())
     return (
-        f"<header>\n<p class=kicker>lei-exports, snapshot {manifest.sequence}</p>\n<h1>{_text(manifest.id)}</h1>\n"
+        f"<header>\n<p class=kicker>lei-exports, sequence {manifest.sequence}</p>\n<h1>{_text(manifest.id)}</h1>\n"
         f"<dl class=facts>{items}</dl>\n</header>"
     )
 

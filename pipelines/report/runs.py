@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import polars as pl
 
-from pipelines.contracts.records import CheckRecord, Manifest
+from pipelines.checks.results import checks_of
+from pipelines.contracts.records import DRAWING_STAGE, CheckRecord, Manifest
 from pipelines.report.charts import draw_bars, draw_differences
 from pipelines.report.figures import BatchChanges
 from pipelines.report.sections import Section
@@ -57,7 +58,7 @@ def compare_snapshots(manifest: Manifest, previous: Manifest | None) -> Changes:
     ]
     schema = dict.fromkeys(("table", "before", "now", "difference"), pl.String)
     since = f"{previous.source.snapshot_at:%Y-%m-%d %H:%M} UTC"
-    says = [f"Compared with snapshot {previous.id} (number {previous.sequence}) of {since}."]
+    says = [f"Compared with snapshot {previous.id} (sequence {previous.sequence}) of {since}."]
     if manifest.source.identity != previous.source.identity:
         says.append("It was read from another source.")
     if manifest.contract_version != previous.contract_version:
@@ -84,13 +85,13 @@ def show_batch_changes(changes: BatchChanges) -> Section:
 
 def show_timings(manifest: Manifest) -> Section:
     """How long the stages of the run took, in the order in which they ran."""
-    timings = {name: duration for name, duration in manifest.timings_s.items() if duration >= 0}
-    total = sum(timings.values())
+    timings = {name: s for name, s in manifest.timings_s.items() if s >= 0 and name != DRAWING_STAGE}
     names = {name: _stage(name) for name in timings}
     says = "No stage was timed."
     if timings:
         longest = max(timings, key=timings.__getitem__)
-        says = f"{seconds(total)} in {counted(len(timings), 'stage')}; longest {names[longest]}"
+        says = f"{seconds(manifest.work_s)} to read, build and verify, in {counted(len(timings), 'stage')}"
+        says += f"; longest {names[longest]}"
         says += f" with {seconds(timings[longest])}."
     # Drawn: a table's stages as one, and of these the longest.
     tables = [table.name for table in manifest.tables]
@@ -110,7 +111,7 @@ def show_timings(manifest: Manifest) -> Section:
 
 def list_checks(manifest: Manifest) -> Checks:
     """All checks, those of the snapshot and those of its tables, worst first."""
-    checks = [*manifest.checks, *(check for table in manifest.tables for check in table.checks)]
+    checks = checks_of(manifest)
     verdicts = [_verdict(check) for check in checks]
     order = sorted(range(len(checks)), key=lambda i: VERDICTS.index(verdicts[i]))
     rows = [(verdicts[i], checks[i].table, checks[i].name, _cause(checks[i])) for i in order]

@@ -70,7 +70,9 @@ def show_timeline(figures: DomainFigures) -> Section:
     if periods.height:
         values = {part.name: periods[part.name].to_list() for part in series}
         chart = draw_columns(periods["short"].to_list(), series, values, f"created, by {timeline.period}, UTC")
-    table = periods.select(pl.col("label").alias("from"), "rows", *(part.name for part in series))
+    table = periods.select(
+        pl.col("label").alias("from"), pl.col("rows").alias("domain rows"), *(part.name for part in series)
+    )
     return Section("over-time", "Domains over time", " ".join(says), chart, table)
 
 
@@ -96,7 +98,7 @@ def show_batches(figures: DomainFigures) -> Section:
     if rest.height:
         others = pl.lit(f"{whole(rest.height)} {_OTHERS}").alias("batch")
         table = pl.concat([table, rest.select(others, pl.lit("").alias("first row"), pl.col("rows", *names).sum())])
-    return Section("batches", "Domains per batch", f"{says}.", chart, table)
+    return Section("batches", "Domains per batch", f"{says}.", chart, table.rename({"rows": "domain rows"}))
 
 
 def show_candidates_per_domain(figures: DomainFigures) -> Section:

@@ -8,11 +8,10 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pipelines.contracts.records import Manifest
+from pipelines.contracts.records import SAMPLE_IDENTITY, Manifest
 from pipelines.errors import ExportError, SettingsError
 from pipelines.extract.connection import SourceAddress
 from pipelines.extract.preflight import SourcePreflight, wanted_connections
-from pipelines.extract.snapshot import SAMPLE_IDENTITY
 from pipelines.findings import Finding, Question
 from pipelines.publish.guards import reference_snapshot, require_same_source
 from pipelines.publish.preflight import require_switchable

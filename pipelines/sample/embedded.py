@@ -16,12 +16,12 @@ from pathlib import Path
 import psycopg
 
 from pipelines.errors import SampleError
+from pipelines.sample.built_in import SAMPLE_DIR
 from pipelines.sample.cluster import PORT, Cluster, server_url
 from pipelines.sample.load import fill_if_empty, has_no_tables
 from pipelines.sample.locks import FileLock
 
 DATABASE = "lei_exports"
-SAMPLE_DIR = Path(__file__).resolve().parent / "data"
 
 _LOCK_SECONDS = 120
 # Linux holds 107 bytes of a socket's path, macOS 103.

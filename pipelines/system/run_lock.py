@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipelines.errors import BusyError, LockLostError, SettingsError
-from pipelines.system.file_lock import FileLock, Holder, hold_lock
+from pipelines.system.file_lock import FileLock, Holder, hold_lock, is_held, read_holder
 
 RUN_LOCK = ".run.lock"
 WAIT_SECONDS = 600.0
@@ -160,6 +160,12 @@ def hold_run_lock(
             yield run
         finally:
             run.end()
+
+
+def find_running(export_dir: Path) -> Holder | None:
+    """The run or command that works on an export folder now, as far as this host can see; None: none."""
+    path = export_dir / RUN_LOCK
+    return read_holder(path) if is_held(path) else None
 
 
 def _claims_in(parent: Path) -> list[Path]:

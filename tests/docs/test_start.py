@@ -1,4 +1,4 @@
-"""The README's start, as it stands there: its commands, run in an empty folder, lead from nothing to a chart."""
+"""The README's commands, as they stand there: two lead from nothing to a chart, the others work after them."""
 
 import os
 import re
@@ -13,12 +13,14 @@ pytestmark = [pytest.mark.integration, pytest.mark.orchestration, pytest.mark.st
 
 ROOT = Path(__file__).resolve().parents[2]
 START = re.compile(r"^## Start\n.*?^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 TARGET = re.compile(r"^([a-z-]+):(?:.*## (.+))?", re.MULTILINE)
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the commands need of a checkout; they use the programs of this test's environment, and install nothing."""
+    tmp_path = tmp_path_factory.mktemp("checkout")
     (tmp_path / "tests").mkdir()
     for name in ("Makefile", "requirements.lock", "pyproject.toml", "tests/duckdb14.lock"):
         (tmp_path / name).symlink_to(ROOT / name)
@@ -49,23 +51,43 @@ def run(command: str, folder: Path, **environment: str) -> str:
     return done.stdout
 
 
-def test_the_start_leads_from_nothing_to_a_chart(folder: Path) -> None:
-    """The browser is a script that notes what it is to open."""
+@pytest.fixture(scope="module")
+def started(folder: Path) -> list[str]:
+    """The commands of the start, which were run. The browser is a script that notes what it is to open."""
     browser = folder / "browser"
     browser.write_text('#!/bin/sh\necho "$1" > opened\n', encoding="utf-8")
     browser.chmod(0o755)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     start = START.search(readme)
     assert start is not None
-    assert start[1].splitlines() == ["make export", "make test"]
+    commands = start[1].splitlines()
+    assert commands == ["make export", "make test"]
     assert "`make report` draws" in readme
     for command in ("make export", "make report"):
         run(command, folder, BROWSER=str(browser))
-    assert "pytest" in run("make --dry-run test", folder), "this very suite"
+    return commands
+
+
+def test_the_start_leads_from_nothing_to_a_chart(folder: Path, started: list[str]) -> None:
+    assert "pytest" in run(f"make --dry-run {started[1].removeprefix('make ')}", folder), "this very suite"
     address = (folder / "opened").read_text(encoding="utf-8").strip()
     assert urlsplit(address).scheme == "file"
     page = Path(unquote(urlsplit(address).path)).read_text(encoding="utf-8")
     assert page.count("<svg") >= 8
+
+
+@pytest.mark.usefixtures("started")
+def test_the_other_commands_work_in_the_same_shell(folder: Path) -> None:
+    blocks = BLOCK.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+    lines = [line for block in blocks[1:] for line in block.splitlines() if "DATABASE_URL=" not in line]
+    assert lines[0] == ". .venv/bin/activate"
+    lines = [line for line in lines if line not in {"make ui", "make serve"}]  # they do not end by themselves
+    assert len(lines) > 5
+    snapshot = (folder / "data" / "exports" / "current").resolve().name
+    script = "\n".join(lines).replace("--after SNAPSHOT_ID", "--after 0").replace("SNAPSHOT_ID", snapshot)
+    said = run(f"set -e\n{script}\necho the end", folder)
+    assert said.endswith("the end\n")
+    assert f"Snapshot {snapshot} is what was published" in said
 
 
 def test_make_alone_lists_every_command(folder: Path) -> None:

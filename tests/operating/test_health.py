@@ -3,14 +3,16 @@
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from typer.testing import CliRunner
 
 from assets.cli import app
 from pipelines.publish.rollback import rollback
+from pipelines.publish.switch import record_failed_run
 from pipelines.reading.health import judge_health
-from pipelines.reading.history import LAST_CHECKED
+from pipelines.reading.history import LAST_CHECKED, FailedRun
 from tests.exporting import export, settings_for
 from tests.hostile import random_rows
 from tests.integration.kit import run_sql
@@ -77,8 +79,24 @@ def test_what_changed_and_a_rollback(exports: Path, database: Database) -> None:
     export(settings_for(database, exports))
     told = status()
     assert told["changed"] == {"since": first, "domain_exports": "+1", "unique_domains": "+1", "batch_summaries": "+1"}
-    assert "domain_exports +1" in CliRunner().invoke(app, ["status"]).stdout.replace("\n", " ")
+    said = CliRunner().invoke(app, ["status"]).stdout
+    changed = "domain_exports +1, unique_domains +1, batch_summaries +1. 1 segment changed."
+    assert f"Changed   Rows since sequence 1: {changed}\n" in said
+    address = unquote(urlsplit(database.url).netloc.rpartition("@")[2])
+    assert f"Source    database {database.name} at {address}, schema public, PostgreSQL " in said
     rollback(exports, first, now=lambda: datetime.now(UTC))
     (problem,) = judge_health(exports, 25).problems
     assert "rollback --release" in problem
     assert CliRunner().invoke(app, ["status", "--check"]).exit_code == 1
+
+
+def test_a_run_that_failed_is_told_of_until_one_succeeds(exports: Path, database: Database) -> None:
+    ended_at = datetime.now(UTC) + timedelta(seconds=1)
+    record_failed_run(exports, FailedRun(ended_at=ended_at, run_id="r", how="failed", published=None))
+    assert f"The last run failed at {ended_at:%Y-%m-%d %H:%M:%S} UTC. It published nothing.\n" in (
+        CliRunner().invoke(app, ["status"]).stdout
+    )
+    record_failed_run(exports, FailedRun(ended_at=datetime.now(UTC), run_id="r", how="failed", published=None))
+    export(settings_for(database, exports))
+    assert status()["last_failed_run"] is None
+    assert "Last run" not in CliRunner().invoke(app, ["status"]).stdout

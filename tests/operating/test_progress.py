@@ -1,11 +1,14 @@
 """How far a run is, while it runs: from the server's own counters, on a terminal and in a file."""
 
 import io
+import signal
 from pathlib import Path
 
+import pyte
 import pytest
 from rich.console import Console
 
+from assets.console import LiteralConsole
 from assets.resources import report_to
 from assets.terminal import ProgressView, describe_progress
 from pipelines.progress import Progress
@@ -71,6 +74,51 @@ def test_a_terminal_gets_bars_that_fit_into_80_columns() -> None:
     last = file.getvalue().splitlines()[-3:]
     assert any("Reading PostgreSQL" in line and "100 %" in line and "5,000,000 of" in line for line in last), last
     assert any("Publishing" in line and "[bold]not markup" in line for line in last), last
+
+
+class ReplacedTerminal(io.StringIO):
+    """A terminal until something else is put in its place, as Dagster does to keep what a step prints."""
+
+    is_replaced = False
+
+    def isatty(self) -> bool:
+        return not self.is_replaced
+
+
+def test_bars_stay_bars_when_the_terminal_is_replaced() -> None:
+    file = ReplacedTerminal()
+    console = LiteralConsole(file=file, width=80)
+    file.is_replaced = True
+    show(console)
+    assert "━" in file.getvalue()
+    assert "Reading PostgreSQL: " not in file.getvalue(), "a line among the bars"
+
+
+class PressesCtrlC(io.StringIO):
+    """A terminal at which Ctrl-C is pressed right after a write, before the writer knows."""
+
+    def __init__(self, at_write: int) -> None:
+        super().__init__()
+        self._writes_left = at_write
+
+    def write(self, text: str) -> int:
+        written = super().write(text.replace("\n", "\r\n"))
+        self._writes_left -= 1
+        if self._writes_left == 0:
+            signal.raise_signal(signal.SIGINT)
+        return written
+
+
+@pytest.mark.parametrize("at_write", range(2, 6))
+def test_ctrl_c_while_bars_are_drawn_leaves_each_once(at_write: int) -> None:
+    file = PressesCtrlC(at_write)
+    with pytest.raises(KeyboardInterrupt):
+        show(Console(file=file, width=80, force_terminal=True, legacy_windows=False, color_system=None))
+    screen = pyte.Screen(80, 24)
+    pyte.Stream(screen).feed(f"above\r\n{file.getvalue()}")
+    lines = [line for line in screen.display if line.strip()]
+    stages = [line.split("  ")[0].split(" ━")[0].strip() for line in lines]
+    assert stages == ["above", "Reading PostgreSQL", "Publishing"][: len(stages)], lines
 
 
 def test_the_log_of_a_dagster_run_has_the_switch_however_soon_it_comes() -> None:

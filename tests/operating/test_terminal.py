@@ -1,13 +1,8 @@
 """What the data holds is shown on a terminal as it is, and does nothing to it: values, ids, names."""
 
 import json
-import os
-import pty
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,6 +11,7 @@ from pipelines.printable import printable
 from tests.exporting import export, settings_for
 from tests.oracle.postgres import Cluster, Database
 from tests.oracle.source import create_source_tables, insert_source
+from tests.terminal import show
 
 pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
@@ -27,7 +23,7 @@ NAME = "\x1b]0;n\x07\x9bm\u202e:x: [bold]\nn"
 SHOWN_NAME = "\\x1b]0;n\\x07\\x9bm\\u202e:x: [bold]\\nn"
 # Of Rich itself: colours, and what moves the cursor for the bars.
 STYLES = re.compile(r"\x1b\[[0-9;?]*[mABJKGhl]")
-WIDE = {"COLUMNS": "400", "TERM": "xterm-256color"}
+WIDE = 400
 
 
 @pytest.fixture(scope="module")
@@ -53,25 +49,9 @@ def folder(source: Database, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def on_a_terminal(folder: Path, source: Database, *arguments: str, **environment: str) -> str:
     """All that a command sends to its terminal, but for colours and bars."""
-    ours, theirs = pty.openpty()
-    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     settings = {"EXPORT_DIR": str(folder / "exports"), "DAGSTER_HOME": str(folder / "home"), "SOURCE_SCHEMA": NAME}
-    process = subprocess.Popen(
-        [Path(sys.executable).with_name("lei-exports"), *arguments],
-        cwd=folder,
-        env={**kept, **WIDE, **settings, "DATABASE_URL": source.url, **environment},
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-    )
-    os.close(theirs)
-    seen = b""
-    with suppress(OSError):  # EIO: the other end is closed
-        while part := os.read(ours, 65536):
-            seen += part
-    os.close(ours)
-    process.wait(60)
-    return STYLES.sub("", seen.decode().replace("\r\n", "\n"))
+    shown = show(arguments, folder, {**settings, "DATABASE_URL": source.url, **environment}, WIDE)
+    return STYLES.sub("", shown.sent.replace("\r\n", "\n"))
 
 
 def assert_harmless(text: str, *expected: str, keep: str = "\n\r") -> None:

@@ -1,5 +1,6 @@
 """The console script as a person runs it: exit status, words, and nothing secret in them."""
 
+import importlib.metadata
 import os
 import subprocess
 import sys
@@ -7,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.contracts.version import CONTRACT_VERSION
 from pipelines.reading.snapshots import current_snapshot
 from pipelines.reading.verification import verify_snapshot
 from tests.operating.kit import SECRET, webhook
 
 pytestmark = [pytest.mark.orchestration, pytest.mark.standard]
 
+VERSION = importlib.metadata.version("lei-exports")
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -83,7 +86,14 @@ def test_a_server_that_is_not_there_is_one_clear_error(tmp_path: Path) -> None:
 
 
 def test_wrong_usage_and_wrong_settings(tmp_path: Path) -> None:
-    assert lei_exports("run", "--no-such-option", cwd=tmp_path).returncode == 2
+    done = lei_exports("run", "--no-such-option", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "Error: No such option: --no-such-option",
+        "  expected: lei-exports run [OPTIONS]",
+        "  way out: see `lei-exports run --help`",
+    ]
+    assert lei_exports("--version", cwd=tmp_path).stdout == f"lei-exports {VERSION}, contract {CONTRACT_VERSION}\n"
     done = lei_exports("run", cwd=tmp_path, KEEP_SNAPSHOTS="none")
     assert done.returncode == 1
     assert "KEEP_SNAPSHOTS" in done.stderr

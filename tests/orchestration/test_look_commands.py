@@ -1,5 +1,6 @@
 """`status`, `query` and `report` on a published snapshot, in process; no Dagster."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -48,6 +49,19 @@ def test_query_answers_and_explains_what_it_can_not_run(published: str) -> None:
     for query in ("SELEC 1", "DELETE FROM entities", "FROM nowhere"):
         with pytest.raises(QueryError, match="DuckDB refuses"):
             CliRunner().invoke(app, ["query", query], catch_exceptions=False)
+
+
+@pytest.mark.usefixtures("published")
+def test_query_shows_lists_as_json_and_writes_csv() -> None:
+    sql = "SELECT ['a\"b', NULL] AS l, {'d': DATE '2026-01-02'} AS s, '' AS e, NULL AS n, DATE '0001-01-01 (BC)' AS t"
+    shown = CliRunner().invoke(app, ["query", sql], catch_exceptions=False).stdout
+    assert r'["a\"b", null]' in shown
+    assert '{"d": "2026-01-02"}' in shown
+    rows = list(csv.reader(CliRunner().invoke(app, ["query", "--csv", sql]).stdout.splitlines()))
+    assert rows[0] == ["l", "s", "e", "n", "t"]
+    assert rows[1][:4] == [r'["a\"b", null]', '{"d": "2026-01-02"}', "", ""]
+    assert rows[1][4].startswith(("0000-01-01", "-0001", "0001"))
+    assert CliRunner().invoke(app, ["query", "--csv", "--json", sql]).exit_code == 2
 
 
 def test_report_is_one_file(published: str) -> None:

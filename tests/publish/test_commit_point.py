@@ -219,7 +219,7 @@ def test_a_number_is_never_given_twice(two: Kit, loss: Callable[[Kit], None]) ->
 
 
 def test_a_number_that_was_never_given_is_refused(two: Kit) -> None:
-    with pytest.raises(SnapshotError, match="never had a snapshot of number 3") as caught:
+    with pytest.raises(SnapshotError, match="never had a snapshot of sequence 3") as caught:
         wait_for_snapshot(two.export_dir, 3, 0)
     assert caught.value.expected == "at most 2"
 

@@ -120,7 +120,7 @@ def test_figures_of_batches(ordinary_page: Page) -> None:
     assert [row[0] for row in ordinary_page.tables["batches"][1:]] == first["batch_id"].to_list()
     assert ordinary_page.numbers("batches", 2) == first["len"].to_list()
     header = ordinary_page.tables["batches"][0]
-    assert header == ["batch", "first row", "rows", "success", "failed", "processing", "pending", "other"]
+    assert header == ["batch", "first row", "domain rows", "success", "failed", "processing", "pending", "other"]
     for column, status in enumerate(header[3:7], start=3):
         assert sum(ordinary_page.numbers("batches", column)) == domains.filter(status=status).height
     assert sum(ordinary_page.numbers("batches", 7)) == domains.filter(status="odd").height
@@ -204,7 +204,7 @@ def test_changes_since_the_snapshot_before() -> None:
         ["rejected_rows", "0", "7", "+7"],
     ]
     text = "".join(read.texts)
-    assert "Compared with snapshot 20261122T065932Z-00000001 (number 1)" in text
+    assert "Compared with snapshot 20261122T065932Z-00000001 (sequence 1)" in text
     assert "2 segments changed and read anew (000003, 000007)" in text
 
 
@@ -261,5 +261,6 @@ def test_checks_worst_first_and_open_where_one_did_not_pass() -> None:
 
 def test_header_says_which_snapshot_of_what(ordinary_page: Page) -> None:
     text = " ".join(ordinary_page.texts)
-    for fact in ("20261123T065932Z-1f3a9c2e", "snapshot 2", "7711307137820363992/app/public", "06:59:32 UTC", "1.0.0"):
+    source = "database app at cluster 7711307137820363992, schema public"
+    for fact in ("20261123T065932Z-1f3a9c2e", "sequence 2", source, "06:59:32 UTC", "1.0.0"):
         assert fact in text
