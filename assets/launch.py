@@ -3,7 +3,6 @@
 Belongs here: Dagster's home, instance and run. Does not: what a run does (jobs.py), what a person sees (terminal.py).
 """
 
-import logging
 import os
 import sys
 import time
@@ -133,8 +132,6 @@ def _launch(settings: Settings, accepted: dict[str, bool], heard: _Heard) -> Non
         "ops": {"staging": {"config": accepted}},
         "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
     }
-    # Where nothing changed, later steps are skipped, and Dagster warns of each blocking check that they did not emit.
-    logging.getLogger("dagster._core.execution.plan.active").setLevel(logging.ERROR)
     with watch_interrupts() as has_come, _instance(settings) as instance:
         _clear_dead_runs(console, instance, settings)
         with ProgressView(console) as view:

@@ -1,6 +1,7 @@
 """The asset shell of the switch: the only asset that changes what readers see (DESIGN 3.6)."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
 
@@ -17,7 +18,7 @@ from pipelines.checks.definitions import (
 from pipelines.contracts.records import CheckRecord, Manifest
 from pipelines.contracts.tables import published_tables
 from pipelines.printable import printable
-from pipelines.reading.snapshots import SNAPSHOTS
+from pipelines.reading.snapshots import SNAPSHOTS, Snapshot
 from pipelines.run.publication import ChecksFailedError, Publication, publish_tables
 
 KEY = key_of("published", "snapshot")
@@ -54,26 +55,34 @@ def published(
             raise
     # The snapshot is published, or built during a rollback: from here on nothing may fail the step.
     manifest = publication.manifest
-    folder = settings.export_dir / SNAPSHOTS / manifest.id
+    snapshot = Snapshot(settings.export_dir / SNAPSHOTS / manifest.id, manifest)
     context.log.info(_told(publication))
     yield dg.MaterializeResult(
         asset_key=KEY,
         metadata={
             **plots_metadata(publication.plots),
-            "snapshot_id": manifest.id,
-            "sequence": manifest.sequence,
-            "source": manifest.source.identity,
-            "snapshot_at": dg.MetadataValue.timestamp(manifest.source.snapshot_at),
-            "contract_version": manifest.contract_version,
-            "rows": dg.MetadataValue.json({table.name: table.rows for table in manifest.tables}),
+            **snapshot_metadata(snapshot),
             "rejected_by_reason": dg.MetadataValue.json(publication.rejects),
-            "duckdb_bytes": manifest.database.bytes,
-            "parquet_bytes": sum(file.bytes for table in manifest.tables for file in table.files),
-            **{file.path: dg.MetadataValue.path(str(folder / file.path)) for file in manifest.extras},
             **{f"{stage}_s": round(seconds, 3) for stage, seconds in manifest.timings_s.items()},
         },
-        check_results=check_results(KEY, _checks(manifest)),
+        check_results=check_results(KEY, asset_checks(manifest), found_by=manifest.id),
     )
+
+
+def snapshot_metadata(snapshot: Snapshot) -> dict[str, Any]:
+    """What its manifest says of a snapshot, for the page of the asset."""
+    manifest = snapshot.manifest
+    return {
+        "snapshot_id": manifest.id,
+        "sequence": manifest.sequence,
+        "source": manifest.source.identity,
+        "snapshot_at": dg.MetadataValue.timestamp(manifest.source.snapshot_at),
+        "contract_version": manifest.contract_version,
+        "rows": dg.MetadataValue.json({table.name: table.rows for table in manifest.tables}),
+        "duckdb_bytes": manifest.database.bytes,
+        "parquet_bytes": sum(file.bytes for table in manifest.tables for file in table.files),
+        **{file.path: dg.MetadataValue.path(str(snapshot.folder / file.path)) for file in manifest.extras},
+    }
 
 
 def _told(publication: Publication) -> str:
@@ -85,11 +94,11 @@ def _told(publication: Publication) -> str:
     return f"Snapshot {manifest.id} (number {manifest.sequence}) is {state}: {size}"
 
 
-def _checks(manifest: Manifest) -> list[CheckRecord]:
+def asset_checks(manifest: Manifest) -> tuple[CheckRecord, ...]:
     """The checks of the asset: those of several tables as they are, all of the verification as one."""
     of_tables = {ROWS_RECONCILE.name, COUNTS_AGREE.name, REPORT_DRAWN.name}
     others = of_tables | {check.name for check in SOURCE_CHECKS}
-    return [
+    return (
         *(check for check in manifest.checks if check.name in of_tables),
         faces_check([check for check in manifest.checks if check.name not in others]),
-    ]
+    )

@@ -143,12 +143,16 @@ def show_publication(
         )
     else:
         console.print("Rejected  no row")
+    _show_warnings(console, manifest)
+    console.print(styled("Snapshot  ", (manifest.id, "bold"), f" (number {manifest.sequence}) in {seconds:.1f} s"))
+    console.print(f"Where     {folder}", soft_wrap=True)
+
+
+def _show_warnings(console: Console, manifest: Manifest) -> None:
     checks = [*manifest.checks, *(check for record in manifest.tables for check in record.checks)]
     for check in (check for check in checks if not check.passed):
         what = f"   {check.table}.{check.name}: {_why(check)}"
         console.print(styled(("Warning", "yellow"), what), soft_wrap=True)
-    console.print(styled("Snapshot  ", (manifest.id, "bold"), f" (number {manifest.sequence}) in {seconds:.1f} s"))
-    console.print(f"Where     {folder}", soft_wrap=True)
 
 
 def _why(check: CheckRecord) -> str:
@@ -158,9 +162,10 @@ def _why(check: CheckRecord) -> str:
 
 
 def show_unchanged(console: Console, manifest: Manifest, folder: str, seconds: float) -> None:
-    """Say that the source is as it was published, and what is published."""
+    """Say that the source is as it was published, what is published, and of what its checks still warn."""
     console.print()
     console.print(f"Nothing changed in {manifest.source.identity}; looked for it in {seconds:.1f} s")
+    _show_warnings(console, manifest)
     console.print(styled("Snapshot  ", (manifest.id, "bold"), f" (number {manifest.sequence}) stays"))
     console.print(f"Where     {folder}", soft_wrap=True)
 
