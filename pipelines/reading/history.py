@@ -4,7 +4,7 @@ Belongs here: the shape of switches.jsonl, rollback.json and last_checked.json, 
 (publish/switch.py, publish/rollback.py).
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +15,8 @@ from pipelines.errors import SnapshotError
 HOLD = "rollback.json"
 SWITCHES = "switches.jsonl"
 LAST_CHECKED = "last_checked.json"
+# How far the clocks of the machines that write and read these files may be apart.
+CLOCK_SKEW = timedelta(minutes=5)
 SwitchReason = Literal["published", "rollback", "release", "completed"]
 LookResult = Literal["published", "held", "unchanged"]
 _FROM = AliasChoices("from", "previous")  # a keyword in Python, the plainest word in the files
