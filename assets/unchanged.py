@@ -6,6 +6,7 @@ Else Dagster would show each check as skipped, and the published snapshot as old
 import logging
 
 import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
 
 from assets.catalog import check_results, key_of
 from assets.published import KEY, asset_checks, snapshot_metadata
@@ -41,6 +42,7 @@ def report_unchanged(context: dg.AssetExecutionContext, snapshot: Snapshot) -> N
 def _report(
     context: dg.AssetExecutionContext, key: dg.AssetKey, checks: tuple[CheckRecord, ...], snapshot_id: str, again: str
 ) -> None:
+    stands_for = _latest(context, key)
     for result in check_results(key, checks, found_by=snapshot_id):
         context.log_event(  # in this run, so that its own page shows them too
             dg.AssetCheckEvaluation(
@@ -50,8 +52,25 @@ def _report(
                 severity=result.severity,
                 metadata={**(result.metadata or {}), "reported_again": again},
                 blocking=result.severity == dg.AssetCheckSeverity.ERROR,
+                target_materialization_data=stands_for,
             )
         )
+
+
+def _latest(
+    context: dg.AssetExecutionContext, key: dg.AssetKey
+) -> AssetCheckEvaluationTargetMaterializationData | None:
+    """The materialization that verdicts are about; Dagster's graph counts those about the latest one only.
+
+    None for the published snapshot, which is reported in this very run.
+    """
+    records = [] if key == KEY else context.instance.fetch_materializations(key, limit=1).records
+    if not records:
+        return None
+    latest = records[0]
+    return AssetCheckEvaluationTargetMaterializationData(
+        storage_id=latest.storage_id, run_id=latest.run_id, timestamp=latest.timestamp
+    )
 
 
 def _kept_metadata(context: dg.AssetExecutionContext, snapshot_id: str) -> dict[str, dg.MetadataValue]:

@@ -7,6 +7,7 @@ Dagster that is gone in a newer version stops it at the start: it never runs wit
 import argparse
 import logging
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -37,11 +38,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Serve until told to stop; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m assets.web", description="Dagster's web server, guarded.")
     parser.add_argument("--port", type=int, default=3000, help="port on 127.0.0.1")
+    parser.add_argument("--listening-fd", type=int, help="descriptor of a socket that listens at that port already")
     parser.add_argument("--workspace", type=Path, required=True, help="workspace.yaml: where the code is")
     parser.add_argument("--read-only", action="store_true", help="nobody can start or change anything in the UI")
     options = parser.parse_args(arguments)
     try:
-        serve_web(options.port, options.workspace, read_only=options.read_only)
+        serve_web(options.port, options.workspace, read_only=options.read_only, listening_fd=options.listening_fd)
     except ExportError as error:
         show_error(error)
         return 1
@@ -50,13 +52,14 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def serve_web(port: int, workspace: Path, *, read_only: bool) -> None:
+def serve_web(port: int, workspace: Path, *, read_only: bool, listening_fd: int | None = None) -> None:
     """Serve Dagster's UI on this machine's loopback, for the instance in DAGSTER_HOME.
 
     Args:
         port: On 127.0.0.1.
         workspace: Says where the code server is.
         read_only: Dagster's own mode in which nothing can be started or changed in the UI.
+        listening_fd: File descriptor of a socket that listens at that port already; None: listen here.
 
     Raises:
         SettingsError: The port is taken, or a setting can't be used.
@@ -65,7 +68,8 @@ def serve_web(port: int, workspace: Path, *, read_only: bool) -> None:
     os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
     hosts = own_hosts(port, settings.ui_hosts)
     configure_loggers()
-    with listen(HOST, port) as listening, DagsterInstance.get() as instance:
+    own = listen(HOST, port) if listening_fd is None else socket.socket(fileno=listening_fd)
+    with own as listening, DagsterInstance.get() as instance:
         instance.optimize_for_webserver(_STATEMENT_TIMEOUT_MS, _POOL_RECYCLE_S, _POOL_OVERFLOW)
         target = WorkspaceFileTarget([str(workspace)])
         with WorkspaceProcessContext(instance, target, __version__, read_only) as context:
