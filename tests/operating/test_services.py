@@ -8,9 +8,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
+from dagster import DagsterInstance
 
 from pipelines.system.file_lock import hold_lock
+from pipelines.system.run_lock import hold_run_lock
 from tests.browser.kit import Server, allow_connections, serve_ui
 from tests.hostile import random_rows
 from tests.integration.kit import wait_until
@@ -77,8 +80,12 @@ def test_services_are_started_again_or_end_and_an_unchanged_source_leaves_the_pa
         first = verdicts(server)
         assert {check["status"] for check in first.values()} == {"SUCCEEDED", "FAILED"}, "there is something to warn of"
 
-        os.kill(only(home, "api grpc"), signal.SIGKILL)
-        wait_until(lambda: "it is started again" in server.log.read_text(), 20)
+        with hold_run_lock(server.export_dir):
+            server.launch("export")
+            wait_until(lambda: server.runs()[0][1] == "STARTED", 60)
+            os.kill(only(home, "api grpc"), signal.SIGKILL)
+            wait_until(lambda: "it is started again" in server.log.read_text(), 20)
+        assert server.wait_for_run(2)[1] == "SUCCESS", "a run goes on without the code server that launched it"
         assert server.wait_for_run_of("export") == "SUCCESS"
         nodes = server.ask(PAGE)["assetNodes"]
         stale = {"/".join(node["assetKey"]["path"]) for node in nodes if node["staleStatus"] == "STALE"}
@@ -95,9 +102,17 @@ def test_services_are_started_again_or_end_and_an_unchanged_source_leaves_the_pa
         assert again.keys() == first.keys()
         assert "without gating" not in server.log.read_text()
 
-        server.process.kill()
-        server.process.wait()
-        wait_until(lambda: not processes_of(home), 30)
+        with hold_run_lock(server.export_dir):
+            last = server.launch("export")
+            wait_until(lambda: server.runs()[0][1] == "STARTED", 60)
+            server.process.kill()
+            server.process.wait()
+            wait_until(lambda: not [p for p in processes_of(home).values() if "assets.web" in p or "daemon" in p], 30)
+        wait_until(lambda: not processes_of(home), 60)
+        with DagsterInstance.from_config(str(home)) as instance:
+            run = instance.get_run_by_id(last)
+            assert run is not None
+            assert run.status == dg.DagsterRunStatus.SUCCESS
         assert list((tmp_path / "tmp").iterdir()) == []
 
 
@@ -107,10 +122,17 @@ def test_a_service_that_ends_for_good_ends_everything_with_a_message(tmp_path: P
     deep.mkdir()
     home = deep / "home"
     with serve_ui("postgresql://nobody@127.0.0.1:1/nothing", deep) as server:
-        os.kill(only(home, "dagster-daemon run"), signal.SIGKILL)
-        assert server.process.wait(60) == 1
+        with hold_run_lock(server.export_dir):
+            last = server.launch("export")
+            wait_until(lambda: server.runs()[0][1] == "STARTED", 60)
+            os.kill(only(home, "dagster-daemon run"), signal.SIGKILL)
+            assert server.process.wait(60) == 1
         assert "daemon was killed by signal 9" in server.log.read_text()
         assert processes_of(home) == {}
+        with DagsterInstance.from_config(str(home)) as instance:
+            run = instance.get_run_by_id(last)
+            assert run is not None
+            assert run.status == dg.DagsterRunStatus.FAILURE, "it was asked to end, and is not left as started"
     assert list((deep / "tmp").iterdir()) == []
 
 
@@ -119,7 +141,7 @@ def test_on_a_busy_port_nothing_is_started(tmp_path: Path) -> None:
         done = ui(tmp_path / "home", "--port", str(taken.getsockname()[1]))
     assert done.returncode == 1
     assert "--port" in done.stderr
-    assert not list((tmp_path / "home").glob("*.db*")), "no service has been there"
+    assert not list((tmp_path / "home").rglob("*.db")), "no service has been there"
 
 
 def test_a_home_has_one_daemon(tmp_path: Path) -> None:
