@@ -65,7 +65,7 @@ def fail_dead_runs(instance: dg.DagsterInstance, settings: Settings, say: Callab
             continue
         found.append(f"Run {run.run_id}: {why}")
         if is_of_command(run) and run.status != dg.DagsterRunStatus.CANCELING:
-            alert_failure(settings, run.run_id, [why], say)
+            alert_failure(settings, run.run_id, [why], say, instance)
     return found
 
 
