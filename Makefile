@@ -15,7 +15,7 @@ PYTEST = LEI_EXPORTS_DUCKDB14=$(CURDIR)/$(DUCKDB14) $(BIN)/python -m pytest -n $
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help export report ui serve test test-fast test-extended test-all lint format dictionary wheel image bench bench-peers bench-queries lock bench-lock setup clean
+.PHONY: help export report ui serve test test-fast test-extended test-all test-image lint format dictionary wheel image bench bench-peers bench-queries lock bench-lock setup clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -44,6 +44,9 @@ test-extended: setup $(DUCKDB14)/.installed  ## what `make test` leaves out, in 
 test-all: setup $(DUCKDB14)/.installed  ## all tests, in random order
 	@$(PYTEST) -p randomly
 
+test-image: setup  ## build the image of a bare Debian, run compose.yaml's services in it (root, buildah, debootstrap)
+	@TEST_IMAGE=1 $(BIN)/python -m pytest tests/install/test_image.py
+
 # The oldest DuckDB that must read what is published, beside the one that writes it.
 $(DUCKDB14)/.installed: tests/duckdb14.lock $(VENV)/.installed
 	@$(PIP) --require-hashes --only-binary :all: --upgrade --target $(DUCKDB14) -r tests/duckdb14.lock || echo "DuckDB 1.4 can't be had here: the test that needs it is skipped."
@@ -68,8 +71,9 @@ wheel: setup  ## build the wheel into dist/; the same commit gives the same byte
 	@SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/uv build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir dist
 	@ls dist/*.whl
 
+# Images in OCI's own format have no health check: podman and buildah make those unless they are asked for Docker's.
 image:  ## build the container image lei-exports (CONTAINER=podman, CONTAINER=buildah)
-	@$(CONTAINER) build --file Containerfile --tag lei-exports $(IMAGE) .
+	@$(CONTAINER) build $(if $(filter docker,$(CONTAINER)),,--format docker) --file Containerfile --tag lei-exports $(IMAGE) .
 
 bench: setup  ## measure: the floor, our runs and an empty job, side by side (BENCH="--domains 100000" for less)
 	@$(BIN)/python -m bench.run $(BENCH)

@@ -173,8 +173,8 @@ def _code_server(address: str) -> list[str]:
 
 def _web_server(listening: socket.socket, workspace: Path, *, read_only: bool) -> _Service:
     """The web server, with the guard that keeps other web pages out."""
-    port, descriptor = str(listening.getsockname()[1]), listening.fileno()
-    command = [*command_of("assets.web"), "--port", port, "--listening-fd", str(descriptor)]
+    descriptor = listening.fileno()
+    command = [*command_of("assets.web"), "--listening-fd", str(descriptor)]
     command += ["--workspace", str(workspace), *(["--read-only"] if read_only else [])]
     return _Service("web server", command, inherits=(descriptor,))
 

@@ -1,4 +1,4 @@
-"""`python -m assets.web`: Dagster's web server on loopback, with the guard before it (web_guard.py).
+"""`python -m assets.web`: Dagster's web server, with the guard before it (web_guard.py).
 
 It is what the program `dagster-webserver` does, put together here because that one takes no middleware. A part of
 Dagster that is gone in a newer version stops it at the start: it never runs without the guard.
@@ -37,13 +37,18 @@ _INTERRUPTED = 130
 def main(arguments: list[str] | None = None) -> int:
     """Serve until told to stop; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m assets.web", description="Dagster's web server, guarded.")
-    parser.add_argument("--port", type=int, default=3000, help="port on 127.0.0.1")
-    parser.add_argument("--listening-fd", type=int, help="descriptor of a socket that listens at that port already")
+    parser.add_argument(
+        "--host", default=HOST, help="address to listen at; another than loopback only in a container, published to it"
+    )
+    parser.add_argument("--port", type=int, default=3000, help="port to listen at")
+    parser.add_argument("--listening-fd", type=int, help="descriptor of a socket to serve, instead of both")
     parser.add_argument("--workspace", type=Path, required=True, help="workspace.yaml: where the code is")
     parser.add_argument("--read-only", action="store_true", help="nobody can start or change anything in the UI")
     options = parser.parse_args(arguments)
     try:
-        serve_web(options.port, options.workspace, read_only=options.read_only, listening_fd=options.listening_fd)
+        own = None if options.listening_fd is None else socket.socket(fileno=options.listening_fd)
+        with own or listen(options.host, options.port) as listening:
+            serve_web(listening, options.workspace, read_only=options.read_only)
     except ExportError as error:
         show_error(error)
         return 1
@@ -52,24 +57,24 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def serve_web(port: int, workspace: Path, *, read_only: bool, listening_fd: int | None = None) -> None:
-    """Serve Dagster's UI on this machine's loopback, for the instance in DAGSTER_HOME.
+def serve_web(listening: socket.socket, workspace: Path, *, read_only: bool) -> None:
+    """Serve Dagster's UI for the instance in DAGSTER_HOME.
 
     Args:
-        port: On 127.0.0.1.
+        listening: Socket to serve. The UI has no login: in a container it listens at all interfaces, and the port is
+            published on the machine's loopback; the guard takes the same names in Host there.
         workspace: Says where the code server is.
         read_only: Dagster's own mode in which nothing can be started or changed in the UI.
-        listening_fd: File descriptor of a socket that listens at that port already; None: listen here.
 
     Raises:
-        SettingsError: The port is taken, or a setting can't be used.
+        SettingsError: A setting can't be used.
     """
     settings = load_settings()
+    host, port, *_ = listening.getsockname()
     os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
     hosts = own_hosts(port, settings.ui_hosts)
     configure_loggers()
-    own = listen(HOST, port) if listening_fd is None else socket.socket(fileno=listening_fd)
-    with own as listening, DagsterInstance.get() as instance:
+    with DagsterInstance.get() as instance:
         instance.optimize_for_webserver(_STATEMENT_TIMEOUT_MS, _POOL_RECYCLE_S, _POOL_OVERFLOW)
         target = WorkspaceFileTarget([str(workspace)])
         with WorkspaceProcessContext(instance, target, __version__, read_only) as context:
@@ -78,7 +83,7 @@ def serve_web(port: int, workspace: Path, *, read_only: bool, listening_fd: int 
             config = uvicorn.Config(
                 app, log_level="warning", proxy_headers=False, timeout_graceful_shutdown=_STOP_SECONDS
             )
-            _LOG.info("Serving the UI on http://%s:%s%s", HOST, port, ", read-only" if read_only else "")
+            _LOG.info("Serving the UI on http://%s:%s%s", host, port, ", read-only" if read_only else "")
             uvicorn.Server(config).run(sockets=[listening])
 
 

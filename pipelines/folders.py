@@ -20,7 +20,7 @@ def data_folder() -> Path:
     Raises:
         SettingsError: The user has no home folder.
     """
-    if all((_CODE / name).is_file() for name in _CHECKOUT_FILES):
+    if _is_checkout():
         return _CODE / "data"
     given = os.environ.get("XDG_DATA_HOME", "")
     if Path(given).is_absolute():
@@ -34,6 +34,13 @@ def data_folder() -> Path:
             found="no HOME, and no home folder in the list of accounts",
             fix="set EXPORT_DIR, EMBEDDED_DIR and DAGSTER_HOME",
         ) from None
+
+
+def _is_checkout() -> bool:
+    try:
+        return all((_CODE / name).is_file() for name in _CHECKOUT_FILES)
+    except OSError:  # code that this user may not list is no checkout of theirs
+        return False
 
 
 def default_export_dir() -> Path:

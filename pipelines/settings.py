@@ -116,5 +116,5 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
         raise SettingsError(
-            "Settings can't be used", found=problems, fix="correct the environment variable (README, Settings)"
+            "Settings can't be used", found=problems, fix="correct the environment variable (docs/settings.md)"
         ) from None

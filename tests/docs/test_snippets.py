@@ -15,10 +15,12 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
     ROOT / "data" / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 BLOCK = re.compile(r"^```(sql|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+ANCHOR = re.compile(r"\]\((?!https?://)([^)#]*)#([^)]+)\)")
 LINK = re.compile(r"\]\((?!https?://)([^)#]+)")
 
 
@@ -51,6 +53,16 @@ def test_links_lead_somewhere(document: Path) -> None:
         assert (document.parent / target).exists(), f"{document.name}: {target}"
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_anchors_are_headings_of_the_page_they_name(document: Path) -> None:
+    for target, anchor in ANCHOR.findall(document.read_text(encoding="utf-8")):
+        text = ((document.parent / target) if target else document).read_text(encoding="utf-8")
+        headings = [heading.lower() for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)]
+        assert anchor in {re.sub(r"[^\w -]", "", heading).replace(" ", "-") for heading in headings}, (
+            f"{target}#{anchor}"
+        )
+
+
 def test_files_that_contributors_are_sent_to_are_there() -> None:
     """But those of the table that is made up."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -62,8 +74,8 @@ def test_files_that_contributors_are_sent_to_are_there() -> None:
 def test_settings_table_is_complete() -> None:
     from pipelines.settings import Settings  # noqa: PLC0415
 
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    documented = set(re.findall(r"^\| `([A-Z_]+)` \|", readme, re.MULTILINE))
+    text = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    documented = set(re.findall(r"^\| `([A-Z_]+)` \|", text, re.MULTILINE))
     assert documented == {name.upper() for name in Settings.model_fields}
 
 
@@ -75,9 +87,9 @@ def test_settings_table_of_the_server_is_complete() -> None:
     fields = ServingSettings.model_fields
     assert documented.keys() == {name.upper() for name in fields}
     for name, value in documented.items():
-        default = fields[name.lower()].default
-        if default not in (None, ()):
-            assert value.strip() == str(default), name
+        field = fields[name.lower()]
+        if field.default_factory is None and field.default not in (None, ()):
+            assert value.strip() == str(field.default), name
 
 
 def test_express_snippet_is_the_example() -> None:

@@ -1,4 +1,4 @@
-"""The README's start, as it stands there: two commands, run in an empty folder, lead from nothing to a chart."""
+"""The README's start, as it stands there: its commands, run in an empty folder, lead from nothing to a chart."""
 
 import os
 import re
@@ -19,7 +19,8 @@ TARGET = re.compile(r"^([a-z-]+):(?:.*## (.+))?", re.MULTILINE)
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """What the commands need of a checkout; they use the programs of this test's environment, and install nothing."""
-    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+    (tmp_path / "tests").mkdir()
+    for name in ("Makefile", "requirements.lock", "pyproject.toml", "tests/duckdb14.lock"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / ".venv").mkdir()
     (tmp_path / ".venv" / "bin").symlink_to(Path(sys.prefix) / "bin")
@@ -48,17 +49,19 @@ def run(command: str, folder: Path, **environment: str) -> str:
     return done.stdout
 
 
-def test_two_commands_lead_from_nothing_to_a_chart(folder: Path) -> None:
+def test_the_start_leads_from_nothing_to_a_chart(folder: Path) -> None:
     """The browser is a script that notes what it is to open."""
     browser = folder / "browser"
     browser.write_text('#!/bin/sh\necho "$1" > opened\n', encoding="utf-8")
     browser.chmod(0o755)
-    start = START.search((ROOT / "README.md").read_text(encoding="utf-8"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    start = START.search(readme)
     assert start is not None
-    commands = start[1].splitlines()
-    assert len(commands) == 2
-    for command in commands:
+    assert start[1].splitlines() == ["make export", "make test"]
+    assert "`make report` draws" in readme
+    for command in ("make export", "make report"):
         run(command, folder, BROWSER=str(browser))
+    assert "pytest" in run("make --dry-run test", folder), "this very suite"
     address = (folder / "opened").read_text(encoding="utf-8").strip()
     assert urlsplit(address).scheme == "file"
     page = Path(unquote(urlsplit(address).path)).read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -37,6 +37,26 @@ def need(program: str) -> str:
     if found is None:
         pytest.skip(f"needs the program {program} (apt-get install {program})")
     return found
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
+    """A folder that is a disk of its own."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", folder]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("mounting a tmpfs is not allowed here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def fill(disk: Path, free: int) -> None:
+    """Leave so many bytes."""
+    stat = os.statvfs(disk)
+    with (disk / "ballast").open("wb") as file:
+        file.write(bytes(max(0, stat.f_bavail * stat.f_frsize - free)))
 
 
 class Wire:
@@ -129,14 +149,16 @@ class Operator:
         self._folder = folder
         self._process: subprocess.Popen[str] | None = None
 
-    def start(self, *arguments: str, stdout: int = subprocess.PIPE, **environment: str) -> subprocess.Popen[str]:
+    def start(
+        self, *arguments: str, stdout: int = subprocess.PIPE, stderr: int = subprocess.PIPE, **environment: str
+    ) -> subprocess.Popen[str]:
         """Start the command with nothing of this shell's environment but PATH and HOME."""
         self._process = subprocess.Popen(
             self._command(arguments),
             cwd=self._folder,
             env={**self._environment(), **environment},
             stdout=stdout,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             text=True,
         )
         return self._process

@@ -1,13 +1,17 @@
-"""File systems that lack something, by a library that is loaded before the C library: they can't be mounted here."""
+"""What can't be had here, by a library loaded before the C library: file systems that lack something, a clock."""
 
 import shutil
+import struct
 import subprocess
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+_INT64 = struct.Struct("q")
+
 # Each call of a program below LACKING fails with the errno that LACK_<what> names; others go through.
-_SOURCE = r"""
+_LACKING = r"""
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -74,14 +78,85 @@ int linkat(int from_fd, const char *from, int fd, const char *path, int flags) {
 }
 """
 
+# The wall clock is ahead by so many seconds as the file CLOCK_FILE says (an int64); the steady clock is as it is, so
+# that nothing sleeps longer. libfaketime 0.9.10 moves the sleeps too.
+_CLOCK = r"""
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+static volatile long *ahead;
+
+__attribute__((constructor)) static void begin(void) {
+    const char *path = getenv("CLOCK_FILE");
+    int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0) return;
+    void *page = mmap(NULL, sizeof(long), PROT_READ, MAP_SHARED, fd, 0);
+    if (page != MAP_FAILED) ahead = page;
+    close(fd);
+}
+
+int clock_gettime(clockid_t id, struct timespec *at) {
+    int status = syscall(SYS_clock_gettime, id, at);
+    if (ahead && (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE)) at->tv_sec += *ahead;
+    return status;
+}
+
+int gettimeofday(struct timeval *at, void *zone) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    at->tv_sec = now.tv_sec;
+    at->tv_usec = now.tv_nsec / 1000;
+    return 0;
+}
+
+time_t time(time_t *at) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (at) *at = now.tv_sec;
+    return now.tv_sec;
+}
+"""
+
 
 def build_shim(folder: Path) -> Path:
-    """Compile the library; its path is for LD_PRELOAD."""
+    """Compile the library of file systems that lack something; its path is for LD_PRELOAD."""
+    return _compile(folder / "lacking.c", _LACKING)
+
+
+class Clock:
+    """A wall clock that can be put forward, for the programs that are started with `environment`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._library = _compile(folder / "clock.c", _CLOCK)
+        self._file = folder / "ahead"
+        self._file.write_bytes(bytes(_INT64.size))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"LD_PRELOAD": str(self._library), "CLOCK_FILE": str(self._file)}
+
+    @property
+    def ahead(self) -> timedelta:
+        """How far it is ahead."""
+        return timedelta(seconds=_INT64.unpack(self._file.read_bytes())[0])
+
+    def put_forward(self, by: timedelta) -> None:
+        with self._file.open("r+b") as file:
+            file.write(_INT64.pack(int((self.ahead + by).total_seconds())))
+
+
+def _compile(source: Path, code: str) -> Path:
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
-        pytest.skip("needs a C compiler (apt-get install gcc)")
-    source, library = folder / "lacking.c", folder / "lacking.so"
-    source.write_text(_SOURCE, encoding="ascii")
+        pytest.skip("needs a C compiler (apt-get install gcc libc6-dev)")
+    source.write_text(code, encoding="ascii")
+    library = source.with_suffix(".so")
     subprocess.run(
         [compiler, "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True, capture_output=True
     )

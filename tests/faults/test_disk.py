@@ -17,7 +17,7 @@ from pipelines.reading.verification import verify_snapshot
 from pipelines.run.export import run_export
 from pipelines.settings import Settings
 from tests.exporting import export, settings_for
-from tests.faults.kit import need
+from tests.faults.kit import fill, need, small_disk
 from tests.integration.kit import ROW_MARK, assert_says, run_sql
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
@@ -49,20 +49,8 @@ def grow(database: Database) -> None:
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 48 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", folder]
-    if subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("mounting a tmpfs is not allowed here")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
-
-
-def fill(disk: Path, free: int) -> None:
-    """Leave so many bytes."""
-    stat = os.statvfs(disk)
-    with (disk / "ballast").open("wb") as file:
-        file.write(bytes(max(0, stat.f_bavail * stat.f_frsize - free)))
+    with small_disk(tmp_path / "disk", 48) as folder:
+        yield folder
 
 
 def assert_fails(settings: Settings, *says: str) -> None:

@@ -318,7 +318,7 @@ def in_duckdb(query: str, database: Path | None = None) -> pl.DataFrame:
         return connection.sql(query).pl()
 
 
-def in_process(script: str, *arguments: object, status: int = 0) -> "subprocess.CompletedProcess[str]":
+def in_process(script: str, *arguments: object, status: int | None = 0) -> "subprocess.CompletedProcess[str]":
     """Run a script with these arguments in a process of its own, which sees the project and these helpers."""
     return run_forked(script, *arguments, status=status)
 

@@ -153,9 +153,10 @@ def test_who_hears_of_the_switch_can_not_undo_it(published: Kit) -> None:
         if progress.published or "deleted by retention" in progress.what:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    manifest = published.publish(2, on_progress=fail, keep_snapshots=1, keep_hours=0)
+    published.publish(2)
+    manifest = published.publish(4, on_progress=fail, keep_snapshots=1, keep_hours=0)
     assert published.current().manifest == manifest
-    assert [s.manifest.id for s in list_snapshots(published.export_dir).snapshots] == [new_id(2)]
+    assert [s.manifest.id for s in list_snapshots(published.export_dir).snapshots] == [new_id(2), new_id(4)]
 
 
 def test_a_switch_that_fails_leaves_no_snapshot_that_the_next_run_would_switch_to(published: Kit) -> None:

@@ -1,4 +1,5 @@
 import json
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -273,6 +274,7 @@ def test_without_a_record_the_next_snapshot_ends_it(two: Kit) -> None:
 
 def test_freed_bytes_are_those_that_nothing_else_links(two: Kit) -> None:
     snapshot = two.export_dir / "snapshots" / new_id(1)
+    shutil.rmtree(two.export_dir / "staging")
     only_here = sum(p.stat().st_size for p in snapshot.rglob("*") if p.is_file() and p.stat().st_nlink == 1)
     report = prune_now(two.export_dir, 1, 0, BEGIN + timedelta(days=1))
     assert report.freed_bytes == only_here > 0

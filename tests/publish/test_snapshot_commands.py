@@ -121,12 +121,13 @@ def test_wrong_usage_of_rollback(terminal: Terminal, arguments: tuple[str, ...])
 
 def test_prune(terminal: Terminal) -> None:
     said = terminal.run("prune", "--dry-run")
-    assert f"Would delete {new_id(1)}\nWould delete {new_id(2)}\n2 snapshots, would free" in said
+    assert f"Would delete {new_id(1)}\nWould delete {new_id(2)}\n" in said
+    assert "2 snapshots and 2 stagings, would free" in said
     assert len(list_snapshots(terminal.kit.export_dir).snapshots) == 3
     said = terminal.run("prune")
     assert f"Deleted {new_id(1)}" in said
     assert [s.manifest.id for s in list_snapshots(terminal.kit.export_dir).snapshots] == [new_id(3)]
-    assert "0 snapshots" in terminal.run("prune")
+    assert "0 snapshots and 0 stagings, freed 0.0 MB" in terminal.run("prune")
 
 
 def test_wait(terminal: Terminal) -> None:
