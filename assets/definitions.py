@@ -51,9 +51,9 @@ def _with_freshness(
     except ExportError:  # a setting that can't be used; the next run says which
         hours = STALE_AFTER_HOURS
     policy = dg.FreshnessPolicy.time_window(fail_window=max(timedelta(hours=hours), _SHORTEST_FRESHNESS))
-    looked_at = {KEY, *(spec.key for spec in source_tables)}
+    watched = {KEY, *(spec.key for spec in source_tables)}
     return dg.map_asset_specs(
-        lambda spec: dg.apply_freshness_policy(spec, policy) if spec.key in looked_at else spec, assets
+        lambda spec: dg.apply_freshness_policy(spec, policy) if spec.key in watched else spec, assets
     )
 
 

@@ -187,7 +187,7 @@ class TableBuild:
         return record
 
     def _general_results(self, rows: int) -> list[CheckRecord]:
-        """Results of the checks that every table has; of rows that were taken over, those of the run that checked them.
+        """Results of the checks that every table has; of rows that are reused, those of the run that checked them.
 
         Only what passed them was ever published.
         """
