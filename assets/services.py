@@ -68,7 +68,7 @@ class _Service:
         )
 
     def has_ended(self) -> bool:
-        """Whether its process ended; whoever is left in its group is remembered before the number can be used again."""
+        """Whether its process ended; what is left in its group is remembered before the number can be used again."""
         self.left = {group for group in self.left if _is_there(group)}
         if self.process.poll() is None:
             return False
