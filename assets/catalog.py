@@ -85,8 +85,16 @@ def check_specs(key: dg.AssetKey, checks: Iterable[CheckDefinition]) -> list[dg.
     ]
 
 
-def check_results(key: dg.AssetKey, checks: Iterable[CheckRecord]) -> list[dg.AssetCheckResult]:
-    """Outcomes of an asset's checks, with what decided them."""
+def check_results(
+    key: dg.AssetKey, checks: Iterable[CheckRecord], found_by: str | None = None
+) -> list[dg.AssetCheckResult]:
+    """Outcomes of an asset's checks, with what decided them.
+
+    Args:
+        key: The asset.
+        checks: Its checks.
+        found_by: Id of the snapshot whose run found what a record does not say it of.
+    """
     severities = {"error": dg.AssetCheckSeverity.ERROR, "warn": dg.AssetCheckSeverity.WARN}
     return [
         dg.AssetCheckResult(
@@ -94,10 +102,16 @@ def check_results(key: dg.AssetKey, checks: Iterable[CheckRecord]) -> list[dg.As
             check_name=check.name,
             passed=check.passed,
             severity=severities[check.severity],
-            metadata={name: _value(value) for name, value in check.metadata.items()},
+            metadata={name: _value(value) for name, value in _shown(check, found_by).items()},
         )
         for check in checks
     ]
+
+
+def _shown(check: CheckRecord, found_by: str | None) -> dict[str, Any]:
+    """What decided a check, the rows that it stands for, and the snapshot whose run found it."""
+    stands_for = {"rows": check.rows, "found_by_snapshot": check.found_by or found_by}
+    return {**check.metadata, **{name: value for name, value in stands_for.items() if value is not None}}
 
 
 def plots_metadata(plots: Mapping[str, str]) -> dict[str, dg.MetadataValue[Any]]:

@@ -3,13 +3,14 @@
 Belongs here: Dagster's home, instance and run. Does not: what a run does (jobs.py), what a person sees (terminal.py).
 """
 
-import logging
 import os
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Literal
 
 import dagster as dg
@@ -30,14 +31,19 @@ from assets.services import run_services
 from assets.summary import show_publication, show_unchanged
 from assets.terminal import ProgressView, show_error
 from pipelines.checks.reconciliation import count_rejects
-from pipelines.errors import ExportError, SettingsError
+from pipelines.errors import BusyError, ExportError, SettingsError
 from pipelines.progress import Progress
 from pipelines.publish.switch import record_failed_run
 from pipelines.reading.finding import find_snapshot, newest_snapshot
 from pipelines.reading.history import FailedRun, read_hold
 from pipelines.reading.snapshots import current_snapshot
+from pipelines.serving.listening import listen
 from pipelines.settings import Settings
+from pipelines.system.file_lock import FileLock, hold_lock
 
+HOST = "127.0.0.1"
+# A daemon whose `lei-exports ui` was killed ends within seconds.
+_DAEMON_WAIT_S = 5.0
 # nux is the dialog that asks a newcomer for an e-mail address before the first look.
 _FIRST_INSTANCE_CONFIG = """# Written by lei-exports when this folder was made; yours to change.
 telemetry:
@@ -155,8 +161,6 @@ def _launch(settings: Settings, accepted: dict[str, bool], heard: _Heard, starte
         "ops": {"staging": {"config": accepted}},
         "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
     }
-    # Where nothing changed, later steps are skipped, and Dagster warns of each blocking check that they did not emit.
-    logging.getLogger("dagster._core.execution.plan.active").setLevel(logging.ERROR)
     with watch_interrupts() as has_come, _instance(settings) as instance:
         _clear_dead_runs(console, instance, settings)
         with ProgressView(console) as view:
@@ -237,13 +241,35 @@ def serve_ui(settings: Settings, port: int, *, read_only: bool = False) -> None:
         read_only: Nothing can be started or changed in the UI.
 
     Raises:
-        SystemExit: With status 1 where a service ended by itself; it said why.
+        SettingsError: The port is taken, or DAGSTER_HOME can't be used, or has a daemon already.
+        SystemExit: With status 1 where a service ended by itself; it was said which.
     """
     prepare_home(settings)
-    # This makes its database too: two services that make it at once get in each other's way.
-    with DagsterInstance.get() as instance:
-        _clear_dead_runs(new_console(), instance, settings)
-    status = run_services(port, read_only=read_only)
-    if status:
-        show_error(f"A service of Dagster ended by itself, with status {status}; the others were stopped.")
+    with listen(HOST, port) as listening, _only_daemon(settings.dagster_home) as lock:
+        # This makes its database too: two services that make it at once get in each other's way.
+        with DagsterInstance.get() as instance:
+            _clear_dead_runs(new_console(), instance, settings)
+        home = settings.dagster_home.absolute()
+        why = run_services(listening, home, lock.descriptor, show_error, read_only=read_only)
+    if why:
+        show_error(f"{why}; everything else was stopped.")
         sys.exit(1)
+
+
+@contextmanager
+def _only_daemon(home: Path) -> Iterator[FileLock]:
+    """Hold the lock of the daemon of a home: with two of them schedules and sensors would start each run twice.
+
+    Raises:
+        SettingsError: Another one is there, or still ends.
+    """
+    try:
+        with hold_lock(home / "ui.lock", _DAEMON_WAIT_S) as lock:
+            yield lock
+    except BusyError as error:
+        raise SettingsError(
+            f"Another lei-exports ui serves DAGSTER_HOME {home}",
+            expected="one for each DAGSTER_HOME: it runs the schedules and sensors",
+            found=error.found,
+            fix="use that one, stop it, or set DAGSTER_HOME to another folder",
+        ) from None

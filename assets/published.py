@@ -1,6 +1,7 @@
 """The asset shell of the switch: the only asset that changes what readers see (DESIGN 3.6)."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
 
@@ -8,8 +9,9 @@ from assets.catalog import OWNERS, check_results, check_specs, key_of, plots_met
 from assets.resources import EXPORT_FOLDER, ExportsResource, RunLockHolder, as_failure, failures, report_to
 from pipelines.checks.definitions import SNAPSHOT, SNAPSHOT_CHECKS
 from pipelines.checks.results import checks_of
+from pipelines.contracts.records import CheckRecord, Manifest
 from pipelines.contracts.tables import published_tables
-from pipelines.reading.snapshots import SNAPSHOTS
+from pipelines.reading.snapshots import SNAPSHOTS, Snapshot
 from pipelines.run.publication import ChecksFailedError, Publication, publish_tables
 
 KEY = key_of("published", "snapshot")
@@ -46,27 +48,40 @@ def published(
             raise
     # The snapshot is published, or built during a rollback: from here on nothing may fail the step.
     manifest = publication.manifest
-    folder = settings.export_dir / SNAPSHOTS / manifest.id
+    snapshot = Snapshot(settings.export_dir / SNAPSHOTS / manifest.id, manifest)
     context.log.info(_told(publication))
     yield dg.MaterializeResult(
         asset_key=KEY,
         metadata={
             **plots_metadata(publication.plots),
-            "snapshot_id": manifest.id,
-            "sequence": manifest.sequence,
-            "source": manifest.source.description,
-            "snapshot_at": dg.MetadataValue.timestamp(manifest.source.snapshot_at),
-            "contract_version": manifest.contract_version,
-            "rows": dg.MetadataValue.json({table.name: table.rows for table in manifest.tables}),
+            **snapshot_metadata(snapshot),
             "rejected_by_reason": dg.MetadataValue.json(publication.rejects),
-            "duckdb_bytes": manifest.database.bytes,
-            "parquet_bytes": sum(file.bytes for table in manifest.tables for file in table.files),
-            **{file.path: dg.MetadataValue.path(str(folder / file.path)) for file in manifest.extras},
-            "work_s": round(manifest.work_s, 3),
             **{f"{stage}_s": round(seconds, 3) for stage, seconds in manifest.timings_s.items()},
         },
-        check_results=check_results(KEY, [check for check in checks_of(manifest) if check.table == SNAPSHOT]),
+        check_results=check_results(KEY, snapshot_checks(manifest), found_by=manifest.id),
     )
+
+
+def snapshot_metadata(snapshot: Snapshot) -> dict[str, Any]:
+    """What its manifest says of a snapshot, for the page of the asset."""
+    manifest = snapshot.manifest
+    return {
+        "snapshot_id": manifest.id,
+        "sequence": manifest.sequence,
+        "source": manifest.source.description,
+        "snapshot_at": dg.MetadataValue.timestamp(manifest.source.snapshot_at),
+        "contract_version": manifest.contract_version,
+        "rows": dg.MetadataValue.json({table.name: table.rows for table in manifest.tables}),
+        "duckdb_bytes": manifest.database.bytes,
+        "parquet_bytes": sum(file.bytes for table in manifest.tables for file in table.files),
+        **{file.path: dg.MetadataValue.path(str(snapshot.folder / file.path)) for file in manifest.extras},
+        "work_s": round(manifest.work_s, 3),
+    }
+
+
+def snapshot_checks(manifest: Manifest) -> list[CheckRecord]:
+    """The checks of the asset."""
+    return [check for check in checks_of(manifest) if check.table == SNAPSHOT]
 
 
 def _told(publication: Publication) -> str:

@@ -8,6 +8,7 @@ import dagster as dg
 
 from assets.catalog import check_results, check_specs, key_of, source_spec
 from assets.resources import EXPORT_FOLDER, ExportsResource, RunLockHolder, failures, report_to
+from assets.unchanged import report_unchanged
 from pipelines.checks.definitions import source_checks
 from pipelines.contracts.records import StagingRecord
 from pipelines.contracts.source import SOURCE_TABLES
@@ -76,12 +77,15 @@ def staging(
         if staged.unchanged_since is None:
             yield dg.MaterializeResult(asset_key=key, metadata=metadata, check_results=checks)
         else:
-            yield dg.AssetObservation(asset_key=key, metadata={**metadata, "unchanged_since": staged.unchanged_since})
+            since = staged.unchanged_since.manifest.id
+            yield dg.AssetObservation(asset_key=key, metadata={**metadata, "unchanged_since": since})
             yield from checks
     with failures():  # in our words: Dagster's own would name the check alone
         raise_if_failed(staged.checks)
     if staged.unchanged_since is not None:
-        context.log.info("Nothing changed since snapshot %s; nothing is published anew.", staged.unchanged_since)
+        report_unchanged(context, staged.unchanged_since)
+        since = staged.unchanged_since.manifest.id
+        context.log.info("Nothing changed since snapshot %s: it stays, and its checks are reported again.", since)
 
 
 def _tell(say: Callable[[str], None], record: StagingRecord) -> None:

@@ -50,10 +50,11 @@ def show_publication(
 
 
 def show_unchanged(console: Console, manifest: Manifest, folder: str, seconds: float) -> None:
-    """Say that the source is as it was published, and what is published."""
+    """Say that the source is as it was published, what is published, and of what its checks still warn."""
     console.print()
     show_source(console, manifest.source)
     show_fact(console, "Unchanged", f"Nothing changed there since; {seconds:.1f} s to find that, with Dagster's start")
+    show_checks(console, manifest)
     show_fact(console, "Snapshot", f"{manifest.id} (sequence {manifest.sequence}) stays")
     show_fact(console, "Where", folder)
     show_next(console)

@@ -7,6 +7,7 @@ Dagster that is gone in a newer version stops it at the start: it never runs wit
 import argparse
 import logging
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -40,11 +41,14 @@ def main(arguments: list[str] | None = None) -> int:
         "--host", default=HOST, help="address to listen at; another than loopback only in a container, published to it"
     )
     parser.add_argument("--port", type=int, default=3000, help="port to listen at")
+    parser.add_argument("--listening-fd", type=int, help="descriptor of a socket to serve, instead of both")
     parser.add_argument("--workspace", type=Path, required=True, help="workspace.yaml: where the code is")
     parser.add_argument("--read-only", action="store_true", help="nobody can start or change anything in the UI")
     options = parser.parse_args(arguments)
     try:
-        serve_web(options.host, options.port, options.workspace, read_only=options.read_only)
+        own = None if options.listening_fd is None else socket.socket(fileno=options.listening_fd)
+        with own or listen(options.host, options.port) as listening:
+            serve_web(listening, options.workspace, read_only=options.read_only)
     except ExportError as error:
         show_error(error)
         return 1
@@ -53,24 +57,24 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def serve_web(host: str, port: int, workspace: Path, *, read_only: bool) -> None:
+def serve_web(listening: socket.socket, workspace: Path, *, read_only: bool) -> None:
     """Serve Dagster's UI for the instance in DAGSTER_HOME.
 
     Args:
-        host: Address to listen at. The UI has no login: in a container it is that of all interfaces, and the port is
+        listening: Socket to serve. The UI has no login: in a container it listens at all interfaces, and the port is
             published on the machine's loopback; the guard takes the same names in Host there.
-        port: To listen at.
         workspace: Says where the code server is.
         read_only: Dagster's own mode in which nothing can be started or changed in the UI.
 
     Raises:
-        SettingsError: The port is taken, or a setting can't be used.
+        SettingsError: A setting can't be used.
     """
     settings = load_settings()
+    host, port, *_ = listening.getsockname()
     os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
     hosts = own_hosts(port, settings.ui_hosts)
     configure_loggers()
-    with listen(host, port) as listening, DagsterInstance.get() as instance:
+    with DagsterInstance.get() as instance:
         instance.optimize_for_webserver(_STATEMENT_TIMEOUT_MS, _POOL_RECYCLE_S, _POOL_OVERFLOW)
         target = WorkspaceFileTarget([str(workspace)])
         with WorkspaceProcessContext(instance, target, __version__, read_only) as context:

@@ -7,6 +7,7 @@ import ctypes
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
@@ -28,16 +29,27 @@ def environment_of() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "PYTHONFAULTHANDLER": "1"}
 
 
-def end_with(parent: int) -> None:
+def end_with(parent: int, number: signal.Signals = signal.SIGKILL) -> None:
     """End when the parent ends, even by SIGKILL. On Linux only: elsewhere a process sees the end of its stdin.
 
     Args:
         parent: Process id of the parent.
+        number: The signal that ends this one then.
     """
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number)
         if os.getppid() != parent:  # it ended before the line above
             os._exit(1)
+
+
+def ending_with(parent: int, command: Sequence[str]) -> list[str]:
+    """Command of a program that is asked to end (SIGTERM) when a process does: `end_with` for what is not ours.
+
+    Args:
+        parent: Process id of the parent.
+        command: Path of the program, and its arguments.
+    """
+    return [*command_of(__name__), str(parent), *command]
 
 
 def close_inherited(keep: int) -> None:
@@ -59,3 +71,8 @@ def take_idle_time() -> None:
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     else:
         os.nice(19)
+
+
+if __name__ == "__main__":  # as `ending_with` starts it; prctl(2) outlives the exec
+    end_with(int(sys.argv[1]), signal.SIGTERM)
+    os.execv(sys.argv[2], sys.argv[2:])  # noqa: S606  what its parent wants

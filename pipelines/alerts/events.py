@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from pipelines.reading.history import Look
+from pipelines.reading.history import CLOCK_SKEW, Look
 
 AlertKind = Literal["failure", "success", "stale", "test"]
 # A source that stays stale is told of again, because a first message can be overlooked.
@@ -80,7 +80,7 @@ def decide_success(look: Look | None, started_at: datetime, run_id: str, now: da
 def decide_stale(
     look: Look | None, memory: StaleMemory, stale_after: timedelta, now: datetime
 ) -> tuple[Alert | None, StaleMemory]:
-    """Whether the source was not looked at for too long, and the operator has to hear of it now.
+    """Whether the last look at the source is too old, or of the future, and the operator has to hear of it now.
 
     Args:
         look: The last successful look at the source: one that found nothing changed is as good as a publication.
@@ -92,13 +92,16 @@ def decide_stale(
         The alert, if any, and what to remember once it is sent.
     """
     last = memory.since if look is None else look.checked_at
-    if now - last <= stale_after:
+    is_of_future = look is not None and last - now > CLOCK_SKEW
+    if now - last <= stale_after and not is_of_future:
         return None, StaleMemory(memory.since)
     if memory.told_at is not None and now - memory.told_at < REPEAT:
         return None, memory
     hours = (now - last) / timedelta(hours=1)
     words = "the source was never looked at, for" if look is None else "the last successful look at the source was"
     reason = f"{words} {hours:.1f} h{'' if look is None else ' ago'}; expected one every {_hours(stale_after)} h"
+    if is_of_future:
+        reason = f"the last look at the source is of the future, {last:%Y-%m-%d %H:%M} UTC: a clock was wrong"
     return Alert("stale", now, reason, snapshot_id=look.snapshot_id if look else None), StaleMemory(memory.since, now)
 
 

@@ -28,6 +28,11 @@ class TableChecks:
         self._broken: Counter[str] = Counter()
         self._shape: str = ""
 
+    @property
+    def rows(self) -> int:
+        """Rows that were checked."""
+        return self._rows
+
     def look_at(self, frame: pl.DataFrame) -> None:
         """Check one frame of the table and add to the result."""
         self._rows += frame.height
@@ -42,6 +47,7 @@ class TableChecks:
         """One record a check, in the order of the definitions."""
         nulls = {rule.split("|")[0]: n for rule, n in self._broken.items() if rule.endswith(f"|{_NULL_RULE}")}
         repeated = self._broken.get(_KEY_RULE, 0)
+        rows = self._rows
         others = {
             rule: n for rule, n in self._broken.items() if rule != _KEY_RULE and not rule.endswith(f"|{_NULL_RULE}")
         }
@@ -49,9 +55,9 @@ class TableChecks:
             columns_match(self._table).result(
                 passed=not self._shape, columns=len(self._table.columns), difference=self._shape or "none"
             ),
-            required_present(self._table).result(passed=not nulls, rows=self._rows, nulls_by_column=nulls),
-            key_unique(self._table).result(passed=not repeated, rows=self._rows, rows_with_repeated_key=repeated),
-            values_conform(self._table).result(passed=not others, rows=self._rows, rows_by_broken_rule=others),
+            required_present(self._table).result(passed=not nulls, rows_checked=rows, nulls_by_column=nulls),
+            key_unique(self._table).result(passed=not repeated, rows_checked=rows, rows_with_repeated_key=repeated),
+            values_conform(self._table).result(passed=not others, rows_checked=rows, rows_by_broken_rule=others),
         ]
 
 

@@ -10,7 +10,7 @@ from pipelines.contracts.records import CheckRecord, Manifest
 from pipelines.contracts.tables import published_tables
 
 _OF_SNAPSHOT = {check.name for check in (*SNAPSHOT_CHECKS, *SOURCE_CHECKS)}
-_BROKEN, _COMPARED = ("rows_that_differ", "rows_with_other_values"), ("rows_compared", "rows")
+_BROKEN, _COMPARED = ("rows_that_differ", "rows_with_other_values"), ("rows_compared", "rows_checked", "rows")
 
 
 class Warned(NamedTuple):

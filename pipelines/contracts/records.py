@@ -165,6 +165,9 @@ class CheckRecord(_Record):
         passed: Its result.
         severity: `error` blocks the switch, `warn` does not.
         metadata: What decided the result: counts and ids only.
+        rows: Rows of the table that the result stands for, also those that an earlier run checked; None: it is not
+            about the rows of a published table, or an earlier version wrote it.
+        found_by: Id of the snapshot whose run found it; None: the run that wrote this record.
     """
 
     table: str
@@ -172,6 +175,8 @@ class CheckRecord(_Record):
     passed: bool
     severity: Literal["error", "warn"]
     metadata: dict[str, Any]
+    rows: int | None = None
+    found_by: str | None = None
 
 
 class TableRecord(_Record):

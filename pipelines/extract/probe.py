@@ -11,17 +11,20 @@ import psycopg
 
 from pipelines.extract.connection import SourceAddress, connect, failed_query
 
+# What holds rows of its own, as a run reads it (catalog.py): the table, its partitions, its inheritance children.
 _COUNTERS = """
-SELECT c.relname::text, c.oid::int8, coalesce(pg_relation_filenode(l.relid), 0)::int8,
-       s.n_tup_ins, s.n_tup_upd, s.n_tup_del
-FROM pg_catalog.pg_class c
-JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-CROSS JOIN LATERAL (
-    SELECT c.oid AS relid WHERE c.relkind <> 'p'
-    UNION ALL SELECT t.relid FROM pg_catalog.pg_partition_tree(c.oid) AS t WHERE t.isleaf AND c.relkind = 'p') AS l
-LEFT JOIN pg_catalog.pg_stat_all_tables s ON s.relid = l.relid
-WHERE n.nspname = %s AND c.relname IN ('domains', 'gleif_candidates') AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-ORDER BY 1, l.relid
+WITH RECURSIVE tree AS (
+    SELECT c.relname::text AS name, c.oid FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = %s AND c.relname IN ('domains', 'gleif_candidates') AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+    UNION
+    SELECT t.name, i.inhrelid FROM tree t JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid)
+SELECT t.name, t.oid::int8, coalesce(pg_relation_filenode(t.oid), 0)::int8, s.n_tup_ins, s.n_tup_upd, s.n_tup_del
+FROM tree t
+JOIN pg_catalog.pg_class c ON c.oid = t.oid
+LEFT JOIN pg_catalog.pg_stat_all_tables s ON s.relid = t.oid
+WHERE c.relkind <> 'p'
+ORDER BY 1, 2
 """
 # A view has no counters: those of its whole database stand in.
 _DATABASE_COUNTERS = """

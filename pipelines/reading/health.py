@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pipelines.errors import SnapshotError
-from pipelines.reading.history import Hold, Look, read_hold, read_look
+from pipelines.reading.history import CLOCK_SKEW, Hold, Look, read_hold, read_look
 from pipelines.reading.snapshots import Snapshot, try_current
 
 _NAMED_FILES = 3
@@ -59,6 +59,11 @@ def judge_health(export_dir: Path, stale_after_hours: float, now: datetime | Non
         problems.append(
             f"stale: the last successful look at the source was {age / timedelta(hours=1):.1f} h ago, expected one"
             f" every {stale_after_hours:g} h"
+        )
+    if looked_at is not None and age < -CLOCK_SKEW:
+        problems.append(
+            f"the last look at the source is of the future, {looked_at:%Y-%m-%d %H:%M} UTC: until then nothing would be"
+            " stale; set the clocks right, and run lei-exports run"
         )
     if hold is not None:
         problems.append(

@@ -4,7 +4,7 @@ Belongs here: the shape of switches.jsonl, rollback.json, last_checked.json and 
 Does not: writing them (publish/switch.py, publish/rollback.py).
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +16,8 @@ HOLD = "rollback.json"
 SWITCHES = "switches.jsonl"
 LAST_CHECKED = "last_checked.json"
 FAILED_RUN = "last_failed_run.json"
+# How far the clocks of the machines that write and read these files may be apart.
+CLOCK_SKEW = timedelta(minutes=5)
 SwitchReason = Literal["published", "rollback", "release", "completed"]
 LookResult = Literal["published", "held", "unchanged"]
 _FROM = AliasChoices("from", "previous")  # a keyword in Python, the plainest word in the files

@@ -72,7 +72,7 @@ def _published(settings: Settings) -> Finding:
         return failed("published", health.unreadable)
     if health.snapshot is None:
         return Finding("published", "ok", "nothing yet")
-    told = f"snapshot {health.snapshot.manifest.id} (number {health.snapshot.manifest.sequence})"
+    told = f"snapshot {health.snapshot.manifest.id} (sequence {health.snapshot.manifest.sequence})"
     if health.problems:
         return Finding("published", "warning", f"{told}: {'; '.join(health.problems)}", "lei-exports status says more")
     return Finding("published", "ok", told)

@@ -55,12 +55,12 @@ class StagedSource:
     Attributes:
         record: What was staged; where nothing changed, only what was looked at.
         checks: What was checked of it.
-        unchanged_since: Id of the published snapshot that is as the source is now; None: there is a new staging.
+        unchanged_since: The published snapshot that is as the source is now; None: there is a new staging.
     """
 
     record: StagingRecord
     checks: tuple[CheckRecord, ...]
-    unchanged_since: str | None = None
+    unchanged_since: Snapshot | None = None
 
 
 @contextmanager
@@ -144,7 +144,7 @@ def _stage(
         if base is not None and not record.segments and _is_of_the_same_source(base.manifest, record):
             record_unchanged(settings.export_dir, lock, now=_now, on_progress=on_progress)
             _tidy(settings, lock)
-            return StagedSource(record, checks, unchanged_since=base.manifest.id)
+            return StagedSource(record, checks, unchanged_since=base)
         staging.write_record(record)
     return StagedSource(record, checks)
 

@@ -88,7 +88,7 @@ class TableBuild:
         self._content = content or NoContentChecks()
         self._files: list[FileRecord] = []
         self._parts: list[_Part] = []
-        self._base = Path()
+        self._base: Snapshot | None = None
         self._kept: pl.LazyFrame | None = None
         self._replaced: pl.LazyFrame | None = None
 
@@ -125,10 +125,10 @@ class TableBuild:
             PublishError: A file can't be linked or copied.
         """
         numbers = frozenset(changed)
+        self._base = base
         with self.timed("take_over"):
             if not self.table.is_segmented:
                 self._kept = _of_other_segments(base.scan(self.table.name), numbers, self._segmentation)
-                (self._base,) = base.parquet_files(self.table.name)
                 return
             for file in base.record_of(self.table.name).files:
                 if file.segment not in numbers and file.rows:
@@ -145,6 +145,7 @@ class TableBuild:
         Raises:
             PublishError: A file can't be linked or copied.
         """
+        self._base = base
         if keys.is_empty():
             with self.timed("take_over"):
                 for file in base.record_of(self.table.name).files:
@@ -168,20 +169,36 @@ class TableBuild:
                 segment = self._segmentation.numbers[0] if self.table.is_segmented else None
                 empty = self.table.schema.create_empty()
                 self._files = [write_parquet(empty, self._file(segment), table=self.table, segment=segment)]
-        if not sum(file.rows for file in self._files):
+        rows = sum(file.rows for file in self._files)
+        if not rows:
             self._checks.look_at(self.table.schema.create_empty())
+        checks = (*self._general_results(rows), *self._content.results())
         record = TableRecord(
             name=self.table.name,
             staging_id=self._staging.staging_id,
             contract_version=CONTRACT_VERSION,
-            rows=sum(file.rows for file in self._files),
+            rows=rows,
             files=tuple(sorted(self._files, key=lambda file: file.path)),
-            checks=(*self._checks.results(), *self._content.results()),
+            checks=tuple(_stating(check, rows, self._staging.staging_id) for check in checks),
             timings_s={name: round(seconds, 3) for name, seconds in self.timings.items()},
             findings=self._content.findings(),
         )
         self._staging.write_table_record(record)
         return record
+
+    def _general_results(self, rows: int) -> list[CheckRecord]:
+        """Results of the checks that every table has; of rows that are reused, those of the run that checked them.
+
+        Only what passed them was ever published.
+        """
+        results, checked = self._checks.results(), self._checks.rows
+        if self._base is None or checked == rows:
+            return results
+        before = self._base.manifest.id
+        if checked:
+            return [_with_metadata(check, {"others_checked_before": before}) for check in results]
+        known = {check.name: check for check in self._base.record_of(self.table.name).checks}
+        return [_stating(known.get(check.name, check), rows, before) for check in results]
 
     def _link(self, base: Snapshot, file: FileRecord) -> None:
         try:
@@ -206,11 +223,14 @@ class TableBuild:
         self._parts.append(_Part(path, keys.min(), keys.max()))
 
     def _join_parts(self) -> None:
-        frame = pl.concat([part.rows for part in self._parts]) if self._kept is None else self._merged(self._kept)
+        if self._kept is None or self._base is None:
+            frame = pl.concat([part.rows for part in self._parts])
+        else:
+            frame = self._merged(self._base, self._kept)
         self._files = [write_parquet(frame, self._file(None), table=self.table, segment=None)]
         shutil.rmtree(self._folder / "parts", ignore_errors=True)
 
-    def _merged(self, kept: pl.LazyFrame) -> pl.LazyFrame:
+    def _merged(self, base: Snapshot, kept: pl.LazyFrame) -> pl.LazyFrame:
         """Old and new rows in the table's order. Either are in it already, and no segment has rows of both."""
         key, *_ = self.table.sort_by
 
@@ -219,7 +239,17 @@ class TableBuild:
             return pl.concat(found).filter(is_within(key, some)) if found else None
 
         without = [rows.filter(pl.col(key).is_null()) for rows in (kept, *(part.rows for part in self._parts))]
-        return pl.concat([merge_in_ranges(self._base, key, kept, new_in), *without])
+        (path,) = base.parquet_files(self.table.name)
+        return pl.concat([merge_in_ranges(path, key, kept, new_in), *without])
+
+
+def _stating(check: CheckRecord, rows: int, snapshot_id: str) -> CheckRecord:
+    """A result with the rows that it stands for, and the snapshot whose run found it where it does not say so."""
+    return check.model_copy(update={"rows": rows, "found_by": check.found_by or snapshot_id})
+
+
+def _with_metadata(check: CheckRecord, more: dict[str, Any]) -> CheckRecord:
+    return check.model_copy(update={"metadata": {**check.metadata, **more}})
 
 
 def _of_other_segments(rows: pl.LazyFrame, changed: Collection[int | None], segmentation: Segmentation) -> pl.LazyFrame:

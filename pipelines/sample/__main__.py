@@ -7,7 +7,7 @@ import sys
 
 from pipelines.errors import ExportError, SettingsError
 from pipelines.printable import printable
-from pipelines.sample.embedded import SAMPLE_DIR
+from pipelines.sample.built_in import SAMPLE_DIR
 from pipelines.sample.load import fill_if_empty
 from pipelines.settings import load_settings
 

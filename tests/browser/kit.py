@@ -22,8 +22,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.oracle.postgres import Cluster, Database
+
 PATIENCE_S = 120
 PATIENCE_MS = 60_000
+_REPOSITORY = {"repositoryName": "__repository__", "repositoryLocationName": "lei-exports"}
 
 
 def find_chromium() -> str:
@@ -63,11 +66,13 @@ class Server:
         url: Its address.
         export_dir: Where it publishes.
         log: What it prints.
+        process: It.
     """
 
     url: str
     export_dir: Path
     log: Path
+    process: "subprocess.Popen[bytes]"
 
     def ask(self, query: str, **variables: Any) -> Any:
         """Data of a GraphQL query."""
@@ -97,13 +102,33 @@ class Server:
             time.sleep(0.3)
         pytest.fail(f"run {number} did not end: {self.runs()}")
 
+    def launch(self, job: str) -> str:
+        """Id of a new run of a job; asked for until the code is there to run it."""
+        result = "... on LaunchRunSuccess { run { runId } }"
+        mutation = f"mutation($p: ExecutionParams!) {{ launchRun(executionParams: $p) {{ {result} }} }}"
+        params = {
+            "selector": {**_REPOSITORY, "pipelineName": job},
+            "mode": "default",
+            "runConfigData": "{}",
+        }
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            with suppress(urllib.error.HTTPError, AssertionError):
+                launched = self.ask(mutation, p=params)["launchRun"]
+                if "run" in launched:
+                    return str(launched["run"]["runId"])
+            assert time.monotonic() < deadline, self.log.read_text()[-3000:]
+            time.sleep(0.3)
+
+    def wait_for_run_of(self, job: str) -> str:
+        """Launch a run of a job; its status when it has ended."""
+        number = len(self.runs()) + 1
+        self.launch(job)
+        return self.wait_for_run(number)[1]
+
     def stop_sensor(self) -> None:
         """Turn the sensor off, as by its switch on the page Automation: runs are those that a test clicks for."""
-        selector = {
-            "sensorName": "source_changed",
-            "repositoryName": "__repository__",
-            "repositoryLocationName": "lei-exports",
-        }
+        selector = {**_REPOSITORY, "sensorName": "source_changed"}
         query = "query($s: SensorSelector!) { sensorOrError(sensorSelector: $s) { ... on Sensor { id } } }"
         sensor = self.ask(query, s=selector)["sensorOrError"]["id"]
         result = "... on StopSensorMutationResult { instigationState { status } }"
@@ -120,6 +145,12 @@ class Server:
         assert stopped["stopSensor"]["instigationState"]["status"] == "STOPPED"
 
 
+def allow_connections(cluster: Cluster, database: Database, allowed: str) -> None:
+    """Whether a source can be reached: where it can't, the sensor starts no run before a test turns it off."""
+    with cluster.database("postgres").connect() as connection:
+        connection.execute(f'ALTER DATABASE "{database.name}" ALLOW_CONNECTIONS {allowed}'.encode())
+
+
 @contextmanager
 def serve_ui(database_url: str, folder: Path, *options: str) -> Iterator[Server]:
     """Start what `make ui` starts, with a home and an export folder of its own; nothing of it stays afterwards."""
@@ -132,14 +163,16 @@ def serve_ui(database_url: str, folder: Path, *options: str) -> Iterator[Server]
         "DATABASE_URL": database_url,
         "EXPORT_DIR": str(export_dir),
         "DAGSTER_HOME": str(folder / "home"),
+        "TMPDIR": str(folder / "tmp"),
     }
+    (folder / "tmp").mkdir(exist_ok=True)
     command = [str(Path(sys.executable).with_name("lei-exports")), "ui", "--port", str(port), *options]
     with (folder / "ui.log").open("wb") as log:
         process = subprocess.Popen(
             command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
         try:
-            server = Server(f"http://127.0.0.1:{port}", export_dir, folder / "ui.log")
+            server = Server(f"http://127.0.0.1:{port}", export_dir, folder / "ui.log", process)
             _wait_until_up(server, process, folder / "ui.log")
             yield server
         finally:

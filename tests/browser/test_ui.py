@@ -14,7 +14,7 @@ from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 from pipelines.checks.definitions import table_checks
 from pipelines.contracts.tables import DOMAIN_EXPORTS
 from pipelines.reading.snapshots import Snapshot, current_snapshot
-from tests.browser.kit import PATIENCE_MS, Server, keep_screenshot, serve_ui
+from tests.browser.kit import PATIENCE_MS, Server, allow_connections, keep_screenshot, serve_ui
 from tests.oracle.postgres import Cluster, Database
 from tests.oracle.source import create_source_tables, load_csv_dir
 
@@ -62,11 +62,6 @@ def server(
             load_csv_dir(connection, SAMPLE)
             multiply(connection)
         yield running
-
-
-def allow_connections(cluster: Cluster, database: Database, allowed: str) -> None:
-    with cluster.database("postgres").connect() as connection:
-        connection.execute(f'ALTER DATABASE "{database.name}" ALLOW_CONNECTIONS {allowed}'.encode())
 
 
 def multiply(connection: psycopg.Connection) -> None:

@@ -112,7 +112,20 @@ def test_derived_tables_that_depend_on_nothing_that_changed_are_links(
         if (second.parquet_files(table.name)[0].stat().st_ino == first.parquet_files(table.name)[0].stat().st_ino)
     ]
     assert taken_over == WITHOUT_EFFECT[change]
+    assert_stated(first, second, taken_over)
     assert_agrees(database, second)
+
+
+def assert_stated(first: Snapshot, second: Snapshot, taken_over: list[str]) -> None:
+    """Each verdict says how many rows it stands for, who found it, and of how many rows."""
+    for record in second.manifest.tables:
+        assert {check.rows for check in record.checks} == {record.rows}
+        unique = next(check for check in record.checks if check.name == "key_unique")
+        assert unique.found_by == (first if record.name in taken_over else second).manifest.id
+        checked = unique.metadata["rows_checked"]
+        assert 0 < checked <= record.rows
+        others = None if checked == record.rows else first.manifest.id
+        assert unique.metadata.get("others_checked_before") == others
 
 
 def test_only_rows_of_changed_keys_are_computed(database: Database, exported: tuple[Settings, Snapshot]) -> None:
@@ -187,8 +200,8 @@ def test_checks_of_content_speak_of_all_segments(database: Database, exported: t
     whole = export(configured, full_refresh=True)
     assert partly.manifest.base_snapshot is not None
     for one, other in zip(partly.manifest.tables, whole.manifest.tables, strict=True):
-        wanted = [check for check in other.checks if check.severity == "warn"]
-        assert [check for check in one.checks if check.severity == "warn"] == wanted
+        wanted = [(c.name, c.passed, c.rows, c.metadata) for c in other.checks if c.severity == "warn"]
+        assert [(c.name, c.passed, c.rows, c.metadata) for c in one.checks if c.severity == "warn"] == wanted
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,8 @@ def test_a_renamed_column_is_told_until_it_is_back(database: Database, settings:
     # A run that finds nothing changed says it too.
     with hold_run_lock(settings.export_dir) as lock:
         staged = stage_source(settings, lock)
-    assert staged.unchanged_since == snapshot.manifest.id
+    assert staged.unchanged_since is not None
+    assert staged.unchanged_since.manifest.id == snapshot.manifest.id
     assert [(c.table, c.metadata["lost"]) for c in staged.checks if not c.passed] == [("domains", ["company_name"])]
     # In later snapshots too, though the one before has no value any more; another one is lost beside it.
     run_sql(database, CHANGE.format(3))

@@ -52,6 +52,14 @@ def test_a_new_look_ends_an_episode_and_the_next_one_is_told_at_once() -> None:
     assert decide_stale(look(-1), afterwards, HOUR, NOW + 3 * HOUR)[0] is not None
 
 
+def test_a_look_of_the_future_is_told_for_until_then_nothing_would_be_stale() -> None:
+    assert decide_stale(look(-1 / 15), StaleMemory(NOW), DAY, NOW)[0] is None, "clocks may differ by minutes"
+    alert, told = decide_stale(look(-30), StaleMemory(NOW), DAY, NOW)
+    assert alert is not None
+    assert "of the future" in alert.reason
+    assert decide_stale(look(-30), told, DAY, NOW + HOUR)[0] is None, "once a day"
+
+
 def test_a_source_that_was_never_looked_at_is_stale_from_when_watching_began() -> None:
     assert decide_stale(None, StaleMemory(NOW - 24 * HOUR), DAY, NOW)[0] is None
     alert, _ = decide_stale(None, StaleMemory(NOW - 26 * HOUR), DAY, NOW)

@@ -56,6 +56,16 @@ def test_a_fresh_snapshot_is_healthy_and_an_old_look_is_not(exports: Path) -> No
     assert problem.startswith("stale"), "without a record of looks, the snapshot's own instant counts"
 
 
+def test_a_look_of_the_future_is_a_problem_and_clocks_may_differ_a_little(exports: Path) -> None:
+    record = json.loads((exports / LAST_CHECKED).read_text())
+    for ahead, healthy in ((timedelta(minutes=4), True), (timedelta(hours=30), False)):
+        record["checked_at"] = (datetime.now(UTC) + ahead).isoformat()
+        (exports / LAST_CHECKED).write_text(json.dumps(record))
+        done = CliRunner().invoke(app, ["status", "--check"])
+        assert done.exit_code == (0 if healthy else 1), done.stdout
+        assert ("of the future" in done.stdout) is not healthy
+
+
 def test_files_that_are_gone_or_cut_are_named(exports: Path) -> None:
     entities = next((exports / "current").glob("entities/*.parquet"))
     entities.unlink()

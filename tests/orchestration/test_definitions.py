@@ -71,13 +71,21 @@ def test_column_lineage_names_columns_that_are_there() -> None:
                 assert dep.asset_key in graph.get(key).parent_keys, (table.name, name, dep)
 
 
-def test_the_source_has_a_freshness_policy_that_a_daily_look_keeps() -> None:
+@pytest.mark.parametrize(
+    ("hours", "window"), [("6", timedelta(hours=6)), ("0.000001", timedelta(minutes=1)), ("x", timedelta(hours=25))]
+)
+def test_source_and_snapshot_are_stale_as_the_setting_says(
+    monkeypatch: pytest.MonkeyPatch, hours: str, window: timedelta
+) -> None:
+    monkeypatch.setenv("STALE_AFTER_HOURS", hours)
     graph = build_definitions().resolve_asset_graph()
-    for table in SOURCE_TABLES:
-        policy = graph.get(dg.AssetKey(["source", table.name])).freshness_policy
-        assert isinstance(policy, TimeWindowFreshnessPolicy)
-        assert timedelta(days=1) < policy.warn_window.to_timedelta() < timedelta(days=2)
-        assert policy.fail_window.to_timedelta() > timedelta(days=2)
+    policies = {key.to_user_string(): graph.get(key).freshness_policy for key in graph.get_all_asset_keys()}
+    found = {
+        key: policy.fail_window.to_timedelta()
+        for key, policy in policies.items()
+        if isinstance(policy, TimeWindowFreshnessPolicy)
+    }
+    assert found == dict.fromkeys(["published/snapshot", *(f"source/{table.name}" for table in SOURCE_TABLES)], window)
 
 
 def test_the_daily_schedule_runs_by_default_and_has_a_time_zone() -> None:

@@ -106,13 +106,35 @@ def test_the_job_publishes_and_tells_what_it_did(operator: Operator) -> None:
     assert {key for key, passed in checks.items() if not passed} == warned
 
 
-def test_nothing_changed_is_said_and_nothing_is_published(operator: Operator) -> None:
-    assert operator.run().success
+def verdicts(result: dg.ExecuteInProcessResult) -> dict[tuple[str, str], tuple[bool, dg.AssetCheckSeverity, bool]]:
+    return {
+        (check.asset_key.to_user_string(), check.check_name): (check.passed, check.severity, check.blocking)
+        for check in result.get_asset_check_evaluations()
+    }
+
+
+def test_nothing_changed_is_said_and_nothing_is_published(operator: Operator, caplog: pytest.LogCaptureFixture) -> None:
+    first = operator.run()
+    assert first.success
     before = operator.current().manifest
+    caplog.clear()
     again = operator.run()
     assert again.success
+    assert "without gating" not in caplog.text
+    assert verdicts(again) == verdicts(first), "every check is reported again, warnings too"
+    for check in again.get_asset_check_evaluations():
+        if check.asset_key.path[0] != "staging":  # those were evaluated just now
+            assert check.metadata["found_by_snapshot"].value == before.id
+            assert before.id in str(check.metadata["reported_again"].value)
     materialized = {event.asset_key.path[0] for event in again.all_events if event.is_step_materialization}
-    assert materialized == {"source"}, "the look at the source is told, nothing else"
+    assert materialized == {"source", "published"}, "both are as fresh as the look at the source"
+    event = operator.instance.get_latest_materialization_event(dg.AssetKey(["published", "snapshot"]))
+    assert event is not None
+    assert event.run_id == again.run_id
+    assert event.asset_materialization is not None
+    metadata = event.asset_materialization.metadata
+    assert metadata["snapshot_id"].value == before.id
+    assert "plots" in metadata
     observations = [event for event in again.all_events if event.event_type_value == "ASSET_OBSERVATION"]
     assert {event.asset_key.path[-1] for event in observations} == {"domains", "gleif_candidates"}
     assert operator.current().manifest.id == before.id

@@ -121,6 +121,10 @@ def test_the_probe_sees_each_kind_of_change_without_a_scan(database: Database, t
             "UPDATE domains SET domain = 'b.example'",
             "DELETE FROM domains",
             "TRUNCATE gleif_candidates",
+            "CREATE TABLE child () INHERITS (domains); CREATE TABLE grandchild () INHERITS (child)",
+            "INSERT INTO child (id, domain, status, batch_id) VALUES (2, 'c.example', 'success', 'b')",
+            "INSERT INTO grandchild (id, domain, status, batch_id) VALUES (3, 'd.example', 'success', 'b')",
+            "DELETE FROM grandchild",
         ):
             connection.execute(statement.encode())
             connection.execute("SELECT pg_stat_force_next_flush()")
