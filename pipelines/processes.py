@@ -1,4 +1,4 @@
-"""Processes of this program's own: how one is started, how it ends with its parent, what time of the machine it takes.
+"""Processes of this program's own: how one is started, how it ends with its parent.
 
 Belongs here: what all of them share. Does not: what they do, how they are talked to.
 """
@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
-_FIRST_OTHER = 3  # after stdin, stdout, stderr
 
 
 def command_of(module: str) -> list[str]:
@@ -50,27 +49,6 @@ def ending_with(parent: int, command: Sequence[str]) -> list[str]:
         command: Path of the program, and its arguments.
     """
     return [*command_of(__name__), str(parent), *command]
-
-
-def close_inherited(keep: int) -> None:
-    """Close all file descriptors but the standard ones and one more.
-
-    uvloop leaves a child what its parent has not marked to be closed, and DuckDB marks nothing: a child would keep the
-    file of a snapshot that is gone.
-
-    Args:
-        keep: The descriptor that stays.
-    """
-    os.closerange(_FIRST_OTHER, keep)
-    os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))
-
-
-def take_idle_time() -> None:
-    """Run only while nobody else wants the processor (sched(7), SCHED_IDLE); where there is no such thing, be nice."""
-    if sys.platform == "linux":
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    else:
-        os.nice(19)
 
 
 if __name__ == "__main__":  # as `ending_with` starts it; prctl(2) outlives the exec

@@ -1,7 +1,6 @@
 """A snapshot's DuckDB file attached to a DuckDB of its own, with the functions that the SQL of this room calls.
 
-Belongs here: opening it. Does not: what is asked, or anything that needs contracts or Polars (the process that reads
-candidates ahead imports this module and must stay small).
+Belongs here: opening it. Does not: what is asked.
 """
 
 from pathlib import Path

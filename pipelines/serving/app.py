@@ -58,7 +58,6 @@ def create_app(settings: ServingSettings, host: str, connections: Connections) -
             yield
         finally:
             following.cancel()
-            await service.read_ahead.close()
             service.holder.close()
 
     app = FastAPI(

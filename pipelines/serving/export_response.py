@@ -26,6 +26,7 @@ from pipelines.reading.database import Reader
 from pipelines.reading.queries import Row, closest_batch_ids, find_batch
 from pipelines.serving.encoding import Encoding, choose_encoding
 from pipelines.serving.export_sources import KeptSource, SnapshotSource
+from pipelines.serving.file_cache import CacheWriter
 from pipelines.serving.holder import Opened
 from pipelines.serving.problems import not_found
 from pipelines.serving.responses import (
@@ -120,19 +121,18 @@ class ExportResponse(Response):
 @asynccontextmanager
 async def _source_of(file: _File) -> AsyncIterator[_Source]:
     key = (file.batch_id, file.batch_format, file.encoding)
-    kept = file.opened.files.find(key)
-    if kept is not None:
-        with kept:
-            yield KeptSource(kept)
-        return
+    with file.opened.files.open(key) as kept:
+        if kept is not None:
+            yield KeptSource(*kept)
+            return
     with file.opened.database.reader() as reader:
-        draft = file.opened.files.draft(key)
-        source = SnapshotSource(reader, file.batch_id, file.batch_format, _OPTIONS, file.encoding, draft)
+        writer = CacheWriter(file.opened.files, key)
+        source = SnapshotSource(reader, file.batch_id, file.batch_format, _OPTIONS, file.encoding, writer)
         try:
             yield source
         finally:
             source.close()
-            draft.drop()
+            writer.end(keep=False)
 
 
 async def _send_unless_gone(

@@ -3,26 +3,38 @@
 Belongs here: making the next part, compressing and keeping it. Does not: sending (export_response.py).
 """
 
+import os
 from collections.abc import Iterator
 from functools import cached_property
 
 from pipelines.reading.batch.files import BatchFormat, BatchOptions, stream_batch
 from pipelines.reading.database import Reader
 from pipelines.serving.encoding import Encoding, compressor_of
-from pipelines.serving.file_cache import CachedFile, Draft
+from pipelines.serving.file_cache import CacheWriter
+
+_BLOCK = 1 << 20
 
 
 class KeptSource:
-    """A file of the cache."""
+    """A file of the cache, by its descriptor and size."""
 
-    def __init__(self, file: CachedFile) -> None:
-        self.size: int | None = file.size
+    def __init__(self, descriptor: int, size: int) -> None:
+        self.size: int | None = size
         self.is_stopped = False
-        self._file = file
+        self._descriptor = descriptor
+        self._offset = 0
 
     def read(self) -> bytes | None:
-        """The next part; None at the end, or when nobody waits."""
-        return None if self.is_stopped else self._file.read()
+        """The next part; None at the end, or when nobody waits.
+
+        Raises:
+            OSError: The disk can't be read.
+        """
+        if self.is_stopped:
+            return None
+        part = os.pread(self._descriptor, _BLOCK, self._offset)
+        self._offset += len(part)
+        return part or None
 
     def stop(self) -> None:
         """Nobody waits any more."""
@@ -41,14 +53,14 @@ class SnapshotSource:
         batch_format: BatchFormat,
         options: BatchOptions,
         encoding: Encoding | None,
-        draft: Draft,
+        writer: CacheWriter,
     ) -> None:
         self._reader = reader
         self._batch_id = batch_id
         self._format = batch_format
         self._options = options
         self._compressor = compressor_of(encoding) if encoding else None
-        self._draft = draft
+        self._writer = writer
         self._is_over = False
 
     def read(self) -> bytes | None:
@@ -67,9 +79,9 @@ class SnapshotSource:
             elif self._compressor:
                 part = self._compressor.compress(part)
             if part:
-                self._draft.write(part)
+                self._writer.write(part)
             if self._is_over:
-                self._draft.keep()
+                self._writer.end(keep=True)
             if part:
                 return part
         return None

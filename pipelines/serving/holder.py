@@ -15,7 +15,6 @@ from pipelines.errors import ExportError, SnapshotError
 from pipelines.reading.database import SnapshotDatabase, open_database
 from pipelines.reading.query_memory import QueryMemory
 from pipelines.reading.snapshots import CURRENT, Snapshot, current_snapshot
-from pipelines.serving.candidate_cache import CandidateCache
 from pipelines.serving.file_cache import FileCache
 from pipelines.serving.settings import ServingSettings
 
@@ -23,16 +22,14 @@ _LOG = logging.getLogger(__name__)
 # A snapshot that can't be opened is tried again after so long: its files may be on their way.
 _RETRY_SECONDS = 1.0
 _ATTEMPTS = 3
-_CANDIDATES_SHARE = 2  # of the cache; batches have the rest
 
 
 class Opened:
-    """A snapshot that is open, what is kept of answers from it, and how many use it."""
+    """A snapshot that is open, batches of it that were sent, and how many use it."""
 
-    def __init__(self, database: SnapshotDatabase, files: FileCache, candidates: CandidateCache) -> None:
+    def __init__(self, database: SnapshotDatabase, files: FileCache) -> None:
         self.database = database
         self.files = files
-        self.candidates = candidates
         self.uses = 0
         self.is_retired = False
 
@@ -105,17 +102,11 @@ class SnapshotHolder:
         try:
             yield opened
         finally:
-            self._end_use(opened)
-
-    @contextmanager
-    def keep(self, opened: Opened) -> Iterator[None]:
-        """Keep a snapshot open that is leased now, beyond its lease, until the block ends."""
-        with self._lock:
-            opened.uses += 1
-        try:
-            yield
-        finally:
-            self._end_use(opened)
+            with self._lock:
+                opened.uses -= 1
+                is_last = opened.is_retired and opened.uses == 0
+            if is_last:
+                _close(opened)
 
     def close(self) -> None:
         """Let the snapshot go; those who lease it still keep it until they end."""
@@ -145,18 +136,9 @@ class SnapshotHolder:
                 _LOG.info("Serving snapshot %s", snapshot.manifest.id)
                 return
 
-    def _end_use(self, opened: Opened) -> None:
-        with self._lock:
-            opened.uses -= 1
-            is_last = opened.is_retired and opened.uses == 0
-        if is_last:
-            _close(opened)
-
     def _open(self, snapshot: Snapshot) -> Opened:
         database = open_database(snapshot, self.memory)
-        folder, most_bytes = self._settings.api_cache_dir, self._settings.api_cache_mb << 20
-        of_candidates = most_bytes // _CANDIDATES_SHARE
-        return Opened(database, FileCache(folder, most_bytes - of_candidates), CandidateCache(folder, of_candidates))
+        return Opened(database, FileCache(self._settings.api_cache_dir, self._settings.api_cache_mb << 20))
 
     def _replace(self, new: Opened | None) -> None:
         with self._lock:
@@ -178,5 +160,4 @@ class SnapshotHolder:
 def _close(opened: Opened) -> None:
     opened.database.close()
     opened.files.close()
-    opened.candidates.close()
     _LOG.info("Let go of snapshot %s", opened.snapshot.manifest.id)

@@ -19,14 +19,12 @@ from pipelines.reading.batch.batches import shown_id
 from pipelines.reading.database import Reader
 from pipelines.reading.snapshots import Snapshot
 from pipelines.serving.encoding import Encoding, choose_encoding, compressor_of
-from pipelines.serving.holder import Opened
 from pipelines.serving.service import Service
 
 _Result = TypeVar("_Result")
 _LOG = logging.getLogger(__name__)
 SNAPSHOT_ID = "Snapshot-Id"
 _SMALL = 1024  # not worth compressing
-_LARGE = 1 << 16  # compressed in a thread
 _BLOCK = 1 << 16
 
 
@@ -118,15 +116,12 @@ async def answer(request: Request, shape: TypeAdapter[_Result], work: Callable[[
     return await answer_bytes(request, serialize)
 
 
-async def answer_bytes(
-    request: Request, work: Callable[[Reader], bytes], find: Callable[[Opened], bytes | None] | None = None
-) -> Response:
+async def answer_bytes(request: Request, work: Callable[[Reader], bytes]) -> Response:
     """Answer a request with JSON that is serialized already.
 
     Args:
         request: The request.
         work: What makes the answer; what is not there it raises (`problems.not_found`).
-        find: What has it ready perhaps, in microseconds.
     """
     service, if_none_match = service_of(request), request.headers.get("if-none-match")
     # Part of the tag: else the tag of one URL would be a 304 of another one that has no answer.
@@ -135,14 +130,7 @@ async def answer_bytes(
         encoding = choose_encoding(request.headers.get("accept-encoding"))
         if is_known(if_none_match, opened.snapshot, variant):
             return not_modified(snapshot_headers(opened.snapshot, variant, encoding))
-        content = find(opened) if find else None
-        if content is None or len(content) > _LARGE:
-            found = content
-            content, used = await service.query(
-                opened, lambda reader: _compressed(work(reader) if found is None else found, encoding)
-            )
-        else:
-            content, used = _compressed(content, encoding)
+        content, used = await service.query(opened, lambda reader: _compressed(work(reader), encoding))
     headers = snapshot_headers(opened.snapshot, variant, used)
     if is_any_known(if_none_match):  # there is an answer: what is not there was raised
         return not_modified(headers)

@@ -17,7 +17,6 @@ from pipelines.reading.batch.files import BatchFormat
 from pipelines.reading.database import Reader
 from pipelines.reading.snapshots import Snapshot
 from pipelines.serving.export_response import MEDIA_TYPES, ExportResponse, require_batch
-from pipelines.serving.holder import Opened
 from pipelines.serving.models import (
     CANDIDATE_KEYS,
     Batch,
@@ -133,13 +132,7 @@ async def list_candidates(
             raise not_found("domain", f"Snapshot {reader.snapshot.manifest.id} has no row {domain_id} of domains.")
         return found.encode()
 
-    def find(opened: Opened) -> bytes | None:
-        kept = opened.candidates.find(domain_id)
-        if kept is None:
-            service_of(request).read_ahead.want(opened, domain_id)
-        return kept
-
-    return await answer_bytes(request, work, find)
+    return await answer_bytes(request, work)
 
 
 @router.get(

@@ -14,7 +14,6 @@ from anyio import to_thread
 from pipelines.reading.database import Reader
 from pipelines.serving.holder import Opened, SnapshotHolder
 from pipelines.serving.problems import too_busy
-from pipelines.serving.read_ahead import ReadAhead
 from pipelines.serving.sending import Sending
 from pipelines.serving.settings import ServingSettings
 
@@ -34,7 +33,6 @@ class Service:
     def __init__(self, settings: ServingSettings) -> None:
         self.settings = settings
         self.holder = SnapshotHolder(settings)
-        self.read_ahead = ReadAhead(self.holder)
         self.sending = Sending((self.holder.memory.megabytes << 20) // _SENDING_SHARE, settings.api_export_wait_seconds)
         self._queries = anyio.CapacityLimiter(_QUERY_THREADS)
         self._threads = anyio.CapacityLimiter(_QUERY_THREADS)

@@ -4,8 +4,8 @@ Belongs here: names, limits, defaults, and whether an address may be served with
 """
 
 import ipaddress
-import os
 import re
+import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -15,7 +15,6 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pipelines.errors import SettingsError
 from pipelines.folders import default_export_dir
-from pipelines.serving.file_cache import nameless_file
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 _TOKEN = re.compile(r"[!-~]+")
@@ -50,7 +49,7 @@ class ServingSettings(BaseSettings):
         256, ge=16, le=1000, description="Connections at a time from one address; a proxy is one"
     )
     api_cache_mb: int = Field(
-        1024, ge=0, description="Disk for answers that are kept until the next snapshot, MB; 0 keeps none"
+        1024, ge=0, description="Disk for batches that are kept until the next snapshot, MB; 0 keeps none"
     )
     api_cache_dir: Path | None = Field(None, description="Folder of that disk space; unset: the system's temporary one")
 
@@ -106,7 +105,7 @@ def load_serving_settings(overrides: dict[str, Any] | None = None) -> ServingSet
 
 
 def require_cache_folder(settings: ServingSettings) -> None:
-    """See that answers can be kept, where they are to be.
+    """See that batches can be kept, where they are to be.
 
     Raises:
         SettingsError: The folder is missing or can't be written to.
@@ -114,10 +113,10 @@ def require_cache_folder(settings: ServingSettings) -> None:
     if not settings.api_cache_mb:
         return
     try:
-        os.close(nameless_file(settings.api_cache_dir))
+        tempfile.TemporaryFile(dir=settings.api_cache_dir).close()
     except OSError as error:
         raise SettingsError(
-            "Answers can't be kept",
+            "Batches can't be kept",
             expected="API_CACHE_DIR, or the system's temporary folder, to be a folder that can be written to",
             found=error.strerror or type(error).__name__,
             fix="set API_CACHE_DIR to such a folder, or API_CACHE_MB to 0",

@@ -69,11 +69,6 @@ class Served:
                     found.add(os.readlink(link))  # noqa: PTH115
         return found
 
-    def kept_bytes(self) -> int:
-        """Size of its files without a name."""
-        folder = Path(f"/proc/{self.process.pid}/fd")
-        return sum(link.stat().st_size for link in folder.iterdir() if os.readlink(link).endswith("(deleted)"))  # noqa: PTH115
-
     def memory(self) -> tuple[int, int]:
         """Bytes of the server's processes in memory: all, and those that are no program code or other mapped files."""
         found = [process.memory_info() for process in (self.process, *self.process.children(recursive=True))]

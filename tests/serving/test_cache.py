@@ -1,4 +1,4 @@
-"""What is kept of answers: the same as read anew, on disk without a name, within its limits, gone with the snapshot."""
+"""Batches that are kept: the same as read again, on disk without a name, within their limit, gone with the snapshot."""
 
 import json
 import os
@@ -9,15 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.reading.attached import open_attached
-from pipelines.reading.batch.files import BatchFormat
-from pipelines.reading.candidate_arrays import read_arrays
+from pipelines.reading.batch.files import BatchFormat, BatchOptions, stream_batch
 from pipelines.reading.database import open_database
-from pipelines.reading.queries import array_queries, find_candidates_json
+from pipelines.reading.queries import find_candidates_json
 from pipelines.reading.query_memory import QueryMemory
-from pipelines.serving.candidate_cache import CandidateCache
-from pipelines.serving.file_cache import FileCache
-from pipelines.serving.models import CANDIDATE_KEYS
+from pipelines.serving.export_sources import KeptSource
+from pipelines.serving.file_cache import CacheWriter, FileCache
 from tests.integration.kit import wait_until
 from tests.serving.conftest import Source
 from tests.serving.kit import SCRIPT, Served, export_path, served
@@ -61,39 +58,27 @@ def test_it_lies_on_disk_without_a_name(server: Served, folder: Path) -> None:
     assert any(str(folder) in name and name.endswith("(deleted)") for name in server.open_files())
 
 
-def test_candidates_are_the_same_kept_or_read(big: Source, server: Served) -> None:
-    ids = [1, 2, 1_023, 1_024, 2_047, 2_048, 99_999, 100_000, 100_010]
-    with served(big.export_dir, API_CACHE_MB="0") as without:
-        wanted = {domain_id: without.ask(f"/domains/{domain_id}/candidates") for domain_id in ids}
-        assert not is_kept(without, export_path("small"))
-        assert not is_kept(without, export_path("small"))
-        assert not any("(deleted)" in name for name in without.open_files())
-    # Of the groups of these ids: 1 to 3,071 and 99,328 to 100,010.
-    enough = server.kept_bytes() + (3_071 + 683) * min(len(answer.body) for answer in wanted.values())
-    for kept in (False, True):  # read for the first time, then kept
-        if kept:
-            wait_until(lambda: server.kept_bytes() >= enough, 60)
-        for domain_id in ids:
-            answer = server.ask(f"/domains/{domain_id}/candidates")
-            assert answer.body == wanted[domain_id].body
-            assert answer.headers["etag"] == wanted[domain_id].headers["etag"]
-            assert [row["domainId"] for row in json.loads(answer.body)] == [domain_id] * 3
-    assert server.ask("/domains/100011/candidates").status == 404
-    assert server.ask("/domains/-1/candidates").status == 404
+def test_with_no_disk_nothing_is_kept(big: Source) -> None:
+    with served(big.export_dir, API_CACHE_MB="0") as server:
+        assert not is_kept(server, export_path("small"))
+        assert not is_kept(server, export_path("small"))
+        assert not any("(deleted)" in name for name in server.open_files())
 
 
-def test_every_candidate_is_the_same_to_the_byte_alone_or_among_many(hostile: Source) -> None:
-    names = {name: name for name in CANDIDATE_KEYS}
-    with (
-        closing(open_database(hostile.snapshot, QueryMemory(256, "a test"))) as database,
-        database.reader() as reader,
-        open_attached(hostile.snapshot.database_path, 64) as session,
-    ):
-        queries = array_queries(reader.columns_of("candidate_exports"), names)
-        arrays = list(read_arrays(session, queries, -(2**63), 2**63 - 1, 1 << 30))
-        assert any("\\u00" in text for _, text in arrays), "control characters are among them"
-        for domain_id, text in arrays:
-            assert find_candidates_json(reader, domain_id, names) == text
+def test_candidates_of_one_domain_are_those_of_its_batch_to_the_byte(hostile: Source) -> None:
+    snapshot = hostile.snapshot
+    batches = snapshot.scan("domain_exports").select("batch_id").unique().collect()["batch_id"].to_list()
+    found = 0
+    with closing(open_database(snapshot, QueryMemory(256, "a test"))) as database, database.reader() as reader:
+        for batch_id in batches:
+            batch = reader.open_batch(batch_id)
+            keys = {name: name for name in batch.candidate_columns}
+            for line in b"".join(stream_batch(batch, BatchFormat.NDJSON, BatchOptions())).decode().split("\n")[:-1]:
+                text = find_candidates_json(reader, json.loads(line)["domain_id"], keys)
+                assert text is not None
+                assert line.endswith(f',"candidates":{text}}}')
+                found += text.count("\\u00")
+    assert found, "control characters are among them"
 
 
 def test_what_is_too_large_is_not_kept(big: Source) -> None:
@@ -101,9 +86,6 @@ def test_what_is_too_large_is_not_kept(big: Source) -> None:
         small, large = export_path("small", "csv"), export_path("big", "csv")
         for path, kept in ((small, False), (small, True), (large, False), (large, False), (small, True)):
             assert is_kept(server, path) is kept, path
-        # Nor do candidates of 1,024 neighbours fit in half a megabyte.
-        for domain_id in range(1, 100_000, 3_001):
-            assert len(json.loads(server.ask(f"/domains/{domain_id}/candidates").body)) == 3
 
 
 def test_on_a_full_disk_answers_go_on(big: Source, tmp_path: Path) -> None:
@@ -116,7 +98,6 @@ def test_on_a_full_disk_answers_go_on(big: Source, tmp_path: Path) -> None:
             assert len(server.ask(export_path("big", "csv")).body) > 1 << 20
             for domain_id in (1, 1, 50_000):
                 assert len(json.loads(server.ask(f"/domains/{domain_id}/candidates").body)) == 3
-            # The first of these had a file opened for what is read ahead; the disk does not take it.
             wait_until(lambda: not any(str(tmp_path) in name for name in server.open_files()), 60)
     finally:
         subprocess.run(["umount", "-l", tmp_path], check=True)
@@ -140,78 +121,37 @@ def test_a_folder_that_can_not_be_used_is_refused(hostile: Source, tmp_path: Pat
 
 
 def _keep(cache: FileCache, key: str, size: int) -> bool:
-    draft = cache.draft(key)
-    draft.write(b"x" * size)
-    draft.keep()
-    found = cache.find(key)
-    if found is not None:
-        with found:
-            assert found.read() == b"x" * size
-            assert found.read() is None
-    return found is not None
+    writer = CacheWriter(cache, key)
+    writer.write(b"x" * size)
+    writer.end(keep=True)
+    with cache.open(key) as found:
+        if found is not None:
+            kept = KeptSource(*found)
+            assert kept.read() == b"x" * size
+            assert kept.read() is None
+        return found is not None
 
 
 def test_who_was_not_asked_for_longest_goes_first(tmp_path: Path) -> None:
     cache = FileCache(tmp_path, 100)
     assert _keep(cache, "a", 40)
     assert _keep(cache, "b", 40)
-    held = cache.find("a")
-    assert held is not None
-    with held:
+    with cache.open("a") as held:
+        assert held is not None
         assert _keep(cache, "c", 40)
-        assert cache.find("b") is None
+        with cache.open("b") as found:
+            assert found is None
         assert _keep(cache, "d", 50)
         assert _keep(cache, "e", 50)
-        assert cache.find("a") is None
-        assert held.read() == b"x" * 40  # whoever has it open reads on
+        with cache.open("a") as found:
+            assert found is None
+        assert KeptSource(*held).read() == b"x" * 40  # whoever has it open reads on
     assert not _keep(cache, "half", 51)
     assert cache.bytes == 100
-    dropped = cache.draft("f")
+    dropped = CacheWriter(cache, "f")
     dropped.write(b"x" * 10)
-    dropped.drop()
+    dropped.end(keep=False)
     assert cache.bytes == 50  # room was made for it
     cache.close()
     assert cache.bytes == 0
     assert not _keep(cache, "late", 1)
-
-
-def test_candidates_start_anew_when_they_are_full(tmp_path: Path) -> None:
-    def keep(domain_id: int, text: bytes) -> bool:
-        cache.want(domain_id)
-        group = cache.next_wanted()
-        if group is None:
-            return False
-        first, last = cache.range_of(group)
-        assert first <= domain_id <= last
-        if len(text) > cache.room and not cache.start_anew(len(text)):
-            cache.refuse(group)
-            return False
-        os.pwrite(cache.open_file(), text, cache.offset)
-        cache.add(group, [domain_id], [len(text)])
-        return cache.find(domain_id) == text
-
-    cache = CandidateCache(tmp_path, 100)
-    assert keep(-5, b"a" * 40)
-    assert keep(5_000, b"b" * 60)
-    assert cache.find(-5) == b"a" * 40
-    assert cache.find(5_001) is None
-    assert not keep(5_000, b"it is there already")
-    assert keep(9_000, b"c")  # they are full
-    assert cache.find(-5) is None
-    assert cache.find(5_000) is None
-    assert os.fstat(cache.open_file()).st_size == 1
-    assert not keep(20_000, b"d" * 101)
-    cache.want(20_000)
-    assert cache.next_wanted() is None, "what can't be kept is asked for once"
-    cache.close()
-    assert cache.find(9_000) is None
-
-
-def test_what_is_asked_for_while_it_is_read_is_read_once(tmp_path: Path) -> None:
-    cache = CandidateCache(tmp_path, 100)
-    assert cache.want(1)
-    group = cache.next_wanted()
-    assert group is not None
-    assert cache.want(2)
-    cache.add(group, [1, 2], [0, 0])
-    assert not cache.is_wanted

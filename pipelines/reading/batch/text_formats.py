@@ -13,7 +13,6 @@ from pipelines.reading.batch.chunks import ChunkQueries, ChunkSize
 from pipelines.reading.batch.columns import SHEET_COLUMNS
 from pipelines.reading.batch.expressions import csv_cell, json_escaped, json_value
 from pipelines.reading.batch.large_rows import LargeDomain, LargeRow
-from pipelines.reading.candidate_arrays import texts_by_domain
 from pipelines.reading.sessions import quoted, quoted_text
 
 _LINE_END = "\r\n"
@@ -93,7 +92,9 @@ def _objects(batch: Batch, size: ChunkSize) -> Iterator[_Row]:
     )
 
     def ask(chunk: ChunkQueries) -> Sequence[_Row]:
-        texts = texts_by_domain(chunk.rows(candidates))
+        texts: dict[int, list[str]] = {}
+        for number, text in chunk.rows(candidates):
+            texts.setdefault(number, []).append(text)
         return [("{", text, _BETWEEN, ",".join(texts.get(number, ())), "]}") for number, text in chunk.rows(domains)]
 
     def ask_large(domain: LargeDomain) -> Sequence[_Row]:
