@@ -38,7 +38,11 @@ class BoundedSession:
     """Asks queries of one cursor. Of use to one thread at a time."""
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, memory: QueryMemory, check: Callable[[], None] = lambda: None
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        memory: QueryMemory,
+        check: Callable[[], None] = lambda: None,
+        parsed: dict[str, duckdb.Statement] | None = None,
     ) -> None:
         """Open a cursor.
 
@@ -46,11 +50,13 @@ class BoundedSession:
             connection: Where the file is open, which `memory` knows.
             memory: What all queries share.
             check: Called before each query and while one waits; raises where the session was stopped.
+            parsed: What `rows` was asked for, by its text: sessions that share it parse a query once.
         """
         self.memory = memory
         self._connection = connection
         self._cursor = connection.cursor()
         self._check = check
+        self._parsed = {} if parsed is None else parsed
 
     def rows(self, sql: str, parameters: Mapping[str, object]) -> list[tuple[Any, ...]]:
         """All rows of a query.
@@ -66,7 +72,10 @@ class BoundedSession:
         memory = self.memory
         try:
             with memory.shared(self._check):
-                return self._fetch(sql, parameters, memory.answer_bytes)
+                # Parsing 24 columns takes 0.3 ms of the 1.5 that one domain's candidates take.
+                statement = self._parsed.get(sql) or self._cursor.extract_statements(sql)[0]
+                self._parsed[sql] = statement
+                return self._fetch(statement, parameters, memory.answer_bytes)
         except DoesNotFitError:
             pass
         try:
@@ -160,11 +169,13 @@ class BoundedSession:
     def _room(self, *, alone: bool) -> AbstractContextManager[None]:
         return self.memory.alone(self._check, self._connection) if alone else self.memory.shared(self._check)
 
-    def _execute(self, sql: str, parameters: Mapping[str, object]) -> duckdb.DuckDBPyConnection:
+    def _execute(self, sql: str | duckdb.Statement, parameters: Mapping[str, object]) -> duckdb.DuckDBPyConnection:
         self._check()
         return self._cursor.execute(sql, dict(parameters))
 
-    def _fetch(self, sql: str, parameters: Mapping[str, object], most_bytes: int) -> list[tuple[Any, ...]]:
+    def _fetch(
+        self, sql: str | duckdb.Statement, parameters: Mapping[str, object], most_bytes: int
+    ) -> list[tuple[Any, ...]]:
         try:
             cursor = self._execute(sql, parameters)
             rows: list[tuple[Any, ...]] = []

@@ -29,7 +29,7 @@ class Reader:
         self.snapshot = database.snapshot
         self._database = database
         self._stopped = threading.Event()
-        self._session = BoundedSession(connection, database.memory, self._require_going)
+        self._session = BoundedSession(connection, database.memory, self._require_going, database.parsed)
 
     def __enter__(self) -> Self:
         """It is open already."""
@@ -115,6 +115,7 @@ class SnapshotDatabase:
     def __init__(self, snapshot: Snapshot, session: duckdb.DuckDBPyConnection, memory: QueryMemory) -> None:
         self.snapshot = snapshot
         self.memory = memory
+        self.parsed: dict[str, duckdb.Statement] = {}
         self._session = session
         columns: dict[str, dict[str, str]] = {}
         found = session.execute(

@@ -5,11 +5,11 @@ Times come as text (ISO 8601, milliseconds, Z), reals as they are in the file.
 """
 
 import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, NamedTuple, cast
+from functools import partial
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -34,6 +34,12 @@ CANDIDATE_EXPORTS = candidate_exports(include_full_data=True)
 _COMPARED_CHARACTERS = 64
 _CLOSEST = 3
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  UTC, as all published times are
+# How a value is spelled in JSON, by its DuckDB type; integers as Python does.
+_SPELLINGS: dict[str, Callable[[Any], str]] = {
+    "VARCHAR": lambda text: f'"{json_escaped(text)}"',
+    "FLOAT": real_text,
+    "BOOLEAN": lambda value: "true" if value else "false",
+}
 SEARCH_COLUMNS = (
     "domain_id", "domain", "batch_id", "status", "company_name", "confidence_score", "guessed_country",
     "primary_lei_code", "primary_gleif_name", "gleif_candidate_count", "processed_at",
@@ -102,13 +108,19 @@ def find_candidates_json(reader: Reader, domain_id: int, keys: Mapping[str, str]
     )
     if not found and not _has_domain(reader, domain_id):
         return None
+    spellings: dict[str, Callable[[Any], str]] = {**_SPELLINGS, "TIMESTAMP": partial(_time_text, reader)}
     place = {name: number for number, name in enumerate(names)}
-    members = [(f"{json.dumps(key)}:", place.get(name), columns.get(name)) for name, key in keys.items()]
-    objects = (
-        ",".join(key + ("null" if at is None else _json_text(reader, row[at], kind)) for key, at, kind in members)
-        for row in sorted(found, key=lambda row: rank_key(row[0], row[1]))
-    )
-    return f"[{','.join(f'{{{text}}}' for text in objects)}]"
+    # A column that is not there is asked for behind the last one.
+    members = [
+        (f'"{key}":', place.get(name, len(names)), spellings.get(columns.get(name, ""), str))
+        for name, key in keys.items()
+    ]
+    objects = []
+    for row in sorted(found, key=lambda row: rank_key(row[0], row[1])):
+        cells = (*row, None)
+        texts = [f"{key}{'null' if cells[at] is None else spell(cells[at])}" for key, at, spell in members]
+        objects.append(f"{{{','.join(texts)}}}")
+    return f"[{','.join(objects)}]"
 
 
 def find_domain(reader: Reader, name: str) -> Row | None:
@@ -163,24 +175,12 @@ def _has_domain(reader: Reader, domain_id: int) -> bool:
     return bool(reader.rows(query, {"id": domain_id}))
 
 
-def _json_text(reader: Reader, value: object, kind: str | None) -> str:
-    if value is None:
-        return "null"
-    if kind == "TIMESTAMP":
-        return f'"{_time_text(reader, cast("int", value))}"'
-    if kind == "FLOAT":
-        return real_text(cast("float", value))
-    if kind == "BOOLEAN":
-        return "true" if value else "false"
-    return f'"{json_escaped(value)}"' if isinstance(value, str) else str(value)
-
-
 def _time_text(reader: Reader, microseconds: int) -> str:
     try:
-        return f"{(_EPOCH + timedelta(microseconds=microseconds)).isoformat(timespec='milliseconds')}Z"
+        return f'"{(_EPOCH + timedelta(microseconds=microseconds)).isoformat(timespec="milliseconds")}Z"'
     except OverflowError:  # Python's own times are of the years 1 to 9999, PostgreSQL's are not
         query = "SELECT time_text(make_timestamp($microseconds))"
-        return str(reader.rows(query, {"microseconds": microseconds})[0][0])
+        return f'"{reader.rows(query, {"microseconds": microseconds})[0][0]}"'
 
 
 def _select(

@@ -18,9 +18,10 @@ _FORMULA = (
     r"\x{FF1D}\x{FF0B}\x{FF0D}\x{FF20}\x{FE66}\x{FE62}\x{FE63}\x{FE6B}])"
 )
 
-# As DuckDB's to_json writes texts; the backslash first.
-_ESCAPES = {character: f"\\{letter}" for character, letter in zip('\\"\b\f\n\r\t', '\\"bfnrt', strict=True)}
-_OTHER_CONTROLS = re.compile(r"[\x00-\x07\x0b\x0e-\x1f]")
+# As DuckDB's to_json writes texts.
+_ESCAPES = {chr(code): f"\\u{code:04X}" for code in range(0x20)}
+_ESCAPES |= {character: f"\\{letter}" for character, letter in zip('\\"\b\f\n\r\t', '\\"bfnrt', strict=True)}
+_ESCAPED = re.compile(r'[\x00-\x1f"\\]')
 
 MACROS = (
     # DuckDB prints the reals of this range as PostgreSQL does, but for a `.0`; only among those of nine digits are some
@@ -43,9 +44,7 @@ MACROS = (
 
 def json_escaped(text: str) -> str:
     """A text, or a piece of it, as DuckDB's to_json writes it between the quotes."""
-    for character, escape in _ESCAPES.items():
-        text = text.replace(character, escape)
-    return _OTHER_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04X}", text)
+    return _ESCAPED.sub(lambda found: _ESCAPES[found[0]], text)
 
 
 def cell_text(name: str, kind: str) -> str:
