@@ -94,7 +94,7 @@ def servers(url: str, export_dir: Path) -> list[Server]:
             OURS, "lei-exports serve",
             (str(Path(sys.executable).with_name("lei-exports")), "serve", "--port", "{port}"), ROOT,
             {"EXPORT_DIR": str(export_dir), "API_MAX_EXPORTS": "8", "API_EXPORT_WAIT_SECONDS": "600"},
-            "shows the last snapshot, not the rows of this moment; of what was asked before it sends what it kept",
+            "shows the last snapshot, not the rows of this moment; a batch that was sent before it sends from its disk",
         ),
     ]  # fmt: skip
 
