@@ -1,5 +1,6 @@
 """What is said does not depend on the language of the server: decided by SQLSTATE, and asked by doctor as by a run."""
 
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -62,8 +63,9 @@ def _locales(folder: Path, name: str) -> Path:
     shutil.copytree(compiled, folder / name)
     for path in (folder, *folder.rglob("*")):
         path.chmod(0o755)
-    folder.parent.chmod(0o755)
-    folder.parent.parent.chmod(0o755)
+    for parent in folder.parents:  # PostgreSQL is another account
+        if parent.stat().st_uid == os.geteuid():
+            parent.chmod(parent.stat().st_mode | 0o011)
     return folder
 
 

@@ -48,7 +48,7 @@ class TableLike(Protocol):
 
 
 class Expected:
-    """A table of DESIGN as restated by hand in expected.py."""
+    """A table of DESIGN 4 as restated by hand in expected.py."""
 
     def __init__(self, name: str, *, include_full_data: bool = False) -> None:
         self.name = name
@@ -93,7 +93,7 @@ def oracle_frame(
         types = {column.name: _type_name(conn, column.type_code) for column in cursor.description}
     names = list(table.polars_schema)
     if list(types) != names:
-        raise AssertionError(f"columns of {table.name}: by DESIGN {list(types)}, by the contract {names}")
+        raise AssertionError(f"columns of {table.name}: by DESIGN 4 {list(types)}, by the contract {names}")
     for name, dtype in table.polars_schema.items():
         if types[name] not in _PG_TYPES[dtype]:
             raise AssertionError(f"{table.name}.{name}: the contract has {dtype}, PostgreSQL computes {types[name]}")

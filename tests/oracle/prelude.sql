@@ -1,4 +1,4 @@
--- What every table of the oracle starts from (DESIGN 4, general rules; 4.2; 4.6). Follows, in the same WITH, the generated
+-- What every table of the oracle starts from (DESIGN 4, 4.2 and 4.6). Follows, in the same WITH, the generated
 -- domain_source and candidate_source: the source tables with every known column typed, absent ones NULL, values that are
 -- not finite NULL, and all texts in byte order (COLLATE "C").
 white_space (chars) AS (
