@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.reading.batch.files import BatchFormat, BatchOptions, stream_batch
-from pipelines.reading.database import open_database
-from pipelines.reading.queries import find_candidates_json
-from pipelines.reading.query_memory import QueryMemory
+from pipelines.query.batch.files import BatchFormat, BatchOptions, stream_batch
+from pipelines.query.database import open_database
+from pipelines.query.queries import find_candidates_json
+from pipelines.query.query_memory import QueryMemory
 from pipelines.serving.export_sources import KeptSource
 from pipelines.serving.file_cache import CacheWriter, FileCache
 from tests.integration.kit import wait_until
