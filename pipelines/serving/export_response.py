@@ -24,7 +24,7 @@ from pipelines.query.queries import Row, closest_batch_ids, find_batch
 from pipelines.serving.encoding import Encoding, choose_encoding
 from pipelines.serving.export_sources import KeptSource, SnapshotSource
 from pipelines.serving.file_cache import CacheWriter
-from pipelines.serving.holder import Opened
+from pipelines.serving.holder import OpenSnapshot
 from pipelines.serving.problems import not_found
 from pipelines.serving.responses import (
     is_any_known,
@@ -73,7 +73,7 @@ class _File:
     """What is sent of which batch."""
 
     service: Service
-    opened: Opened
+    opened: OpenSnapshot
     batch_id: str
     batch_format: BatchFormat
     encoding: Encoding | None

@@ -23,7 +23,7 @@ _RETRY_SECONDS = 1.0
 _ATTEMPTS = 3
 
 
-class Opened:
+class OpenSnapshot:
     """A snapshot that is open, batches of it that were sent, and how many use it."""
 
     def __init__(self, database: SnapshotDatabase, files: FileCache) -> None:
@@ -51,7 +51,7 @@ class SnapshotHolder:
         self._export_dir = settings.export_dir
         self._lock = threading.Lock()
         self._refreshing = threading.Lock()
-        self._opened: Opened | None = None
+        self._opened: OpenSnapshot | None = None
         self._link: str | None = None
         self._failed: tuple[str | None, float] | None = None
         self._error: ExportError | None = None
@@ -86,7 +86,7 @@ class SnapshotHolder:
                 self._link, self._failed, self._error = link, None, None
 
     @contextmanager
-    def lease(self) -> Iterator[Opened]:
+    def lease(self) -> Iterator[OpenSnapshot]:
         """The snapshot, kept open until the block ends.
 
         Raises:
@@ -135,11 +135,11 @@ class SnapshotHolder:
                 _LOG.info("Serving snapshot %s", snapshot.manifest.id)
                 return
 
-    def _open(self, snapshot: Snapshot) -> Opened:
+    def _open(self, snapshot: Snapshot) -> OpenSnapshot:
         database = open_database(snapshot, self.memory)
-        return Opened(database, FileCache(self._settings.api_cache_dir, self._settings.api_cache_mb << 20))
+        return OpenSnapshot(database, FileCache(self._settings.api_cache_dir, self._settings.api_cache_mb << 20))
 
-    def _replace(self, new: Opened | None) -> None:
+    def _replace(self, new: OpenSnapshot | None) -> None:
         with self._lock:
             old, self._opened = self._opened, new
             if old is None:
@@ -156,7 +156,7 @@ class SnapshotHolder:
             return None
 
 
-def _close(opened: Opened) -> None:
+def _close(opened: OpenSnapshot) -> None:
     opened.database.close()
     opened.files.close()
     _LOG.info("Let go of snapshot %s", opened.snapshot.manifest.id)

@@ -42,7 +42,7 @@ def snapshot_headers(snapshot: Snapshot, variant: str, encoding: Encoding | None
     headers = {
         SNAPSHOT_ID: snapshot.manifest.id,
         "ETag": f'"{_tag(snapshot, variant)}{f"-{encoding}" if encoding else ""}"',
-        # Kept by the client alone (an answer may have needed a token), and asked for anew each time: 304 is cheap.
+        # Kept by the client alone (an answer may have needed a token), and asked for again each time: 304 is cheap.
         "Cache-Control": "private, no-cache",
         "Vary": "Accept-Encoding",
     }

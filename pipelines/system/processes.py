@@ -25,7 +25,7 @@ def environment_of() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "PYTHONFAULTHANDLER": "1"}
 
 
-def end_with(parent: int, number: signal.Signals = signal.SIGKILL) -> None:
+def die_with_parent(parent: int, number: signal.Signals = signal.SIGKILL) -> None:
     """End when the parent ends, even by SIGKILL. On Linux only: elsewhere a process sees the end of its stdin.
 
     Args:
@@ -49,5 +49,5 @@ def ending_with(parent: int, command: Sequence[str]) -> list[str]:
 
 
 if __name__ == "__main__":  # as `ending_with` starts it; prctl(2) outlives the exec
-    end_with(int(sys.argv[1]), signal.SIGTERM)
+    die_with_parent(int(sys.argv[1]), signal.SIGTERM)
     os.execv(sys.argv[2], sys.argv[2:])  # noqa: S606  what its parent wants

@@ -91,7 +91,7 @@ def test_wrong_usage_and_wrong_settings(tmp_path: Path) -> None:
     assert done.stderr.splitlines() == [
         "Error: No such option: --no-such-option",
         "  expected: lei-exports run [OPTIONS]",
-        "  way out: see `lei-exports run --help`",
+        "  fix: see `lei-exports run --help`",
     ]
     assert lei_exports("--version", cwd=tmp_path).stdout == f"lei-exports {VERSION}, contract {CONTRACT_VERSION}\n"
     done = lei_exports("run", cwd=tmp_path, KEEP_SNAPSHOTS="none")
