@@ -1,1 +1,1 @@
-"""All that Dagster sees, and the terminal that starts it (DESIGN 2)."""
+"""What Dagster loads (defs) and the terminal that starts it (cli)."""

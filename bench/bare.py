@@ -10,10 +10,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
-from assets import allocator  # noqa: F401  first: it works before Polars is loaded only
-
 # isort: split
-from pipelines.run.export import run_export
+from pipelines.export import run_export
 from pipelines.settings import Settings, load_settings
 
 _CHECKS = (
@@ -22,8 +20,8 @@ _CHECKS = (
     "pipelines.checks.content.CandidateChecks.look_at",
     "pipelines.checks.sums.SumChecks.look_at",
 )
-_RESULTS = ("pipelines.checks.sums.SumChecks.results", "pipelines.publish.assembly.verify_faces")
-_DIGESTS = ("pipelines.publish.parquet.sha256_of", "pipelines.publish.folder.sha256_of")
+_RESULTS = ("pipelines.checks.sums.SumChecks.results", "pipelines.snapshots.assembly.verify_faces")
+_DIGESTS = ("pipelines.snapshots.parquet.sha256_of", "pipelines.snapshots.folder.sha256_of")
 
 
 @contextmanager

@@ -10,21 +10,19 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from assets import allocator  # noqa: F401  first: it works before Polars is loaded only
-
 import polars as pl  # isort: skip
 
+from pipelines.build.extraction import open_source
 from pipelines.contracts.tables import published_tables
 from pipelines.errors import SnapshotError
-from pipelines.extract.preflight import open_snapshot
-from pipelines.extract.ranges import plan_ranges
-from pipelines.extract.reader import read_query
-from pipelines.publish.database import build_database
-from pipelines.publish.parquet import write_parquet
-from pipelines.reading.snapshots import Snapshot, current_snapshot
-from pipelines.reading.verification import verify_snapshot
-from pipelines.run.extraction import open_source
 from pipelines.settings import load_settings
+from pipelines.snapshots.database import build_database
+from pipelines.snapshots.opening import Snapshot, current_snapshot
+from pipelines.snapshots.parquet import write_parquet
+from pipelines.snapshots.verification import verify_snapshot
+from pipelines.source.preflight import open_snapshot
+from pipelines.source.ranges import plan_ranges
+from pipelines.source.reader import read_query
 
 TITLES = {
     "read": "both tables read with connectorx in page ranges, thrown away",

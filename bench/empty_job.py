@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import dagster as dg
 from dagster import DagsterInstance
 
-from assets.definitions import build_definitions
-from assets.launch import prepare_home
+from assets.cli.launch import prepare_home
+from assets.defs.definitions import build_definitions
 from pipelines.settings import load_settings
 
 

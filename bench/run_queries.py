@@ -16,7 +16,7 @@ from bench.document import write_section
 from bench.generate import fill
 from bench.questions import comparable, questions, subjects
 from bench.session import BUILD, RUN, describe, open_session
-from pipelines.reading.snapshots import current_snapshot
+from pipelines.snapshots.opening import current_snapshot
 
 
 def timed(ask: Callable[[], list[tuple[Any, ...]]], rounds: int) -> tuple[float, list[tuple[Any, ...]]]:

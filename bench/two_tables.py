@@ -3,12 +3,12 @@
 import tempfile
 from pathlib import Path
 
+from pipelines.build.building import build_tables
+from pipelines.build.extraction import stage_source
+from pipelines.build.staging import latest_staging
 from pipelines.contracts.tables import DOMAIN_EXPORTS, candidate_exports
-from pipelines.publish.database import build_database
-from pipelines.run.building import build_tables
-from pipelines.run.extraction import stage_source
 from pipelines.settings import load_settings
-from pipelines.staging.folder import latest_staging
+from pipelines.snapshots.database import build_database
 from pipelines.system.run_lock import hold_run_lock
 
 

@@ -1,6 +1,5 @@
 """The exceptions of the pipeline: one small family, each telling an operator what to do.
 
-Belongs here: exception classes. Does not: handling, logging, text that depends on one caller.
 No message holds a password, a connection URL or row content other than ids and counts (DESIGN 7).
 """
 

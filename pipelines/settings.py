@@ -1,7 +1,4 @@
-"""The settings of DESIGN 5: read from the environment, typed, checked at the door.
-
-Belongs here: names, types, limits and defaults of settings. Does not: anything that acts on them.
-"""
+"""The settings of DESIGN 5: read from the environment, typed, checked at the door."""
 
 import os
 import re
@@ -13,7 +10,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pipelines.errors import SettingsError
-from pipelines.folders import data_folder, default_export_dir
+from pipelines.system.folders import data_folder, default_export_dir
 
 SMALLEST_SEGMENT = 100
 LARGEST_SEGMENT = 1_000_000

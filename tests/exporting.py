@@ -5,11 +5,11 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from pipelines.build.extraction import NOTHING_ACCEPTED, Acceptance
 from pipelines.contracts.tables import published_tables
-from pipelines.reading.snapshots import Snapshot, current_snapshot
-from pipelines.run.export import run_export
-from pipelines.run.extraction import NOTHING_ACCEPTED, Acceptance
+from pipelines.export import run_export
 from pipelines.settings import Settings, load_settings
+from pipelines.snapshots.opening import Snapshot, current_snapshot
 from tests.oracle.compare import assert_faces
 from tests.oracle.postgres import Database
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.contracts.tables import published_tables
-from pipelines.run.export import run_export
+from pipelines.export import run_export
 from pipelines.settings import Settings
 from tests.forking import CONTEXT
 from tests.integration.kit import wait_until

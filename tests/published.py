@@ -13,7 +13,7 @@ from pathlib import Path
 
 from psycopg import sql
 
-from pipelines.reading.snapshots import Snapshot, current_snapshot
+from pipelines.snapshots.opening import Snapshot, current_snapshot
 from tests.oracle.postgres import Cluster, Database
 
 Make = Callable[[Database, Path], object]

@@ -1,7 +1,4 @@
-"""The figures of the comparison as Markdown.
-
-Belongs here: what was measured, tables, ratios and the targets. Does not: measuring.
-"""
+"""The figures of the comparison as Markdown."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,4 @@
-"""The servers that are compared: what each needs installed, how it is started, what it does and does not.
-
-Belongs here: set-up under build/, start and stop. Does not: load, figures.
-"""
+"""The servers that are compared: what each needs installed, how it is started, what it does and does not."""
 
 import os
 import shutil

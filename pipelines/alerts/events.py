@@ -1,14 +1,10 @@
-"""What an operator is told of: a run that failed, one that succeeded, a source that nobody looked at for too long.
-
-Belongs here: the alert and when to raise it, from facts alone. Does not: finding the facts (assets/alerting.py), or
-sending (webhook.py).
-"""
+"""What an operator is told of: a run that failed, one that succeeded, a source that nobody looked at for too long."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from pipelines.reading.history import CLOCK_SKEW, Look
+from pipelines.snapshots.history import CLOCK_SKEW, Look
 
 AlertKind = Literal["failure", "success", "stale", "test"]
 # A source that stays stale is told of again, because a first message can be overlooked.

@@ -1,7 +1,6 @@
 """Checks of what domain_exports and candidate_exports hold, frame after frame while they are built.
 
-Belongs here: comparisons of columns with each other, with the source, with known values. Does not: shape, keys
-(evaluation.py). Metadata has counts, ids and vocabulary values only (DESIGN 7).
+Metadata has counts, ids and vocabulary values only (DESIGN 7).
 """
 
 import re

@@ -1,7 +1,4 @@
-"""Every check by name: what it says and whether it blocks the switch (STYLE: shape blocks, content warns).
-
-Belongs here: definitions, so that they are visible before the first run. Does not: evaluation.
-"""
+"""Every check by name: what it says and whether it blocks the switch (DESIGN 3.7)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

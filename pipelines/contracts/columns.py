@@ -1,8 +1,4 @@
-"""How the schema of a derived table takes over columns that are described elsewhere, and says where they come from.
-
-Belongs here: copies of columns, where a column's values come from (for lineage), how its texts are stored. Does not:
-the tables themselves.
-"""
+"""How the schema of a derived table takes over columns that are described elsewhere, and says where they come from."""
 
 import copy
 import types
@@ -16,7 +12,7 @@ import dataframely as dy
 class Storage(StrEnum):
     """How exports.duckdb stores the texts of a column: named, so that DuckDB need not try every way before it writes.
 
-    Measured in publish/database.py, where each gets its way. Other types are left to DuckDB.
+    Measured in snapshots/database.py, where each gets its way. Other types are left to DuckDB.
     """
 
     KEY = "key"  # hardly repeats, is short, and is looked up

@@ -1,8 +1,4 @@
-"""The data dictionary, data/README.md, rendered from the contracts: `make dictionary` writes it, a test compares it.
-
-Belongs here: what the contracts say, as Markdown, and what no contract says but a reader of data/ must know. Does not:
-facts about a table or a column; they stand in their contract, and here by themselves.
-"""
+"""The data dictionary, data/README.md, rendered from the contracts: `make dictionary` writes it, a test compares it."""
 
 import sys
 from collections.abc import Iterable, Sequence

@@ -1,8 +1,4 @@
-"""The schemas of the segmented export tables and of rejected_rows (DESIGN 4.1, 4.2, 4.6).
-
-Belongs here: columns with dtype, nullability, key and description. Columns that a table takes over from the source are
-derived from contracts/source.py, so that each column is described once. Does not: how a column is computed.
-"""
+"""The schemas of the segmented export tables and of rejected_rows (DESIGN 4.1, 4.2, 4.6)."""
 
 import dataframely as dy
 

@@ -1,7 +1,4 @@
-"""What a run writes down about itself: the JSON records of staging and of a published snapshot (DESIGN 3, 4).
-
-Belongs here: the shape of these records, as Pydantic models. Does not: reading or writing files.
-"""
+"""What a run writes down about itself: the JSON records of staging and of a published snapshot (DESIGN 3, 4)."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -80,7 +77,7 @@ class SegmentRecord(_Record):
 
 
 class Fingerprint(_Record):
-    """Fingerprint of a source table's rows in one segment: equal fingerprints, equal rows (extract/fingerprint.py).
+    """Fingerprint of a source table's rows in one segment: equal fingerprints, equal rows (source/fingerprint.py).
 
     Attributes:
         rows: Number of rows.

@@ -1,6 +1,5 @@
 """The two tables of the application that are read (DESIGN 4.7): known columns, required ones, what each means.
 
-Belongs here: facts about the source. Does not: SQL, or anything about what is published.
 A column is required where `nullable=False`; the application may lack any other one, which is then read as NULL.
 """
 

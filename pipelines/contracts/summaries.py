@@ -1,8 +1,4 @@
-"""The schemas of the tables over all batches: unique_domains, entities and the two summaries (DESIGN 4.3 to 4.5).
-
-Belongs here: columns with dtype, nullability, key and description. Columns that a table takes over are copies, so that
-each column is described once. Does not: how a column is computed.
-"""
+"""The schemas of the tables over all batches: unique_domains, entities and the two summaries (DESIGN 4.3 to 4.5)."""
 
 import dataframely as dy
 

@@ -1,7 +1,4 @@
-"""The published tables: name, schema, grain, order, layout, and the projections of a schema that other rooms need.
-
-Belongs here: what is published under which name. Does not: how it is computed, written or checked.
-"""
+"""The published tables: name, schema, grain, order, layout, and the projections of a schema that other rooms need."""
 
 from dataclasses import dataclass
 from functools import cache

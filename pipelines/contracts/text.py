@@ -1,4 +1,4 @@
-"""What counts as white space in texts of the source (DESIGN 4). Belongs here: the set. Does not: rules that use it."""
+"""What counts as white space in texts of the source (DESIGN 4)."""
 
 # JavaScript's trim set, the application's rule (DESIGN 4); U+0085 is not in it.
 WHITE_SPACE = (

@@ -1,7 +1,6 @@
 """The views of exports.duckdb: joins that an analyst would otherwise write anew each time (docs/analysts.md uses them).
 
-Belongs here: names, columns with type and description, SQL over the published tables, which must run in DuckDB 1.4 too.
-Does not: creating them (publish/), verifying them (reading/). A view has no Parquet face.
+A view has no Parquet face.
 """
 
 from collections.abc import Iterable

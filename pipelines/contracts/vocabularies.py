@@ -1,7 +1,4 @@
-"""Values that GLEIF is known to use (FACTS 10). Vocabularies change: an unknown value is warned of and published.
-
-Belongs here: lists of known values. Does not: what happens with others (checks/).
-"""
+"""Values that GLEIF is known to use (FACTS 10). Vocabularies change: an unknown value is warned of and published."""
 
 # LEI-CDF 3.1 writes the text NULL for records that no entity status applies to.
 ENTITY_STATUSES = ("ACTIVE", "INACTIVE", "NULL")

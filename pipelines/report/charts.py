@@ -1,7 +1,5 @@
 """The kinds of chart, as Vega-Lite specifications: plain data, drawn by drawing.py.
 
-Belongs here: how bars, columns and a heat map look. Does not: what is shown (sections.py), drawing.
-
 All are as wide as a phone's column, with text of 12 px, so that they are readable there without being scaled down.
 Texts and lines take the page's colour, so one drawing serves light and dark; the colours of the fills are from Okabe
 and Ito's palette, told apart with any colour vision and visible on both grounds.

@@ -1,8 +1,4 @@
-"""The figures behind every chart: small frames, counted from a snapshot's tables in streaming passes over few columns.
-
-Belongs here: counting. A million domains with 4.7 million candidates take 0.7 s and 200 MB. Does not: words, labels,
-which of many values are shown (sections.py).
-"""
+"""The figures behind every chart: small frames, counted from a snapshot's tables by streaming over few columns."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,6 @@
 """report.html: one page with everything in it, that loads nothing and runs nothing.
 
-Belongs here: HTML and its style. Does not: words of charts (sections.py, runs.py). Every text is escaped; values
-from the data are made harmless before (texts.plain), ids and names once more here.
+Every text is escaped; values from the data are made harmless before (texts.plain), ids and names once more here.
 """
 
 import html

@@ -1,6 +1,6 @@
 """What other rooms call: report.html of a snapshot, and the plots of an asset's page.
 
-Belongs here: the ways in. Does not: anything else. All work before the snapshot is published and after.
+All work before the snapshot is published and after.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,4 @@
-"""What the manifest says of the run: what changed since the snapshot before, how long each stage took, the checks.
-
-Belongs here: words and figures from manifests. Does not: rows of tables (sections.py), HTML (page.py).
-"""
+"""What the manifest says of the run: what changed since the snapshot before, how long each stage took, the checks."""
 
 import json
 from typing import NamedTuple

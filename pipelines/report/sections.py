@@ -1,8 +1,4 @@
-"""What the charts of tables say: for each its title, what it shows in words, its drawing and the figures behind it.
-
-Belongs here: which figures, in which words, how many of many. Does not: counting (figures.py), how a chart looks
-(charts.py), the run (runs.py), HTML (page.py).
-"""
+"""What the charts of tables say: for each its title, what it shows in words, its drawing and the figures behind it."""
 
 from dataclasses import dataclass, replace
 

@@ -1,7 +1,4 @@
-"""Texts and numbers as people read them; what comes from the data is made harmless here, whatever it holds.
-
-Belongs here: single values. Does not: HTML (page.py), or which values are shown.
-"""
+"""Texts and numbers as people read them; what comes from the data is made harmless here, whatever it holds."""
 
 import unicodedata
 from collections.abc import Iterable

@@ -1,7 +1,4 @@
-"""Domains over time: into a few dozen equal periods, however long or short the whole is.
-
-Belongs here: from counts per hour to counts per period. Does not: counting rows (figures.py), drawing.
-"""
+"""Domains over time: into a few dozen equal periods, however long or short the whole is."""
 
 from datetime import datetime, timedelta
 from typing import NamedTuple

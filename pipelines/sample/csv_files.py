@@ -1,7 +1,4 @@
-"""CSV files of a source table as they lie on disk: which file, its header, its bytes.
-
-Belongs here: finding, opening, unpacking, the header line. Does not: values and types, which PostgreSQL judges.
-"""
+"""CSV files of a source table as they lie on disk: which file, its header, its bytes."""
 
 import csv
 import gzip

@@ -1,8 +1,5 @@
 """The embedded PostgreSQL as its users see it: one server per folder, shared by processes, filled with the sample.
 
-Belongs here: who uses the server, the database in it, the built-in sample. Does not: how a cluster is made and started
-(cluster.py), how CSV files are loaded (load.py), which folder is used (the caller says).
-
 In the folder: `pgdata` (the cluster) and three lock files that are never removed. `start.lock` is held while somebody
 starts or stops the server, `users.lock` is shared by its users (the last one stops it), `server.lock` is the server's.
 """

@@ -1,7 +1,5 @@
 """Loads CSV files of `domains` and `gleif_candidates` into a PostgreSQL, replacing both tables in one transaction.
 
-Belongs here: the tables as they are made, COPY, what its errors mean. Does not: the server, or how files are opened.
-
 The tables hold what the file holds: no primary key, nothing unique, nothing NOT NULL, since a dump with defects must be
 loadable for a run to name them. Each has one plain index, on the column that leads to a domain row.
 """

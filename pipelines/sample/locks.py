@@ -1,7 +1,4 @@
-"""Locks on files that the kernel drops with their process, so that a killed run never leaves one behind.
-
-Belongs here: flock, and waiting for it. Does not: what is guarded by a lock.
-"""
+"""Locks on files that the kernel drops with their process, so that a killed run never leaves one behind."""
 
 import fcntl
 import os

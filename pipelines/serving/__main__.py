@@ -1,15 +1,11 @@
-"""`python -m pipelines.serving HOST PORT`: the server's process, without what the command line loads: 6 MB less.
-
-Belongs here: what it says to a person. Does not: options (assets/serve_command.py), serving (server.py).
-"""
+"""`python -m pipelines.serving HOST PORT`: the server's process, without what the command line loads: 6 MB less."""
 
 import sys
 
-from pipelines import lean_imports  # noqa: F401  first: it works before the contracts are loaded only
 from pipelines.errors import ExportError
-from pipelines.printable import printable
 from pipelines.serving.server import serve
 from pipelines.serving.settings import ServingSettings, load_serving_settings
+from pipelines.system.printable import printable
 
 _INTERRUPTED = 130
 

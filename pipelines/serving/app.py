@@ -1,7 +1,4 @@
-"""The application: everything put together for one address.
-
-Belongs here: assembly. Does not: anything else.
-"""
+"""The application: everything put together for one address."""
 
 import asyncio
 from collections.abc import AsyncIterator

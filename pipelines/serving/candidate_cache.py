@@ -1,8 +1,7 @@
 """Candidates of domains as they are sent, kept on disk by groups of neighbouring ids until the snapshot is gone.
 
-Belongs here: what is kept and where it lies in its nameless file, which groups are wanted. Does not: reading them from
-the snapshot and writing them (read_ahead.py). Reading one domain's candidates takes DuckDB 2 ms, most of it 24 blocks
-of the file; from here it takes 10 microseconds. Of use to the event loop's thread alone.
+Reading one domain's candidates takes DuckDB 2 ms, most of it 24 blocks of the file; from here it takes 10 microseconds.
+Of use to the event loop's thread alone.
 """
 
 import os

@@ -1,7 +1,4 @@
-"""The page /docs: Swagger UI from the installed package fastapi-swagger, so that no other server is asked.
-
-Belongs here: the page and its files. Does not: the OpenAPI document (openapi.py).
-"""
+"""The page /docs: Swagger UI from the installed package fastapi-swagger, so that no other server is asked."""
 
 from functools import cache
 from html import escape

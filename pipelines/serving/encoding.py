@@ -1,7 +1,4 @@
-"""Content encodings: which one a client takes, and compressing as it goes.
-
-Belongs here: gzip and zstd. Does not: deciding what is worth compressing.
-"""
+"""Content encodings: which one a client takes, and compressing as it goes."""
 
 import sys
 import zlib

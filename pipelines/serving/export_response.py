@@ -1,7 +1,4 @@
-"""A batch as a response: streamed as it is read, at the pace of the client, stopped when the client hangs up.
-
-Belongs here: sending, its limits, headers of a file. Does not: what a file holds (reading/batch).
-"""
+"""A batch as a response: streamed as it is read, at the pace of the client, stopped when the client hangs up."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -19,11 +16,11 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from pipelines.errors import ExportError
-from pipelines.reading.batch.batches import shown_id
-from pipelines.reading.batch.chunks import ChunkSize
-from pipelines.reading.batch.files import BatchFormat, BatchOptions, file_name
-from pipelines.reading.database import Reader
-from pipelines.reading.queries import Row, closest_batch_ids, find_batch
+from pipelines.query.batch.batches import shown_id
+from pipelines.query.batch.chunks import ChunkSize
+from pipelines.query.batch.files import BatchFormat, BatchOptions, file_name
+from pipelines.query.database import Reader
+from pipelines.query.queries import Row, closest_batch_ids, find_batch
 from pipelines.serving.encoding import Encoding, choose_encoding
 from pipelines.serving.export_sources import KeptSource, SnapshotSource
 from pipelines.serving.holder import Opened

@@ -1,13 +1,10 @@
-"""Where the bytes of a batch come from: read from the snapshot, or a file that was kept of an earlier answer.
-
-Belongs here: making the next part, compressing and keeping it. Does not: sending (export_response.py).
-"""
+"""Where the bytes of a batch come from: read from the snapshot, or a file that was kept of an earlier answer."""
 
 from collections.abc import Iterator
 from functools import cached_property
 
-from pipelines.reading.batch.files import BatchFormat, BatchOptions, stream_batch
-from pipelines.reading.database import Reader
+from pipelines.query.batch.files import BatchFormat, BatchOptions, stream_batch
+from pipelines.query.database import Reader
 from pipelines.serving.encoding import Encoding, compressor_of
 from pipelines.serving.file_cache import CachedFile, Draft
 

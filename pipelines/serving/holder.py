@@ -1,6 +1,5 @@
 """The snapshot that is served: opened once, shared by all requests, let go when the last of them has ended.
 
-Belongs here: following the link `current`, counting who uses a snapshot, closing it. Does not: HTTP, queries.
 A request leases the snapshot that is current when it begins and keeps it, whatever is published meanwhile.
 """
 
@@ -12,12 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pipelines.errors import ExportError, SnapshotError
-from pipelines.reading.database import SnapshotDatabase, open_database
-from pipelines.reading.query_memory import QueryMemory
-from pipelines.reading.snapshots import CURRENT, Snapshot, current_snapshot
+from pipelines.query.database import SnapshotDatabase, open_database
+from pipelines.query.query_memory import QueryMemory
 from pipelines.serving.candidate_cache import CandidateCache
 from pipelines.serving.file_cache import FileCache
 from pipelines.serving.settings import ServingSettings
+from pipelines.snapshots.opening import CURRENT, Snapshot, current_snapshot
 
 _LOG = logging.getLogger(__name__)
 # A snapshot that can't be opened is tried again after so long: its files may be on their way.

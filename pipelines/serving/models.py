@@ -1,6 +1,5 @@
 """What answers look like: Pydantic models, those of published rows made from the contracts.
 
-Belongs here: names, types, descriptions of what is sent. Does not: fetching or sending it.
 Keys are the published column names in camelCase, as in the application.
 """
 
@@ -14,8 +13,8 @@ from pydantic.alias_generators import to_camel
 
 from pipelines.contracts.source import FULL_DATA_COLUMN
 from pipelines.contracts.tables import BATCH_SUMMARIES, DOMAIN_EXPORTS, ENTITIES, UNIQUE_DOMAINS, Table
-from pipelines.reading.batch.reals import real_text
-from pipelines.reading.queries import CANDIDATE_EXPORTS, SEARCH_COLUMNS
+from pipelines.query.batch.reals import real_text
+from pipelines.query.queries import CANDIDATE_EXPORTS, SEARCH_COLUMNS
 
 
 def _shortest_real(value: float | None) -> float | None:

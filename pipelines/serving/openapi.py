@@ -1,7 +1,4 @@
-"""The OpenAPI document: problem documents of every operation, and the token.
-
-Belongs here: what FastAPI can't work out by itself. Does not: the operations.
-"""
+"""The OpenAPI document: problem documents of every operation, and the token."""
 
 from typing import Any
 

@@ -1,6 +1,5 @@
 """Errors as problem documents (RFC 9457).
 
-Belongs here: the shape, and which failure gets which status. Does not: deciding that something failed.
 No document holds a path of the server or a traceback; those are in its log.
 """
 

@@ -1,8 +1,4 @@
-"""Candidates of domains that were asked for, and of their neighbours, read into the cache by a process on idle time.
-
-Belongs here: when that process runs, what it is told, what becomes of its answers. Does not: what it does
-(pipelines/reading/candidate_worker.py), the cache.
-"""
+"""Candidates of domains that were asked for, and of their neighbours, read into the cache by a process on idle time."""
 
 import asyncio
 import json
@@ -15,13 +11,13 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from pipelines.contracts.tables import candidate_exports
-from pipelines.processes import command_of, environment_of
-from pipelines.reading.candidate_worker import Group, WorkerTask
-from pipelines.reading.queries import array_queries
+from pipelines.query.candidate_worker import Group, WorkerTask
+from pipelines.query.queries import array_queries
 from pipelines.serving.candidate_cache import CandidateCache
 from pipelines.serving.holder import Opened, SnapshotHolder
 from pipelines.serving.models import CANDIDATE_KEYS
 from pipelines.system.child_errors import describe_stderr
+from pipelines.system.processes import command_of, environment_of
 
 _LOG = logging.getLogger(__name__)
 _TABLE = candidate_exports(include_full_data=True).name
@@ -155,7 +151,7 @@ async def _worker(opened: Opened, memory_mb: int) -> AsyncIterator[Process]:
     )
     with tempfile.TemporaryFile() as errors:
         process = await asyncio.create_subprocess_exec(
-            *command_of("pipelines.reading.candidate_worker"),
+            *command_of("pipelines.query.candidate_worker"),
             stdin=PIPE,
             stdout=PIPE,
             stderr=errors,

@@ -1,7 +1,4 @@
-"""Answers: JSON from a query, with the headers that every answer from a snapshot has.
-
-Belongs here: validators (ETag), compression of small answers, headers. Does not: batches (export_response.py), queries.
-"""
+"""Answers: JSON from a query, with the headers that every answer from a snapshot has."""
 
 import hashlib
 import logging
@@ -15,12 +12,12 @@ from pydantic import TypeAdapter
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from pipelines.reading.batch.batches import shown_id
-from pipelines.reading.database import Reader
-from pipelines.reading.snapshots import Snapshot
+from pipelines.query.batch.batches import shown_id
+from pipelines.query.database import Reader
 from pipelines.serving.encoding import Encoding, choose_encoding, compressor_of
 from pipelines.serving.holder import Opened
 from pipelines.serving.service import Service
+from pipelines.snapshots.opening import Snapshot
 
 _Result = TypeVar("_Result")
 _LOG = logging.getLogger(__name__)

@@ -1,7 +1,4 @@
-"""The addresses of the API, what each takes and what it answers.
-
-Belongs here: paths, parameters and their limits. Does not: SQL, sending, who is let in.
-"""
+"""The addresses of the API, what each takes and what it answers."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -11,11 +8,10 @@ from pydantic import TypeAdapter
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import Response
 
-from pipelines.reading import queries
-from pipelines.reading.batch.batches import shown_id
-from pipelines.reading.batch.files import BatchFormat
-from pipelines.reading.database import Reader
-from pipelines.reading.snapshots import Snapshot
+from pipelines.query import queries
+from pipelines.query.batch.batches import shown_id
+from pipelines.query.batch.files import BatchFormat
+from pipelines.query.database import Reader
 from pipelines.serving.export_response import MEDIA_TYPES, ExportResponse, require_batch
 from pipelines.serving.holder import Opened
 from pipelines.serving.models import (
@@ -33,6 +29,7 @@ from pipelines.serving.models import (
 from pipelines.serving.openapi import from_snapshot, problems
 from pipelines.serving.problems import not_found
 from pipelines.serving.responses import SNAPSHOT_ID, answer, answer_bytes, service_of
+from pipelines.snapshots.opening import Snapshot
 
 ID_MIN, ID_MAX = -(2**63), 2**63 - 1
 _LONGEST_PAGE, _LONGEST_SEARCH, _LAST_OFFSET, _LAST_HIT = 1_000, 100, 1_000_000, 10_000

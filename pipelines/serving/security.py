@@ -1,7 +1,4 @@
-"""What stands before every request: a log line, headers, the Host, the token. Plain ASGI, so that streams pass through.
-
-Belongs here: who is let in. Does not: what they get.
-"""
+"""What stands before every request: a log line, headers, the Host, the token. Plain ASGI, for streams."""
 
 import base64
 import binascii

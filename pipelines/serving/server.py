@@ -1,7 +1,4 @@
-"""Runs the application: the socket, uvicorn, the log.
-
-Belongs here: what happens from start to stop of the process. Does not: the application (app.py), the command's options.
-"""
+"""Runs the application: the socket, uvicorn, the log."""
 
 import ctypes
 import logging
@@ -10,11 +7,11 @@ from collections.abc import Callable
 
 import uvicorn
 
-from pipelines.printable import printable
 from pipelines.serving.app import create_app
 from pipelines.serving.connections import Connections, guarded
 from pipelines.serving.listening import listen
 from pipelines.serving.settings import ServingSettings
+from pipelines.system.printable import printable
 
 # Connections at a time, idle ones included; the fewest are for a system that allows only few open files.
 _MOST_CONNECTIONS, _FEWEST_CONNECTIONS = 1_000, 64

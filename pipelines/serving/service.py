@@ -1,7 +1,4 @@
-"""What all requests share: the snapshot, threads for queries with a time limit, turns for batches.
-
-Belongs here: who may do how much at a time, and for how long. Does not: HTTP.
-"""
+"""What all requests share: the snapshot, threads for queries with a time limit, turns for batches."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -11,7 +8,7 @@ from typing import TypeVar
 import anyio
 from anyio import to_thread
 
-from pipelines.reading.database import Reader
+from pipelines.query.database import Reader
 from pipelines.serving.holder import Opened, SnapshotHolder
 from pipelines.serving.problems import too_busy
 from pipelines.serving.read_ahead import ReadAhead

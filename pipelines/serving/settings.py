@@ -1,7 +1,4 @@
-"""The server's settings: read from the environment, checked at the door (docs/from-express.md has the table).
-
-Belongs here: names, limits, defaults, and whether an address may be served without a token. Does not: acting on them.
-"""
+"""The server's settings: read from the environment, checked at the door (docs/from-express.md has the table)."""
 
 import ipaddress
 import os
@@ -14,8 +11,8 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pipelines.errors import SettingsError
-from pipelines.folders import default_export_dir
 from pipelines.serving.file_cache import nameless_file
+from pipelines.system.folders import default_export_dir
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 _TOKEN = re.compile(r"[!-~]+")

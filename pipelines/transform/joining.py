@@ -1,7 +1,4 @@
-"""The joined texts of domain_exports and unique_domains (DESIGN 4.1, 4.3): four aligned texts and the list of codes.
-
-Belongs here: how values become one text. Does not: their order, which the caller's rows have.
-"""
+"""The joined texts of domain_exports and unique_domains (DESIGN 4.1, 4.3): four aligned texts and the list of codes."""
 
 from collections.abc import Sequence
 
@@ -27,7 +24,7 @@ def join_candidates(rows: pl.LazyFrame, key: str, *more: pl.Expr) -> pl.LazyFram
 
     Returns:
         key, more, the texts (String) and lei_codes (List(String)), in order of first appearance. Lists first, then
-        `list.join`: three times as fast as `str.join` in the aggregation (FACTS). A NULL is an empty slot.
+        `list.join`: three times as fast as `str.join` in the aggregation (FACTS 4.1). A NULL is an empty slot.
     """
     lists = rows.group_by(key, maintain_order=True).agg(
         *more,

@@ -2,7 +2,6 @@
 
 A judged frame is the source frame with `reason` and `detail` (String, both NULL where the row is exported) and what
 judging had to find out anyway. Reasons are tried in the order of the contract; the first that fits stands.
-Belongs here: the verdict. Does not: the shape of what is published (domain_exports.py, rejected_rows.py, …).
 """
 
 import polars as pl

@@ -1,7 +1,4 @@
-"""Rules for single values: the normalized domain, its hash, what is blank, a valid LEI (DESIGN 4).
-
-Belongs here: expressions on one column. Does not: anything that looks at several rows.
-"""
+"""Rules for single values: the normalized domain, its hash, what is blank, a valid LEI (DESIGN 4)."""
 
 import hashlib
 

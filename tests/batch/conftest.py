@@ -9,8 +9,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from pipelines.reading.snapshots import Snapshot
 from pipelines.sample.embedded import SAMPLE_DIR
+from pipelines.snapshots.opening import Snapshot
 from tests.batch.kit import Cells, cells_in_postgres
 from tests.exporting import export, settings_for
 from tests.hostile import insert_hostile

@@ -9,9 +9,9 @@ from typing import Any
 import polars as pl
 import psycopg
 
-from pipelines.reading.batch.batches import open_batch
-from pipelines.reading.batch.files import DEFAULTS, BatchFormat, BatchOptions, stream_batch
-from pipelines.reading.snapshots import Snapshot
+from pipelines.query.batch.batches import open_batch
+from pipelines.query.batch.files import DEFAULTS, BatchFormat, BatchOptions, stream_batch
+from pipelines.snapshots.opening import Snapshot
 from tests.oracle.query import oracle_sql
 
 # Restated by hand from the issue: header to column.

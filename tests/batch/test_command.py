@@ -15,7 +15,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from assets.cli import app
+from assets.cli.commands import app
 from tests.batch.conftest import Exported
 from tests.batch.kit import file_of
 from tests.orchestration.test_cli import lei_exports

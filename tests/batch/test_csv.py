@@ -6,9 +6,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from pipelines.reading.batch.batches import open_batch
-from pipelines.reading.batch.chunks import ChunkSize
-from pipelines.reading.batch.files import DEFAULTS, BatchFormat, BatchOptions, stream_batch
+from pipelines.query.batch.batches import open_batch
+from pipelines.query.batch.chunks import ChunkSize
+from pipelines.query.batch.files import DEFAULTS, BatchFormat, BatchOptions, stream_batch
 from tests.batch.conftest import AWKWARD, Exported
 from tests.batch.kit import HEADER, NUMBERS, TIMES, batch_ids, csv_rows, file_of, made_harmless
 

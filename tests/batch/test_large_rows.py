@@ -7,9 +7,9 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from pipelines.errors import AnswerTooLargeError
-from pipelines.reading.batch.batches import open_batch
-from pipelines.reading.batch.files import BatchFormat, encode_batch
-from pipelines.reading.snapshots import Snapshot
+from pipelines.query.batch.batches import open_batch
+from pipelines.query.batch.files import BatchFormat, encode_batch
+from pipelines.snapshots.opening import Snapshot
 from tests.exporting import export, settings_for
 from tests.memory import HUGE, HUGE_MB, peak_bytes
 from tests.oracle.postgres import Cluster, Database
@@ -23,9 +23,9 @@ WRITE = """
 import sys
 from pathlib import Path
 from pipelines.errors import AnswerTooLargeError
-from pipelines.reading.batch.batches import open_batch
-from pipelines.reading.batch.files import BatchFormat, encode_batch
-from pipelines.reading.snapshots import current_snapshot
+from pipelines.query.batch.batches import open_batch
+from pipelines.query.batch.files import BatchFormat, encode_batch
+from pipelines.snapshots.opening import current_snapshot
 with open_batch(current_snapshot(Path(sys.argv[1])), "b", int(sys.argv[3])) as batch, open("/dev/null", "wb") as file:
     try:
         for part in [None]:
@@ -99,7 +99,7 @@ def huge(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Snapshot
 @pytest.fixture(scope="module")
 def of_the_program() -> int:
     """What it takes before it reads anything."""
-    return peak_bytes("import pipelines.reading.batch.files, pyarrow.parquet, xlsxwriter, polars")
+    return peak_bytes("import pipelines.query.batch.files, pyarrow.parquet, xlsxwriter, polars")
 
 
 @pytest.mark.parametrize(

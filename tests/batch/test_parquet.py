@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 from polars.testing import assert_frame_equal
 
-from pipelines.reading.batch import parquet_format
-from pipelines.reading.batch.batches import open_batch
-from pipelines.reading.batch.chunks import ChunkQueries, ChunkSize
-from pipelines.reading.batch.parquet_format import _nested_rows, write_parquet
+from pipelines.query.batch import parquet_format
+from pipelines.query.batch.batches import open_batch
+from pipelines.query.batch.chunks import ChunkQueries, ChunkSize
+from pipelines.query.batch.parquet_format import _nested_rows, write_parquet
 from tests.batch.conftest import Exported
 from tests.batch.kit import file_of, nested_frame, sample_of
 

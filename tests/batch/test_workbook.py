@@ -11,9 +11,9 @@ import pytest
 from openpyxl.worksheet.worksheet import Worksheet
 
 from pipelines.errors import BatchFileError
-from pipelines.reading.batch.batches import open_batch
-from pipelines.reading.batch.files import BatchFormat, BatchOptions, encode_batch, stream_batch
-from pipelines.reading.batch.workbook import EXCEL_CHARACTERS
+from pipelines.query.batch.batches import open_batch
+from pipelines.query.batch.files import BatchFormat, BatchOptions, encode_batch, stream_batch
+from pipelines.query.batch.workbook import EXCEL_CHARACTERS
 from tests.batch.conftest import AWKWARD, Exported
 from tests.batch.kit import HEADER, NUMBERS, TIMES, file_of, sample_of
 from tests.exporting import export, settings_for

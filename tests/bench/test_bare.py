@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from bench.bare import run_bare
-from pipelines.reading.snapshots import current_snapshot
-from pipelines.reading.verification import failed_checks, verify_files
+from pipelines.snapshots.opening import current_snapshot
+from pipelines.snapshots.verification import failed_checks, verify_files
 from tests.exporting import assert_agrees, export, settings_for
 from tests.hostile import random_rows
 from tests.oracle.postgres import Database

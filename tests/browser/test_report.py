@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from pipelines.reading.snapshots import current_snapshot
-from pipelines.run.export import run_export
+from pipelines.export import run_export
+from pipelines.snapshots.opening import current_snapshot
 from tests.browser.kit import keep_screenshot
 from tests.exporting import settings_for
 from tests.oracle.postgres import Cluster

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.reading.snapshots import Snapshot, current_snapshot
+from pipelines.snapshots.opening import Snapshot, current_snapshot
 from tests.exporting import export, settings_for
 from tests.oracle.postgres import Cluster
 from tests.oracle.source import create_source_tables, load_csv_dir

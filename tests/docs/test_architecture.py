@@ -7,10 +7,10 @@ from xml.etree import ElementTree as ET
 import dagster as dg
 import pytest
 
-from assets.definitions import build_definitions
+from assets.defs.definitions import build_definitions
 from pipelines.contracts.tables import published_tables
-from pipelines.reading.snapshots import CURRENT, DATABASE, MANIFEST, SNAPSHOTS
 from pipelines.report.rendering import REPORT
+from pipelines.snapshots.opening import CURRENT, DATABASE, MANIFEST, SNAPSHOTS
 from tests.unit.test_borders import ROOMS
 
 pytestmark = [pytest.mark.orchestration, pytest.mark.fast]

@@ -10,8 +10,6 @@ from pipelines.contracts.source import SOURCE_TABLES
 from pipelines.contracts.tables import published_tables
 
 pytestmark = pytest.mark.fast
-# References of pipelines and assets that name no section are changed by content, once the modules have their places.
-AFTER_THE_MOVE = pytest.mark.xfail(strict=True, reason="pipelines and assets have references without a section")
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = {"DESIGN": ROOT / "docs" / "design.md", "FACTS": ROOT / "docs" / "facts.md"}
@@ -55,7 +53,7 @@ def test_every_section_has_a_number_of_its_own(document: str) -> None:
     assert found == sorted(found, key=lambda number: [int(part) for part in number.split(".")])
 
 
-@pytest.mark.parametrize("document", ["DESIGN", pytest.param("FACTS", marks=AFTER_THE_MOVE)])
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_reference_leads_to_a_section(document: str) -> None:
     found, known = list(references(document)), set(sections(document))
     assert len(found) > 10
@@ -63,7 +61,6 @@ def test_every_reference_leads_to_a_section(document: str) -> None:
     assert lost == [], "\n".join(lost)
 
 
-@AFTER_THE_MOVE
 def test_no_reference_leads_to_a_document_that_does_not_come_with_the_code() -> None:
     lost = [f"{path}: {match[0]}" for path, text in texts() for match in ELSEWHERE.finditer(text)]
     assert lost == [], "\n".join(lost)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.reading.snapshots import Snapshot
+from pipelines.snapshots.opening import Snapshot
 
 pytestmark = [pytest.mark.integration, pytest.mark.fast]
 

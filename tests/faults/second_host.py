@@ -14,11 +14,11 @@ from typing import Any
 from pydantic import SecretStr
 
 from pipelines.errors import ExportError
+from pipelines.export import run_export
 from pipelines.progress import Progress
-from pipelines.reading.snapshots import current_snapshot
-from pipelines.reading.verification import check_snapshot, failed_checks
-from pipelines.run.export import run_export
 from pipelines.settings import Settings, load_settings
+from pipelines.snapshots.opening import current_snapshot
+from pipelines.snapshots.verification import check_snapshot, failed_checks
 
 # Forked from a server that has everything imported and has started no thread.
 _CONTEXT = multiprocessing.get_context("forkserver")

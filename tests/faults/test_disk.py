@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from pipelines.errors import ExportError, StagingError
-from pipelines.extract import extraction
-from pipelines.reading.snapshots import current_snapshot
-from pipelines.reading.verification import verify_snapshot
-from pipelines.run.export import run_export
+from pipelines.export import run_export
 from pipelines.settings import Settings
+from pipelines.snapshots.opening import current_snapshot
+from pipelines.snapshots.verification import verify_snapshot
+from pipelines.source import extraction
 from tests.exporting import export, settings_for
 from tests.faults.kit import fill, need, small_disk
 from tests.integration.kit import ROW_MARK, assert_says, run_sql
@@ -102,7 +102,7 @@ def test_runs_that_fail_after_the_read_do_not_fill_the_disk(
         raise ExportError("The build failed", fix="a test")
 
     with monkeypatch.context() as patch:
-        patch.setattr("pipelines.run.export.build_tables", fail)
+        patch.setattr("pipelines.export.build_tables", fail)
         for _ in range(6):
             run_sql(source, "UPDATE domains SET retry_count = coalesce(retry_count, 0) + 1")
             with pytest.raises(ExportError, match="The build failed"):
@@ -180,11 +180,11 @@ def test_what_did_not_change_needs_no_room(source: Database, disk: Path) -> None
 
 # What is written right after each of these.
 MOMENTS = {
-    "staging": "pipelines.run.extraction.require_room",
-    "parquet": "pipelines.run.export.build_tables",
-    "derived tables": "pipelines.run.export.build_derived_tables",
-    "duckdb": "pipelines.publish.assembly.add_database",
-    "manifest": "pipelines.publish.assembly.write_manifest",
+    "staging": "pipelines.build.extraction.require_room",
+    "parquet": "pipelines.export.build_tables",
+    "derived tables": "pipelines.export.build_derived_tables",
+    "duckdb": "pipelines.snapshots.assembly.add_database",
+    "manifest": "pipelines.snapshots.assembly.write_manifest",
 }
 
 
@@ -215,7 +215,7 @@ from pathlib import Path
 from typing import Any
 from pydantic import SecretStr
 from pipelines.errors import ExportError
-from pipelines.run.export import run_export
+from pipelines.export import run_export
 from pipelines.settings import load_settings
 try:
     run_export(load_settings({"database_url": SecretStr(sys.argv[1]), "export_dir": Path(sys.argv[2])}))

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from pipelines.errors import SourceError
-from pipelines.run.export import run_export
+from pipelines.export import run_export
 from tests.exporting import assert_agrees, export, settings_for
 from tests.faults.kit import Server, account, embedded_programs, free_port, need, new_folder, new_server
 from tests.hostile import random_rows
@@ -87,7 +87,7 @@ def test_session_pooling_works(server: Server, tmp_path: Path) -> None:
 def test_session_pooling_with_too_few_connections_is_told(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.extract.pooler._ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr("pipelines.source.pooler._ANSWER_SECONDS", 1.0)
     with pgbouncer(server, "pool_mode = session", "default_pool_size = 2") as port:
         settings = settings_for(server.over_tcp(port), tmp_path, read_connections=2)
         with pytest.raises(SourceError) as caught:

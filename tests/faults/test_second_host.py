@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.reading.snapshots import current_snapshot
-from pipelines.reading.verification import verify_snapshot
+from pipelines.snapshots.opening import current_snapshot
+from pipelines.snapshots.verification import verify_snapshot
 from tests.exporting import export, settings_for
 from tests.faults.kit import Operator
 from tests.faults.test_stopping import is_reading

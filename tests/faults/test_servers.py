@@ -14,10 +14,10 @@ import psycopg
 import pyarrow as pa
 import pytest
 
+from pipelines.build.diagnosis import diagnose
 from pipelines.errors import SourceError
-from pipelines.extract import same_server
-from pipelines.run.diagnosis import diagnose
-from pipelines.run.export import run_export
+from pipelines.export import run_export
+from pipelines.source import same_server
 from tests.exporting import export, settings_for
 from tests.faults.kit import Server, embedded_programs, new_server
 from tests.hostile import random_rows

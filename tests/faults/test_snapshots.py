@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 
+from pipelines.build.extraction import Acceptance
+from pipelines.build.publication import ChecksFailedError
 from pipelines.errors import SourceChangedError, SourceError
+from pipelines.export import run_export
 from pipelines.progress import Progress
-from pipelines.publish.retention import prune_now
-from pipelines.publish.rollback import release_rollback, rollback
-from pipelines.reading.finding import wait_for_snapshot
-from pipelines.reading.health import judge_health
-from pipelines.reading.snapshots import Snapshot, current_snapshot, list_snapshots
-from pipelines.reading.verification import verify_snapshot
-from pipelines.run.export import run_export
-from pipelines.run.extraction import Acceptance
-from pipelines.run.publication import ChecksFailedError
 from pipelines.settings import Settings
+from pipelines.snapshots.health import judge_health
+from pipelines.snapshots.lookup import wait_for_snapshot
+from pipelines.snapshots.opening import Snapshot, current_snapshot, list_snapshots
+from pipelines.snapshots.retention import prune_now
+from pipelines.snapshots.rollback import release_rollback, rollback
+from pipelines.snapshots.verification import verify_snapshot
 from tests.exporting import export, settings_for
 from tests.hostile import random_rows
 from tests.integration.kit import assert_says, run_sql

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from pipelines.build.extraction import Acceptance
 from pipelines.errors import ExtractError
-from pipelines.extract import extraction
-from pipelines.run.export import run_export
-from pipelines.run.extraction import Acceptance
+from pipelines.export import run_export
+from pipelines.source import extraction
 from tests.exporting import export, settings_for
 from tests.faults.kit import Server, embedded_programs, new_folder, new_server
 from tests.hostile import random_rows

@@ -12,10 +12,10 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from assets.definitions import build_definitions
-from assets.resources import ExportsResource
-from pipelines.reading.snapshots import current_snapshot
-from pipelines.reading.verification import verify_snapshot
+from assets.defs.definitions import build_definitions
+from assets.defs.resources import ExportsResource
+from pipelines.snapshots.opening import current_snapshot
+from pipelines.snapshots.verification import verify_snapshot
 from tests.exporting import assert_agrees, settings_for
 from tests.faults.kit import Operator, Server, embedded_programs, new_server
 from tests.hostile import random_rows

@@ -10,12 +10,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from assets.alerting import failure_reasons
-from assets.resources import failures
-from pipelines.reading.batch.batches import open_batch
-from pipelines.reading.batch.files import BatchFormat, BatchOptions, write_batch
-from pipelines.reading.verification import verify_snapshot
-from pipelines.unexpected import as_unexpected, describe_message, first_words
+from assets.defs.alerting import failure_reasons
+from assets.defs.resources import failures
+from pipelines.query.batch.batches import open_batch
+from pipelines.query.batch.files import BatchFormat, BatchOptions, write_batch
+from pipelines.snapshots.verification import verify_snapshot
+from pipelines.system.unexpected import as_unexpected, describe_message, first_words
 from tests.exporting import assert_agrees, export, settings_for
 from tests.faults.kit import Operator
 from tests.faults.shim import build_shim
@@ -42,7 +42,7 @@ def run_without_dagster(operator: Operator, environment: dict[str, str]) -> subp
     """A full run in a process of its own, in half the time of the command."""
     places = {"DATABASE_URL": operator.database.url, "EXPORT_DIR": str(operator.export_dir)}
     script = (
-        "from pipelines.run.export import run_export\n"
+        "from pipelines.export import run_export\n"
         "from pipelines.settings import load_settings\n"
         "run_export(load_settings(), full_refresh=True)"
     )

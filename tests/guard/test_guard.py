@@ -25,7 +25,7 @@ MOST_BYTES = 760 * 2**20
 # In a process of its own, for the memory's sake; it prints the last message of each stage and what was published.
 RUN = """
 import json
-from pipelines.run.export import run_export
+from pipelines.export import run_export
 from pipelines.settings import load_settings
 steps = {}
 published = run_export(load_settings(), on_progress=lambda step: steps.update({f"{step.stage} {step.what}": step.done}))

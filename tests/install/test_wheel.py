@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.contracts.tables import published_tables
-from pipelines.reading.snapshots import current_snapshot
+from pipelines.snapshots.opening import current_snapshot
 from tests.install.kit import build_wheel, install, launch, run, running, wait_for_answer
 from tests.serving.kit import free_port
 

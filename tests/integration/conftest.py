@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.run.export import run_export
+from pipelines.export import run_export
 from tests.exporting import settings_for
 from tests.integration.kit import Published
 from tests.oracle.postgres import Cluster

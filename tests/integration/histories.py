@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipelines.build.extraction import Acceptance
 from pipelines.contracts.tables import published_tables
-from pipelines.reading.snapshots import Snapshot
-from pipelines.reading.verification import verify_snapshot
-from pipelines.run.extraction import Acceptance
+from pipelines.snapshots.opening import Snapshot
+from pipelines.snapshots.verification import verify_snapshot
 from tests.exporting import export, settings_for
 from tests.faults.kit import Server, account, embedded_programs, new_server
 from tests.hostile import random_rows

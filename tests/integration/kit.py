@@ -14,13 +14,13 @@ import psycopg
 import pytest
 from psycopg import conninfo, sql
 
+from pipelines.build.extraction import Acceptance, stage_source
+from pipelines.build.staging import latest_staging
 from pipelines.contracts.records import StagingRecord
 from pipelines.contracts.source import SOURCE_TABLES
 from pipelines.errors import ExportError
-from pipelines.run.export import run_export
-from pipelines.run.extraction import Acceptance, stage_source
+from pipelines.export import run_export
 from pipelines.settings import Settings
-from pipelines.staging.folder import latest_staging
 from pipelines.system.run_lock import hold_run_lock
 from tests.oracle.postgres import Database
 

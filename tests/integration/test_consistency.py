@@ -12,8 +12,8 @@ import pytest
 from psycopg import sql
 
 from pipelines.contracts.tables import published_tables
-from pipelines.extract import extraction, preflight, ranges
-from pipelines.reading.snapshots import Snapshot
+from pipelines.snapshots.opening import Snapshot
+from pipelines.source import extraction, preflight, ranges
 from tests.exporting import assert_agrees, export, settings_for
 from tests.hostile import random_rows
 from tests.integration.kit import run_sql, scalar, session, wait_until

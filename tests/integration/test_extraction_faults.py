@@ -12,10 +12,10 @@ import pytest
 from pydantic import SecretStr
 
 from pipelines.errors import ExtractError, GiveWayError, SourceError, StagingError
-from pipelines.extract import extraction, ranges
-from pipelines.extract.reader import read_query
-from pipelines.run.export import run_export
+from pipelines.export import run_export
 from pipelines.settings import Settings
+from pipelines.source import extraction, ranges
+from pipelines.source.reader import read_query
 from tests.exporting import assert_agrees, export, settings_for
 from tests.hostile import random_rows
 from tests.integration.kit import (

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from pipelines.build.extraction import Acceptance
 from pipelines.errors import SourceChangedError
-from pipelines.reading.snapshots import Snapshot
-from pipelines.reading.verification import verify_snapshot
-from pipelines.run.extraction import Acceptance
 from pipelines.settings import Settings
+from pipelines.snapshots.opening import Snapshot
+from pipelines.snapshots.verification import verify_snapshot
 from tests.exporting import export, settings_for
 from tests.faults.kit import Server, debian_programs, embedded_programs, new_server
 from tests.integration.kit import run_sql

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
+from pipelines import export as run_module
+from pipelines.build.derived_tables import build_derived_tables
 from pipelines.contracts.tables import DERIVED_TABLES, published_tables
-from pipelines.reading.snapshots import Snapshot
-from pipelines.reading.verification import verify_snapshot
-from pipelines.run import export as run_module
-from pipelines.run.deriving import build_derived_tables
-from pipelines.run.export import run_export
+from pipelines.export import run_export
 from pipelines.settings import Settings
+from pipelines.snapshots.opening import Snapshot
+from pipelines.snapshots.verification import verify_snapshot
 from tests.exporting import export, settings_for
 from tests.hostile import random_rows
 from tests.oracle.compare import assert_same, oracle_frame, read_duckdb_face, read_parquet_face

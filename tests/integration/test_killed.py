@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.reading.snapshots import current_snapshot
-from pipelines.reading.verification import verify_snapshot
 from pipelines.settings import Settings
+from pipelines.snapshots.opening import current_snapshot
+from pipelines.snapshots.verification import verify_snapshot
 from tests.exporting import assert_agrees, export, settings_for
 from tests.hostile import random_rows
 from tests.killing import run_and_kill_after, run_and_kill_at_rename, run_and_measure

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import PublishError, SnapshotError
-from pipelines.reading.snapshots import current_snapshot
-from pipelines.reading.verification import check_snapshot, failed_checks, raise_failed
+from pipelines.snapshots.opening import current_snapshot
+from pipelines.snapshots.verification import check_snapshot, failed_checks, raise_failed
 from tests.exporting import export, settings_for
 from tests.memory import HUGE, HUGE_ID, HUGE_MB
 from tests.oracle.postgres import Database

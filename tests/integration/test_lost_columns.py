@@ -8,12 +8,12 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from assets.cli import app
-from assets.terminal import show_publication
+from assets.cli.commands import app
+from assets.cli.terminal import show_publication
+from pipelines.build.extraction import Acceptance, stage_source
 from pipelines.contracts.records import CheckRecord
-from pipelines.reading.snapshots import Snapshot, current_snapshot
-from pipelines.run.extraction import Acceptance, stage_source
 from pipelines.settings import Settings
+from pipelines.snapshots.opening import Snapshot, current_snapshot
 from pipelines.system.run_lock import hold_run_lock
 from tests.exporting import assert_agrees, export, settings_for
 from tests.integration.kit import run_sql

@@ -12,12 +12,12 @@ from psycopg import sql
 from pydantic import SecretStr
 
 from pipelines.errors import ContractError, ExtractError, SourceError
-from pipelines.extract import pooler
-from pipelines.extract import snapshot as snapshot_module
-from pipelines.extract.catalog import check_server
-from pipelines.extract.connection import SourceAddress, connect
-from pipelines.extract.reader import read_query
-from pipelines.extract.reader_url import reader_url
+from pipelines.source import exported_snapshot as snapshot_module
+from pipelines.source import pooler
+from pipelines.source.catalog import check_server
+from pipelines.source.connection import SourceAddress, connect
+from pipelines.source.reader import read_query
+from pipelines.source.reader_url import reader_url
 from tests.exporting import assert_agrees, export, settings_for
 from tests.hostile import random_rows
 from tests.integration.kit import (

@@ -10,9 +10,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from pipelines.build.diagnosis import diagnose
 from pipelines.errors import ExportError, ExtractError, SourceError
-from pipelines.run.diagnosis import diagnose
-from pipelines.run.export import run_export
+from pipelines.export import run_export
 from pipelines.settings import Settings, load_settings
 from tests.exporting import export, settings_for
 from tests.faults.kit import Server, debian_programs, embedded_programs, new_server
@@ -147,7 +147,7 @@ def test_options_of_the_session_that_the_server_refuses(
 
 
 def test_a_lock_that_somebody_holds(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.extract.snapshot.LOCK_TIMEOUT_MS", 200)
+    monkeypatch.setattr("pipelines.source.exported_snapshot.LOCK_TIMEOUT_MS", 200)
     with session(server.database()) as holder:
         holder.execute("BEGIN")
         holder.execute("LOCK TABLE domains IN ACCESS EXCLUSIVE MODE")

@@ -6,14 +6,14 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pipelines.build.building import build_tables
+from pipelines.build.extraction import NOTHING_ACCEPTED, stage_source
+from pipelines.build.reporting import plots_of_built
+from pipelines.export import run_export
 from pipelines.progress import Progress
-from pipelines.reading.snapshots import Snapshot, current_snapshot
-from pipelines.reading.verification import verify_snapshot
-from pipelines.run.building import build_tables
-from pipelines.run.export import run_export
-from pipelines.run.extraction import NOTHING_ACCEPTED, stage_source
-from pipelines.run.reporting import plots_of_built
 from pipelines.settings import Settings
+from pipelines.snapshots.opening import Snapshot, current_snapshot
+from pipelines.snapshots.verification import verify_snapshot
 from pipelines.system.run_lock import hold_run_lock
 from tests.exporting import export, settings_for
 from tests.hostile import insert_hostile, random_rows

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import BusyError, ExportError
+from pipelines.export import run_export
 from pipelines.progress import Progress
-from pipelines.reading.snapshots import list_snapshots
-from pipelines.run.export import run_export
 from pipelines.settings import Settings
+from pipelines.snapshots.opening import list_snapshots
 from pipelines.system.run_lock import hold_run_lock
 from tests import killing  # noqa: F401  preloads the machine in the fork server
 from tests.exporting import assert_agrees, export, settings_for

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from pipelines.contracts.segments import segment_name
-from pipelines.reading.snapshots import Snapshot
-from pipelines.reading.verification import verify_snapshot
 from pipelines.settings import Settings
+from pipelines.snapshots.opening import Snapshot
+from pipelines.snapshots.verification import verify_snapshot
 from tests.exporting import export, settings_for
 from tests.integration.test_incremental import assert_agrees, execute
 from tests.oracle.postgres import Database

@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from pipelines.errors import ContractError, SourceError
-from pipelines.extract import extraction, ranges
 from pipelines.settings import Settings
+from pipelines.source import extraction, ranges
 from tests.exporting import assert_agrees, export, settings_for
 from tests.hostile import random_rows
 from tests.integration.kit import ROW_MARK, Published, as_role, role, run_sql, session, stage

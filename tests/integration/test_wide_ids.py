@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.reading.batch.batches import ChunkSize, open_batch
-from pipelines.reading.batch.files import BatchFormat, BatchOptions, stream_batch
-from pipelines.reading.candidate_arrays import read_arrays
-from pipelines.reading.database import open_database
-from pipelines.reading.queries import array_queries, find_candidates_json
-from pipelines.reading.query_memory import QueryMemory
-from pipelines.reading.snapshots import Snapshot
+from pipelines.query.batch.batches import ChunkSize, open_batch
+from pipelines.query.batch.files import BatchFormat, BatchOptions, stream_batch
+from pipelines.query.candidate_arrays import read_arrays
+from pipelines.query.database import open_database
+from pipelines.query.queries import array_queries, find_candidates_json
+from pipelines.query.query_memory import QueryMemory
+from pipelines.snapshots.opening import Snapshot
 from tests.exporting import assert_agrees, export, settings_for
 from tests.hostile import ID_MAX, ID_MIN, insert_hostile
 from tests.integration.kit import run_sql

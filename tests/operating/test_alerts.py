@@ -8,8 +8,8 @@ from pydantic import SecretStr
 from pipelines.alerts.events import REPEAT, Alert, StaleMemory, decide_stale, decide_success
 from pipelines.alerts.webhook import post_alert
 from pipelines.errors import SettingsError
-from pipelines.reading.history import Look
 from pipelines.settings import load_settings
+from pipelines.snapshots.history import Look
 from tests.operating.kit import SECRET, webhook
 
 pytestmark = pytest.mark.fast

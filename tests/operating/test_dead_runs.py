@@ -10,8 +10,8 @@ import dagster as dg
 import pytest
 from dagster import DagsterInstance
 
-from assets.definitions import build_definitions
-from assets.resources import ExportsResource
+from assets.defs.definitions import build_definitions
+from assets.defs.resources import ExportsResource
 from pipelines.system.running import hold_running
 from tests.faults.kit import Operator
 from tests.hostile import random_rows
@@ -40,13 +40,13 @@ def happens(*arguments, **options):
         time.sleep(0.02)
     return real(*arguments, **options)
 setattr(owner, name, happens)
-from assets.cli import main
+from assets.cli.commands import main
 sys.argv = ["lei-exports", "run", "--full-refresh"]
 main()
 """
-BEFORE_IT_BEGINS = "assets.command_run:execute_run"
-WITHOUT_THE_LOCK = "assets.resources:hold_run_lock"
-WITH_THE_LOCK = "assets.published:publish_tables"
+BEFORE_IT_BEGINS = "assets.defs.command_run:execute_run"
+WITHOUT_THE_LOCK = "assets.defs.resources:hold_run_lock"
+WITH_THE_LOCK = "assets.defs.published:publish_tables"
 BEHIND_THE_LOCK = "dagster._core.events:DagsterEvent.job_success"
 
 
@@ -149,7 +149,7 @@ def test_a_run_of_another_host_is_left_alone_until_it_was_silent_for_long(
     file.write_text(json.dumps({**json.loads(file.read_text()), "host": "elsewhere", "boot": "00000000"}))
     with DagsterInstance.from_config(str(operator.home)) as instance:
         assert "no run is dead" in tick(instance, operator, "dead_runs").skip_message
-        monkeypatch.setattr("assets.dead_runs._LONGEST_SILENCE_S", 0)
+        monkeypatch.setattr("assets.defs.dead_runs._LONGEST_SILENCE_S", 0)
         with hold_running(operator.export_dir, file.stem):
             assert "no run is dead" in tick(instance, operator, "dead_runs").skip_message
         assert "said nothing" in tick(instance, operator, "dead_runs").skip_message

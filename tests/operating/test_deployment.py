@@ -17,10 +17,10 @@ import yaml
 from dagster import DagsterInstance
 from psycopg import conninfo
 
-from assets.definitions import build_definitions
-from assets.resources import EXPORT_FOLDER, ExportsResource
-from pipelines.reading.history import LAST_CHECKED
-from pipelines.reading.snapshots import current_snapshot
+from assets.defs.definitions import build_definitions
+from assets.defs.resources import EXPORT_FOLDER, ExportsResource
+from pipelines.snapshots.history import LAST_CHECKED
+from pipelines.snapshots.opening import current_snapshot
 from tests.hostile import random_rows
 from tests.integration.kit import run_sql
 from tests.operating.kit import SECRET, Hook, webhook

@@ -7,9 +7,9 @@ import pytest
 from pydantic import SecretStr
 from typer.testing import CliRunner
 
-from assets.cli import app
-from pipelines.findings import Finding
-from pipelines.run.diagnosis import diagnose
+from assets.cli.commands import app
+from pipelines.build.diagnosis import diagnose
+from pipelines.checks.findings import Finding
 from tests.exporting import export, settings_for
 from tests.hostile import random_rows
 from tests.integration.kit import as_role, role, run_sql

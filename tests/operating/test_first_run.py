@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from assets.cli import app
-from assets.definitions import build_definitions
-from pipelines.reading.snapshots import current_snapshot
+from assets.cli.commands import app
+from assets.defs.definitions import build_definitions
+from pipelines.snapshots.opening import current_snapshot
 from tests.oracle.postgres import Database
 from tests.terminal import LEI_EXPORTS, Shown, broken_words, show
 

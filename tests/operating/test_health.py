@@ -8,11 +8,11 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from typer.testing import CliRunner
 
-from assets.cli import app
-from pipelines.publish.rollback import rollback
-from pipelines.publish.switch import record_failed_run
-from pipelines.reading.health import judge_health
-from pipelines.reading.history import LAST_CHECKED, FailedRun
+from assets.cli.commands import app
+from pipelines.snapshots.health import judge_health
+from pipelines.snapshots.history import LAST_CHECKED, FailedRun
+from pipelines.snapshots.rollback import rollback
+from pipelines.snapshots.switch import record_failed_run
 from tests.exporting import export, settings_for
 from tests.hostile import random_rows
 from tests.integration.kit import run_sql

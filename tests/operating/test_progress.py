@@ -8,11 +8,11 @@ import pyte
 import pytest
 from rich.console import Console
 
-from assets.console import LiteralConsole
-from assets.resources import report_to
-from assets.terminal import ProgressView, describe_progress
+from assets.cli.console import LiteralConsole
+from assets.cli.terminal import ProgressView, describe_progress
+from assets.defs.resources import report_to
+from pipelines.export import run_export
 from pipelines.progress import Progress
-from pipelines.run.export import run_export
 from tests.exporting import settings_for
 from tests.integration.kit import make_slow
 from tests.oracle.postgres import Database

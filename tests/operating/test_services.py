@@ -107,7 +107,7 @@ def test_services_are_started_again_or_end_and_an_unchanged_source_leaves_the_pa
             wait_until(lambda: server.runs()[0][1] == "STARTED", 60)
             server.process.kill()
             server.process.wait()
-            wait_until(lambda: not [p for p in processes_of(home).values() if "assets.web" in p or "daemon" in p], 30)
+            wait_until(lambda: not any("assets.cli.web" in p or "daemon" in p for p in processes_of(home).values()), 30)
         wait_until(lambda: not processes_of(home), 60)
         with DagsterInstance.from_config(str(home)) as instance:
             run = instance.get_run_by_id(last)

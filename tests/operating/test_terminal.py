@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.printable import printable
+from pipelines.system.printable import printable
 from tests.exporting import export, settings_for
 from tests.oracle.postgres import Cluster, Database
 from tests.oracle.source import create_source_tables, insert_source

@@ -15,8 +15,8 @@ import pytest
 from dagster import DagsterInstance
 
 from pipelines.errors import ExportError
-from pipelines.reading.snapshots import current_snapshot, list_snapshots
-from pipelines.reading.verification import verify_snapshot
+from pipelines.snapshots.opening import current_snapshot, list_snapshots
+from pipelines.snapshots.verification import verify_snapshot
 from tests.exporting import assert_agrees
 from tests.faults.kit import Operator, fill, free_port, small_disk
 from tests.faults.shim import Clock

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.contracts.version import CONTRACT_VERSION
-from pipelines.reading.snapshots import current_snapshot
-from pipelines.reading.verification import verify_snapshot
+from pipelines.snapshots.opening import current_snapshot
+from pipelines.snapshots.verification import verify_snapshot
 from tests.operating.kit import SECRET, webhook
 
 pytestmark = [pytest.mark.orchestration, pytest.mark.standard]

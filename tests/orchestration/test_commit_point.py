@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.reading.snapshots import Snapshot, current_snapshot
-from pipelines.reading.verification import verify_snapshot
+from pipelines.snapshots.opening import Snapshot, current_snapshot
+from pipelines.snapshots.verification import verify_snapshot
 from tests.exporting import export, settings_for
 from tests.faults.kit import Operator
 from tests.hostile import random_rows
@@ -31,12 +31,12 @@ def happens(*arguments, **options):
     return real(*arguments, **options)
 setattr(import_module(module), name, happens)
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from assets.cli import main
+from assets.cli.commands import main
 sys.argv = ["lei-exports", "run", "--full-refresh"]
 main()
 """
-BEFORE, AFTER = "pipelines.publish.snapshots.promote", "pipelines.publish.snapshots.prune_snapshots"
-IN_THE_STEP, BEHIND_THE_RUN = "assets.published._told", "assets.launch.show_publication"
+BEFORE, AFTER = "pipelines.snapshots.publishing.promote", "pipelines.snapshots.publishing.prune_snapshots"
+IN_THE_STEP, BEHIND_THE_RUN = "assets.defs.published._told", "assets.cli.launch.show_publication"
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def current(operator: Operator) -> Snapshot:
 @pytest.mark.parametrize(
     ("place", "what", "is_published", "status"),
     [
-        ("pipelines.publish.assembly.write_manifest", "Ctrl-C", False, 130),
+        ("pipelines.snapshots.assembly.write_manifest", "Ctrl-C", False, 130),
         (BEFORE, "Ctrl-C", True, 130),
         (AFTER, "Ctrl-C", True, 130),
         (BEHIND_THE_RUN, "Ctrl-C", True, 130),
@@ -138,7 +138,7 @@ def test_an_interrupted_command_says_nothing_of_publishing(operator: Operator, c
     code = (
         "import os, signal, sys\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from pipelines.reading import snapshots\n"
+        "from pipelines.snapshots import opening as snapshots\n"
         "from assets import cli\n"
         "real = snapshots.load_manifest\n"
         "def interrupt(folder):\n"

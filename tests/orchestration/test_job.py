@@ -8,12 +8,12 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from assets.definitions import build_definitions
-from assets.resources import ExportsResource
+from assets.defs.definitions import build_definitions
+from assets.defs.resources import ExportsResource
 from pipelines.contracts.tables import DERIVED_TABLES
-from pipelines.extract import extraction
-from pipelines.reading.snapshots import Snapshot, current_snapshot
-from pipelines.reading.verification import verify_snapshot
+from pipelines.snapshots.opening import Snapshot, current_snapshot
+from pipelines.snapshots.verification import verify_snapshot
+from pipelines.source import extraction
 from tests.exporting import assert_agrees
 from tests.hostile import random_rows
 from tests.oracle.postgres import Database

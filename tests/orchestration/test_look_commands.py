@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from assets.cli import app
+from assets.cli.commands import app
 from pipelines.errors import QueryError, ReportError, SnapshotError
 from tests.exporting import export, settings_for
 from tests.hostile import random_rows

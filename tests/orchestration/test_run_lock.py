@@ -11,12 +11,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from assets.resources import listening
+from assets.defs.resources import listening
 from pipelines.errors import BusyError
+from pipelines.export import run_export
 from pipelines.progress import Progress
-from pipelines.reading.snapshots import list_snapshots
-from pipelines.reading.verification import verify_snapshot
-from pipelines.run.export import run_export
+from pipelines.snapshots.opening import list_snapshots
+from pipelines.snapshots.verification import verify_snapshot
 from pipelines.system.file_lock import read_holder
 from pipelines.system.run_lock import RUN_LOCK, hold_run_lock
 from tests.exporting import settings_for

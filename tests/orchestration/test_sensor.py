@@ -6,11 +6,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from assets.definitions import build_definitions
-from assets.resources import ExportsResource
-from assets.sensors import FIRST_PAUSE, LONGEST_PAUSE, POSITION_TAG, Cursor, Try, decide, source_changed
-from pipelines.extract.connection import SourceAddress
-from pipelines.extract.probe import probe_source
+from assets.defs.definitions import build_definitions
+from assets.defs.resources import ExportsResource
+from assets.defs.sensors import FIRST_PAUSE, LONGEST_PAUSE, POSITION_TAG, Cursor, Try, decide, source_changed
+from pipelines.source.connection import SourceAddress
+from pipelines.source.probe import probe_source
 from tests.exporting import settings_for
 from tests.hostile import random_rows
 from tests.oracle.postgres import Database
@@ -95,7 +95,7 @@ def test_a_change_is_asked_for_again_after_its_run_failed(
         waiting = tick(instance, first.cursor)
         assert not waiting.run_requests
         assert "1 tries failed" in str(waiting.skip_reason)
-        monkeypatch.setattr("assets.sensors.FIRST_PAUSE", timedelta(0))
+        monkeypatch.setattr("assets.defs.sensors.FIRST_PAUSE", timedelta(0))
         (again,) = tick(instance, waiting.cursor).run_requests or []
         assert again.run_key != request.run_key
         assert again.tags[POSITION_TAG] == request.tags[POSITION_TAG]

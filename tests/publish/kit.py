@@ -28,10 +28,10 @@ from pipelines.contracts.records import (
 from pipelines.contracts.segments import segment_name
 from pipelines.contracts.tables import Table, published_tables
 from pipelines.contracts.version import CONTRACT_VERSION
-from pipelines.publish.parquet import write_parquet
-from pipelines.publish.snapshots import publish_snapshot, record_unchanged
-from pipelines.reading.finding import newest_snapshot
-from pipelines.reading.snapshots import Snapshot, current_snapshot
+from pipelines.snapshots.lookup import newest_snapshot
+from pipelines.snapshots.opening import Snapshot, current_snapshot
+from pipelines.snapshots.parquet import write_parquet
+from pipelines.snapshots.publishing import publish_snapshot, record_unchanged
 from pipelines.system.run_lock import hold_run_lock
 from tests.forking import run_forked
 

@@ -14,11 +14,11 @@ import pytest
 
 from pipelines.errors import PublishError, SnapshotError
 from pipelines.progress import Progress
-from pipelines.publish import switch
-from pipelines.publish.rollback import release_rollback, rollback
-from pipelines.reading.finding import wait_for_snapshot
-from pipelines.reading.history import read_hold
-from pipelines.reading.snapshots import list_snapshots
+from pipelines.snapshots import switch
+from pipelines.snapshots.history import read_hold
+from pipelines.snapshots.lookup import wait_for_snapshot
+from pipelines.snapshots.opening import list_snapshots
+from pipelines.snapshots.rollback import release_rollback, rollback
 from tests.integration.kit import Background
 from tests.publish.kit import BEGIN, Kit, in_process, new_id
 
@@ -28,9 +28,9 @@ pytestmark = pytest.mark.standard
 INTERRUPTED = """
 import json, os, signal, sys
 from pathlib import Path
-from pipelines.publish.rollback import release_rollback, rollback
-from pipelines.reading.history import read_hold
-from pipelines.reading.verification import verify_snapshot
+from pipelines.snapshots.rollback import release_rollback, rollback
+from pipelines.snapshots.history import read_hold
+from pipelines.snapshots.verification import verify_snapshot
 from tests.publish.kit import BEGIN, Kit, new_id
 origin, what = Kit(Path(sys.argv[1])), sys.argv[2]
 real = {name: getattr(os, name) for name in ("replace", "rename", "symlink", *["unlink"] * (what == "release"))}

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.reading.finding import newest_snapshot
-from pipelines.reading.snapshots import current_snapshot
-from pipelines.reading.verification import verify_snapshot
+from pipelines.snapshots.lookup import newest_snapshot
+from pipelines.snapshots.opening import current_snapshot
+from pipelines.snapshots.verification import verify_snapshot
 from tests.publish.kit import Kit, in_process, new_id
 
 pytestmark = pytest.mark.standard

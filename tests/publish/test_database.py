@@ -15,10 +15,10 @@ from polars.testing import assert_frame_equal
 from pipelines.contracts.tables import Table, candidate_exports, published_tables
 from pipelines.contracts.views import VIEWS
 from pipelines.errors import PublishError
-from pipelines.publish.database import build_database
-from pipelines.publish.database_process import WriterOptions
-from pipelines.publish.database_task import ColumnTask, InfoTask, TableTask, Task, ViewTask
-from pipelines.publish.parquet import write_parquet
+from pipelines.snapshots.database import build_database
+from pipelines.snapshots.database_process import WriterOptions
+from pipelines.snapshots.database_task import ColumnTask, InfoTask, TableTask, Task, ViewTask
+from pipelines.snapshots.parquet import write_parquet
 from tests.publish.kit import (
     CANDIDATE_EXPORTS,
     DOMAIN_EXPORTS,
@@ -40,7 +40,7 @@ pytestmark = pytest.mark.fast
 BUILD = """
 import os, sys
 from pathlib import Path
-from pipelines.publish.database import build_database
+from pipelines.snapshots.database import build_database
 from tests.publish.kit import REJECTED_ROWS
 build_database(Path(sys.argv[1]) / "exports.duckdb", [REJECTED_ROWS], {"rejected_rows": [Path(sys.argv[1]) / "fifo"]})
 """
@@ -48,7 +48,7 @@ FULL_DISK = """
 import resource, sys
 from pathlib import Path
 from pipelines.errors import PublishError
-from pipelines.publish.database import build_database
+from pipelines.snapshots.database import build_database
 from tests.publish.kit import REJECTED_ROWS
 resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
 folder = Path(sys.argv[1])
@@ -234,7 +234,7 @@ def test_the_writer_ends_when_its_stdin_ends(tmp_path: Path) -> None:
     task = Task(str(database), str(tmp_path / "spill"), 128, os.getpid(), ())
     waiting = Task(**{**vars(task), "tables": (table_task(tmp_path / "fifo"),)})
     with subprocess.Popen(
-        [sys.executable, "-m", "pipelines.publish.database_worker"], stdin=subprocess.PIPE, cwd=ROOT
+        [sys.executable, "-m", "pipelines.snapshots.database_worker"], stdin=subprocess.PIPE, cwd=ROOT
     ) as worker:
         assert worker.stdin is not None
         worker.stdin.write(waiting.to_json().encode() + b"\n")

@@ -7,9 +7,9 @@ import pytest
 
 from pipelines.contracts.records import CheckRecord, FileRecord
 from pipelines.errors import PublishError, SnapshotError
-from pipelines.publish.extras import Extras, MakeExtras
-from pipelines.reading.snapshots import Snapshot, current_snapshot
-from pipelines.reading.verification import failed_checks, verify_files, verify_snapshot
+from pipelines.snapshots.opening import Snapshot, current_snapshot
+from pipelines.snapshots.side_files import Extras, MakeExtras
+from pipelines.snapshots.verification import failed_checks, verify_files, verify_snapshot
 from tests.publish.kit import Kit, flip_a_byte, in_process, new_id
 
 pytestmark = pytest.mark.standard

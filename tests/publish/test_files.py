@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.publish import files
-from pipelines.publish.files import link_or_copy, temporary_path, write_atomically, write_failure
-from pipelines.reading.digests import sha256_of
+from pipelines.system import files
+from pipelines.system.digests import sha256_of
+from pipelines.system.files import link_or_copy, temporary_path, write_atomically, write_failure
 
 pytestmark = pytest.mark.fast
 

@@ -15,16 +15,16 @@ from polars.testing import assert_frame_equal
 from pipelines.contracts.records import FileRecord
 from pipelines.contracts.segments import Segmentation
 from pipelines.errors import PublishError, StagingError
-from pipelines.publish import database as database_module
-from pipelines.publish.database import build_database, update_database
-from pipelines.publish.database_process import WriterOptions
-from pipelines.publish.database_task import Task
-from pipelines.publish.parquet import write_parquet
-from pipelines.reading.digests import sha256_of
-from pipelines.reading.row_sql import in_ranges
-from pipelines.reading.scopes import Scope, differing
-from pipelines.reading.snapshots import Snapshot, list_snapshots
-from pipelines.reading.verification import verify_snapshot
+from pipelines.snapshots import database as database_module
+from pipelines.snapshots.database import build_database, update_database
+from pipelines.snapshots.database_process import WriterOptions
+from pipelines.snapshots.database_task import Task
+from pipelines.snapshots.opening import Snapshot, list_snapshots
+from pipelines.snapshots.parquet import write_parquet
+from pipelines.snapshots.row_sql import in_ranges
+from pipelines.snapshots.table_changes import Scope, differing
+from pipelines.snapshots.verification import verify_snapshot
+from pipelines.system.digests import sha256_of
 from tests.publish.kit import (
     DOMAIN_EXPORTS,
     REJECTED_ROWS,

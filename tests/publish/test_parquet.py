@@ -7,8 +7,8 @@ from polars.testing import assert_frame_equal
 
 from pipelines.contracts.tables import candidate_exports
 from pipelines.errors import ContractError, PublishError
-from pipelines.publish.parquet import footer, write_parquet
-from pipelines.reading.digests import sha256_of
+from pipelines.snapshots.parquet import footer, write_parquet
+from pipelines.system.digests import sha256_of
 from tests.publish.kit import (
     CANDIDATE_EXPORTS,
     DOMAIN_EXPORTS,
@@ -26,7 +26,7 @@ FULL_DISK = """
 import resource, sys
 from pathlib import Path
 from pipelines.errors import PublishError
-from pipelines.publish.parquet import write_parquet
+from pipelines.snapshots.parquet import write_parquet
 from tests.publish.kit import DOMAIN_EXPORTS, domain_rows
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 frame = domain_rows(range(1000))

@@ -12,10 +12,10 @@ from polars.testing import assert_frame_equal
 
 from pipelines.contracts.tables import DERIVED_TABLES
 from pipelines.errors import BusyError, ContractError, PublishError, SnapshotError, SourceChangedError, StagingError
-from pipelines.publish.guards import check_shrink, require_same_source
-from pipelines.publish.switch import building_folder, hold_publish_lock
-from pipelines.reading.snapshots import current_snapshot, list_snapshots
-from pipelines.reading.verification import verify_snapshot
+from pipelines.snapshots.guards import check_shrink, require_same_source
+from pipelines.snapshots.opening import current_snapshot, list_snapshots
+from pipelines.snapshots.switch import building_folder, hold_publish_lock
+from pipelines.snapshots.verification import verify_snapshot
 from tests.publish.kit import (
     BEGIN,
     DOMAIN_EXPORTS,

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from pipelines.errors import SnapshotError
-from pipelines.reading.snapshots import current_snapshot, list_snapshots, load_manifest
+from pipelines.snapshots.opening import current_snapshot, list_snapshots, load_manifest
 from tests.publish.kit import Kit, domain_rows, new_id
 
 pytestmark = pytest.mark.fast

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import SnapshotError
-from pipelines.publish.retention import prune_now, prune_snapshots
-from pipelines.reading.snapshots import list_snapshots
-from pipelines.reading.verification import verify_snapshot
+from pipelines.snapshots.opening import list_snapshots
+from pipelines.snapshots.retention import prune_now, prune_snapshots
+from pipelines.snapshots.verification import verify_snapshot
 from tests.publish.kit import BEGIN, Kit, new_id, staging_record
 
 pytestmark = pytest.mark.standard

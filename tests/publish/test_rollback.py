@@ -10,13 +10,13 @@ import pytest
 
 from pipelines.errors import BusyError, SnapshotError
 from pipelines.progress import Progress
-from pipelines.publish.retention import prune_now, prune_snapshots
-from pipelines.publish.rollback import release_rollback, rollback
-from pipelines.publish.switch import forget_switches, hold_publish_lock
-from pipelines.reading.finding import find_snapshot, newest_snapshot, sequence_of, wait_for_snapshot
-from pipelines.reading.history import read_hold, read_switches
-from pipelines.reading.snapshots import list_snapshots
-from pipelines.reading.verification import verify_snapshot
+from pipelines.snapshots.history import read_hold, read_switches
+from pipelines.snapshots.lookup import find_snapshot, newest_snapshot, sequence_of, wait_for_snapshot
+from pipelines.snapshots.opening import list_snapshots
+from pipelines.snapshots.retention import prune_now, prune_snapshots
+from pipelines.snapshots.rollback import release_rollback, rollback
+from pipelines.snapshots.switch import forget_switches, hold_publish_lock
+from pipelines.snapshots.verification import verify_snapshot
 from tests.publish.kit import BEGIN, Kit, flip_a_byte, in_process, new_id
 
 pytestmark = pytest.mark.standard
@@ -26,7 +26,7 @@ SIGKILLED = -9
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from pipelines.publish.rollback import release_rollback, rollback
+from pipelines.snapshots.rollback import release_rollback, rollback
 from tests.publish.kit import BEGIN, Kit, new_id
 root, what, number, when, calls = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4], []
 def counted(call):
@@ -288,7 +288,7 @@ def test_a_line_that_a_crash_cut_off_is_left_out(two: Kit) -> None:
 
 
 def test_the_record_is_shortened(two: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.publish.switch._REMEMBERED", 2)
+    monkeypatch.setattr("pipelines.snapshots.switch._REMEMBERED", 2)
     for name in (new_id(1), new_id(2)) * 3:
         rollback(two.export_dir, name, now=at(3))
     before = read_switches(two.export_dir)

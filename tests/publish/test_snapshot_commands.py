@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from assets.cli import main
-from pipelines.reading.snapshots import list_snapshots
+from assets.cli.commands import main
+from pipelines.snapshots.opening import list_snapshots
 from tests.publish.kit import Kit, flip_a_byte, new_id
 
 pytestmark = pytest.mark.fast

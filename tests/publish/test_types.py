@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.contracts.tables import BATCH_SUMMARIES, UNIQUE_DOMAINS, Table
-from pipelines.publish.database import build_database
-from pipelines.publish.parquet import write_parquet
+from pipelines.snapshots.database import build_database
+from pipelines.snapshots.parquet import write_parquet
 from tests.publish.kit import in_duckdb
 from tests.unit.tables import candidate, derive, domain, rows_of
 

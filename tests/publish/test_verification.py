@@ -7,10 +7,10 @@ import polars as pl
 import pytest
 
 from pipelines.errors import SnapshotError
-from pipelines.publish.parquet import write_parquet
-from pipelines.reading.contents import count_descents, fingerprint
-from pipelines.reading.faces import DatabaseFace, verify_equal
-from pipelines.reading.verification import failed_checks, verify_faces, verify_files, verify_snapshot
+from pipelines.snapshots.comparison import DatabaseFace, verify_equal
+from pipelines.snapshots.content_hash import count_descents, fingerprint
+from pipelines.snapshots.parquet import write_parquet
+from pipelines.snapshots.verification import failed_checks, verify_faces, verify_files, verify_snapshot
 from tests.publish.kit import (
     DOMAIN_EXPORTS,
     REJECTED_ROWS,

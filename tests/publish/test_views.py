@@ -8,10 +8,10 @@ import pytest
 from pipelines.contracts.snapshot_info import INFO_COLUMNS, INFO_DESCRIPTION, SNAPSHOT_INFO
 from pipelines.contracts.tables import published_tables
 from pipelines.contracts.views import VIEWS, views_of
-from pipelines.publish.database import build_database
-from pipelines.publish.parquet import write_parquet
-from pipelines.reading.snapshots import list_snapshots
-from pipelines.reading.verification import failed_checks, verify_faces
+from pipelines.snapshots.database import build_database
+from pipelines.snapshots.opening import list_snapshots
+from pipelines.snapshots.parquet import write_parquet
+from pipelines.snapshots.verification import failed_checks, verify_faces
 from tests.publish.kit import REJECTED_ROWS, TABLES, Kit, in_duckdb, new_id, rejected_rows, rows_of
 
 pytestmark = pytest.mark.fast

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from assets.cli import app
+from assets.cli.commands import app
 from tests.exporting import export, settings_for
 from tests.integration.kit import run_sql
 from tests.oracle.postgres import Database

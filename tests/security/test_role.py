@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from pipelines.errors import GiveWayError
-from pipelines.run.export import run_export
+from pipelines.export import run_export
 from tests.exporting import assert_agrees, export, settings_for
 from tests.faults.kit import Server, embedded_programs, new_server
 from tests.hostile import random_rows

@@ -10,7 +10,7 @@ import pytest
 from psycopg import sql
 
 from pipelines.errors import SourceError
-from pipelines.run.export import run_export
+from pipelines.export import run_export
 from tests.exporting import settings_for
 from tests.faults.kit import Operator, Server, embedded_programs, new_server
 from tests.integration.kit import run_sql

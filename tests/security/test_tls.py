@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from pipelines.build.diagnosis import diagnose
 from pipelines.errors import SourceError
-from pipelines.extract import extraction, same_server
-from pipelines.reading.verification import verify_snapshot
-from pipelines.run.diagnosis import diagnose
-from pipelines.run.export import run_export
+from pipelines.export import run_export
+from pipelines.snapshots.verification import verify_snapshot
+from pipelines.source import extraction, same_server
 from tests.exporting import export, settings_for
 from tests.faults.kit import Server, account, debian_programs, need, new_server
 from tests.hostile import random_rows

@@ -229,7 +229,8 @@ def test_without_read_only_it_is_changed(tmp_path: Path) -> None:
 
 
 def test_a_port_that_is_taken_is_a_clear_error(server: Web, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "assets.web", "--port", str(server.port), "--workspace", str(tmp_path / "none")]
+    options = ["--port", str(server.port), "--workspace", str(tmp_path / "none")]
+    command = [sys.executable, "-m", "assets.cli.web", *options]
     done = subprocess.run(command, env={**os.environ, "DAGSTER_HOME": str(tmp_path)}, capture_output=True, text=True,
                           check=False, timeout=60)  # fmt: skip
     assert done.returncode == 1

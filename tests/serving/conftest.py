@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.reading.snapshots import Snapshot
+from pipelines.snapshots.opening import Snapshot
 from tests.exporting import export, settings_for
 from tests.hostile import insert_hostile
 from tests.oracle.postgres import Cluster, Database

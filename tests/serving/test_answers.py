@@ -11,8 +11,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from pipelines.reading.batch.batches import open_batch
-from pipelines.reading.batch.files import BatchFormat, BatchOptions, stream_batch
+from pipelines.query.batch.batches import open_batch
+from pipelines.query.batch.files import BatchFormat, BatchOptions, stream_batch
 from tests.batch.kit import time_text
 from tests.exporting import export, settings_for
 from tests.oracle.postgres import Cluster

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.reading.attached import open_attached
-from pipelines.reading.batch.files import BatchFormat
-from pipelines.reading.candidate_arrays import read_arrays
-from pipelines.reading.database import open_database
-from pipelines.reading.queries import array_queries, find_candidates_json
-from pipelines.reading.query_memory import QueryMemory
+from pipelines.query.attached import open_attached
+from pipelines.query.batch.files import BatchFormat
+from pipelines.query.candidate_arrays import read_arrays
+from pipelines.query.database import open_database
+from pipelines.query.queries import array_queries, find_candidates_json
+from pipelines.query.query_memory import QueryMemory
 from pipelines.serving.candidate_cache import CandidateCache
 from pipelines.serving.file_cache import FileCache
 from pipelines.serving.models import CANDIDATE_KEYS

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.reading.snapshots import current_snapshot
+from pipelines.snapshots.opening import current_snapshot
 from tests.exporting import export, settings_for
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables

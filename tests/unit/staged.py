@@ -4,13 +4,13 @@ from pathlib import Path
 
 import polars as pl
 
+from pipelines.build.staging import StagingFolder
 from pipelines.contracts.records import FileRecord, TableRecord
 from pipelines.contracts.segments import segment_name
 from pipelines.contracts.tables import segment_tables
 from pipelines.contracts.version import CONTRACT_VERSION
-from pipelines.publish.parquet import write_parquet
 from pipelines.settings import Settings, load_settings
-from pipelines.staging.folder import StagingFolder
+from pipelines.snapshots.parquet import write_parquet
 from tests.publish.kit import new_id, staging_record
 
 SEGMENT_SIZE = 10

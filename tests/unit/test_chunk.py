@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.contracts.source import DOMAINS, GLEIF_CANDIDATES, SourceTable, source_columns
 from pipelines.errors import ContractError
-from pipelines.extract.chunk import INFINITE_MICROSECONDS, clean_chunk, staged_schema
+from pipelines.source.chunk import INFINITE_MICROSECONDS, clean_chunk, staged_schema
 
 pytestmark = pytest.mark.fast
 

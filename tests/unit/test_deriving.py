@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+from pipelines.build import derived_tables as deriving
+from pipelines.build.derived_tables import build_derived_tables
 from pipelines.contracts.tables import DERIVED_TABLES
 from pipelines.errors import StagingError
 from pipelines.progress import Progress
-from pipelines.run import deriving
-from pipelines.run.deriving import build_derived_tables
 from pipelines.system.run_lock import hold_run_lock
 from tests.unit.staged import stage_tables
 from tests.unit.tables import candidate, derive, domain, rows_of, with_candidates

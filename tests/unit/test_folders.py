@@ -19,7 +19,7 @@ from pipelines.settings import load_settings
 settings = load_settings()
 print(settings.export_dir, settings.embedded_dir, settings.dagster_home, sep="\\n")
 """
-LOAD = "from assets.start import main; main()"
+LOAD = "from assets.cli.start import main; main()"
 NO_ACCOUNT = 54321
 
 

@@ -5,8 +5,8 @@ from psycopg import pq
 from pydantic import SecretStr
 
 from pipelines.errors import SourceError
-from pipelines.extract import reader_url
-from pipelines.extract.connection import SourceAddress, connect
+from pipelines.source import reader_url
+from pipelines.source.connection import SourceAddress, connect
 from tests.oracle.postgres import Cluster
 
 pytestmark = pytest.mark.fast

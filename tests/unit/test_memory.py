@@ -14,7 +14,7 @@ pytestmark = pytest.mark.fast
 DERIVE = """
 import sys
 from pathlib import Path
-from pipelines.run.deriving import build_derived_tables
+from pipelines.build.derived_tables import build_derived_tables
 from pipelines.settings import load_settings
 from pipelines.system.run_lock import hold_run_lock
 with hold_run_lock(Path(sys.argv[1])) as lock:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from pipelines.run.merging import is_within, merge_in_ranges
+from pipelines.build.merging import is_within, merge_in_ranges
 from tests.memory import peak_bytes
 
 pytestmark = pytest.mark.fast
@@ -19,7 +19,7 @@ MERGE = """
 import sys
 from pathlib import Path
 import polars as pl
-from pipelines.run.merging import is_within, merge_in_ranges
+from pipelines.build.merging import is_within, merge_in_ranges
 base = Path(sys.argv[1])
 old = pl.scan_parquet(base).filter(pl.col("id") // 1_000 % 20 != 0)
 new = pl.scan_parquet(base).filter(pl.col("id") // 1_000 % 20 == 0)

@@ -7,8 +7,8 @@ import duckdb
 import pytest
 
 from pipelines.errors import AnswerTooLargeError
-from pipelines.reading.bounded import BoundedSession, DoesNotFitError
-from pipelines.reading.query_memory import QueryMemory
+from pipelines.query.bounded import BoundedSession, DoesNotFitError
+from pipelines.query.query_memory import QueryMemory
 
 pytestmark = pytest.mark.fast
 

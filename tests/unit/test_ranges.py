@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from psycopg import sql
 
 from pipelines.contracts.source import DOMAINS
-from pipelines.extract.casts import ReadColumn
-from pipelines.extract.catalog import Leaf, Relation
-from pipelines.extract.ranges import RANGE_BYTES, plan_ranges
+from pipelines.source.casts import ReadColumn
+from pipelines.source.catalog import Leaf, Relation
+from pipelines.source.ranges import RANGE_BYTES, plan_ranges
 
 pytestmark = pytest.mark.fast
 

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.build.staging import StagingFolder
 from pipelines.contracts.segments import Segmentation
 from pipelines.contracts.source import GLEIF_CANDIDATES
 from pipelines.errors import StagingError
-from pipelines.extract.scatter import SegmentFiles, _split
-from pipelines.staging.folder import StagingFolder
+from pipelines.source.segment_writer import SegmentFiles, _split
 
 pytestmark = pytest.mark.fast
 

@@ -1,0 +1,1 @@
+"""The commands of `lei-exports`. Entry points: start.main (the console script), commands.app (all commands)."""

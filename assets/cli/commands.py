@@ -1,0 +1,178 @@
+"""The console script `lei-exports`: starts what Dagster or the machine does, and says to a person how it went.
+
+Belongs here: commands, their options, exit statuses (0 done, 1 failed with a clear error, 2 wrong usage).
+Dagster is imported only by the commands that run it: its import takes seconds.
+"""
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+# isort: split
+from assets.cli.batch_command import write_batch_file
+from assets.cli.console import new_console, print_wrapped
+from assets.cli.doctor_command import diagnose_all
+from assets.cli.help import LOOK, OPERATE, add_command
+from assets.cli.inspect_commands import add_look_commands
+from assets.cli.interrupts import end_interrupted, interruptible
+from assets.cli.new_folder import name_new_folder
+from assets.cli.output import dispensable_output, required_output
+from assets.cli.serve_command import serve
+from assets.cli.snapshot_commands import add_snapshot_commands
+from assets.cli.terminal import show_error
+from pipelines.contracts.version import CONTRACT_VERSION
+from pipelines.errors import ExportError, UsageError
+from pipelines.settings import load_settings
+from pipelines.snapshots.versions import library_versions
+from pipelines.system.unexpected import as_unexpected
+
+app = typer.Typer(
+    name="lei-exports",
+    epilog="Begin with [bold]lei-exports doctor[/bold], then [bold]run[/bold], then [bold]status[/bold]. Settings are "
+    "environment variables, such as DATABASE_URL and EXPORT_DIR: README.md, Settings. Exit status: 0 done, 1 failed "
+    "with a clear error, 2 wrong usage, 130 interrupted.",
+    rich_markup_mode="rich",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+def _show_version(is_wanted: bool) -> None:  # noqa: FBT001  as typer calls it
+    if is_wanted:
+        version = library_versions()["lei-exports"]
+        new_console().print(f"lei-exports {version}, contract {CONTRACT_VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_show_version, help="Say the versions, of the contract too."),
+    ] = False,
+) -> None:
+    """Exports domains and their candidate legal entities from PostgreSQL to DuckDB and Parquet."""
+    del version
+
+
+sample_app = typer.Typer(help="The embedded PostgreSQL that is used while DATABASE_URL is unset.", no_args_is_help=True)
+
+
+def run(
+    *,
+    accept_new_source: Annotated[
+        bool, typer.Option("--accept-new-source", help="Publish although the source is not the published one.")
+    ] = False,
+    accept_shrink: Annotated[
+        bool,
+        typer.Option(
+            "--accept-shrink",
+            help="Publish although the source lost more rows than MIN_ROWS_PCT allows; let lost columns be.",
+        ),
+    ] = False,
+    full_refresh: Annotated[bool, typer.Option("--full-refresh", help="Read everything, changed or not.")] = False,
+) -> None:
+    """Run the job `export`: read PostgreSQL, build every table, verify, publish."""
+    started = time.monotonic()
+    from assets.cli.launch import launch_export  # noqa: PLC0415  loads Dagster
+
+    launch_export(
+        load_settings(),
+        started,
+        accept_new_source=accept_new_source,
+        accept_shrink=accept_shrink,
+        full_refresh=full_refresh,
+    )
+
+
+def ui(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65535)] = 3000,
+    *,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Nobody can start or change anything in it; schedules and sensors run.")
+    ] = False,
+) -> None:
+    """Serve the Dagster UI on 127.0.0.1, with schedules and sensors running."""
+    from assets.cli.launch import serve_ui  # noqa: PLC0415  loads Dagster
+
+    serve_ui(load_settings(), port, read_only=read_only)
+
+
+@sample_app.command()
+@interruptible
+@dispensable_output()
+def load(
+    directory: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", help="Folder with domains.csv and gleif_candidates.csv; the built-in sample when left out."
+        ),
+    ] = None,
+) -> None:
+    """Replace both tables of the embedded PostgreSQL with those of CSV files."""
+    from pipelines.sample.built_in import SAMPLE_DIR  # noqa: PLC0415
+    from pipelines.sample.embedded import embedded_server  # noqa: PLC0415  starts nothing by itself
+    from pipelines.sample.load import load_directory  # noqa: PLC0415
+
+    settings = load_settings()
+    name_new_folder(settings.embedded_dir)
+    with embedded_server(settings.embedded_dir) as conninfo:
+        rows = load_directory(conninfo, directory or SAMPLE_DIR)
+    console = new_console()
+    for table, count in rows.items():
+        print_wrapped(console, f"{table}: {count:,} rows loaded")
+    if settings.database_url is not None:
+        print_wrapped(console, "DATABASE_URL is set: `lei-exports run` reads that database, not the embedded one.")
+
+
+add_command(app, "doctor", diagnose_all, OPERATE, "lei-exports doctor", "lei-exports doctor --test-alert")
+add_command(app, "run", run, OPERATE, "DATABASE_URL=postgresql://reader@db.example/app lei-exports run")
+add_command(app, "ui", ui, OPERATE, "lei-exports ui --port 3001", "lei-exports ui --read-only")
+add_look_commands(app)
+add_command(
+    app,
+    "batch",
+    write_batch_file,
+    LOOK,
+    "lei-exports batch kP3xWq9TzYbN_4mLs7Rd --format xlsx",
+    # A batch id may begin with `-`: what is no option of the command is taken for the id.
+    context_settings={"ignore_unknown_options": True},
+)
+add_command(app, "serve", serve, LOOK, "lei-exports serve --port 8001")
+add_snapshot_commands(app)
+app.add_typer(sample_app, name="sample", rich_help_panel=OPERATE)
+
+
+def _show_usage(error: typer.TyperException) -> None:
+    """Say what is wrong with a command line; where no command was given, typer has shown the help."""
+    what, context = error.format_message(), getattr(error, "ctx", None)
+    if not what:
+        return
+    usage = context.get_usage().removeprefix("Usage: ") if context else ""
+    fix = f"see `{context.command_path} --help`" if context else ""
+    show_error(UsageError(what.rstrip("."), expected=usage, fix=fix))
+
+
+def main() -> None:
+    """Run the console script; a failure is one clear message and exit status 1."""
+    try:
+        with required_output():
+            status = app(standalone_mode=False)
+        sys.exit(status or 0)
+    except typer.TyperException as error:  # wrong usage
+        _show_usage(error)
+        sys.exit(error.exit_code)
+    except ExportError as error:
+        show_error(error)
+        sys.exit(1)
+    except KeyboardInterrupt:  # the command `run` says itself what became of what is published
+        end_interrupted()
+    except SystemExit:
+        raise
+    except BaseException as error:  # noqa: BLE001  a panic of Rust is no Exception; a traceback may hold row content
+        show_error(as_unexpected(error))
+        sys.exit(1)

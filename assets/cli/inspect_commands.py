@@ -1,0 +1,127 @@
+"""The commands that only look at what is published: `query`, `report`; `status` has a module of its own."""
+
+import json
+import sys
+import webbrowser
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import polars as pl
+import polars.selectors as cs
+import typer
+from rich.table import Table
+
+from assets.cli.console import ascii_controls, cell, new_console, print_wrapped, styled
+from assets.cli.help import LOOK, add_command
+from assets.cli.snapshot_commands import published_snapshot, snapshot_before
+from assets.cli.status_command import show_status
+from pipelines.errors import ReportError
+from pipelines.query.adhoc import run_query
+from pipelines.settings import load_settings
+from pipelines.system.printable import printable
+
+_MOST_ROWS = 1000
+# More columns than this do not fit beside each other.
+_WIDE = 8
+
+
+def add_look_commands(app: typer.Typer) -> None:
+    """Make the commands of this module part of the console script."""
+    add_command(app, "status", show_status, LOOK, "lei-exports status --check || echo 'look at the export'")
+    add_command(app, "query", show_query, LOOK, 'lei-exports query "SELECT batch_id, success_pct FROM batch_summaries"')
+    add_command(app, "report", write_report, LOOK, "lei-exports report --out report.html")
+
+
+def show_query(
+    sql: Annotated[str, typer.Argument(help="SQL of DuckDB on the published tables and views.")],
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per row.")] = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="As CSV with a header; values are exact, lists are JSON.")
+    ] = False,
+    most_rows: Annotated[int, typer.Option("--rows", min=1, help="Rows to show at most.")] = _MOST_ROWS,
+) -> None:
+    """Run SQL on the published snapshot, read-only."""
+    if as_json and as_csv:
+        raise typer.BadParameter("give --json or --csv, not both")
+    frame = run_query(published_snapshot(load_settings().export_dir), sql, most_rows)
+    if as_json:
+        typer.echo(ascii_controls(frame.write_ndjson()), nl=False)
+    elif as_csv:
+        content = _as_texts(frame).write_csv()
+        typer.echo(printable(content, keep="\n") if sys.stdout.isatty() else content, nl=False)
+    else:
+        _show_rows(_as_texts(frame))
+    if frame.height == most_rows:
+        new_console(stderr=True).print(f"Only the first {most_rows} rows are shown; --rows shows more.")
+
+
+def _as_texts(frame: pl.DataFrame) -> pl.DataFrame:
+    """Times as text, because Python knows no year before 1; bytes in hex; lists and structs as JSON."""
+    nested = frame.select(cs.nested())
+    rows = [json.loads(line) for line in nested.write_ndjson().splitlines()] if nested.width else []
+    texts = [
+        pl.Series(name, [None if row[name] is None else json.dumps(row[name], ensure_ascii=False) for row in rows])
+        for name in nested.columns
+    ]
+    return frame.with_columns(*texts).with_columns(cs.temporal().cast(pl.String), cs.binary().bin.encode("hex"))
+
+
+def _show_rows(frame: pl.DataFrame) -> None:
+    """Show rows in a table; those of many columns one below the other."""
+    rows, console = frame.iter_rows(), new_console()
+    if frame.width > _WIDE:
+        for row in rows:
+            console.print(_record(frame.columns, row))
+            console.print()
+    else:
+        table = Table(box=None, header_style="bold")
+        for name in frame.columns:
+            table.add_column(cell(name), overflow="fold")
+        for row in rows:
+            table.add_row(*map(cell, row))
+        console.print(table)
+
+
+def write_report(
+    out: Annotated[Path, typer.Option(help="HTML file to write; `-` is standard output.")] = Path("report.html"),
+    *,
+    is_opened: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Draw the published snapshot: one HTML file with charts and their figures, for a browser without a network."""
+    if is_opened and str(out) == "-":
+        raise typer.BadParameter("--open needs a file, not standard output")
+    from pipelines.build.reporting import batches_of  # noqa: PLC0415
+    from pipelines.report.rendering import render_report  # noqa: PLC0415  loads a drawing engine of 84 MB
+
+    export_dir = load_settings().export_dir
+    snapshot = published_snapshot(export_dir)
+    earlier = snapshot_before(export_dir, snapshot)
+    previous, before = (None, None) if earlier is None else (earlier.manifest, batches_of(earlier))
+    tables = {name: snapshot.scan(name) for name in snapshot.table_names}
+    content = render_report(tables, snapshot.manifest, previous, before)
+    if str(out) == "-":
+        sys.stdout.buffer.write(content)
+        return
+    try:
+        out.write_bytes(content)
+    except OSError as error:
+        raise ReportError(
+            f"{out} can't be written",
+            found=type(error).__name__,
+            fix="name a file in a folder that is there: --out FILE",
+        ) from error
+    console = new_console()
+    print_wrapped(console, f"Report of snapshot {snapshot.manifest.id}: {out}")
+    address = out.resolve().as_uri()
+    if is_opened and not webbrowser.open(address):
+        print_wrapped(console, f"No browser was found here; open {address}")
+
+
+def _record(names: Sequence[str], row: Sequence[object]) -> Table:
+    """A row of many columns, a line for each."""
+    grid = Table.grid(padding=(0, 2))
+    for name, value in zip(names, row, strict=True):
+        grid.add_row(styled((name, "bold")), cell(value))
+    return grid

@@ -1,0 +1,132 @@
+"""Runs whose process is gone. Dagster goes on to call them started, which would hold up every later run.
+
+A run is dead where the file that it holds the lock of is free (pipelines/system/running.py). Where that can't be told
+(it ran on another host, or was killed before it had the lock), silence tells: no living run keeps it for so long.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import dagster as dg
+
+from assets.defs.alerting import alert_failure
+from assets.defs.command_run import LOCATION, is_of_command
+from assets.defs.jobs import export_job
+from assets.defs.resources import ExportsResource
+from assets.defs.running import EXPORT_DIR_TAG
+from pipelines.errors import ExportError
+from pipelines.settings import Settings
+from pipelines.system.file_lock import hold_lock
+from pipelines.system.running import RUNNING, hold_dead, is_running
+
+_INTERVAL_S = 60
+_LAUNCHED = [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING]
+_STARTED = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+# A process takes some seconds to its first event. A run that has begun says something each 30 s, and at least when a
+# query ends (EXPORT_MAX_SECONDS, an hour).
+_LONGEST_LAUNCH_S, _LONGEST_SILENCE_S = 600.0, 24 * 3600.0
+_LOCK_WAIT_S = 10.0
+
+
+@dg.sensor(
+    name="dead_runs",
+    minimum_interval_seconds=_INTERVAL_S,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Marks runs as failed whose process is gone: killed, out of memory, ended with its machine.",
+)
+def dead_runs(context: dg.SensorEvaluationContext, exports: ExportsResource) -> dg.SkipReason:
+    """Look at the runs that are under way."""
+    marked = fail_dead_runs(context.instance, exports.settings(), context.log.warning)
+    return dg.SkipReason("; ".join(marked) or "no run is dead")
+
+
+def fail_dead_runs(instance: dg.DagsterInstance, settings: Settings, say: Callable[[str], None]) -> list[str]:
+    """Mark dead runs as failed, or as canceled where somebody was stopping them.
+
+    That frees their place in the concurrency pool. Of runs of the command the alert is posted here, once: their process
+    would have posted it. Of others the sensor `alert_on_failure` posts it.
+
+    Args:
+        instance: Where the runs are.
+        settings: The settings; runs of other export folders are looked at too.
+        say: Hears why an alert could not be posted.
+
+    Returns:
+        What was marked, in words.
+    """
+    found = []
+    for record in _under_way(instance):
+        run, why = record.dagster_run, ""
+        with suppress(OSError, ExportError), _alone(settings.export_dir):
+            why = _mark(instance, record, settings.export_dir)
+        if not why:
+            continue
+        found.append(f"Run {run.run_id}: {why}")
+        if is_of_command(run) and run.status != dg.DagsterRunStatus.CANCELING:
+            alert_failure(settings, run.run_id, [why], say, instance)
+    return found
+
+
+def _under_way(instance: dg.DagsterInstance) -> list[dg.RunRecord]:
+    """Runs of this code location that Dagster holds to be under way; earlier versions gave the command's none."""
+    records = instance.get_run_records(dg.RunsFilter(statuses=[*_LAUNCHED, *_STARTED]))
+    return [record for record in records if _is_ours(record.dagster_run)]
+
+
+def _is_ours(run: dg.DagsterRun) -> bool:
+    if run.remote_job_origin is None:
+        return run.job_name == export_job.name
+    return run.remote_job_origin.repository_origin.code_location_origin.location_name == LOCATION
+
+
+@contextmanager
+def _alone(export_dir: Path) -> Iterator[None]:
+    """One at a time marks runs, so that each is marked once and has one alert."""
+    folder = export_dir / RUNNING
+    folder.mkdir(parents=True, exist_ok=True)
+    with hold_lock(folder / ".marking", _LOCK_WAIT_S):
+        yield
+
+
+def _mark(instance: dg.DagsterInstance, record: dg.RunRecord, export_dir: Path) -> str:
+    """Mark a run if it is dead; why it is, or nothing."""
+    run_id = record.dagster_run.run_id
+    with _death_of(instance, record, export_dir) as why:
+        run = instance.get_run_by_id(run_id) if why else None
+        if run is None or run.is_finished:
+            return ""
+        if run.status == dg.DagsterRunStatus.CANCELING:
+            instance.report_run_canceled(run, why)
+        else:
+            instance.report_run_failed(run, why)
+        if instance.event_log_storage.supports_global_concurrency_limits:
+            instance.event_log_storage.free_concurrency_slots_for_run(run_id)
+        return why
+
+
+@contextmanager
+def _death_of(instance: dg.DagsterInstance, record: dg.RunRecord, export_dir: Path) -> Iterator[str]:
+    """Why a run is dead, for as long as the block lasts; nothing where it may be alive."""
+    run = record.dagster_run
+    folder = Path(run.tags.get(EXPORT_DIR_TAG, export_dir))
+    with hold_dead(folder, run.run_id) as holder:
+        if holder is not None:
+            yield f"Its process is gone: it was killed, or its machine was restarted ({holder})"
+        elif is_running(folder, run.run_id):
+            yield ""
+        else:
+            yield _describe_silence(instance, record)
+
+
+def _describe_silence(instance: dg.DagsterInstance, record: dg.RunRecord) -> str:
+    """What is wrong with a run of which nothing is known but its events."""
+    events = instance.get_records_for_run(record.dagster_run.run_id, limit=1, ascending=False).records
+    last = events[0].timestamp if events else record.create_timestamp.timestamp()
+    silent_s = time.time() - last
+    if record.dagster_run.status in _LAUNCHED and silent_s > _LONGEST_LAUNCH_S:
+        return f"It was launched {silent_s / 60:.0f} minutes ago and has not begun: its process could not start"
+    if silent_s > _LONGEST_SILENCE_S:
+        return f"It has said nothing for {silent_s / 3600:.0f} hours: its process is gone"
+    return ""

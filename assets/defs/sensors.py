@@ -1,0 +1,154 @@
+"""The sensor `source_changed`: asks PostgreSQL a cheap question and requests one run per change.
+
+`decide` is pure: what was seen, what the cursor says and what became of the runs asked for. A run_key that a failed run
+has is skipped for ever (FACTS 2.1), so the key holds the number of failed tries; between tries the pause grows.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+import dagster as dg
+
+from assets.defs.catalog import key_of
+from assets.defs.dead_runs import fail_dead_runs
+from assets.defs.jobs import export_job
+from assets.defs.resources import ExportsResource
+from pipelines.contracts.source import SOURCE_TABLES
+from pipelines.errors import ExportError
+from pipelines.source.connection import SourceAddress
+from pipelines.source.probe import probe_source
+from pipelines.system.printable import printable
+
+POSITION_TAG = "lei_exports/position"
+FIRST_PAUSE = timedelta(minutes=1)
+LONGEST_PAUSE = timedelta(hours=1)
+
+Outcome = Literal["running", "succeeded", "failed"]
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """What the sensor remembers.
+
+    Attributes:
+        done: Position that a run succeeded with; "" before the first.
+    """
+
+    done: str = ""
+
+
+@dataclass(frozen=True)
+class Try:
+    """A run of the job `export`.
+
+    Attributes:
+        position: Position it was asked for; "" where somebody else started it.
+        outcome: What became of it.
+        ended_at: When it ended; None while it runs.
+    """
+
+    position: str
+    outcome: Outcome
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do.
+
+    Attributes:
+        run_key: Key of the run to ask for; None asks for none.
+        cursor: What to remember: moved only past a position that a run succeeded with.
+        reason: Why no run is asked for.
+    """
+
+    run_key: str | None
+    cursor: Cursor
+    reason: str = ""
+
+
+def decide(
+    position: str, cursor: Cursor, tries: Sequence[Try], now: datetime, shortest_pause: timedelta = timedelta(0)
+) -> Decision:
+    """Whether to ask for a run.
+
+    Args:
+        position: What the source looks like now (probe_source).
+        cursor: What was remembered.
+        tries: Runs of the job, of whatever position.
+        now: The clock, UTC.
+        shortest_pause: Shortest time from the end of a run that succeeded to the next one.
+    """
+    if position == cursor.done:
+        return Decision(None, cursor, "nothing changed since the last run that succeeded")
+    mine = [run for run in tries if run.position == position]
+    if any(run.outcome == "succeeded" for run in mine):
+        return Decision(None, Cursor(done=position), "a run published this change")
+    if any(run.outcome == "running" for run in tries):
+        return Decision(None, cursor, "a run is under way; it is asked again when that one has ended")
+    succeeded = [run.ended_at for run in tries if run.outcome == "succeeded" and run.ended_at is not None]
+    if succeeded and now < (earliest := max(succeeded) + shortest_pause):
+        return Decision(None, cursor, f"changed; the next run is at {earliest:%H:%M:%S} UTC at the earliest")
+    failed = [run for run in mine if run.outcome == "failed"]
+    ended = [run.ended_at for run in failed if run.ended_at is not None]
+    if ended:
+        pause = min(FIRST_PAUSE * 2 ** (len(failed) - 1), LONGEST_PAUSE)
+        next_try = max(ended) + pause
+        if now < next_try:
+            return Decision(None, cursor, f"{len(failed)} tries failed; the next one is at {next_try:%H:%M:%S} UTC")
+    return Decision(f"{position}:{len(failed)}", cursor)
+
+
+@dg.sensor(
+    job=export_job,
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Asks PostgreSQL, without a scan, whether the source changed, and starts the job `export` if so.",
+)
+def source_changed(context: dg.SensorEvaluationContext, exports: ExportsResource) -> dg.SensorResult | dg.SkipReason:
+    """Look at the source and at the runs asked for so far."""
+    settings = exports.settings()
+    fail_dead_runs(context.instance, settings, context.log.warning)  # one would be taken for a run that is under way
+    if settings.database_url is None:
+        return dg.SkipReason("DATABASE_URL is unset: the embedded sample changes only by `lei-exports sample load`")
+    try:
+        position = probe_source(SourceAddress(settings.database_url, is_sample=False), settings.source_schema)
+    except ExportError as error:
+        return dg.SkipReason(printable(str(error)))
+    cursor = Cursor(**json.loads(context.cursor)) if context.cursor else Cursor()
+    pause = timedelta(minutes=settings.sensor_pause_minutes)
+    decision = decide(position, cursor, _tries(context.instance), datetime.now(UTC), pause)
+    return dg.SensorResult(
+        run_requests=[dg.RunRequest(run_key=decision.run_key, tags={POSITION_TAG: position})]
+        if decision.run_key
+        else [],
+        skip_reason=dg.SkipReason(decision.reason) if decision.reason else None,
+        cursor=json.dumps(asdict(decision.cursor)),
+        asset_events=[
+            dg.AssetObservation(key_of("source", table.name), tags={"dagster/data_version": position})
+            for table in SOURCE_TABLES
+        ]
+        if decision.run_key
+        else [],
+    )
+
+
+def _tries(instance: dg.DagsterInstance) -> list[Try]:
+    records = instance.get_run_records(dg.RunsFilter(job_name=export_job.name), limit=50)
+    return [
+        Try(
+            position=record.dagster_run.tags.get(POSITION_TAG, ""),
+            outcome=_outcome(record.dagster_run.status),
+            ended_at=datetime.fromtimestamp(record.end_time, UTC) if record.end_time else None,
+        )
+        for record in records
+    ]
+
+
+def _outcome(status: dg.DagsterRunStatus) -> Outcome:
+    if status == dg.DagsterRunStatus.SUCCESS:
+        return "succeeded"
+    return "failed" if status in {dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED} else "running"

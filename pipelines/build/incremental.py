@@ -1,0 +1,238 @@
+"""What of a derived table has to be computed anew in a run that took most segments over (DESIGN 4): rows of some keys.
+
+A row of a derived table depends on the rows of its key alone: its domain's, its LEI's, its batch's. So where few keys
+have rows that changed, only their rows are computed, from all segments, by the same rules; the rest is the base's.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from pipelines.contracts.records import FileRecord
+from pipelines.contracts.segments import in_order
+from pipelines.contracts.tables import (
+    BATCH_SUMMARIES,
+    DOMAIN_EXPORTS,
+    ENTITIES,
+    JURISDICTION_SUMMARIES,
+    UNIQUE_DOMAINS,
+    Table,
+    candidate_exports,
+)
+from pipelines.snapshots.opening import Snapshot
+from pipelines.transform import batch_summaries, entities, jurisdiction_summaries, unique_domains
+from pipelines.transform.differences import differing_rows
+
+_DOMAIN_ID, _CANDIDATE_ID = "domain_id", "candidate_id"
+_KEY = "__key"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How the rows of some keys of a derived table are computed.
+
+    Attributes:
+        domains: Columns of domain_exports that the table depends on.
+        candidates: Columns of candidate_exports that it depends on.
+        key_of: The key of a row of either, an expression on its columns.
+        build: The rule, from the rows of some keys in both tables.
+    """
+
+    domains: Sequence[str]
+    candidates: Sequence[str]
+    key_of: pl.Expr
+    build: Callable[[pl.LazyFrame, pl.LazyFrame], pl.LazyFrame]
+
+
+def _batches(domains: pl.LazyFrame, candidates: pl.LazyFrame) -> pl.LazyFrame:
+    return batch_summaries.build_batch_summaries(
+        batch_summaries.count_batch_results(domains),
+        batch_summaries.count_batch_candidates(candidates),
+        batch_summaries.measure_batches(domains),
+    )
+
+
+def _jurisdictions(_: pl.LazyFrame, candidates: pl.LazyFrame) -> pl.LazyFrame:
+    return jurisdiction_summaries.build_jurisdiction_summaries(
+        jurisdiction_summaries.count_jurisdiction_candidates(candidates),
+        jurisdiction_summaries.count_jurisdiction_domains(candidates),
+    )
+
+
+RULES: Mapping[str, Rule] = {
+    UNIQUE_DOMAINS.name: Rule(
+        unique_domains.DOMAIN_COLUMNS,
+        unique_domains.CANDIDATE_COLUMNS,
+        pl.col("domain_hash"),
+        unique_domains.build_unique_domains,
+    ),
+    ENTITIES.name: Rule(
+        (), entities.COLUMNS, pl.col("lei_code"), lambda _, candidates: entities.build_entities(candidates)
+    ),
+    BATCH_SUMMARIES.name: Rule(
+        tuple(dict.fromkeys((*batch_summaries.RESULT_COLUMNS, *batch_summaries.MEASURE_COLUMNS))),
+        batch_summaries.CANDIDATE_COLUMNS,
+        pl.col("batch_id"),
+        _batches,
+    ),
+    JURISDICTION_SUMMARIES.name: Rule(
+        (),
+        tuple(dict.fromkeys((*jurisdiction_summaries.LEI_COLUMNS, *jurisdiction_summaries.DOMAIN_COLUMNS))),
+        jurisdiction_summaries.jurisdiction_key(),
+        _jurisdictions,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Rederived:
+    """The part of a table that is computed anew.
+
+    Attributes:
+        keys: Keys whose rows in the base no longer count.
+        rows: Their rows now; a key without one is gone.
+    """
+
+    keys: pl.Series
+    rows: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class State:
+    """domain_exports and candidate_exports at one time.
+
+    Attributes:
+        folder: Where the paths of the files begin.
+        domains: Files of domain_exports.
+        candidates: Files of candidate_exports.
+    """
+
+    folder: Path
+    domains: Sequence[FileRecord]
+    candidates: Sequence[FileRecord]
+
+    def scan(self, files: Sequence[FileRecord]) -> pl.LazyFrame | None:
+        """Rows of files; None where there is no file."""
+        paths = [self.folder / file.path for file in files]
+        return pl.scan_parquet(paths, glob=False, hive_partitioning=False) if paths else None
+
+
+class _ChangedKeys:
+    """Keys of one table whose rows changed, up to a limit; beyond it the table is computed as a whole.
+
+    At most the limit and the keys of one segment are in memory.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._keys = pl.Series(_KEY, [], pl.String)
+        self.is_full = False
+
+    def add(self, keys: pl.Series) -> None:
+        """Add keys, which may repeat; beyond the limit all are let go."""
+        self._keys = pl.concat([self._keys, keys.alias(_KEY)]).unique()
+        if self._keys.len() > self._limit:
+            self._keys, self.is_full = self._keys.clear(), True
+
+    def found(self) -> pl.Series | None:
+        """The distinct keys; None: more than the limit."""
+        return None if self.is_full else self._keys
+
+
+@dataclass
+class Rederivation:
+    """Finds out, table by table, what has to be computed anew.
+
+    Attributes:
+        base: The snapshot that the other segments are taken from.
+        now: Both tables as they are now, all segments.
+        changed: The segments that were read anew.
+        most_rows: More keys or rows than these are not computed in one go.
+        tables: Names of the derived tables that are asked for later.
+    """
+
+    base: Snapshot
+    now: State
+    changed: frozenset[int | None]
+    most_rows: int
+    tables: Collection[str] = field(default_factory=RULES.keys)
+    _keys: dict[str, _ChangedKeys] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Compare the changed segments, one after the other, until no table is below the limit any more."""
+        self._keys = {name: _ChangedKeys(self.most_rows) for name in self.tables}
+        of_candidates = candidate_exports(include_full_data=self.base.manifest.include_full_data).name
+        before = State(
+            self.base.folder,
+            self.base.record_of(DOMAIN_EXPORTS.name).files,
+            self.base.record_of(of_candidates).files,
+        )
+        for row_id, old, new, columns_of in (
+            (_DOMAIN_ID, before.domains, self.now.domains, {name: rule.domains for name, rule in RULES.items()}),
+            (_CANDIDATE_ID, before.candidates, self.now.candidates, {n: rule.candidates for n, rule in RULES.items()}),
+        ):
+            old_files, new_files = _by_segment(old), _by_segment(new)
+            for segment in in_order((old_files.keys() | new_files.keys()) & self.changed):
+                wanted = {name: columns_of[name] for name, keys in self._keys.items() if not keys.is_full}
+                self._compare(
+                    before.scan(old_files.get(segment, ())), self.now.scan(new_files.get(segment, ())), row_id, wanted
+                )
+
+    def rederive(self, table: Table) -> Rederived | None:
+        """The rows of a table that have to be computed anew; none where no row that it depends on changed.
+
+        Returns:
+            None where they depend on more than `most_rows` rows: the table is to be computed as a whole.
+        """
+        rule, keys = RULES[table.name], self._keys[table.name].found()
+        if keys is None:
+            return None
+        if keys.is_empty():
+            return Rederived(keys, table.schema.create_empty())
+        domains = self._rows_of(self.now.domains, rule.domains, rule.key_of, keys)
+        candidates = self._rows_of(self.now.candidates, rule.candidates, rule.key_of, keys)
+        if domains.height + candidates.height > self.most_rows:
+            return None
+        rows = rule.build(domains.lazy(), candidates.lazy()).collect(engine="in-memory")
+        return Rederived(keys, rows)
+
+    def _compare(
+        self, old: pl.LazyFrame | None, new: pl.LazyFrame | None, row_id: str, wanted: Mapping[str, Sequence[str]]
+    ) -> None:
+        """Add the keys of rows that differ between two states of a segment in a column that a table depends on."""
+        known = old if old is not None else new
+        columns = list(dict.fromkeys(name for of_table in wanted.values() for name in of_table))
+        if known is None or not columns:
+            return
+        empty = known.clear()
+        rows = differing_rows(
+            empty if old is None else old, empty if new is None else new, list(dict.fromkeys((row_id, *columns)))
+        )
+        if rows.is_empty():
+            return
+        for name, of_table in wanted.items():
+            if of_table:
+                # A row stands here before and after; what is there twice differs in other columns only.
+                distinct = rows.select(*dict.fromkeys((row_id, *of_table)))
+                changed = distinct.filter(~distinct.is_duplicated())
+                self._keys[name].add(changed.select(RULES[name].key_of.alias(_KEY)).to_series())
+
+    def _rows_of(
+        self, files: Sequence[FileRecord], columns: Sequence[str], key_of: pl.Expr, keys: pl.Series
+    ) -> pl.DataFrame:
+        """Rows of some keys, of all segments: one more than `most_rows` at most."""
+        scan = self.now.scan(files)
+        if scan is None or not columns:
+            return pl.DataFrame()
+        wanted = scan.select(columns).with_columns(key_of.alias(_KEY))
+        of_keys = wanted.join(keys.to_frame(_KEY).lazy(), on=_KEY, how="semi")
+        return of_keys.drop(_KEY).head(self.most_rows + 1).collect(engine="streaming")
+
+
+def _by_segment(files: Iterable[FileRecord]) -> dict[int | None, list[FileRecord]]:
+    found: dict[int | None, list[FileRecord]] = {}
+    for file in files:
+        found.setdefault(file.segment, []).append(file)
+    return found

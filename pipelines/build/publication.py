@@ -1,0 +1,181 @@
+"""The third step of a run: from the built tables to a verified snapshot that `current` points at (DESIGN 3.7, 4)."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import polars as pl
+
+from pipelines.build.extraction import shrink_checks
+from pipelines.build.lost_columns import columns_kept_checks
+from pipelines.build.reporting import making_report
+from pipelines.build.staging import StagingFolder, claim_staging, remove_stagings
+from pipelines.checks.definitions import SHRINK_CHECK
+from pipelines.checks.reconciliation import compare_counts, count_rejects, reconcile_rows
+from pipelines.contracts.records import CheckRecord, Manifest, StagingRecord, TableRecord
+from pipelines.contracts.tables import published_tables
+from pipelines.errors import LockLostError, PublishError, StagingError
+from pipelines.progress import OnProgress, Progress, ignore_progress
+from pipelines.settings import Settings
+from pipelines.snapshots.guards import reference_snapshot
+from pipelines.snapshots.publishing import publish_snapshot
+from pipelines.snapshots.side_files import no_extras
+from pipelines.snapshots.switch import current_id
+from pipelines.system.run_lock import RunLock
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What was published.
+
+    Attributes:
+        manifest: Of the new snapshot.
+        rejects: Rejected rows by reason.
+        plots: Charts of the snapshot, Markdown by metadata key; none where no report was asked for or drawing failed.
+        held_at: Id of the snapshot that a rollback keeps current, so that this one is built only; None: it is current.
+    """
+
+    manifest: Manifest
+    rejects: dict[str, int]
+    plots: dict[str, str] = field(default_factory=dict)
+    held_at: str | None = None
+
+
+class ChecksFailedError(PublishError):
+    """Checks that block the switch failed.
+
+    Attributes:
+        checks: All checks of the step, passed or not.
+    """
+
+    def __init__(self, checks: Sequence[CheckRecord]) -> None:
+        self.checks = tuple(checks)
+        failed = [check for check in checks if not check.passed and check.severity == "error"]
+        found = "; ".join(
+            f"{c.table}.{c.name} ({', '.join(f'{k}={v}' for k, v in c.metadata.items())})" for c in failed
+        )
+        fixes = []
+        if any(check.name == SHRINK_CHECK for check in failed):
+            fixes.append("if the source really shrank, run with accept_shrink (lei-exports run --accept-shrink)")
+        super().__init__(
+            "Blocking checks failed, so nothing was published",
+            found=found,
+            fix=" ".join(fixes) or "look at the source; a check of the contract that fails is an error in lei-exports",
+        )
+
+
+def raise_if_failed(checks: Sequence[CheckRecord]) -> None:
+    """Stop at checks that failed with severity `error`.
+
+    Raises:
+        ChecksFailedError: Names them with what decided them.
+    """
+    if any(not check.passed and check.severity == "error" for check in checks):
+        raise ChecksFailedError(checks)
+
+
+def publish_tables(
+    settings: Settings, lock: RunLock, on_progress: OnProgress = ignore_progress, *, with_report: bool = False
+) -> Publication:
+    """Publish the tables that were built from the last complete staging.
+
+    Args:
+        settings: The settings of the run.
+        lock: The lock of the run.
+        on_progress: Hears of each step.
+        with_report: Draw report.html as well; a report that can't be drawn is a warning.
+
+    Raises:
+        BusyError: Another run works on the last staging, or a command switches or deletes snapshots.
+        LockLostError: Another run took the lock.
+        StagingError: A table is not built, or not from this staging.
+        ChecksFailedError: A blocking check failed.
+        PublishError: The snapshot could not be written, verified or switched to; `current` is as it was.
+    """
+    with lock.guard():
+        return _publish(settings, lock, on_progress, with_report=with_report)
+
+
+def _publish(settings: Settings, lock: RunLock, on_progress: OnProgress, *, with_report: bool) -> Publication:
+    staging = claim_staging(settings.export_dir, lock)
+    record = staging.read_record()
+    tables = published_tables(include_full_data=record.include_full_data)
+    built = [_built(staging, table.name) for table in tables]
+    checks = [*_shrink_checks(settings, record), *columns_kept_checks(record)]
+    checks += _snapshot_checks(staging, record, built)
+    raise_if_failed([*checks, *(check for table in built for check in table.checks)])
+    rejects = count_rejects(_scan(staging, _named(built, "rejected_rows")))
+    switched: list[str] = []
+
+    def hear(progress: Progress) -> None:
+        switched.append(progress.published)
+        on_progress(progress)
+
+    with ExitStack() as stack:
+        report = stack.enter_context(making_report()) if with_report else None
+        manifest = publish_snapshot(
+            export_dir=settings.export_dir,
+            lock=lock,
+            staging=record,
+            tables=tables,
+            built=built,
+            tables_dir=staging.tables_dir,
+            checks=checks,
+            keep_snapshots=settings.keep_snapshots,
+            keep_hours=settings.keep_hours,
+            now=lambda: datetime.now(UTC),
+            timings=_timings(record, built),
+            on_progress=hear,
+            memory_mb=settings.database_memory_mb,
+            extras=report or no_extras,
+        )
+    # It is published: from here on nothing may fail.
+    with suppress(OSError, LockLostError):
+        lock.require_held()
+        remove_stagings(settings.export_dir, lock, keep=lambda folder: folder.staging_id == staging.staging_id)
+    held_at = None if manifest.id in switched else current_id(settings.export_dir)
+    return Publication(manifest, rejects, report.plots if report else {}, held_at)
+
+
+def _built(staging: StagingFolder, name: str) -> TableRecord:
+    record = staging.read_table_record(name)
+    if record is None:
+        raise StagingError(
+            f"Table {name} is not built from the last staging",
+            expected=f"all tables built from staging {staging.staging_id}",
+            found="tables of different runs, or one that was never built",
+            fix=f"materialize exports/{name}, or run the job `export`",
+        )
+    return record
+
+
+def _shrink_checks(settings: Settings, record: StagingRecord) -> list[CheckRecord]:
+    published = reference_snapshot(settings.export_dir)
+    return shrink_checks(published.manifest if published else None, record, settings.min_rows_pct)
+
+
+def _snapshot_checks(staging: StagingFolder, record: StagingRecord, built: Sequence[TableRecord]) -> list[CheckRecord]:
+    rows = {table.name: table.rows for table in built}
+    source_rows = {name: relation.rows for name, relation in record.source.relations.items()}
+    return [
+        reconcile_rows(source_rows, rows, _scan(staging, _named(built, "rejected_rows"))),
+        compare_counts(_scan(staging, _named(built, "domain_exports")), rows["candidate_exports"]),
+    ]
+
+
+def _named(built: Sequence[TableRecord], name: str) -> TableRecord:
+    return next(table for table in built if table.name == name)
+
+
+def _scan(staging: StagingFolder, table: TableRecord) -> pl.LazyFrame:
+    return pl.scan_parquet([staging.tables_dir / file.path for file in table.files], glob=False)
+
+
+def _timings(record: StagingRecord, built: Sequence[TableRecord]) -> dict[str, float]:
+    """Seconds per stage of the run so far. Judging is done once for all tables, so it is taken once."""
+    timings = {f"stage_{name}": seconds for name, seconds in record.timings_s.items()}
+    for table in built:
+        for name, seconds in table.timings_s.items():
+            timings[f"build_{name}" if name == "judge" else f"build_{table.name}_{name}"] = seconds
+    return {name: round(seconds, 3) for name, seconds in timings.items()}

@@ -1,0 +1,262 @@
+"""Where a staging lies on disk, which one is the last complete one, and which may be removed.
+
+    $EXPORT_DIR/staging/
+      latest                      id of the last complete staging
+      .<id>.<run>.claim           the run that works in the folder; only that run writes there (system/run_lock.py)
+      <id>/
+        source/<table>/<segment>.arrow    Arrow IPC stream of source rows; `all.arrow`: candidates without domain_id
+        staging.json              StagingRecord; written last, so that a staging without it is incomplete
+        tables/<table>/           Parquet files built from it, and table.json (TableRecord), written last
+
+Staged files are not synced: one that a power cut truncates has fewer rows than staging.json says, is found when it is
+read, and read again from the source.
+"""
+
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+from pydantic import ValidationError
+
+from pipelines.contracts.records import SegmentRecord, StagingRecord, TableRecord
+from pipelines.contracts.segments import segment_name
+from pipelines.errors import StagingError
+from pipelines.system.run_lock import RunLock
+
+_RECORD = "staging.json"
+_TABLE_RECORD = "table.json"
+_LATEST = "latest"
+
+
+class StagingFolder:
+    """One staging folder.
+
+    Attributes:
+        path: The folder; its name is the staging id.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def staging_id(self) -> str:
+        """Id of the staging."""
+        return self.path.name
+
+    @property
+    def tables_dir(self) -> Path:
+        """Folder of the tables built from this staging."""
+        return self.path / "tables"
+
+    def source_file(self, table: str, segment: int | None) -> Path:
+        """File of a source table's rows of one segment."""
+        return self.path / "source" / table / f"{segment_name(segment)}.arrow"
+
+    def is_complete(self) -> bool:
+        """Whether the extraction of this staging ended."""
+        return (self.path / _RECORD).is_file()
+
+    def read_record(self) -> StagingRecord:
+        """What was staged.
+
+        Raises:
+            StagingError: The staging is not complete, or its record can't be read.
+        """
+        try:
+            return StagingRecord.model_validate_json((self.path / _RECORD).read_bytes())
+        except (OSError, ValidationError) as error:
+            raise StagingError(
+                f"Staging {self.staging_id} has no usable {_RECORD}",
+                found=type(error).__name__,
+                fix="run the export again: it stages anew",
+            ) from None
+
+    def write_record(self, record: StagingRecord) -> None:
+        """Declare the staging complete, and the latest one.
+
+        Raises:
+            StagingError: Its files can't be written.
+        """
+        try:
+            _replace(self.path / _RECORD, record.model_dump_json(indent=1))
+            _replace(self.path.parent / _LATEST, self.staging_id)
+        except OSError as error:
+            raise unwritable(self.path, error) from None
+
+    def read_segment(self, table: str, segment: SegmentRecord) -> pl.DataFrame | None:
+        """Rows of a source table in one segment, in no order.
+
+        Args:
+            table: Name of the source table.
+            segment: What was staged of the segment.
+
+        Returns:
+            The rows with the staged columns; None where the segment has none.
+
+        Raises:
+            StagingError: The file is missing, damaged, or has other rows than staged.
+        """
+        rows = segment.rows.get(table, 0)
+        if not rows:
+            return None
+        path = self.source_file(table, segment.segment)
+        try:
+            frame = pl.read_ipc_stream(path).rechunk()
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise _damaged(self.staging_id, path, type(error).__name__) from None
+        if frame.height != rows:
+            raise _damaged(self.staging_id, path, f"{frame.height} rows of {rows}")
+        return frame
+
+    def start_table(self, table: str) -> Path:
+        """Make an empty folder for a table's files; a former build of it is gone.
+
+        Raises:
+            StagingError: It can't be made.
+        """
+        folder = self.tables_dir / table
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            folder.mkdir(parents=True)
+        except OSError as error:
+            raise unwritable(self.path, error) from None
+        return folder
+
+    def write_table_record(self, record: TableRecord) -> None:
+        """Declare a table built.
+
+        Raises:
+            StagingError: Its record can't be written.
+        """
+        try:
+            _replace(self.tables_dir / record.name / _TABLE_RECORD, record.model_dump_json(indent=1))
+        except OSError as error:
+            raise unwritable(self.path, error) from None
+
+    def read_table_record(self, table: str) -> TableRecord | None:
+        """The record of a built table; None where it is not built from this staging."""
+        try:
+            return TableRecord.model_validate_json((self.tables_dir / table / _TABLE_RECORD).read_bytes())
+        except (OSError, ValidationError):
+            return None
+
+
+@contextmanager
+def new_staging(export_dir: Path, lock: RunLock, now: Callable[[], datetime]) -> Iterator[StagingFolder]:
+    """Make a staging folder that belongs to this run; remove it when the body fails or leaves it incomplete.
+
+    Stagings of runs that ended are removed first, but for the last complete one.
+
+    Raises:
+        LockLostError: Another run took the lock.
+        StagingError: The folder can't be made.
+    """
+    root = export_dir / "staging"
+    folder = StagingFolder(root / f"{now().astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}")
+    lock.require_held()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        latest = latest_id(export_dir)
+        remove_stagings(export_dir, lock, keep=lambda folder: folder.staging_id == latest and folder.is_complete())
+        lock.claim(folder.path)
+        folder.path.mkdir()
+    except OSError as error:
+        lock.remove(folder.path)
+        raise unwritable(root, error) from None
+    try:
+        yield folder
+    finally:
+        if not folder.is_complete():
+            lock.remove(folder.path)
+
+
+def latest_id(export_dir: Path) -> str | None:
+    """Id of the staging that was completed last; None before the first."""
+    try:
+        return (export_dir / "staging" / _LATEST).read_text(encoding="utf-8").strip() or None
+    except OSError:
+        return None
+
+
+def latest_staging(export_dir: Path) -> StagingFolder:
+    """The last complete staging.
+
+    Raises:
+        StagingError: There is none.
+    """
+    root = export_dir / "staging"
+    latest = latest_id(export_dir)
+    folder = StagingFolder(root / latest) if latest else None
+    if folder is None or not folder.is_complete():
+        raise StagingError(
+            "Nothing is staged",
+            expected=f"a complete staging under {root}",
+            found="none",
+            fix="materialize the staging assets first, or run the job `export`",
+        )
+    return folder
+
+
+def latest_record(export_dir: Path) -> StagingRecord | None:
+    """The record of the last complete staging; None where there is none that can be read."""
+    try:
+        return latest_staging(export_dir).read_record()
+    except StagingError:
+        return None
+
+
+def claim_staging(export_dir: Path, lock: RunLock) -> StagingFolder:
+    """The staging that this run works on: its own, or the last complete one, which becomes its own.
+
+    Raises:
+        BusyError: Another run that may be alive works on it.
+        StagingError: There is none, or it can't be claimed.
+    """
+    if lock.claimed is not None:
+        return StagingFolder(lock.claimed)
+    staging = latest_staging(export_dir)
+    try:
+        lock.claim(staging.path)
+    except OSError as error:
+        raise unwritable(staging.path, error) from None
+    return staging
+
+
+def remove_stagings(export_dir: Path, lock: RunLock, keep: Callable[[StagingFolder], bool]) -> None:
+    """Remove every staging that `keep` does not want and no other run works in. The lock has just been read back."""
+    root = export_dir / "staging"
+    if not root.is_dir():
+        return
+    for path in sorted(root.iterdir()):
+        if path.is_dir() and not keep(StagingFolder(path)) and lock.is_free(path):
+            lock.remove(path)
+    lock.remove_old_claims(root)
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def unwritable(path: Path, error: OSError) -> StagingError:
+    """What to say where a staging can't be written."""
+    return StagingError(
+        f"{path} can't be written",
+        expected="a folder with room that this user may write to",
+        found=error.strerror or type(error).__name__,
+        fix="make room, make the folder writable, or set EXPORT_DIR to another one",
+    )
+
+
+def _damaged(staging_id: str, path: Path, found: str) -> StagingError:
+    return StagingError(
+        f"Staging {staging_id} is damaged: {path.parent.name}/{path.name}",
+        expected="the rows that were staged",
+        found=found,
+        fix="run the export again: it stages anew",
+    )

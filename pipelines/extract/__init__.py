@@ -1,1 +1,0 @@
-"""One exported PostgreSQL snapshot, read in page ranges by several connections (DESIGN 3)."""

@@ -1,1 +1,0 @@
-"""Writers: Parquet and DuckDB files, snapshot folders, the manifest, the switch, retention (DESIGN 4)."""

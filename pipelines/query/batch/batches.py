@@ -1,0 +1,283 @@
+"""Open one batch of a published snapshot, and read it in chunks of bounded size.
+
+Everything comes from the one snapshot that was handed in: a switch of `current` meanwhile changes nothing, and a folder
+that is cleared away stays readable while the batch is open.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from dataclasses import dataclass
+from types import TracebackType
+from typing import NoReturn, Self, TypeVar
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.contracts.tables import DOMAIN_EXPORTS, candidate_exports
+from pipelines.errors import BatchNotFoundError, SnapshotError
+from pipelines.query.attached import DATABASE, open_attached
+from pipelines.query.batch.chunks import Chunk, ChunkQueries, ChunkSize
+from pipelines.query.batch.large_rows import LargeDomain
+from pipelines.query.bounded import BoundedSession, DoesNotFitError, unreadable
+from pipelines.query.query_memory import QueryMemory
+from pipelines.snapshots.duckdb_connections import quoted
+from pipelines.snapshots.opening import Snapshot
+from pipelines.system.printable import printable
+
+_Rows = TypeVar("_Rows", bound=Sized)
+
+DOMAINS = f"{DATABASE}.main.{quoted(DOMAIN_EXPORTS.name)}"
+CANDIDATES = f"{DATABASE}.main.{quoted(candidate_exports(include_full_data=False).name)}"
+
+# Columns of candidate_exports that repeat those of their domain row.
+_OF_THE_DOMAIN = ("domain_id", "domain_hash", "domain", "batch_id")
+
+# Of a command that writes a batch; a row of it may have a quarter of that before it is read in pieces. DuckDB caches
+# what it read up to its usual limit: so a batch takes as much memory from a large file as from a small one.
+MEMORY_MB, LEAST_MEMORY_MB = 1_024, 64
+_USUAL_DUCKDB_MB = 64
+# Rows whose ids and counts are in memory at a time, 1.6 MB.
+_PLANNED_ROWS = 100_000
+_FIRST_ID = -(2**63)
+_CLOSEST = 3
+# Ids can be as long as the source's texts: the distance of longer ones is that of their beginnings.
+_COMPARED_CHARACTERS = 64
+_SHOWN_CHARACTERS = 80
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch of one snapshot, open for reading; to be closed. Of use to one thread at a time.
+
+    Attributes:
+        snapshot: Where it is read from.
+        batch_id: Its id.
+        domain_count: Its rows of domain_exports.
+        candidate_count: Its rows of candidate_exports.
+        domain_columns: DuckDB types of domain_exports by name, in published order.
+        candidate_columns: The same of candidate_exports, without what a domain row and its candidates share.
+    """
+
+    snapshot: Snapshot
+    batch_id: str
+    domain_count: int
+    candidate_count: int
+    domain_columns: Mapping[str, str]
+    candidate_columns: Mapping[str, str]
+    _session: BoundedSession
+    _on_close: Callable[[], None] = lambda: None
+
+    def __enter__(self) -> Self:
+        """It is open already."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def close(self) -> None:
+        """Let the snapshot's file go."""
+        self._session.close()
+        self._on_close()
+
+    @property
+    def memory(self) -> QueryMemory:
+        """What its queries may take."""
+        return self._session.memory
+
+    def chunks(self, size: ChunkSize) -> Iterator[Chunk]:
+        """Its rows in parts of bounded size, in order.
+
+        Raises:
+            SnapshotError: DuckDB can't read the file any more.
+        """
+        for ids, counts in self._plan():
+            totals = np.cumsum(counts)
+            start, before = 0, 0
+            while start < len(ids):
+                fitting = int(np.searchsorted(totals, before + size.candidates, side="right"))
+                end = max(start + 1, min(fitting, start + size.domains))
+                yield Chunk(ids[start:end])
+                start, before = end, int(totals[end - 1])
+
+    def read(
+        self,
+        ask: Callable[[ChunkQueries], _Rows],
+        size: ChunkSize,
+        ask_large: Callable[[LargeDomain], _Rows] | None = None,
+    ) -> Iterator[_Rows]:
+        """Rows chunk by chunk.
+
+        Args:
+            ask: Asks for the rows of a chunk, one a domain in order of domain id; it is called again for less of them
+                where memory does not suffice.
+            size: How much at a time.
+            ask_large: Makes the row of a domain that does not fit with its candidates, value by value; None: such a row
+                can't be made.
+
+        Raises:
+            AnswerTooLargeError: A row does not fit, however it is asked for.
+            SnapshotError: DuckDB can't read the file any more, or a row is missing.
+        """
+        for planned in self.chunks(size):
+            chunks = [planned]
+            while chunks:
+                chunk = chunks.pop()
+                rows = self._ask(ask, chunk)
+                # Rows are of any size: one of them may take more than the memory of a usual chunk.
+                if rows is None and chunk.domain_count > 1:
+                    chunks += reversed(chunk.halves)
+                    continue
+                if rows is None:
+                    domain = LargeDomain(self._session, self.snapshot, DOMAINS, CANDIDATES, int(chunk.ids[0]))
+                    if ask_large is None:
+                        raise domain.too_large()
+                    rows = ask_large(domain)
+                if len(rows) != chunk.domain_count:
+                    raise self._damaged(chunk, len(rows))
+                yield rows
+
+    def _plan(self) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+        """Ids of its rows, ascending, and how many candidates each has, some at a time."""
+        query = (
+            f"SELECT domain_id, gleif_candidate_count FROM {DOMAINS} WHERE batch_id = $batch_id AND domain_id > $after"
+            f" ORDER BY domain_id LIMIT {_PLANNED_ROWS}"
+        )
+        after = _FIRST_ID
+        while True:
+            try:
+                found = self._session.numbers(query, {"batch_id": self.batch_id, "after": after})
+            except duckdb.Error as error:
+                raise unreadable(self.snapshot, error) from error
+            ids = np.asarray(found["domain_id"], np.int64)
+            if len(ids):
+                yield ids, np.asarray(found["gleif_candidate_count"], np.int64)
+                after = int(ids[-1])
+            if len(ids) < _PLANNED_ROWS:
+                return
+
+    def _ask(self, ask: Callable[[ChunkQueries], _Rows], chunk: Chunk) -> _Rows | None:
+        """The rows of a chunk; None: they do not fit. Where DuckDB reads a large row with them, it may alone."""
+        parameters, is_one_domain = self._parameters(chunk), chunk.domain_count == 1
+        for alone in (False, True):
+            try:
+                return ask(ChunkQueries(self._session, parameters, alone, is_one_domain))
+            except DoesNotFitError as error:
+                if not (error.is_in_duckdb or is_one_domain):
+                    break
+            except duckdb.Error as error:
+                raise unreadable(self.snapshot, error) from error
+        return None
+
+    def _parameters(self, chunk: Chunk) -> dict[str, object]:
+        return {"batch_id": self.batch_id, "first_id": int(chunk.ids[0]), "last_id": int(chunk.ids[-1])}
+
+    def _damaged(self, chunk: Chunk, rows: int) -> SnapshotError:
+        of = self._parameters(chunk)
+        return SnapshotError(
+            f"Snapshot {self.snapshot.manifest.id} is damaged",
+            expected=f"{chunk.domain_count:,} rows of domain ids {of['first_id']} to {of['last_id']}",
+            found=f"{rows:,}",
+            fix="verify the snapshot, or export again",
+        )
+
+
+def open_batch(snapshot: Snapshot, batch_id: str, memory_mb: int = MEMORY_MB) -> Batch:
+    """Open a batch, about 20 ms.
+
+    Args:
+        snapshot: Where to read it; resolve `current` once before (`current_snapshot`).
+        batch_id: Its id, compared byte for byte.
+        memory_mb: Most memory that reading and writing it takes, MB; usual rows take a few of them.
+
+    Raises:
+        BatchNotFoundError: The snapshot has no such batch; the message names the closest ones.
+        SnapshotError: The snapshot's DuckDB file can't be read.
+    """
+    memory = QueryMemory(memory_mb, "--memory-mb", usual_duckdb_mb=_USUAL_DUCKDB_MB)
+    try:
+        connection = open_attached(snapshot.database_path, _USUAL_DUCKDB_MB)
+    except duckdb.Error as error:
+        raise unreadable(snapshot, error) from error
+    try:
+        memory.add(connection)
+        session = BoundedSession(connection, memory)
+        batch = batch_of(session, snapshot, batch_id, _columns(session), connection.close)
+        if not batch.domain_count:
+            _raise_not_found(session, snapshot, batch_id)
+    except duckdb.Error as error:
+        connection.close()
+        raise unreadable(snapshot, error) from error
+    except BaseException:
+        connection.close()
+        raise
+    return batch
+
+
+def batch_of(
+    session: BoundedSession,
+    snapshot: Snapshot,
+    batch_id: str,
+    columns: Sequence[Mapping[str, str]],
+    on_close: Callable[[], None] = lambda: None,
+) -> Batch:
+    """A batch that is read through a session, which is closed with it.
+
+    Args:
+        session: Where the snapshot's file is attached.
+        snapshot: The snapshot.
+        batch_id: The batch's id. Of an unknown one the batch has no rows.
+        columns: DuckDB types by name of the columns of domain_exports and of candidate_exports.
+        on_close: Called after the session was closed.
+
+    Raises:
+        duckdb.Error: The file can't be read.
+    """
+    counts = f"SELECT count(*), coalesce(sum(gleif_candidate_count), 0) FROM {DOMAINS} WHERE batch_id = $batch_id"
+    domains, candidates = session.rows(counts, {"batch_id": batch_id})[0] if _is_text(batch_id) else (0, 0)
+    return Batch(
+        snapshot=snapshot,
+        batch_id=batch_id,
+        domain_count=int(domains),
+        candidate_count=int(candidates),
+        domain_columns=columns[0],
+        candidate_columns={name: kind for name, kind in columns[1].items() if name not in _OF_THE_DOMAIN},
+        _session=session,
+        _on_close=on_close,
+    )
+
+
+def shown_id(batch_id: str) -> str:
+    """A batch id for a message: in quotes, cut when it is long, with nothing that a terminal would act on."""
+    cut = batch_id if len(batch_id) <= _SHOWN_CHARACTERS else f"{batch_id[:_SHOWN_CHARACTERS]}…"
+    return f'"{printable(cut)}"'
+
+
+def _columns(session: BoundedSession) -> list[dict[str, str]]:
+    # Of the file, not of the contract: a snapshot of an older version of the contract is written as it is.
+    return [{row[0]: row[1] for row in session.rows(f"DESCRIBE {table}", {})} for table in (DOMAINS, CANDIDATES)]
+
+
+def _is_text(batch_id: str) -> bool:
+    # Arguments of a command that are no UTF-8 come as lone surrogates, which no database holds.
+    return not any("\ud800" <= character <= "\udfff" for character in batch_id)
+
+
+def _raise_not_found(session: BoundedSession, snapshot: Snapshot, batch_id: str) -> NoReturn:
+    wanted = "".join(c for c in batch_id[:_COMPARED_CHARACTERS] if _is_text(c))
+    rows = session.rows(
+        f"SELECT batch_id FROM (SELECT DISTINCT batch_id FROM {DOMAINS}) ORDER BY damerau_levenshtein("
+        f"lower(left(batch_id, {_COMPARED_CHARACTERS})), lower($wanted)), batch_id LIMIT {_CLOSEST}",
+        {"wanted": wanted},
+    )
+    closest = ", ".join(shown_id(row[0]) for row in rows)
+    raise BatchNotFoundError(
+        f"Snapshot {snapshot.manifest.id} has no such batch",
+        expected="the id of a published batch, byte for byte",
+        found=shown_id(batch_id),
+        fix=f"take one of the closest ids: {closest}; or export again, if the batch is newer"
+        if closest
+        else "export again: the snapshot has no batch at all",
+    )

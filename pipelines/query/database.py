@@ -1,0 +1,168 @@
+"""A snapshot's DuckDB file, open for many readers at a time: a cursor a reader, one limit of memory for all of them.
+
+While it is open the snapshot stays readable, even when its folder is cleared away.
+"""
+
+import threading
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import duckdb
+
+from pipelines.contracts.tables import DOMAIN_EXPORTS, candidate_exports
+from pipelines.errors import QueryStoppedError, SnapshotError
+from pipelines.query.attached import DATABASE, open_attached
+from pipelines.query.batch.batches import Batch, batch_of
+from pipelines.query.bounded import BoundedSession, unreadable
+from pipelines.query.query_memory import QueryMemory
+from pipelines.snapshots.opening import Snapshot
+
+_CANDIDATES = candidate_exports(include_full_data=False).name
+
+
+class Reader:
+    """One reader's cursor. Of use to one thread at a time; `stop` may come from any."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, database: "SnapshotDatabase") -> None:
+        self.snapshot = database.snapshot
+        self._database = database
+        self._stopped = threading.Event()
+        self._session = BoundedSession(connection, database.memory, self._require_going)
+
+    def __enter__(self) -> Self:
+        """It is open already."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def columns_of(self, table: str) -> Mapping[str, str]:
+        """DuckDB types by name of the columns that a table has in this snapshot.
+
+        Raises:
+            SnapshotError: The snapshot has no such table: an older version made it.
+        """
+        if table not in self._database.columns:
+            raise SnapshotError(
+                f"Snapshot {self.snapshot.manifest.id} has no table {table}", fix="export again with this version"
+            )
+        return self._database.columns[table]
+
+    def rows(self, sql: str, parameters: Mapping[str, object]) -> list[tuple[Any, ...]]:
+        """All rows of a query.
+
+        Args:
+            sql: The query.
+            parameters: Values of its `$name`.
+
+        Raises:
+            AnswerTooLargeError: They need more memory than there is.
+            QueryStoppedError: It was stopped.
+            SnapshotError: The file can't be read.
+        """
+        try:
+            return self._session.rows(sql, parameters)
+        except duckdb.InterruptException as error:
+            raise _stopped() from error
+        except duckdb.Error as error:
+            raise unreadable(self.snapshot, error) from error
+
+    def stop(self) -> None:
+        """End the running statement and refuse all later ones."""
+        self._stopped.set()
+        self._session.interrupt()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stopped.is_set()
+
+    def close(self) -> None:
+        """Let the cursor go."""
+        self._session.close()
+
+    def open_batch(self, batch_id: str) -> Batch:
+        """A batch that is read through this reader, without opening the file again.
+
+        Args:
+            batch_id: Its id. Of an unknown one the batch has no rows: look it up before.
+
+        Raises:
+            QueryStoppedError: The reader was stopped; so may reading the batch be.
+            SnapshotError: The file can't be read.
+        """
+        columns = [self.columns_of(name) for name in (DOMAIN_EXPORTS.name, _CANDIDATES)]
+        try:
+            return batch_of(self._session, self.snapshot, batch_id, columns)
+        except duckdb.InterruptException as error:
+            raise _stopped() from error
+        except duckdb.Error as error:
+            raise unreadable(self.snapshot, error) from error
+
+    def _require_going(self) -> None:
+        if self._stopped.is_set():
+            raise _stopped()
+
+
+class SnapshotDatabase:
+    """A snapshot's DuckDB file, open. Readers must be closed before it, else the file stays open with them."""
+
+    def __init__(self, snapshot: Snapshot, session: duckdb.DuckDBPyConnection, memory: QueryMemory) -> None:
+        self.snapshot = snapshot
+        self.memory = memory
+        self._session = session
+        columns: dict[str, dict[str, str]] = {}
+        found = session.execute(
+            "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE database_name = $1"
+            " ORDER BY table_name, column_index",
+            [DATABASE],
+        )
+        for table, column, kind in found.fetchall():
+            columns.setdefault(table, {})[column] = kind
+        self.columns: Mapping[str, Mapping[str, str]] = columns
+        memory.add(session)
+
+    def reader(self) -> Reader:
+        """A reader of its own, to be closed; 10 microseconds."""
+        return Reader(self._session, self)
+
+    def close(self) -> None:
+        """Let the file go."""
+        self.memory.remove(self._session)
+        self._session.close()
+
+
+def open_database(snapshot: Snapshot, memory: QueryMemory) -> SnapshotDatabase:
+    """Open a snapshot's DuckDB file for many readers, about 20 ms.
+
+    Args:
+        snapshot: The snapshot.
+        memory: What its queries and those of other snapshots may take together; nothing is spilled to disk.
+
+    Raises:
+        SnapshotError: The file can't be read.
+    """
+    try:
+        session = open_attached(snapshot.database_path, memory.duckdb_mb)
+    except duckdb.Error as error:
+        raise unreadable(snapshot, error) from error
+    try:
+        return SnapshotDatabase(snapshot, session, memory)
+    except duckdb.Error as error:
+        session.close()
+        raise unreadable(snapshot, error) from error
+    except BaseException:
+        session.close()
+        raise
+
+
+def _stopped() -> QueryStoppedError:
+    return QueryStoppedError(
+        "The query was stopped",
+        found="the time is over, or nobody waits for the answer",
+        fix="ask for less, or try again later",
+    )

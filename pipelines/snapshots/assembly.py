@@ -1,0 +1,177 @@
+"""From built tables to a complete, verified snapshot folder that nobody sees yet (DESIGN 3.7)."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from pipelines.contracts.records import DRAWING_STAGE, CheckRecord, Manifest, StagingRecord, TableRecord
+from pipelines.contracts.segments import segment_name
+from pipelines.contracts.snapshot_info import SnapshotInfo
+from pipelines.contracts.tables import Table
+from pipelines.contracts.version import CONTRACT_VERSION
+from pipelines.errors import PublishError, SnapshotError
+from pipelines.progress import OnProgress, Progress
+from pipelines.snapshots.database_process import WriterOptions
+from pipelines.snapshots.folder import WrittenDatabase, add_database, link_tables, write_manifest
+from pipelines.snapshots.opening import Snapshot
+from pipelines.snapshots.side_files import MakeExtras, write_extras
+from pipelines.snapshots.verification import describe_check, failed_checks, lacks_memory, raise_failed, verify_faces
+from pipelines.snapshots.versions import library_versions
+from pipelines.system.files import sync_folder
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    """What a snapshot is made of: the arguments of publish_snapshot that its content depends on."""
+
+    staging: StagingRecord
+    tables: Sequence[Table]
+    built: Sequence[TableRecord]
+    tables_dir: Path
+    timings: dict[str, float]
+    now: Callable[[], datetime]
+    checks: Sequence[CheckRecord]
+    memory_mb: int
+    on_progress: OnProgress
+    extras: MakeExtras
+
+    def say(self, what: str) -> None:
+        """Tell whoever watches."""
+        self.on_progress(Progress("publish", what))
+
+
+def assemble(  # noqa: PLR0913 - each is a fact of the snapshot
+    inputs: Ingredients, folder: Path, snapshot_id: str, *, sequence: int, newest: Snapshot | None, lock: int
+) -> Manifest:
+    """Fill an empty folder with a verified snapshot; its manifest is written last.
+
+    Args:
+        inputs: What it is made of.
+        folder: The folder.
+        snapshot_id: Its id.
+        sequence: Its sequence number.
+        newest: The newest snapshot so far: files that are the same are taken over from it.
+        lock: Descriptor of the run's lock, which the writer's process holds too.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        PublishError: A file is damaged or can't be written, or the snapshot did not pass verification.
+        OSError: The disk refused.
+    """
+    clock = _Stopwatch()
+    records = link_tables(folder, snapshot_id, inputs.built, inputs.tables_dir, newest, say=inputs.say)
+    files = [file for table in records for file in table.files]
+    unchanged = sum(file.first_snapshot != snapshot_id for file in files)
+    inputs.say(f"{len(files)} Parquet files linked, {unchanged} of them unchanged")
+    clock.lap("publish_link")
+    options = WriterOptions(
+        memory_mb=inputs.memory_mb,
+        on_table=lambda name, rows: inputs.say(f"{name}: {rows:,} rows in exports.duckdb"),
+        keep_open=(lock,),
+        on_stderr=lambda said: inputs.say(f"the process that wrote exports.duckdb said {said}"),
+    )
+
+    info = SnapshotInfo(
+        snapshot_id=snapshot_id,
+        sequence=sequence,
+        source=inputs.staging.source.identity,
+        instant=inputs.staging.source.snapshot_at,
+        contract_version=CONTRACT_VERSION,
+        published_at=inputs.now(),
+    )
+
+    def finish(base: Snapshot | None) -> tuple[Manifest, WrittenDatabase, list[CheckRecord]]:
+        database = add_database(
+            folder, inputs.tables, records, options, staging=inputs.staging, base=base, info=info, say=inputs.say
+        )
+        clock.lap("publish_database")
+        manifest = _manifest(inputs, info, records, database)
+        verified = verify_faces(
+            Snapshot(folder, manifest), inputs.tables, database.scopes, memory_mb=inputs.memory_mb * 3 // 2
+        )
+        clock.lap("publish_verify")
+        return manifest, database, verified
+
+    manifest, database, verified = finish(newest if inputs.staging.base_snapshot else None)
+    if database.scopes is not None and failed_checks(verified):
+        names = ", ".join(f"{check.table}.{check.name}" for check in failed_checks(verified))
+        inputs.say(f"exports.duckdb is built anew: the changed copy did not pass {names}")
+        manifest, database, verified = finish(None)
+    _require_passed(verified)
+    how = "changes of both faces verified" if database.scopes is not None else "both faces verified"
+    inputs.say(how)
+    manifest = _told(manifest, (*inputs.checks, *verified), {**inputs.timings, **clock.laps})
+    extras = inputs.extras(Snapshot(folder, manifest), newest)
+    for check in extras.checks:
+        if not check.passed:
+            inputs.say(f"warning: {describe_check(check)}")
+    written = write_extras(folder, snapshot_id, extras.files)
+    clock.lap(DRAWING_STAGE)
+    manifest = _told(manifest, (*manifest.checks, *extras.checks), {**inputs.timings, **clock.laps})
+    manifest = manifest.model_copy(update={"extras": written})
+    write_manifest(folder, manifest)
+    sync_folder(folder)
+    return manifest
+
+
+def _manifest(
+    inputs: Ingredients, info: SnapshotInfo, records: tuple[TableRecord, ...], database: WrittenDatabase
+) -> Manifest:
+    staging = inputs.staging
+    changed = [segment_name(segment.segment) for segment in staging.segments]
+    return Manifest(
+        id=info.snapshot_id,
+        sequence=info.sequence,
+        created_at=info.published_at,
+        contract_version=info.contract_version,
+        source=staging.source,
+        segment_size=staging.segment_size,
+        segment_numbers=staging.segment_numbers,
+        include_full_data=staging.include_full_data,
+        tables=records,
+        database=database.record.model_copy(update={"first_snapshot": info.snapshot_id}),
+        checks=tuple(inputs.checks),
+        versions=library_versions(),
+        timings_s=inputs.timings,
+        base_snapshot=staging.base_snapshot,
+        changed_segments=tuple(changed) if staging.base_snapshot else (),
+        fingerprints=staging.fingerprints,
+        lost_columns=staging.lost_columns,
+        rebuilt_database_bytes=database.rebuilt_bytes,
+    )
+
+
+def _told(manifest: Manifest, checks: Sequence[CheckRecord], timings: dict[str, float]) -> Manifest:
+    return manifest.model_copy(update={"checks": tuple(checks), "timings_s": timings})
+
+
+def _require_passed(verified: Sequence[CheckRecord]) -> None:
+    try:
+        raise_failed(verified, "The new snapshot did not pass verification")
+    except SnapshotError as error:
+        raise PublishError(
+            error.what,
+            expected=error.expected,
+            found=error.found,
+            fix=error.fix
+            if lacks_memory(verified)
+            else "read everything anew: lei-exports run --full-refresh; if it fails again, report it",
+        ) from None
+
+
+class _Stopwatch:
+    """Seconds per stage; a stage that runs twice counts both."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._since = time.monotonic()
+
+    def lap(self, name: str) -> None:
+        """End the stage that runs and begin the next."""
+        now = time.monotonic()
+        self.laps[name] = round(self.laps.get(name, 0.0) + now - self._since, 3)
+        self._since = now

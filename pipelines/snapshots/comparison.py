@@ -1,0 +1,291 @@
+"""Checks of the two faces of a snapshot, DuckDB and Parquet: their shape, their rows, that both hold the same.
+
+A failed check names files, columns and counts, never a row.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import duckdb
+import polars as pl
+
+from pipelines.contracts.records import CheckRecord, FileRecord
+from pipelines.contracts.segments import Segmentation
+from pipelines.contracts.snapshot_info import SNAPSHOT_INFO
+from pipelines.contracts.tables import Table
+from pipelines.contracts.views import views_of
+from pipelines.snapshots.content_hash import (
+    Fingerprint,
+    count_descents,
+    differing_columns,
+    fingerprint,
+    parquet_relation,
+    table_relation,
+)
+from pipelines.snapshots.duckdb_connections import open_scratch, quoted_text
+from pipelines.snapshots.opening import Snapshot
+from pipelines.snapshots.row_sql import DOMAIN_ID
+from pipelines.snapshots.table_changes import Scope, whole
+
+SNAPSHOT = "snapshot"
+Severity = Literal["error", "warn"]
+# Hashing needs tens of MB; the rest is room for row groups of wide texts (gleif_full_data is about 5 kB a row). What
+# it gets it takes: 580 MB resident with 1024, 520 with 512, 310 with 128, in the same time.
+DEFAULT_MEMORY_MB = 384
+FACE = "face"
+# Comment of a view; name, type and comment of each of its columns.
+_ViewShape = tuple[str | None, list[tuple[str, str, str | None]]]
+_UNQUERYABLE = (duckdb.Error, UnicodeDecodeError)  # the latter where DuckDB's message quotes damaged bytes
+_UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)  # what Polars makes of bad bytes
+
+
+def verify_parquet(snapshot: Snapshot, table: Table, scope: Scope | None = None) -> list[CheckRecord]:
+    """Check a table's Parquet files: each has the contract's columns and its own rows; all are in sort order.
+
+    Args:
+        snapshot: The snapshot.
+        table: What the files should hold.
+        scope: The files to look at; None: all. The order of segments follows from every row being in its own.
+    """
+    record = snapshot.record_of(table.name)
+    files = (scope or whole(record, snapshot.manifest.segmentation)).files
+    expected = list(table.polars_schema.items())
+    other_columns, other_rows, unreadable = [], [], []
+    for file in files:
+        scan = pl.scan_parquet(snapshot.folder / file.path, glob=False, hive_partitioning=False)
+        try:
+            if list(scan.collect_schema().items()) != expected:
+                other_columns.append(file.path)
+            elif not _has_its_rows(scan, file, table, snapshot.manifest.segmentation):
+                other_rows.append(file.path)
+        except _UNREADABLE:
+            unreadable.append(file.path)
+    descents: dict[Path, int] = {}
+    if not other_columns and not unreadable:
+        try:
+            descents = count_descents([snapshot.folder / file.path for file in files], table.sort_by)
+        except _UNREADABLE as error:
+            unreadable.append(type(error).__name__)
+    counts_agree = not other_rows and sum(file.rows for file in record.files) == record.rows
+    unsorted = {path.name: count for path, count in descents.items()}
+    return [
+        check(
+            table.name,
+            "parquet_columns",
+            passed=not other_columns and not unreadable,
+            metadata={"files": len(files), "other_columns": other_columns, "unreadable": unreadable},
+        ),
+        check(table.name, "parquet_rows", passed=counts_agree, metadata={"rows": record.rows, "differs": other_rows}),
+        check(table.name, "parquet_sorted", passed=not unsorted, metadata={"rows_out_of_order": unsorted}),
+    ]
+
+
+class DatabaseFace:
+    """A snapshot's DuckDB file, looked at in one session by several checks: to open one for each took 20 ms a table.
+
+    Opened when it is first needed, and anew after an error: what one check finds of a damaged file is not held against
+    the others.
+    """
+
+    def __init__(self, snapshot: Snapshot, memory_mb: int = DEFAULT_MEMORY_MB) -> None:
+        """Open nothing yet.
+
+        Args:
+            snapshot: The snapshot.
+            memory_mb: DuckDB's memory, MB.
+        """
+        self.snapshot = snapshot
+        self._memory_mb = memory_mb
+        self._session: duckdb.DuckDBPyConnection | None = None
+
+    def __enter__(self) -> Self:
+        """Nothing more to do."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the session."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    @contextmanager
+    def session(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A session with the file attached as `face`.
+
+        Raises:
+            duckdb.Error: The file can't be opened; or whatever the block raises.
+        """
+        try:
+            if self._session is None:
+                self._session = open_scratch(self._memory_mb)
+                path = quoted_text(str(self.snapshot.database_path))
+                self._session.execute(f"ATTACH {path} AS {FACE} (READ_ONLY)")
+            yield self._session
+        except BaseException:
+            self.__exit__()
+            raise
+
+
+def verify_database(face: DatabaseFace, tables: Sequence[Table]) -> list[CheckRecord]:
+    """Check the DuckDB file: exactly these tables and views, with the contract's columns, types, comments, rows.
+
+    What snapshot_info says: info_check.py.
+    """
+    snapshot = face.snapshot
+    try:
+        with face.session() as connection:
+            columns = connection.execute(
+                "SELECT table_name, column_name, data_type, is_nullable, comment FROM duckdb_columns()"
+                " WHERE database_name = ? ORDER BY table_name, column_index",
+                [FACE],
+            ).fetchall()
+            comments = dict(
+                connection.execute(
+                    "SELECT table_name, comment FROM duckdb_tables() WHERE database_name = ?", [FACE]
+                ).fetchall()
+            )
+            counts = {
+                name: connection.execute(f"SELECT count(*) FROM {table_relation(FACE, name)}").fetchall()[0][0]
+                for name in comments
+            }
+            views = _views(connection)
+    except _UNQUERYABLE as error:
+        metadata = {"file": snapshot.manifest.database.path, "error": type(error).__name__}
+        return [check(SNAPSHOT, "database_opens", passed=False, metadata=metadata)]
+    names = {SNAPSHOT_INFO, *(table.name for table in tables)}
+    differing = {"missing": sorted(names - comments.keys()), "unexpected": sorted(comments.keys() - names)}
+    checks = [check(SNAPSHOT, "database_tables", passed=names == comments.keys(), metadata=differing)]
+    checks.append(_views_check(views, tables))
+    for table in tables:
+        if table.name in comments:
+            shape = [row[1:] for row in columns if row[0] == table.name]
+            checks += _database_checks(snapshot, table, shape, comments[table.name], counts[table.name])
+    return checks
+
+
+def verify_equal(face: DatabaseFace, table: Table, scope: Scope | None = None) -> CheckRecord:
+    """Check that a table holds the same rows in DuckDB and in Parquet, cell by cell (order-independent hashes).
+
+    Args:
+        face: The DuckDB file of the snapshot.
+        table: The table.
+        scope: The rows to compare; None: all.
+    """
+    snapshot = face.snapshot
+    record = snapshot.record_of(table.name)
+    scope = scope or whole(record, snapshot.manifest.segmentation)
+    relation, kinds = table_relation(FACE, table.name), table.duckdb_types
+    files, parameters = parquet_relation([snapshot.folder / file.path for file in scope.files])
+    try:
+        with face.session() as connection:
+            in_duckdb = fingerprint(connection, relation, kinds, condition=scope.condition)
+            in_parquet = Fingerprint(0, 0, 0)
+            if scope.files:
+                in_parquet = fingerprint(connection, files, kinds, parameters)
+            metadata: dict[str, Any] = {"rows_duckdb": in_duckdb.rows, "rows_parquet": in_parquet.rows}
+            if scope.segments is not None:
+                metadata["segments"] = len(scope.segments)
+            if in_duckdb != in_parquet and scope.files:
+                left = (relation, scope.condition)
+                metadata["columns"] = differing_columns(connection, table, left, files, parameters)
+            return check(table.name, "faces_equal", passed=in_duckdb == in_parquet, metadata=metadata)
+    except _UNQUERYABLE as error:
+        return check(table.name, "faces_equal", passed=False, metadata={"error": type(error).__name__})
+
+
+def check(
+    table: str, name: str, *, passed: bool, metadata: dict[str, Any], severity: Severity = "error"
+) -> CheckRecord:
+    """The record of a check of a snapshot."""
+    return CheckRecord(table=table, name=name, passed=passed, severity=severity, metadata=metadata)
+
+
+def _has_its_rows(scan: pl.LazyFrame, file: FileRecord, table: Table, segmentation: Segmentation) -> bool:
+    """Whether a file has as many rows as its record says, all of them of its segment."""
+    if not table.is_segmented or file.segment is None:
+        return bool(scan.select(pl.len()).collect().item() == file.rows)
+    rows, nulls, first, last = (
+        scan.select(
+            pl.len(),
+            pl.col(DOMAIN_ID).null_count().alias("nulls"),
+            pl.col(DOMAIN_ID).min().alias("first"),
+            pl.col(DOMAIN_ID).max().alias("last"),
+        )
+        .collect()
+        .row(0)
+    )
+    if file.segment not in segmentation.bounds or rows != file.rows or nulls:
+        return False
+    low, high = segmentation.bounds[file.segment]
+    return not rows or ((low is None or low <= first) and (high is None or last < high))
+
+
+def _database_checks(
+    snapshot: Snapshot, table: Table, shape: list[tuple[str, str, bool, str | None]], comment: str | None, rows: int
+) -> list[CheckRecord]:
+    expected = {name: (kind, name not in table.required) for name, kind in table.duckdb_types.items()}
+    found = {name: (kind, nullable) for name, kind, nullable, _ in shape}
+    differs = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+    in_order = list(expected) == list(found)
+    described = {name: text for name, _, _, text in shape}
+    uncommented = [name for name, text in table.column_descriptions.items() if described.get(name) != text]
+    of_table = comment == table.description
+    published = snapshot.record_of(table.name).rows
+    return [
+        check(
+            table.name,
+            "database_columns",
+            passed=not differs and in_order,
+            metadata={"differs": differs, "other_order": not in_order},
+        ),
+        check(
+            table.name,
+            "database_comments",
+            passed=of_table and not uncommented,
+            metadata={"columns": uncommented, "table_comment_differs": not of_table},
+        ),
+        check(
+            table.name, "database_rows", passed=rows == published, metadata={"rows": rows, "rows_manifest": published}
+        ),
+    ]
+
+
+def _views_check(views: dict[str, _ViewShape | None], tables: Sequence[Table]) -> CheckRecord:
+    expected = {
+        view.name: (view.description, [(name, c.kind, c.description) for name, c in view.columns.items()])
+        for view in views_of(tables)
+    }
+    unqueryable = {name for name, shape in views.items() if shape is None}
+    known = expected.keys() & views.keys() - unqueryable
+    metadata = {
+        "missing": sorted(expected.keys() - views.keys()),
+        "unexpected": sorted(views.keys() - expected.keys()),
+        "unqueryable": sorted(unqueryable),
+        "differs": sorted(name for name in known if views[name] != expected[name]),
+    }
+    return check(SNAPSHOT, "database_views", passed=not any(metadata.values()), metadata=metadata)
+
+
+def _views(connection: duckdb.DuckDBPyConnection) -> dict[str, _ViewShape | None]:
+    """The views of the DuckDB file by name; None where one can't be queried."""
+    comments = connection.execute(
+        "SELECT view_name, comment FROM duckdb_views() WHERE database_name = ? AND NOT internal", [FACE]
+    ).fetchall()
+    return {name: _view_shape(connection, name, comment) for name, comment in comments}
+
+
+def _view_shape(connection: duckdb.DuckDBPyConnection, name: str, comment: str | None) -> _ViewShape | None:
+    relation = table_relation(FACE, name)
+    try:  # for no rows: it is bound to the tables as they are, and nothing is computed
+        found = connection.execute(f"FROM {relation} LIMIT 0").description or []
+    except duckdb.Error:
+        return None
+    texts = dict(
+        connection.execute(
+            "SELECT column_name, comment FROM duckdb_columns() WHERE database_name = ? AND table_name = ?",
+            [FACE, name],
+        ).fetchall()
+    )
+    return comment, [(column[0], str(column[1]), texts.get(column[0])) for column in found]

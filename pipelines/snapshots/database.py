@@ -1,0 +1,192 @@
+"""exports.duckdb, built from a snapshot's Parquet files or from an older file (DESIGN 4, FACTS 2.3)."""
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pipelines.contracts.columns import Storage
+from pipelines.contracts.records import FileRecord
+from pipelines.contracts.snapshot_info import INFO_COLUMNS, INFO_DESCRIPTION, SNAPSHOT_INFO, SnapshotInfo
+from pipelines.contracts.tables import Table
+from pipelines.contracts.views import View, views_of
+from pipelines.errors import PublishError
+from pipelines.snapshots.database_process import WriterOptions, run_task
+from pipelines.snapshots.database_task import ColumnTask, InfoTask, Replacement, TableTask, Task, ViewTask
+from pipelines.snapshots.duckdb_connections import literal_path
+from pipelines.snapshots.table_changes import Scope
+from pipelines.system.files import sync_file
+
+_SPILL = ".duckdb_spill"
+# Texts that hardly repeat: zstd takes two thirds of the time of dict_fsst, which DuckDB would choose, and a fifth more
+# room for names; of documents half of the time and of the room. Keys are not compressed: 4.7 million LEI codes take a
+# third of the time and 114 MB, not 71; a search for one reads no dictionary. Texts in lists: open_writer.
+_COMPRESSION = {Storage.KEY: "uncompressed", Storage.TEXT: "zstd", Storage.CODE: "dict_fsst", None: ""}
+# Hashes of so many rows are in the writer's memory at a time: 24 bytes each.
+_ROWS_PER_REPLACEMENT = 1_000_000
+
+
+def build_database(
+    database: Path,
+    tables: Sequence[Table],
+    files: Mapping[str, Sequence[Path]],
+    options: WriterOptions | None = None,
+    *,
+    info: SnapshotInfo | None = None,
+) -> dict[str, int]:
+    """Build a DuckDB file of the tables, in the order of their files, and their views; on disk when it returns.
+
+    Args:
+        database: The file to build, in an existing folder; an older one there is removed.
+        tables: Its tables.
+        files: Parquet files of each in name order, by table name.
+        options: How the process runs.
+        info: What the file says of itself in the table snapshot_info; None: it has none.
+
+    Returns:
+        Rows by table name.
+
+    Raises:
+        PublishError: The file could not be built, with DuckDB's kind of error and the table; nothing is left of it.
+        OSError: The process can't be started, or the file can't be synced.
+    """
+    if "?" in str(database):  # DuckDB 2.0 takes it for the query of a URL and looks for the log file elsewhere
+        raise PublishError(
+            "DuckDB can't write below a folder with `?` in its name",
+            found=str(database),
+            fix="choose another EXPORT_DIR",
+        )
+    _remove(database)
+    tasks = [_table_task(table, files=tuple(literal_path(file) for file in files[table.name])) for table in tables]
+    return _write(database, tasks, views_of(tables), options or WriterOptions(), info=info)
+
+
+def update_database(  # noqa: PLR0913 - what is written, from what, and how
+    database: Path,
+    tables: Sequence[Table],
+    scopes: Mapping[str, Scope],
+    most_changes: int,
+    options: WriterOptions | None = None,
+    *,
+    info: SnapshotInfo | None = None,
+) -> dict[str, int]:
+    """Bring a copy of an older DuckDB file in line with the Parquet files beside it; then as `build_database`.
+
+    Rows that did not change keep their place, new ones go to the end of their table.
+
+    Args:
+        database: The copy, to be changed; it holds all tables with the columns of the contract.
+        tables: Its tables.
+        scopes: What changed of each table, by name; the files' paths begin in the folder of the database.
+        most_changes: Give up where more rows would be deleted and inserted.
+        options: How the process runs.
+        info: As for `build_database`.
+
+    Returns:
+        Rows by table name.
+
+    Raises:
+        PublishError: Too many rows changed, or it failed as `build_database` can; nothing is left of the file.
+        OSError: The process can't be started, or the file can't be synced.
+    """
+    tasks = [_table_task(table, replacements=_replacements(scopes[table.name], database.parent)) for table in tables]
+    return _write(database, tasks, views_of(tables), options or WriterOptions(), most_changes, info=info)
+
+
+def _write(  # noqa: PLR0913 - what is written, and how
+    database: Path,
+    tables: Sequence[TableTask],
+    views: Sequence[View],
+    options: WriterOptions,
+    most_changes: int | None = None,
+    *,
+    info: SnapshotInfo | None,
+) -> dict[str, int]:
+    spill = database.parent / _SPILL
+    task = Task(
+        database=str(database),
+        temp_folder=str(spill),
+        memory_mb=options.memory_mb,
+        parent=os.getpid(),
+        tables=tuple(tables),
+        most_changes=most_changes,
+        views=tuple(_view_task(view) for view in views),
+        info=None if info is None else _info_task(info),
+    )
+    try:
+        rows = run_task(task, options)
+        _require_closed(database)
+        sync_file(database)
+    except BaseException:
+        _remove(database)
+        raise
+    shutil.rmtree(spill, ignore_errors=True)
+    return rows
+
+
+def _table_task(table: Table, *, files: tuple[str, ...] = (), replacements: tuple[Replacement, ...] = ()) -> TableTask:
+    descriptions, required, storage = table.column_descriptions, set(table.required), table.storage
+    columns = tuple(
+        ColumnTask(
+            name=name,
+            kind=kind,
+            required=name in required,
+            comment=descriptions[name],
+            compression=_COMPRESSION[storage[name]],
+        )
+        for name, kind in table.duckdb_types.items()
+    )
+    return TableTask(table.name, table.description, columns, table.key, files, replacements)
+
+
+def _info_task(info: SnapshotInfo) -> InfoTask:
+    columns = tuple(
+        ColumnTask(name=name, kind=column.kind, required=True, comment=column.description)
+        for name, column in INFO_COLUMNS.items()
+    )
+    return InfoTask(SNAPSHOT_INFO, INFO_DESCRIPTION, columns, info.values)
+
+
+def _view_task(view: View) -> ViewTask:
+    columns = tuple((name, column.description) for name, column in view.columns.items())
+    return ViewTask(view.name, view.description, view.query, columns)
+
+
+def _replacements(scope: Scope, folder: Path) -> tuple[Replacement, ...]:
+    """What to replace of a table, segments in groups of bounded size."""
+    if scope.is_empty:
+        return ()
+    if scope.segments is None:
+        return (Replacement(None, tuple(literal_path(folder / file.path) for file in scope.files)),)
+    files: dict[int | None, list[FileRecord]] = {}
+    for file in scope.files:
+        files.setdefault(file.segment, []).append(file)
+    groups: list[list[int]] = [[]]
+    rows = 0
+    for segment in scope.segments:
+        of_segment = sum(file.rows for file in files.get(segment, ()))
+        if groups[-1] and rows + of_segment > _ROWS_PER_REPLACEMENT:
+            groups.append([])
+            rows = 0
+        groups[-1].append(segment)
+        rows += of_segment
+    return tuple(
+        Replacement(
+            tuple(scope.segmentation.ranges(group)),
+            tuple(literal_path(folder / file.path) for segment in group for file in files.get(segment, ())),
+        )
+        for group in groups
+    )
+
+
+def _require_closed(database: Path) -> None:
+    if database.with_name(f"{database.name}.wal").exists():
+        raise PublishError(
+            "exports.duckdb was not closed properly", found="a write-ahead log beside it", fix="run again"
+        )
+
+
+def _remove(database: Path) -> None:
+    for path in (database, database.with_name(f"{database.name}.wal")):
+        path.unlink(missing_ok=True)
+    shutil.rmtree(database.parent / _SPILL, ignore_errors=True)

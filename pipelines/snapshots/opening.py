@@ -1,0 +1,196 @@
+"""Published snapshots (DESIGN 4): find the current one, list all, scan and query one."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import polars as pl
+from pydantic import ValidationError
+
+from pipelines.contracts.records import Manifest, TableRecord
+from pipelines.errors import SnapshotError
+from pipelines.snapshots.duckdb_connections import open_read_only
+
+CURRENT = "current"
+SNAPSHOTS = "snapshots"
+MANIFEST = "manifest.json"
+DATABASE = "exports.duckdb"
+_NUMBER = re.compile(rb'"sequence"\s*:\s*(\d{1,12})\b')
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One snapshot. Its folder is a real one, never the link `current`: what is read from it is of one instant.
+
+    Attributes:
+        folder: Its folder.
+        manifest: What its manifest says.
+    """
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def database_path(self) -> Path:
+        """The DuckDB file."""
+        return self.folder / self.manifest.database.path
+
+    @property
+    def table_names(self) -> tuple[str, ...]:
+        """Names of its tables, in the manifest's order."""
+        return tuple(table.name for table in self.manifest.tables)
+
+    def record_of(self, table_name: str) -> TableRecord:
+        """What the manifest says of a table.
+
+        Raises:
+            SnapshotError: The snapshot has no such table.
+        """
+        for table in self.manifest.tables:
+            if table.name == table_name:
+                return table
+        raise SnapshotError(
+            f"Snapshot {self.manifest.id} has no table {table_name}",
+            expected=f"one of {', '.join(self.table_names)}",
+            fix="name one of its tables, or export again with this version",
+        )
+
+    def parquet_files(self, table_name: str) -> list[Path]:
+        """Parquet files of a table in name order, as the manifest lists them: never a glob, which takes in strays.
+
+        Raises:
+            SnapshotError: The snapshot has no such table.
+        """
+        return [self.folder / file.path for file in sorted(self.record_of(table_name).files, key=lambda f: f.path)]
+
+    def scan(self, table_name: str) -> pl.LazyFrame:
+        """Rows of a table from its Parquet files, in its sort order.
+
+        Raises:
+            SnapshotError: The snapshot has no such table, or a file of it is gone.
+        """
+        files = self.parquet_files(table_name)
+        for file in files:
+            if not file.is_file():
+                raise SnapshotError(
+                    f"Snapshot {self.manifest.id} has lost {file.relative_to(self.folder)}",
+                    fix="read another snapshot, or export again",
+                )
+        return pl.scan_parquet(files, glob=False, hive_partitioning=False)
+
+    def connect(self) -> duckdb.DuckDBPyConnection:
+        """Open its DuckDB file read-only; it blocks nobody, and keeps this snapshot while it is open.
+
+        Raises:
+            SnapshotError: The file is gone or DuckDB can't open it.
+        """
+        try:
+            return open_read_only(self.database_path)
+        except duckdb.Error as error:
+            raise SnapshotError(
+                f"{self.database_path} can't be opened",
+                found=type(error).__name__,
+                fix="check that no program holds it open for writing, verify the snapshot, or export again",
+            ) from error
+
+
+@dataclass(frozen=True)
+class SnapshotListing:
+    """What lies in the folder of snapshots.
+
+    Attributes:
+        snapshots: The readable ones, oldest first by sequence number.
+        unreadable: Name of every other visible folder, and why it can't be read.
+    """
+
+    snapshots: tuple[Snapshot, ...]
+    unreadable: dict[str, SnapshotError]
+
+
+def load_manifest(folder: Path) -> Manifest:
+    """Read a snapshot folder's manifest.
+
+    Raises:
+        SnapshotError: It is missing, unreadable or not a manifest; the message names the file.
+    """
+    path = folder / MANIFEST
+    fix = "run the export again, it builds a new snapshot; a newer version of lei-exports may have written this one"
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise SnapshotError(f"{path} can't be read", found=error.strerror or type(error).__name__, fix=fix) from error
+    except ValidationError as error:
+        places = sorted({".".join(map(str, e["loc"])) or "the whole file" for e in error.errors(include_input=False)})
+        raise SnapshotError(
+            f"{path} is not a valid manifest", found=f"{len(places)} wrong place(s), first {places[0]}", fix=fix
+        ) from None
+
+
+def read_number(folder: Path) -> int | None:
+    """The sequence number in a snapshot folder's manifest, even where the rest of that file is damaged; None: none."""
+    try:
+        found = _NUMBER.search((folder / MANIFEST).read_bytes())
+    except OSError:
+        return None
+    return int(found.group(1)) if found else None
+
+
+def current_snapshot(export_dir: Path) -> Snapshot | None:
+    """The snapshot that `current` points at, resolved once, so that a switch meanwhile is not noticed (DESIGN 4).
+
+    Args:
+        export_dir: The export folder (EXPORT_DIR).
+
+    Returns:
+        The snapshot in its real folder, or None where nothing was published yet.
+
+    Raises:
+        SnapshotError: `current` is no link, dangles, or its manifest can't be read.
+    """
+    link = export_dir / CURRENT
+    require_link(export_dir)
+    if not link.is_symlink():
+        return None
+    try:
+        folder = link.resolve(strict=True)
+    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
+        raise SnapshotError(
+            f"{link} points at a snapshot that is not there",
+            fix="run the export again: it builds a new snapshot and points the link at it",
+        ) from error
+    return Snapshot(folder, load_manifest(folder))
+
+
+def try_current(export_dir: Path) -> tuple[Snapshot | None, SnapshotError | None]:
+    """As `current_snapshot`, for what goes on without it: the snapshot, or why it can't be read."""
+    try:
+        return current_snapshot(export_dir), None
+    except SnapshotError as error:
+        return None, error
+
+
+def require_link(export_dir: Path) -> None:
+    """Refuse a `current` that is something else than a link: no switch could replace it.
+
+    Raises:
+        SnapshotError: It is a file or a folder.
+    """
+    link = export_dir / CURRENT
+    if link.exists() and not link.is_symlink():
+        raise SnapshotError(f"{link} is not a link", expected="a symbolic link", fix="move it away")
+
+
+def list_snapshots(export_dir: Path) -> SnapshotListing:
+    """All snapshots on disk, whether or not they were ever current. Hidden folders are unfinished and left out."""
+    snapshots: list[Snapshot] = []
+    unreadable: dict[str, SnapshotError] = {}
+    parent = (export_dir / SNAPSHOTS).resolve()
+    for folder in sorted(parent.iterdir()) if parent.is_dir() else []:
+        if folder.name.startswith(".") or not folder.is_dir():
+            continue
+        try:
+            snapshots.append(Snapshot(folder, load_manifest(folder)))
+        except SnapshotError as error:
+            unreadable[folder.name] = error
+    return SnapshotListing(tuple(sorted(snapshots, key=lambda s: s.manifest.sequence)), unreadable)

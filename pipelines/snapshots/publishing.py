@@ -1,0 +1,245 @@
+"""Publishing a snapshot (DESIGN 3.7, 4): guards, build in a hidden folder, verify, switch, retention."""
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+from pipelines.contracts.records import CheckRecord, Manifest, StagingRecord, TableRecord
+from pipelines.contracts.tables import Table
+from pipelines.errors import ExportError
+from pipelines.progress import OnProgress, Progress, ignore_progress
+from pipelines.snapshots.assembly import Ingredients, assemble
+from pipelines.snapshots.database_process import DEFAULT_MEMORY_MB
+from pipelines.snapshots.guards import reference_snapshot, require_same_source
+from pipelines.snapshots.history import Hold, LookResult, read_hold
+from pipelines.snapshots.inputs import require_base, require_publishable
+from pipelines.snapshots.lookup import largest_number, newest_snapshot
+from pipelines.snapshots.opening import CURRENT, SNAPSHOTS, Snapshot, require_link, try_current
+from pipelines.snapshots.retention import prune_snapshots
+from pipelines.snapshots.rollback import complete_switch
+from pipelines.snapshots.side_files import MakeExtras, no_extras
+from pipelines.snapshots.switch import (
+    LOCK_WAIT_SECONDS,
+    building_folder,
+    hold_publish_lock,
+    promote,
+    record_last_checked,
+    remove_leftovers,
+    switch_to,
+)
+from pipelines.system.files import sync_folder, write_failure
+from pipelines.system.run_lock import RunLock
+from pipelines.system.signals import uninterrupted
+
+_SUFFIX_DIGITS = 8
+
+
+def publish_snapshot(  # noqa: PLR0913 - each is a fact of the run, and all are by keyword
+    *,
+    export_dir: Path,
+    lock: RunLock,
+    staging: StagingRecord,
+    tables: Sequence[Table],
+    built: Sequence[TableRecord],
+    tables_dir: Path,
+    keep_snapshots: int,
+    keep_hours: float,
+    timings: dict[str, float],
+    now: Callable[[], datetime],
+    checks: Sequence[CheckRecord] = (),
+    on_progress: OnProgress = ignore_progress,
+    memory_mb: int = DEFAULT_MEMORY_MB,
+    lock_wait_seconds: float = LOCK_WAIT_SECONDS,
+    extras: MakeExtras = no_extras,
+) -> Manifest:
+    """Publish built tables as a new snapshot and switch `current` to it, or only build it while a rollback holds.
+
+    Its id is the staging's; a staging that is published again gets its time with other last digits. The switch is the
+    commit point, and one message of `on_progress` says that it was made (`Progress.published`). What fails before it
+    leaves `current` as it was and nothing else behind; what fails after it (last_checked.json, retention) is reported
+    through `on_progress` only, because the snapshot is published then. After the switch only an interrupt is raised.
+
+    Args:
+        export_dir: The export folder (EXPORT_DIR).
+        lock: The lock of the run, read back right before the switch.
+        staging: What was read. With a base snapshot, exports.duckdb is a changed copy of the base's where that will do.
+        tables: The tables to publish.
+        built: What was built of each: all files, those of unchanged segments too.
+        tables_dir: Where the paths of the built files begin; on the same file system they are linked, not copied.
+        keep_snapshots: So many of the newest snapshots stay (KEEP_SNAPSHOTS).
+        keep_hours: Snapshots that were current in so many last hours stay (KEEP_HOURS).
+        timings: Seconds per stage of the run so far.
+        now: The clock, UTC.
+        checks: Checks of the run as a whole (such as guards.check_shrink): recorded, and a failed one blocks.
+        on_progress: Gets a message after each step.
+        memory_mb: DuckDB's memory while exports.duckdb is written, MB; half as much more to verify it.
+        lock_wait_seconds: How long to wait for a command that switches or deletes snapshots.
+        extras: Makes files beside the data, once that is verified; what it raises stops the run.
+
+    Returns:
+        The manifest of the new snapshot; it is current now, unless a rollback holds (reading.history.read_hold).
+
+    Raises:
+        SourceChangedError: The source is not the published one, and the staging does not accept that.
+        StagingError: The built tables are not all of this staging and contract, or its base is not the newest any more.
+        SnapshotError: `current` is no link, or rollback.json can't be read.
+        LockLostError: Another run took the lock.
+        BusyError: A command still switches or deletes snapshots.
+        PublishError: A blocking check failed, a file is damaged, the disk is full, the DuckDB file could not be built,
+            or the new snapshot did not pass verification.
+    """
+    inputs = Ingredients(staging, tables, built, tables_dir, timings, now, checks, memory_mb, on_progress, extras)
+    with _disk_errors(export_dir):
+        (export_dir / SNAPSHOTS).mkdir(parents=True, exist_ok=True)
+    require_link(export_dir)
+    with hold_publish_lock(export_dir, lock_wait_seconds) as publish_lock, _disk_errors(export_dir):
+        remove_leftovers(export_dir, lock)
+        if read_hold(export_dir) is not None:
+            publish_lock.require_held()
+            complete_switch(export_dir, now(), on_progress)
+    reference, newest = reference_snapshot(export_dir), newest_snapshot(export_dir)
+    published = None if reference is None else reference.manifest
+    require_same_source(
+        published, staging.source.identity, staging.source.address, is_accepted=staging.accept_new_source
+    )
+    require_base(staging, None if newest is None else newest.manifest)
+    require_publishable(staging, tables, built, checks)
+    snapshot_id = free_id(export_dir, staging.staging_id)
+    building = building_folder(export_dir, snapshot_id, lock.owner)
+    try:
+        with _disk_errors(export_dir):
+            building.mkdir()
+            manifest = assemble(
+                inputs,
+                building,
+                snapshot_id,
+                sequence=largest_number(export_dir) + 1,
+                newest=newest,
+                lock=lock.descriptor,
+            )
+        with hold_publish_lock(export_dir, lock_wait_seconds) as publish_lock:
+            hold = read_hold(export_dir)
+            lock.require_held()
+            publish_lock.require_held()
+            with _disk_errors(export_dir):
+                _commit(export_dir, inputs, building, manifest, hold)
+            _finish(export_dir, inputs, manifest.id, hold, keep_snapshots, keep_hours)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)  # it has another name now, where the commit was made
+    return manifest
+
+
+def _commit(export_dir: Path, inputs: Ingredients, building: Path, manifest: Manifest, hold: Hold | None) -> None:
+    """Give the snapshot its name, and make it current unless a rollback holds: done whole or not at all."""
+    at = inputs.now()
+    with uninterrupted():
+        folder = promote(building, manifest.id)
+        try:
+            sync_folder(folder.parent)
+            if hold is None:
+                switch_to(export_dir, Snapshot(folder, manifest), "published", at, inputs.say)
+        except OSError:
+            folder.rename(building)
+            raise
+        if hold is None:
+            with suppress(Exception):  # it is published, whatever happens to who hears of it
+                inputs.on_progress(Progress("publish", f"{CURRENT} is snapshot {manifest.id}", published=manifest.id))
+
+
+def _finish(  # noqa: PLR0913, PLR0917 - the snapshot, and the settings of retention
+    export_dir: Path, inputs: Ingredients, snapshot_id: str, hold: Hold | None, keep_snapshots: int, keep_hours: float
+) -> None:
+    """What follows the commit. Its failures must not make the run look as if nothing was published."""
+
+    def say(what: str) -> None:
+        with suppress(Exception):
+            inputs.say(what)
+
+    if hold is not None:
+        say(
+            f"snapshot {snapshot_id} is built, but {CURRENT} stays at {hold.snapshot_id}, rolled back on"
+            f" {hold.held_at:%Y-%m-%d %H:%M} UTC, until: lei-exports rollback --release"
+        )
+    try:
+        _record_look(export_dir, "published" if hold is None else "held", inputs.now())
+        report = prune_snapshots(export_dir, keep_snapshots, keep_hours, inputs.now())
+    except Exception as error:  # noqa: BLE001  see above
+        why = str(error) if isinstance(error, (OSError, ExportError)) else type(error).__name__
+        say(f"{'published' if hold is None else 'built'}, but what follows failed: {why}")
+        return
+    for name, reason in report.unreadable.items():
+        say(f"left alone for the operator: snapshots/{name}: {reason}")
+    if report.deleted:
+        say(f"deleted by retention: {', '.join(report.deleted)}")
+
+
+def record_unchanged(
+    export_dir: Path,
+    lock: RunLock,
+    *,
+    now: Callable[[], datetime],
+    on_progress: OnProgress = ignore_progress,
+    lock_wait_seconds: float = LOCK_WAIT_SECONDS,
+) -> Snapshot | None:
+    """Write down that the source was looked at and is what the newest snapshot holds; nothing new is published.
+
+    What killed runs left is removed, and where one was killed between building that snapshot and switching to it, the
+    switch is made now.
+
+    Args:
+        export_dir: The export folder.
+        lock: The lock of the run.
+        now: The clock, UTC.
+        on_progress: Hears of such a switch.
+        lock_wait_seconds: How long to wait for a command that switches or deletes snapshots.
+
+    Returns:
+        The snapshot that is current; None where a rollback holds one that can't be read.
+
+    Raises:
+        SnapshotError: The snapshot to switch to is damaged.
+        LockLostError: Another run took the lock.
+        BusyError: A command still switches or deletes snapshots.
+        PublishError: last_checked.json can't be written.
+    """
+    with hold_publish_lock(export_dir, lock_wait_seconds) as publish_lock, _disk_errors(export_dir):
+        remove_leftovers(export_dir, lock)
+        publish_lock.require_held()
+        complete_switch(export_dir, now(), on_progress)
+        _record_look(export_dir, "unchanged", now())
+        return try_current(export_dir)[0]
+
+
+def free_id(export_dir: Path, staging_id: str) -> str:
+    """The id of a snapshot of a staging: the staging's, or its time with other digits where that one exists.
+
+    The digits follow from the staging's id and the number of tries, so that a repetition can be foreseen.
+    """
+    candidate, tries = staging_id, 0
+    while (export_dir / SNAPSHOTS / candidate).exists():
+        tries += 1
+        digits = hashlib.sha256(f"{staging_id}/{tries}".encode()).hexdigest()[:_SUFFIX_DIGITS]
+        candidate = f"{staging_id.rpartition('-')[0]}-{digits}"
+    return candidate
+
+
+def _record_look(export_dir: Path, result: LookResult, at: datetime) -> None:
+    current, _ = try_current(export_dir)
+    record_last_checked(
+        export_dir,
+        checked_at=at,
+        result=result,
+        snapshot_id=None if current is None else current.manifest.id,
+        sequence=None if current is None else current.manifest.sequence,
+    )
+
+
+@contextmanager
+def _disk_errors(export_dir: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise write_failure(f"The snapshot could not be written to {export_dir}", error) from error

@@ -1,0 +1,195 @@
+"""The names by which readers find things: `current`, its history, last_checked.json; what killed runs left."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from datetime import datetime
+from pathlib import Path
+
+from pipelines.snapshots.history import (
+    FAILED_RUN,
+    HOLD,
+    LAST_CHECKED,
+    SWITCHES,
+    FailedRun,
+    LookResult,
+    Switch,
+    SwitchReason,
+    read_switches,
+)
+from pipelines.snapshots.opening import CURRENT, SNAPSHOTS, Snapshot
+from pipelines.system.file_lock import FileLock, hold_lock
+from pipelines.system.files import sync_folder, temporary_path, write_atomically
+from pipelines.system.run_lock import RunLock
+
+SWITCH_LOCK = ".publish.lock"
+# Longer than a rollback takes to verify a snapshot of millions of rows, shorter than an operator's patience.
+LOCK_WAIT_SECONDS = 300.0
+_BUILDING = ".building"
+_TEMPORARY_LINK = ".current-"
+DELETING = ".deleting-"
+_REMEMBERED = 1_000
+
+
+def hold_publish_lock(export_dir: Path, wait_seconds: float) -> AbstractContextManager[FileLock]:
+    """The lock of what readers see: held to switch `current` and to delete snapshots, not while a run builds.
+
+    Args:
+        export_dir: The export folder.
+        wait_seconds: How long to wait for another holder.
+
+    Raises:
+        BusyError: Another run or command still held it.
+        SettingsError: The lock file can't be used.
+    """
+    return hold_lock(export_dir / SWITCH_LOCK, wait_seconds)
+
+
+def building_folder(export_dir: Path, snapshot_id: str, owner: str) -> Path:
+    """Where a run builds a snapshot: hidden, beside its final place, so that a rename brings it there.
+
+    Args:
+        export_dir: The export folder.
+        snapshot_id: Its id.
+        owner: The run (RunLock.owner): no other one writes or removes there.
+    """
+    return export_dir / SNAPSHOTS / f".{snapshot_id}.{owner}{_BUILDING}"
+
+
+def promote(building: Path, snapshot_id: str) -> Path:
+    """Give a complete snapshot its name; it is not current yet.
+
+    Raises:
+        OSError: The rename failed.
+    """
+    return building.rename(building.with_name(snapshot_id))
+
+
+def switch_to(
+    export_dir: Path, snapshot: Snapshot, why: SwitchReason, at: datetime, say: Callable[[str], None] = lambda _: None
+) -> None:
+    """Point `current` at a snapshot by one atomic rename: the commit point. A reader sees the old one or the new one.
+
+    The switch is put on record first: a record too many only keeps a snapshot longer.
+
+    Args:
+        export_dir: The export folder.
+        snapshot: A promoted snapshot.
+        why: What caused it.
+        at: The time, UTC.
+        say: Hears that the disk did not confirm the rename; it is made then all the same.
+
+    Raises:
+        OSError: The switch failed; `current` is as it was. After the rename nothing is raised.
+    """
+    snapshot_id = snapshot.manifest.id
+    switch = Switch(
+        at=at, snapshot_id=snapshot_id, sequence=snapshot.manifest.sequence, previous=current_id(export_dir), why=why
+    )
+    _append(export_dir / SWITCHES, switch)
+    beside = export_dir / f"{_TEMPORARY_LINK}{snapshot_id}"
+    beside.unlink(missing_ok=True)
+    try:
+        # Relative, so that the export folder can be moved or mounted elsewhere.
+        beside.symlink_to(Path(SNAPSHOTS) / snapshot_id)
+        beside.replace(export_dir / CURRENT)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    try:
+        sync_folder(export_dir)
+    except OSError as error:
+        with suppress(Exception):
+            say(f"{CURRENT} is switched, but the disk did not confirm it: {error.strerror}")
+
+
+def current_id(export_dir: Path) -> str | None:
+    """The name of the folder that `current` points at, whether or not it is there."""
+    link = export_dir / CURRENT
+    return link.readlink().name if link.is_symlink() else None
+
+
+def record_last_checked(
+    export_dir: Path, *, checked_at: datetime, result: LookResult, snapshot_id: str | None, sequence: int | None
+) -> None:
+    """Write down that the source was looked at, with what result (DESIGN 4, freshness).
+
+    Args:
+        export_dir: The export folder.
+        checked_at: When, UTC.
+        result: `published`, `held` (built, but a rollback is in force) or `unchanged`.
+        snapshot_id: The snapshot that is current afterwards.
+        sequence: Its sequence number.
+
+    Raises:
+        OSError: It could not be written; the old one stands.
+    """
+    content = {
+        "checked_at": checked_at.isoformat(),
+        "result": result,
+        "snapshot_id": snapshot_id,
+        "sequence": sequence,
+    }
+    write_atomically(export_dir / LAST_CHECKED, json.dumps(content, indent=2).encode() + b"\n")
+
+
+def record_failed_run(export_dir: Path, run: FailedRun) -> None:
+    """Write down that a run of the command did not succeed, for `lei-exports status`.
+
+    Raises:
+        OSError: It could not be written; the old one stands.
+    """
+    write_atomically(export_dir / FAILED_RUN, run.model_dump_json(indent=2).encode() + b"\n")
+
+
+def forget_switches(export_dir: Path) -> None:
+    """Shorten the record of switches to the last ones and those that retention still asks for.
+
+    Raises:
+        OSError: It could not be written; the old one stands.
+    """
+    switches = read_switches(export_dir)
+    if len(switches) < 2 * _REMEMBERED:
+        return
+    older = [s for s in switches[:-_REMEMBERED] if s.previous and (export_dir / SNAPSHOTS / s.previous).exists()]
+    lines = [_line(switch) for switch in (*older, *switches[-_REMEMBERED:])]
+    write_atomically(export_dir / SWITCHES, b"".join(lines))
+
+
+def remove_leftovers(export_dir: Path, lock: RunLock) -> None:
+    """Remove what runs that ended have left. The caller holds the publish lock as well."""
+    lock.require_held()
+    for folder in (export_dir / SNAPSHOTS).glob(f".*{_BUILDING}"):
+        if lock.is_gone(_owner_of(folder), folder):
+            shutil.rmtree(folder, ignore_errors=True)
+    for link in export_dir.glob(f"{_TEMPORARY_LINK}*"):
+        link.unlink(missing_ok=True)
+    for name in (LAST_CHECKED, HOLD, SWITCHES):
+        temporary_path(export_dir / name).unlink(missing_ok=True)
+    remove_half_deleted(export_dir)
+
+
+def remove_half_deleted(export_dir: Path) -> None:
+    """Finish the deletions of a run that was killed."""
+    for folder in (export_dir / SNAPSHOTS).glob(f"{DELETING}*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _owner_of(building: Path) -> str:
+    """The run in the name of a building folder; "" where an older version gave the name."""
+    _, _, owner = building.name.removeprefix(".").removesuffix(_BUILDING).partition(".")
+    return owner
+
+
+def _append(path: Path, switch: Switch) -> None:
+    with path.open("ab") as file:
+        # A crash may have cut off the line before.
+        file.write(b"\n" * (path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")) + _line(switch))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _line(switch: Switch) -> bytes:
+    return switch.model_dump_json(by_alias=True).encode() + b"\n"

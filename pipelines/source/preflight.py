@@ -1,0 +1,191 @@
+"""What a run and `doctor` ask of the source before anything is read, from the connection to the exported snapshot."""
+
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import psycopg
+from psycopg import sql
+from pydantic import SecretStr
+
+from pipelines.checks.findings import Finding, Question, require_answers
+from pipelines.contracts.records import SourceRecord
+from pipelines.source import described
+from pipelines.source import exported_snapshot as snapshot
+from pipelines.source.catalog import Relation, check_server, find_relations
+from pipelines.source.connection import Connection, SourceAddress, connect, cutting_off_after, failed_query, pin
+from pipelines.source.exported_snapshot import SourceSnapshot
+from pipelines.source.pooler import check_own_processes
+from pipelines.source.reader_url import binds_channel, checks_host_name, reader_url
+from pipelines.source.same_server import compare_drivers
+
+# Catalogue questions take milliseconds, locks up to LOCK_TIMEOUT_MS each, a few times.
+_ANSWER_SECONDS = 120.0
+_FACTS = """
+SELECT current_setting('server_version'), pg_is_in_recovery(), current_setting('hot_standby_feedback')::bool,
+       (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user)
+"""
+
+
+def wanted_connections(read_connections: int) -> int:
+    """How many connections a run needs at once besides the one that exports: those that read, and one that watches."""
+    return read_connections + 1
+
+
+@dataclass
+class SourcePreflight:
+    """The questions to the source in the order of a run; what they found stays here for the run.
+
+    Attributes:
+        address: Where the source is; once connected, the very server that was reached.
+        schema: Schema of both tables.
+        include_full_data: Whether gleif_full_data will be read.
+        longest_s: Longest time for a statement of the exporting connection, seconds.
+        connections: Connections that must be had at once besides the exporting one.
+        relations: Both source tables, once they are found.
+        source: Identity and position, once the snapshot is exported.
+    """
+
+    address: SourceAddress
+    schema: str
+    include_full_data: bool
+    longest_s: float
+    connections: int = 0
+    relations: tuple[Relation, ...] = ()
+    source: SourceRecord | None = None
+    _name: str = field(default_factory=lambda: f"lei-exports-{secrets.token_hex(6)}")
+    _connection: Connection | None = None
+    _settings: dict[str, str] = field(default_factory=dict)
+    _reader_url: SecretStr | None = None
+    _snapshot_id: str = ""
+
+    def questions(self) -> list[Question]:
+        """What is asked, in its order. The connection is open afterwards: `close` ends it."""
+        return [
+            Question("connection", self._connect, is_needed=True),
+            # Before anything is set or read: behind a pooler it would be set in a process of somebody else.
+            self._question("pooler", "looking for a pooler", self._ask_pooler, is_needed=True),
+            self._question("server", "asking for its version", self._ask_server, is_needed=True),
+            self._question("row connections", "comparing both drivers", self._ask_drivers),
+            self._question("tables", "looking at the source tables", self._ask_tables, is_needed=True),
+            self._question("identity", "asking which server it is", self._ask_identity, is_needed=True),
+            self._question("snapshot", "exporting a snapshot", self._export, is_needed=True),
+        ]
+
+    def exported(self) -> SourceSnapshot:
+        """The snapshot; every question has been asked."""
+        assert self._connection is not None  # noqa: S101  no question has failed
+        assert self.source is not None  # noqa: S101
+        assert self._reader_url is not None  # noqa: S101
+        return SourceSnapshot(
+            address=self.address,
+            connection=self._connection,
+            snapshot_id=self._snapshot_id,
+            relations=self.relations,
+            source=self.source,
+            application_name=self._name,
+            session_settings=self._settings,
+            reader_url=self._reader_url,
+        )
+
+    def close(self) -> None:
+        """End the connection, and with it the snapshot."""
+        if self._connection is not None:
+            self._connection.close()
+
+    def _question(
+        self, topic: str, doing: str, ask: Callable[[Connection], Iterable[Finding]], *, is_needed: bool = False
+    ) -> Question:
+        def answer() -> list[Finding]:
+            assert self._connection is not None  # noqa: S101  the first question is needed
+            seconds = min(_ANSWER_SECONDS, self.longest_s + snapshot.TIMEOUT_MARGIN_S)
+            try:
+                with cutting_off_after(seconds, self._connection):
+                    return list(ask(self._connection))
+            except psycopg.Error as error:
+                raise failed_query(error, doing) from None
+
+        return Question(topic, answer, is_needed)
+
+    def _connect(self) -> list[Finding]:
+        self._connection = connect(self.address, self._name)
+        self.address = pin(self.address, self._connection)
+        return [described.connection(self._connection)]
+
+    def _ask_pooler(self, connection: Connection) -> list[Finding]:
+        check_own_processes(self.address, connection, self._name, self.connections)
+        return [Finding("pooler", "ok", f"{self.connections + 1} connections at a time, a server process for each")]
+
+    def _ask_server(self, connection: Connection) -> Iterator[Finding]:
+        check_server(connection)
+        self._settings = snapshot.set_up(connection, self.longest_s)
+        facts = connection.execute(_FACTS).fetchone()
+        assert facts is not None  # noqa: S101  a SELECT without FROM gives one row
+        yield described.server(str(facts[0]), is_standby=bool(facts[1]), has_feedback=bool(facts[2]))
+        yield described.role(is_superuser=bool(facts[3]))
+
+    def _ask_drivers(self, connection: Connection) -> list[Finding]:
+        is_bound = binds_channel(connection, self.address, self._name)
+        self._reader_url = reader_url(connection, self.address, self._name, is_bound=bool(is_bound))
+        setup = snapshot.set_statements(self._settings)
+        compare_drivers(connection, self.address, self._name, self._reader_url, setup)
+        return [described.drivers(is_bound=is_bound, checks_host_name=checks_host_name(connection))]
+
+    def _ask_identity(self, connection: Connection) -> list[Finding]:
+        connection.execute(snapshot.POSITION)
+        return []
+
+    def _ask_tables(self, connection: Connection) -> list[Finding]:
+        self.relations = find_relations(connection, self.schema, include_full_data=self.include_full_data)
+        return [described.table(relation) for relation in self.relations]
+
+    def _export(self, connection: Connection) -> list[Finding]:
+        self.relations = snapshot.begin(
+            connection, self.relations, self.schema, include_full_data=self.include_full_data
+        )
+        for relation in self.relations:
+            columns = sql.SQL(", ").join(column.expression for column in relation.read_columns)
+            for leaf in relation.leaves:
+                # What hides below a view, such as row-level security, shows when rows are asked for, were it none.
+                connection.execute(sql.SQL("SELECT {} FROM {} LIMIT 0").format(columns, leaf.source))
+        exported = connection.execute("SELECT pg_export_snapshot()").fetchone()
+        position = connection.execute(snapshot.POSITION).fetchone()
+        assert exported is not None  # noqa: S101  a function without FROM gives one row
+        assert position is not None  # noqa: S101
+        self._snapshot_id = str(exported[0])
+        self.source = snapshot.source_record(
+            position, self.relations, self.schema, connection, is_sample=self.address.is_sample
+        )
+        return [Finding("snapshot", "ok", "both tables can be locked (ACCESS SHARE) and read")]
+
+
+@contextmanager
+def open_snapshot(
+    address: SourceAddress, schema: str, *, include_full_data: bool, longest_s: float, connections: int = 0
+) -> Iterator[SourceSnapshot]:
+    """Ask, lock, and export a snapshot of the source; close it at the end.
+
+    The locks (ACCESS SHARE, as any SELECT takes) come before the snapshot: a TRUNCATE between the two would else make
+    a table look empty to a snapshot that is older than it.
+
+    Args:
+        address: Where the source is.
+        schema: Schema of both tables.
+        include_full_data: Whether gleif_full_data will be read.
+        longest_s: Longest time for a statement of the exporting connection, seconds.
+        connections: Connections that must be had at once besides the exporting one.
+
+    Raises:
+        SourceError: What a question found.
+        ExtractError: A lock could not be had, the server is full, or the connection broke.
+    """
+    preflight = SourcePreflight(address, schema, include_full_data, longest_s, connections)
+    try:
+        require_answers(preflight.questions())
+        exported = preflight.exported()
+        # Longer than the server's own limit: only a server that fell silent is still busy then.
+        with cutting_off_after(longest_s + 2 * snapshot.TIMEOUT_MARGIN_S, exported.connection):
+            yield exported
+    finally:
+        preflight.close()

@@ -1,0 +1,116 @@
+"""What stands between: whether a host can be reached, and whether its certificate is accepted, without libpq."""
+
+import errno
+import os
+import socket
+import ssl
+import struct
+
+from pipelines.source.libpq import root_certificate
+
+# What was found, what to do, and whether it may pass by itself.
+Reason = tuple[str, str, bool]
+
+SILENT: Reason = ("no answer in time", "check host, port and firewall", False)
+_SECONDS = 10.0
+_SSL_REQUEST = struct.pack("!ii", 8, 80_877_103)
+# Of OpenSSL's X509_V_ERR_*.
+_EXPIRED, _NOT_YET_VALID, _OTHER_NAMES = 10, 9, {62, 64}
+_NOT_ACCEPTED = "the server's certificate was not accepted"
+
+
+def check_network(settings: dict[str, str]) -> Reason | None:
+    """Why nobody takes a connection at the host or socket of these settings of libpq; None where somebody does."""
+    hosts, addresses = settings.get("host", ""), settings.get("hostaddr", "")
+    ports = settings.get("port", "5432").split(",")
+    for number, host in enumerate((addresses or hosts or os.environ.get("PGHOST", "")).split(",")):
+        port = int(ports[number if number < len(ports) else 0] or "5432")
+        if not host or host.startswith("@"):
+            continue
+        try:
+            _open(host, port).close()
+        except socket.gaierror:
+            return (
+                "the host name is unknown",
+                "check the host in DATABASE_URL; an @ or / in a password must be percent-encoded",
+                False,
+            )
+        except TimeoutError:
+            return SILENT
+        except OSError as error:
+            return _of_errno(error)
+    return None
+
+
+def _of_errno(error: OSError) -> Reason:
+    if error.errno == errno.ECONNREFUSED:
+        return "nothing listens there", "check host and port in DATABASE_URL, and that PostgreSQL is running", False
+    if error.errno == errno.ENOENT:
+        fix = "check the socket folder in DATABASE_URL, and that PostgreSQL runs"
+        return "no server at that socket", fix, False
+    text = os.strerror(error.errno) if error.errno else type(error).__name__
+    return f"no way to that address: {text}", "check host, port and network", False
+
+
+def _open(host: str, port: int) -> socket.socket:
+    if not host.startswith("/"):
+        return socket.create_connection((host, port), timeout=_SECONDS)
+    local = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    local.settimeout(_SECONDS)
+    try:
+        local.connect(f"{host}/.s.PGSQL.{port}")
+    except BaseException:
+        local.close()
+        raise
+    return local
+
+
+def check_certificate(settings: dict[str, str]) -> Reason | None:
+    """Why libpq does not accept the server's certificate with these settings; None where it does, or asks for none."""
+    mode, host = settings.get("sslmode", "prefer"), settings.get("hostaddr") or settings.get("host", "")
+    if mode in {"disable", "allow"} or not host or host.startswith(("/", "@")) or "," in host:
+        return None
+    authorities, named = root_certificate(settings), settings.get("sslrootcert", "")
+    if mode in {"verify-ca", "verify-full"} and authorities is None and named != "system":
+        return "the CA file is missing", "check sslrootcert, or put the file at ~/.postgresql/root.crt", False
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = mode == "verify-full"
+    try:
+        if named == "system":
+            context.load_default_certs()
+        elif authorities is not None:
+            context.load_verify_locations(authorities)
+        else:
+            context.verify_mode = ssl.CERT_NONE
+    except (OSError, ssl.SSLError):
+        return "the CA file can't be read", f"check that {authorities} holds certificates as PEM", False
+    try:
+        return _handshake(context, settings, host, mode)
+    except ssl.SSLCertVerificationError as error:
+        return _of_certificate(error.verify_code)
+    except OSError:
+        return "the TLS handshake failed", "look at the server's log, and at what stands between", False
+
+
+def _handshake(context: ssl.SSLContext, settings: dict[str, str], host: str, mode: str) -> Reason | None:
+    with _open(host, int(settings.get("port", "5432"))) as plain:
+        if settings.get("sslnegotiation") != "direct":
+            plain.sendall(_SSL_REQUEST)
+            if plain.recv(1) != b"S":
+                if mode == "prefer":
+                    return None
+                return "the server has no TLS", "turn TLS on in the server, or use sslmode=disable knowingly", False
+        else:
+            context.set_alpn_protocols(["postgresql"])
+        context.wrap_socket(plain, server_hostname=settings.get("host") or host).close()
+    return None
+
+
+def _of_certificate(code: int) -> Reason:
+    if code in {_EXPIRED, _NOT_YET_VALID}:
+        return f"{_NOT_ACCEPTED}: it is not valid now", "renew it, or correct the clock", False
+    if code in _OTHER_NAMES:
+        fix = "use the host name of the certificate in DATABASE_URL, or a certificate for this host"
+        return f"{_NOT_ACCEPTED}: it is for another host", fix, False
+    fix = "check sslrootcert (or ~/.postgresql/root.crt): it must hold the CA that signed the certificate"
+    return f"{_NOT_ACCEPTED}: its CA is not the one that is trusted", fix, False

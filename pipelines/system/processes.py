@@ -1,0 +1,75 @@
+"""Processes of this program's own: how one is started, how it ends with its parent, its priority."""
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_FIRST_OTHER = 3  # after stdin, stdout, stderr
+
+
+def command_of(module: str) -> list[str]:
+    """Program and arguments that run a module of this package, in the interpreter that runs now."""
+    return [sys.executable, "-P", "-m", module]
+
+
+def environment_of() -> dict[str, str]:
+    """The environment in which such a process finds this package, wherever it was started.
+
+    What crashes in it (a segmentation fault in a library) is written to its standard error, with the place.
+    """
+    root = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
+    return {**os.environ, "PYTHONPATH": path, "PYTHONFAULTHANDLER": "1"}
+
+
+def end_with(parent: int, number: signal.Signals = signal.SIGKILL) -> None:
+    """End when the parent ends, even by SIGKILL. On Linux only: elsewhere a process sees the end of its stdin.
+
+    Args:
+        parent: Process id of the parent.
+        number: The signal that ends this one then.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number)
+        if os.getppid() != parent:  # it ended before the line above
+            os._exit(1)
+
+
+def ending_with(parent: int, command: Sequence[str]) -> list[str]:
+    """Command of a program that is asked to end (SIGTERM) when a process does: `end_with` for what is not ours.
+
+    Args:
+        parent: Process id of the parent.
+        command: Path of the program, and its arguments.
+    """
+    return [*command_of(__name__), str(parent), *command]
+
+
+def close_inherited(keep: int) -> None:
+    """Close all file descriptors but the standard ones and one more.
+
+    uvloop leaves a child what its parent has not marked to be closed, and DuckDB marks nothing: a child would keep the
+    file of a snapshot that is gone.
+
+    Args:
+        keep: The descriptor that stays.
+    """
+    os.closerange(_FIRST_OTHER, keep)
+    os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))
+
+
+def take_idle_time() -> None:
+    """Run only while nobody else wants the processor (sched(7), SCHED_IDLE); where there is no such thing, be nice."""
+    if sys.platform == "linux":
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    else:
+        os.nice(19)
+
+
+if __name__ == "__main__":  # as `ending_with` starts it; prctl(2) outlives the exec
+    end_with(int(sys.argv[1]), signal.SIGTERM)
+    os.execv(sys.argv[2], sys.argv[2:])  # noqa: S606  what its parent wants
