@@ -1,4 +1,4 @@
-# Commands of the project; each does its own set-up in .venv from the pinned lock (hashes checked, no dependency resolved anew).
+# Commands of the project; each does its own set-up in .venv from the pinned lock (hashes checked, no dependency resolved again).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -61,7 +61,7 @@ format: setup  ## put the code in the project's format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-dictionary: setup  ## write the data dictionary, data/README.md, anew from the contracts
+dictionary: setup  ## write the data dictionary, data/README.md, again from the contracts
 	@$(BIN)/python -m pipelines.contracts.dictionary > data/README.md.new
 	@mv data/README.md.new data/README.md
 
@@ -88,7 +88,7 @@ bench-queries: setup  ## ask the ten questions of docs/analysts.md of exports.du
 lock: setup  ## pin the dependencies; pins that still fit stay (LOCK=--upgrade: the newest releases)
 	$(BIN)/uv pip compile --quiet $(LOCK) --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras --no-header --extra deploy --extra serve --group dev --output-file requirements.lock pyproject.toml
 
-bench-lock: setup  ## pin the environments of the peers anew
+bench-lock: setup  ## pin the environments of the peers again
 	for peers in bench/peers/*.in; do \
 		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-strip-extras --no-header --output-file $${peers%.in}.lock $$peers || exit 1; \
 	done

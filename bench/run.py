@@ -39,7 +39,7 @@ Timings = dict[str, dict[str, list[float]]]
 
 
 def change(url: str, where: str) -> None:
-    """Process some domains again, as the application does: their row and all their candidates are written anew.
+    """Process some domains again, as the application does: their row and all their candidates are written again.
 
     Times, confidence and scores differ afterwards; LEIs, names and ranks are the same.
     """

@@ -11,7 +11,7 @@ class ExportError(Exception):
         what: What failed and where (table, column, file, setting).
         expected: What was expected there.
         found: What was there instead.
-        fix: The way out.
+        fix: How to fix it.
     """
 
     def __init__(self, what: str, *, expected: str = "", found: str = "", fix: str = "") -> None:
@@ -25,7 +25,7 @@ class ExportError(Exception):
         super().__init__(" ".join(parts))
 
     def _labelled(self) -> list[tuple[str, str]]:
-        return [("Expected", self.expected), ("Found", self.found), ("Way out", self.fix)]
+        return [("Expected", self.expected), ("Found", self.found), ("Fix", self.fix)]
 
 
 class SettingsError(ExportError):
@@ -40,7 +40,7 @@ class ExtractError(ExportError):
     """A read failed half-way (connection lost, cancelled, timed out). A new run may succeed: this one is retried."""
 
 
-class GiveWayError(ExtractError):
+class LockContentionError(ExtractError):
     """The run stopped by itself because another session waits for a lock behind it (DESIGN 3.1). Retried."""
 
 

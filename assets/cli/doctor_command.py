@@ -26,7 +26,7 @@ def diagnose_all(
         bool, typer.Option("--test-alert", help="Post a test to ALERT_WEBHOOK_URL too; people will see it.")
     ] = False,
 ) -> None:
-    """Look at settings, disk, connection, pooler, server, privileges and columns, and say the way out of what is wrong.
+    """Look at settings, disk, connection, pooler, server, privileges and columns, and say how to fix what is wrong.
 
     Nothing is exported, and nothing is changed in PostgreSQL. Exit status 1 where a run would fail.
     """
@@ -73,7 +73,7 @@ def _shown(findings: Iterable[Finding], *, as_json: bool) -> list[Finding]:
         verdict = (f"{finding.verdict:<{_VERDICT_WIDTH}}", _COLOURS[finding.verdict])
         print_wrapped(console, finding.found, styled(verdict, f" {finding.topic:<{_TOPIC_WIDTH}} "))
         if finding.fix:
-            print_wrapped(console, finding.fix, f"{'':<{_VERDICT_WIDTH}} {'':<{_TOPIC_WIDTH}} way out: ")
+            print_wrapped(console, finding.fix, f"{'':<{_VERDICT_WIDTH}} {'':<{_TOPIC_WIDTH}} fix: ")
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in seen], indent=2))
     return seen

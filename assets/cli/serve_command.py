@@ -25,7 +25,7 @@ def serve(
         raise SettingsError(
             "The server is not installed", found=f"no module {missing[0]}", fix="install lei-exports[serve]"
         )
-    # In the same process, anew: what the command line has loaded would stay with the server as long as it runs.
+    # In the same process, again: what the command line has loaded would stay with the server as long as it runs.
     sys.stdout.flush()
     command = [*command_of("pipelines.serving"), host, str(port)]
     os.execve(command[0], command, environment_of())  # noqa: S606  a module of this package

@@ -42,7 +42,7 @@ def _require_own_package() -> None:
         f"Error: Another package named {_PACKAGE} hides the one of lei-exports.\n"
         f"  expected: {ours}\n"
         f"  found: {', '.join(map(str, found)) or 'a module that is no package'}\n"
-        "  way out: take its folder out of PYTHONPATH, and install lei-exports into an environment of its own"
+        "  fix: take its folder out of PYTHONPATH, and install lei-exports into an environment of its own"
         " (uv tool install, pipx)\n"
     )
     sys.exit(1)

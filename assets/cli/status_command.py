@@ -14,7 +14,7 @@ from assets.cli.summary import count_checks, name_warnings, show_fact, show_sour
 from pipelines.checks.results import checks_of, explain_warnings
 from pipelines.contracts.records import Manifest
 from pipelines.settings import load_settings
-from pipelines.snapshots.health import Health, judge_health
+from pipelines.snapshots.health import Health, evaluate_health
 from pipelines.snapshots.history import FailedRun, read_failed_run
 from pipelines.snapshots.opening import Snapshot
 from pipelines.snapshots.switch import current_id
@@ -37,7 +37,7 @@ def show_status(
     """Say what is published, how old it is, whether it is healthy, and what changed with it."""
     settings = load_settings()
     export_dir = settings.export_dir
-    health = judge_health(export_dir, settings.stale_after_hours)
+    health = evaluate_health(export_dir, settings.stale_after_hours)
     console = new_console()
     if health.unreadable is not None:
         if as_json:

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from assets.cli.console import print_wrapped, styled
 from assets.cli.help import own_command
-from pipelines.checks.results import Warned, checks_of, explain_warnings
+from pipelines.checks.results import CheckWarning, checks_of, explain_warnings
 from pipelines.contracts.records import Manifest, SourceRecord
 from pipelines.sample.built_in import is_built_in_sample
 
@@ -89,7 +89,7 @@ def count_checks(manifest: Manifest) -> str:
     return f"{len(checks) - len(warned):,} of {len(checks):,} passed{warn}"
 
 
-def name_warnings(warned: Sequence[Warned]) -> list[str]:
+def name_warnings(warned: Sequence[CheckWarning]) -> list[str]:
     """Names of checks that warn, with the number of rows."""
     return [
         each.name if each.rows is None else f"{each.name} ({each.rows:,} row{'' if each.rows == 1 else 's'})"

@@ -143,7 +143,7 @@ def show_error(error: ExportError | str) -> None:
     what = error if isinstance(error, str) else error.what
     print_wrapped(console, lines_of(what), styled(("Error", "bold red"), ": "))
     if not isinstance(error, str):
-        for label, text in (("expected", error.expected), ("found", error.found), ("way out", error.fix)):
+        for label, text in (("expected", error.expected), ("found", error.found), ("fix", error.fix)):
             if text:
                 print_wrapped(console, lines_of(text), f"  {label}: ")
     sys.stderr.flush()

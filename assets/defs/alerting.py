@@ -18,7 +18,7 @@ from pipelines.alerts.events import Alert, StaleMemory, decide_stale, decide_suc
 from pipelines.alerts.webhook import post_alert
 from pipelines.errors import SnapshotError
 from pipelines.settings import Settings
-from pipelines.snapshots.history import read_look
+from pipelines.snapshots.history import read_source_check
 from pipelines.snapshots.opening import current_snapshot
 from pipelines.system.unexpected import describe_message
 
@@ -84,7 +84,7 @@ def alert_success(
     instance: dg.DagsterInstance | None = None,
 ) -> None:
     """Post that a run published, or found nothing to publish, as `alert_failure` does; of other runs nothing."""
-    alert = decide_success(read_look(settings.export_dir), started_at, run_id, datetime.now(UTC))
+    alert = decide_success(read_source_check(settings.export_dir), started_at, run_id, datetime.now(UTC))
     if alert is not None:
         _post_of_run(settings, alert, say, instance)
 
@@ -132,7 +132,7 @@ def alert_on_staleness(context: dg.SensorEvaluationContext, exports: ExportsReso
     settings, now = exports.settings(), datetime.now(UTC)
     memory = _memory(context.cursor) or StaleMemory(now)
     alert, afterwards = decide_stale(
-        read_look(settings.export_dir), memory, timedelta(hours=settings.stale_after_hours), now
+        read_source_check(settings.export_dir), memory, timedelta(hours=settings.stale_after_hours), now
     )
     if alert is not None and not _post(settings, alert, context.log.warning):
         afterwards = memory

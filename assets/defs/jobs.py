@@ -19,7 +19,7 @@ full_refresh_job = dg.define_asset_job(
     "full_refresh",
     selection=_EXPORTED,
     config=dg.RunConfig(ops={"staging": ExtractionConfig(full_refresh=True)}),
-    description="The job `export`, but everything is read anew, changed or not: to erase data, or when in doubt.",
+    description="The job `export`, but everything is read again, changed or not: to erase data, or when in doubt.",
     tags=_NO_RETRIES,
 )
 

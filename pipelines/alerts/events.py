@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from pipelines.snapshots.history import CLOCK_SKEW, Look
+from pipelines.snapshots.history import CLOCK_SKEW, SourceCheck
 
 AlertKind = Literal["failure", "success", "stale", "test"]
 # A source that stays stale is told of again, because a first message can be overlooked.
@@ -59,7 +59,7 @@ class StaleMemory:
     told_at: datetime | None = None
 
 
-def decide_success(look: Look | None, started_at: datetime, run_id: str, now: datetime) -> Alert | None:
+def decide_success(look: SourceCheck | None, started_at: datetime, run_id: str, now: datetime) -> Alert | None:
     """Whether a run that succeeded is worth an alert: one that looked at the source is, one that wrote a batch is not.
 
     Args:
@@ -74,7 +74,7 @@ def decide_success(look: Look | None, started_at: datetime, run_id: str, now: da
 
 
 def decide_stale(
-    look: Look | None, memory: StaleMemory, stale_after: timedelta, now: datetime
+    look: SourceCheck | None, memory: StaleMemory, stale_after: timedelta, now: datetime
 ) -> tuple[Alert | None, StaleMemory]:
     """Whether the last look at the source is too old, or of the future, and the operator has to hear of it now.
 

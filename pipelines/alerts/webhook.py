@@ -38,10 +38,7 @@ def post_alert(url: SecretStr, alert: Alert, say: Callable[[str], None]) -> bool
     tries.join(LONGEST_S)
     why = f"no answer within {LONGEST_S:g} s" if tries.is_alive() else found[-1]
     if why:
-        say(
-            f"The alert ({alert.kind}) could not be posted to ALERT_WEBHOOK_URL. Found: {why}."
-            " Way out: check the webhook"
-        )
+        say(f"The alert ({alert.kind}) could not be posted to ALERT_WEBHOOK_URL. Found: {why}. Fix: check the webhook")
     return not why
 
 

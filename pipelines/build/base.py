@@ -24,7 +24,7 @@ def find_base(settings: Settings, on_progress: OnProgress) -> Snapshot | None:
         return None
     reason = _unfit(newest, settings)
     if reason:
-        on_progress(Progress("read", f"everything is read anew: {reason}"))
+        on_progress(Progress("read", f"everything is read again: {reason}"))
         return None
     return newest
 

@@ -18,20 +18,20 @@ from pipelines.checks.content import CandidateChecks, DomainChecks
 from pipelines.contracts.records import CheckRecord, SegmentRecord, StagingRecord, TableRecord
 from pipelines.contracts.segments import segment_name
 from pipelines.contracts.source import DOMAINS, GLEIF_CANDIDATES, SourceTable, source_columns
-from pipelines.contracts.tables import DOMAIN_EXPORTS, REJECTED_ROWS, candidate_exports, segment_tables
+from pipelines.contracts.tables import DOMAIN_EXPORTS, REJECTED_ROWS, candidate_exports, segmented_tables
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.settings import Settings
 from pipelines.snapshots.opening import Snapshot
-from pipelines.system.memory import give_memory_back
+from pipelines.system.memory import trim_memory
 from pipelines.system.prefetch import prefetch
 from pipelines.system.run_lock import RunLock
 from pipelines.transform.candidate_exports import build_candidate_exports
 from pipelines.transform.domain_exports import build_domain_exports
-from pipelines.transform.judging import judge_candidates, judge_domains
 from pipelines.transform.rejected_rows import build_rejected_rows
+from pipelines.transform.validation import validate_candidates, validate_domains
 
 
-class _BySegment:
+class SegmentCheckStates:
     """Checks of content, kept by segment: those of a segment that is taken over are known from the run that read it."""
 
     def __init__(self, make: type[DomainChecks] | type[CandidateChecks]) -> None:
@@ -42,7 +42,7 @@ class _BySegment:
         """Keep what was found in a segment."""
         self._found[segment] = checks.state()
 
-    def take_over(self, findings: dict[str, dict[str, Any]], changed: frozenset[str]) -> None:
+    def reuse(self, findings: dict[str, dict[str, Any]], changed: frozenset[str]) -> None:
         """Take over what was found in all segments but the changed ones."""
         self._found |= {segment: found for segment, found in findings.items() if segment not in changed}
 
@@ -63,23 +63,23 @@ class _SegmentBuilds:
 
     def __init__(self, staging: StagingFolder, record: StagingRecord, names: Sequence[str] | None) -> None:
         self.candidates = candidate_exports(include_full_data=record.include_full_data)
-        self.domain_checks = _BySegment(DomainChecks)
-        self.candidate_checks = _BySegment(CandidateChecks)
+        self.domain_checks = SegmentCheckStates(DomainChecks)
+        self.candidate_checks = SegmentCheckStates(CandidateChecks)
         self.content = {DOMAIN_EXPORTS.name: self.domain_checks, self.candidates.name: self.candidate_checks}
         self.tables = {
             table.name: TableBuild(table, staging, record, self.content.get(table.name))
-            for table in segment_tables(include_full_data=record.include_full_data)
+            for table in segmented_tables(include_full_data=record.include_full_data)
             if names is None or table.name in names
         }
 
-    def take_over(self, base: Snapshot, record: StagingRecord) -> None:
+    def reuse(self, base: Snapshot, record: StagingRecord) -> None:
         """Take everything but the staged segments from a published snapshot."""
         changed = frozenset(segment.segment for segment in record.segments)
         changed_names = frozenset(map(segment_name, changed))
         for name, build in self.tables.items():
-            build.take_over(base, changed)
+            build.reuse(base, changed)
             if name in self.content:
-                self.content[name].take_over(base.record_of(name).findings, changed_names)
+                self.content[name].reuse(base.record_of(name).findings, changed_names)
 
 
 def build_tables(
@@ -112,7 +112,7 @@ def _build(
     record = staging.read_record()
     builds = _SegmentBuilds(staging, record, names)
     if record.base_snapshot is not None:
-        builds.take_over(base_snapshot(settings.export_dir, record), record)
+        builds.reuse(base_snapshot(settings.export_dir, record), record)
     total = sum(sum(segment.rows.values()) for segment in record.segments)
     done = 0
     tasks = (partial(_compute, staging, record, segment, builds) for segment in record.segments)
@@ -124,7 +124,7 @@ def _build(
             on_progress(Progress("build", f"segment {name}", done, total))
             del rows  # else it stays until the next one is there: 200 MB
     records = [build.finish() for build in builds.tables.values()]
-    give_memory_back()
+    trim_memory()
     return records
 
 
@@ -150,8 +150,8 @@ def _compute(
     """Compute one segment once, for all wanted tables."""
     started = time.monotonic()
     # Rows are not kept here beside what is made of them: a copy of a segment's candidates is 60 MB.
-    judged_domains = judge_domains(_read(staging, record, segment, DOMAINS).lazy()).collect()
-    judged_candidates = judge_candidates(
+    judged_domains = validate_domains(_read(staging, record, segment, DOMAINS).lazy()).collect()
+    judged_candidates = validate_candidates(
         _read(staging, record, segment, GLEIF_CANDIDATES).lazy(), judged_domains.lazy()
     ).collect()
     source_rows = judged_domains.height + judged_candidates.height

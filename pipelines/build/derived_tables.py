@@ -16,8 +16,8 @@ from functools import partial
 import polars as pl
 
 from pipelines.build.base import base_snapshot
-from pipelines.build.incremental import Rederivation, State
-from pipelines.build.partitioning import BUCKET_ROWS, Divided, Inputs, Needs, divide
+from pipelines.build.incremental import IncrementalUpdate, State
+from pipelines.build.partitioning import BUCKET_ROWS, Inputs, Partitions, RequiredColumns, divide
 from pipelines.build.staging import StagingFolder, claim_staging
 from pipelines.build.table_build import TableBuild
 from pipelines.checks.sums import SumChecks
@@ -35,7 +35,7 @@ from pipelines.contracts.tables import (
 from pipelines.errors import StagingError
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.settings import Settings
-from pipelines.system.memory import give_memory_back
+from pipelines.system.memory import trim_memory
 from pipelines.system.prefetch import prefetch
 from pipelines.system.run_lock import RunLock
 from pipelines.transform import batch_summaries, entities, jurisdiction_summaries, unique_domains
@@ -46,10 +46,14 @@ _LOAD = "load"
 
 # What each table reads: of domain rows and of candidates by domain hash, of candidates by LEI.
 NEEDS = {
-    UNIQUE_DOMAINS.name: Needs(domains=unique_domains.DOMAIN_COLUMNS, by_hash=unique_domains.CANDIDATE_COLUMNS),
-    ENTITIES.name: Needs(by_lei=entities.COLUMNS),
-    BATCH_SUMMARIES.name: Needs(domains=batch_summaries.RESULT_COLUMNS, by_lei=batch_summaries.CANDIDATE_COLUMNS),
-    JURISDICTION_SUMMARIES.name: Needs(
+    UNIQUE_DOMAINS.name: RequiredColumns(
+        domains=unique_domains.DOMAIN_COLUMNS, by_hash=unique_domains.CANDIDATE_COLUMNS
+    ),
+    ENTITIES.name: RequiredColumns(by_lei=entities.COLUMNS),
+    BATCH_SUMMARIES.name: RequiredColumns(
+        domains=batch_summaries.RESULT_COLUMNS, by_lei=batch_summaries.CANDIDATE_COLUMNS
+    ),
+    JURISDICTION_SUMMARIES.name: RequiredColumns(
         by_hash=jurisdiction_summaries.DOMAIN_COLUMNS, by_lei=jurisdiction_summaries.LEI_COLUMNS
     ),
 }
@@ -105,7 +109,7 @@ def _build(
         changed = frozenset(segment.segment for segment in record.segments)
         now = State(inputs.tables_dir, inputs.domains.files, inputs.candidates.files)
         as_a_whole = derivation.rederive(
-            Rederivation(base, now, changed, most_rows=_BUCKETS_AT_A_TIME * bucket_rows, tables=builds.keys()),
+            IncrementalUpdate(base, now, changed, most_rows=_BUCKETS_AT_A_TIME * bucket_rows, tables=builds.keys()),
             builds,
             on_progress,
         )
@@ -115,14 +119,14 @@ def _build(
         try:
             with _shared(as_a_whole, "divide"):
                 divided = divide(inputs, folder, [NEEDS[name] for name in as_a_whole], bucket_rows)
-            give_memory_back()
+            trim_memory()
             derivation.build(divided, as_a_whole, on_progress)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     # Tables of many parts are put together beside each other. Replacing rows takes 300 to 400 MB: one after the other.
     with ThreadPoolExecutor(max(1, len(as_a_whole)), "export-finish") as pool:
         records = list(pool.map(TableBuild.finish, builds.values()))
-    give_memory_back()
+    trim_memory()
     return records
 
 
@@ -144,7 +148,7 @@ class _Derivation:
         return TableBuild(table, self.staging, self.record, self.sums[table.name])
 
     def rederive(
-        self, rederivation: Rederivation, builds: dict[str, TableBuild], on_progress: OnProgress
+        self, rederivation: IncrementalUpdate, builds: dict[str, TableBuild], on_progress: OnProgress
     ) -> dict[str, TableBuild]:
         """Compute only what changed of each table; those where that is too much are returned, to be computed whole."""
         as_a_whole = {}
@@ -154,7 +158,7 @@ class _Derivation:
             if part is None:
                 as_a_whole[name] = build
                 continue
-            on_progress(Progress("build", f"{name}: {part.keys.len():,} rows looked at anew"))
+            on_progress(Progress("build", f"{name}: {part.keys.len():,} rows looked at again"))
             kept = rederivation.base.scan(name).filter(~pl.col(build.table.key[0]).is_in(part.keys.implode()))
             sums = kept.select(pl.col(self.sums[name].columns).cast(pl.Int64).sum())
             self.sums[name].look_at(sums.collect(engine="streaming"))
@@ -162,7 +166,7 @@ class _Derivation:
             build.replace(rederivation.base, part.keys, part.rows)
         return as_a_whole
 
-    def build(self, divided: Divided, builds: dict[str, TableBuild], on_progress: OnProgress) -> None:
+    def build(self, divided: Partitions, builds: dict[str, TableBuild], on_progress: OnProgress) -> None:
         tasks = [
             *(partial(self._hash_bucket, divided, bucket, builds) for bucket in range(divided.hash_buckets)),
             *(partial(self._lei_bucket, divided, bucket, builds) for bucket in range(divided.lei_buckets)),
@@ -196,7 +200,7 @@ class _Derivation:
         for name, frame in bucket.counts.items():
             getattr(self, name).append(frame)
 
-    def _hash_bucket(self, divided: Divided, number: int, builds: dict[str, TableBuild]) -> "_Bucket":
+    def _hash_bucket(self, divided: Partitions, number: int, builds: dict[str, TableBuild]) -> "_Bucket":
         bucket = _Bucket("domains of all batches")
         with bucket.timed(_LOAD):
             domains, candidates = divided.read_by_hash(number)
@@ -210,7 +214,7 @@ class _Derivation:
             bucket.count(JURISDICTION_SUMMARIES, "jurisdiction_domains", counted)
         return bucket
 
-    def _lei_bucket(self, divided: Divided, number: int, builds: dict[str, TableBuild]) -> "_Bucket":
+    def _lei_bucket(self, divided: Partitions, number: int, builds: dict[str, TableBuild]) -> "_Bucket":
         bucket = _Bucket("entities")
         with bucket.timed(_LOAD):
             candidates = divided.read_by_lei(number)
@@ -224,7 +228,7 @@ class _Derivation:
             bucket.count(JURISDICTION_SUMMARIES, "jurisdiction_candidates", counted)
         return bucket
 
-    def _batch_summaries(self, divided: Divided) -> pl.DataFrame:
+    def _batch_summaries(self, divided: Partitions) -> pl.DataFrame:
         # Medians need all values of a batch: three columns of all rows, the batch as a number.
         measured = divided.scan_domains(batch_summaries.MEASURE_COLUMNS).with_columns(
             pl.col("batch_id").cast(pl.Categorical(pl.Categories.random()))

@@ -12,7 +12,7 @@ from pipelines.build.preflight import asking_source, machine_questions
 from pipelines.checks.findings import Finding, collect_findings, failed
 from pipelines.errors import ExportError
 from pipelines.settings import Settings
-from pipelines.snapshots.health import judge_health
+from pipelines.snapshots.health import evaluate_health
 from pipelines.snapshots.versions import library_versions
 
 _OLDEST_PYTHON, _FIRST_UNTRIED_PYTHON = (3, 11), (3, 15)
@@ -65,7 +65,7 @@ def _home(home: Path) -> Finding:
 
 def _published(settings: Settings) -> Finding:
     try:
-        health = judge_health(settings.export_dir, settings.stale_after_hours)
+        health = evaluate_health(settings.export_dir, settings.stale_after_hours)
     except ExportError as error:
         return failed("published", error)
     if health.unreadable is not None:

@@ -13,7 +13,7 @@ _STAGED_PER_BYTE = 1.2
 _BUILT_PER_BYTE = 1.3
 
 
-def require_room(settings: Settings, bytes_to_read: int, table_bytes: int, published: Manifest | None) -> None:
+def require_free_space(settings: Settings, bytes_to_read: int, table_bytes: int, published: Manifest | None) -> None:
     """Stop a run that the disk has no room for: its staging, and a snapshot beside the published one.
 
     Args:

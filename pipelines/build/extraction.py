@@ -9,7 +9,7 @@ from functools import partial
 from pydantic import SecretStr
 
 from pipelines.build.base import find_base
-from pipelines.build.disk_space import require_room
+from pipelines.build.disk_space import require_free_space
 from pipelines.build.lost_columns import columns_kept_checks, find_lost_columns
 from pipelines.build.preflight import machine_questions
 from pipelines.build.staging import StagingFolder, latest_id, latest_record, new_staging, remove_stagings
@@ -125,7 +125,10 @@ def _stage(
                 manifest, source.identity, source.address, is_accepted=accepted.new_source
             ),
             lambda to_read, whole: _find_room(
-                settings, lock, staging, partial(require_room, settings, to_read, whole, published.manifest_of_snapshot)
+                settings,
+                lock,
+                staging,
+                partial(require_free_space, settings, to_read, whole, published.manifest_of_snapshot),
             ),
         )
         lost = find_lost_columns(published.snapshot, record.source, accepted=accepted.shrink)

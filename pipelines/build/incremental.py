@@ -1,4 +1,4 @@
-"""What of a derived table has to be computed anew in a run that took most segments over (DESIGN 4): rows of some keys.
+"""What of a derived table has to be computed again in a run that took most segments over (DESIGN 4): rows of some keys.
 
 A row of a derived table depends on the rows of its key alone: its domain's, its LEI's, its batch's. So where few keys
 have rows that changed, only their rows are computed, from all segments, by the same rules; the rest is the base's.
@@ -87,8 +87,8 @@ RULES: Mapping[str, Rule] = {
 
 
 @dataclass(frozen=True)
-class Rederived:
-    """The part of a table that is computed anew.
+class KeyPatch:
+    """The part of a table that is computed again.
 
     Attributes:
         keys: Keys whose rows in the base no longer count.
@@ -142,13 +142,13 @@ class _ChangedKeys:
 
 
 @dataclass
-class Rederivation:
-    """Finds out, table by table, what has to be computed anew.
+class IncrementalUpdate:
+    """Finds out, table by table, what has to be computed again.
 
     Attributes:
         base: The snapshot that the other segments are taken from.
         now: Both tables as they are now, all segments.
-        changed: The segments that were read anew.
+        changed: The segments that were read again.
         most_rows: More keys or rows than these are not computed in one go.
         tables: Names of the derived tables that are asked for later.
     """
@@ -180,8 +180,8 @@ class Rederivation:
                     before.scan(old_files.get(segment, ())), self.now.scan(new_files.get(segment, ())), row_id, wanted
                 )
 
-    def rederive(self, table: Table) -> Rederived | None:
-        """The rows of a table that have to be computed anew; none where no row that it depends on changed.
+    def rederive(self, table: Table) -> KeyPatch | None:
+        """The rows of a table that have to be computed again; none where no row that it depends on changed.
 
         Returns:
             None where they depend on more than `most_rows` rows: the table is to be computed as a whole.
@@ -190,13 +190,13 @@ class Rederivation:
         if keys is None:
             return None
         if keys.is_empty():
-            return Rederived(keys, table.schema.create_empty())
+            return KeyPatch(keys, table.schema.create_empty())
         domains = self._rows_of(self.now.domains, rule.domains, rule.key_of, keys)
         candidates = self._rows_of(self.now.candidates, rule.candidates, rule.key_of, keys)
         if domains.height + candidates.height > self.most_rows:
             return None
         rows = rule.build(domains.lazy(), candidates.lazy()).collect(engine="in-memory")
-        return Rederived(keys, rows)
+        return KeyPatch(keys, rows)
 
     def _compare(
         self, old: pl.LazyFrame | None, new: pl.LazyFrame | None, row_id: str, wanted: Mapping[str, Sequence[str]]

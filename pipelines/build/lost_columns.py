@@ -4,7 +4,7 @@ import polars as pl
 
 from pipelines.checks.definitions import columns_kept_check
 from pipelines.contracts.records import CheckRecord, SourceRecord, StagingRecord
-from pipelines.contracts.tables import segment_tables
+from pipelines.contracts.tables import segmented_tables
 from pipelines.errors import SnapshotError
 from pipelines.snapshots.opening import Snapshot
 
@@ -57,7 +57,7 @@ def columns_kept_checks(record: StagingRecord) -> list[CheckRecord]:
 
 def _held_values(published: Snapshot, source_table: str, column: str) -> bool:
     """Whether any row of a snapshot has a value that is taken from a source column; True where it can't be read."""
-    for table in segment_tables(include_full_data=published.manifest.include_full_data):
+    for table in segmented_tables(include_full_data=published.manifest.include_full_data):
         names = [name for name, sources in table.column_sources.items() if f"{source_table}.{column}" in sources]
         if not names or table.name not in published.table_names:
             continue

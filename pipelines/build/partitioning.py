@@ -40,7 +40,7 @@ _CODED = (
 
 
 @dataclass(frozen=True)
-class Needs:
+class RequiredColumns:
     """Columns that a table is computed from.
 
     Attributes:
@@ -55,7 +55,7 @@ class Needs:
 
 
 @dataclass(frozen=True)
-class Divided:
+class Partitions:
     """The buckets; each is read once.
 
     Attributes:
@@ -110,7 +110,7 @@ class Inputs:
         return {self.domains.name: self.domains.rows, self.candidates.name: self.candidates.rows}
 
 
-def divide(inputs: Inputs, folder: Path, needs: Iterable[Needs], bucket_rows: int) -> Divided:
+def divide(inputs: Inputs, folder: Path, needs: Iterable[RequiredColumns], bucket_rows: int) -> Partitions:
     """Divide the rows of both tables.
 
     Args:
@@ -126,7 +126,7 @@ def divide(inputs: Inputs, folder: Path, needs: Iterable[Needs], bucket_rows: in
     of_domains = {name for need in wanted for name in need.domains}
     # A candidate finds its hash through its domain row.
     links = {"domain_id", "domain_hash"} if by_hash or of_domains else set()
-    divided = Divided(
+    divided = Partitions(
         hash_buckets=_bucket_count(max(domains.rows, candidates.rows), bucket_rows) if links else 0,
         lei_buckets=_bucket_count(candidates.rows, bucket_rows) if any(need.by_lei for need in wanted) else 0,
         domains=Buckets(folder / "domains", _dtypes(DomainExports, of_domains | links), codes),

@@ -8,7 +8,7 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pipelines.build.disk_space import require_room
+from pipelines.build.disk_space import require_free_space
 from pipelines.build.export_folder import try_export_folder
 from pipelines.checks.findings import Finding, Question
 from pipelines.contracts.records import SAMPLE_IDENTITY, Manifest
@@ -94,7 +94,7 @@ def _ask_room(settings: Settings, preflight: SourcePreflight) -> Finding:
     published = _published(settings)
     size = sum(leaf.bytes for relation in preflight.relations for leaf in relation.leaves)
     try:
-        require_room(settings, size, size, published)
+        require_free_space(settings, size, size, published)
     except ExportError as error:
         if published is None:
             raise

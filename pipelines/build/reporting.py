@@ -15,7 +15,7 @@ from pipelines.report.page import make_page
 from pipelines.report.rendering import REPORT, SNAPSHOT, plots_for
 from pipelines.settings import Settings
 from pipelines.snapshots.opening import Snapshot
-from pipelines.snapshots.side_files import Extras
+from pipelines.snapshots.side_files import SideFiles
 
 DRAWN_TABLES = ("domain_exports", "candidate_exports", "rejected_rows")
 _COMPARED_TABLE = "batch_summaries"
@@ -32,7 +32,7 @@ class ReportMaker:
         self._draw = draw
         self.plots: dict[str, str] = {}
 
-    def __call__(self, snapshot: Snapshot, previous: Snapshot | None) -> Extras:
+    def __call__(self, snapshot: Snapshot, previous: Snapshot | None) -> SideFiles:
         """Draw; what fails becomes a warning, because the data is complete and verified by now."""
         # Who reads the report has it, so that the report counts this check too.
         checks = (*snapshot.manifest.checks, REPORT_DRAWN.result(passed=True))
@@ -43,8 +43,8 @@ class ReportMaker:
             page = make_page(figures, manifest, earlier, self._draw).encode()
             self.plots = plots_for(SNAPSHOT, figures, manifest, self._draw)
         except Exception as error:  # noqa: BLE001  see above: whatever it is, it is told
-            return Extras(checks=(REPORT_DRAWN.result(passed=False, reason=_reason(error)),))
-        return Extras({REPORT: page}, (REPORT_DRAWN.result(passed=True, bytes=len(page)),))
+            return SideFiles(checks=(REPORT_DRAWN.result(passed=False, reason=_reason(error)),))
+        return SideFiles({REPORT: page}, (REPORT_DRAWN.result(passed=True, bytes=len(page)),))
 
 
 @contextmanager

@@ -72,7 +72,7 @@ class StagingFolder:
             raise StagingError(
                 f"Staging {self.staging_id} has no usable {_RECORD}",
                 found=type(error).__name__,
-                fix="run the export again: it stages anew",
+                fix="run the export again: it stages again",
             ) from None
 
     def write_record(self, record: StagingRecord) -> None:
@@ -258,5 +258,5 @@ def _damaged(staging_id: str, path: Path, found: str) -> StagingError:
         f"Staging {staging_id} is damaged: {path.parent.name}/{path.name}",
         expected="the rows that were staged",
         found=found,
-        fix="run the export again: it stages anew",
+        fix="run the export again: it stages again",
     )

@@ -115,7 +115,7 @@ class TableBuild:
             else:
                 self._add_part(frame)
 
-    def take_over(self, base: Snapshot, changed: frozenset[int | None]) -> None:
+    def reuse(self, base: Snapshot, changed: frozenset[int | None]) -> None:
         """Take the rows of all other segments from a published snapshot: its files, or of one file its rows.
 
         Raises:
@@ -123,7 +123,7 @@ class TableBuild:
         """
         numbers = frozenset(changed)
         self._base = base
-        with self.timed("take_over"):
+        with self.timed("reuse"):
             if not self.table.is_segmented:
                 self._kept = _of_other_segments(base.scan(self.table.name), numbers, self._segmentation)
                 return
@@ -144,7 +144,7 @@ class TableBuild:
         """
         self._base = base
         if keys.is_empty():
-            with self.timed("take_over"):
+            with self.timed("reuse"):
                 for file in base.record_of(self.table.name).files:
                     self._link(base, file)
             return

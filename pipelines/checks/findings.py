@@ -17,7 +17,7 @@ class Finding:
         topic: What was looked at, such as `connection`.
         verdict: `ok`; `warning`: a run works, but look at it; `failed`: a run would fail.
         found: What is there; no secret, no URL, no row content.
-        fix: The way out; empty where nothing is to be done.
+        fix: How to fix it; empty where nothing is to be done.
     """
 
     topic: str

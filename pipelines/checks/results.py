@@ -13,7 +13,7 @@ _OF_SNAPSHOT = {check.name for check in (*SNAPSHOT_CHECKS, *SOURCE_CHECKS)}
 _BROKEN, _COMPARED = ("rows_that_differ", "rows_with_other_values"), ("rows_compared", "rows_checked", "rows")
 
 
-class Warned(NamedTuple):
+class CheckWarning(NamedTuple):
     """A check that did not pass.
 
     Attributes:
@@ -39,12 +39,12 @@ def checks_of(manifest: Manifest) -> list[CheckRecord]:
     ]
 
 
-def explain_warnings(manifest: Manifest) -> list[Warned]:
+def explain_warnings(manifest: Manifest) -> list[CheckWarning]:
     """The checks that did not pass, each in a sentence."""
     return [_explain(check) for check in checks_of(manifest) if not check.passed]
 
 
-def _explain(check: CheckRecord) -> Warned:
+def _explain(check: CheckRecord) -> CheckWarning:
     definition = _definitions().get((check.table, check.name))
     rows, compared = _count(check, _BROKEN), _count(check, _COMPARED)
     where = f"for {check.table}" if rows is None else f"in {rows:,} of {compared or 0:,} rows of {check.table}"
@@ -56,7 +56,7 @@ def _explain(check: CheckRecord) -> Warned:
         sentence = f"{sentence.rstrip('.')} ({_decided(check)})."
     elif definition and "{ids}" in definition.rows_query and rows > len(ids):
         sentence += f" The first {len(ids)}:"
-    return Warned(f"{check.table}.{check.name}", rows, sentence, query)
+    return CheckWarning(f"{check.table}.{check.name}", rows, sentence, query)
 
 
 def _definitions() -> dict[tuple[str, str], CheckDefinition]:

@@ -155,11 +155,11 @@ def candidate_exports(*, include_full_data: bool) -> Table:
     )
 
 
-def segment_tables(*, include_full_data: bool) -> tuple[Table, ...]:
+def segmented_tables(*, include_full_data: bool) -> tuple[Table, ...]:
     """The tables that are built from staged rows, segment by segment, in that order."""
     return (DOMAIN_EXPORTS, candidate_exports(include_full_data=include_full_data), REJECTED_ROWS)
 
 
 def published_tables(*, include_full_data: bool) -> tuple[Table, ...]:
     """All published tables, in the order in which they are built."""
-    return (*segment_tables(include_full_data=include_full_data), *DERIVED_TABLES)
+    return (*segmented_tables(include_full_data=include_full_data), *DERIVED_TABLES)

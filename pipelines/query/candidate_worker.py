@@ -19,7 +19,7 @@ import duckdb
 
 from pipelines.query.attached import open_attached
 from pipelines.query.candidate_arrays import ArrayQueries, TooManyError, read_arrays
-from pipelines.system.processes import close_inherited, end_with, take_idle_time
+from pipelines.system.processes import close_inherited, die_with_parent, set_idle_priority
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,8 @@ def main() -> None:
     """Do what stdin says, to its end."""
     task = WorkerTask(**json.loads(sys.stdin.buffer.readline()))
     close_inherited(task.descriptor)
-    end_with(task.parent)
-    take_idle_time()
+    die_with_parent(task.parent)
+    set_idle_priority()
     with open_attached(Path(task.database), task.memory_mb) as session:
         for line in sys.stdin.buffer:
             answer = write_group(session, task, Group(*json.loads(line)))

@@ -126,13 +126,13 @@ def _count(counts: dict[str, int], name: str) -> str:
 
 def _segments_read(manifest: Manifest) -> str:
     if manifest.base_snapshot is None:
-        return "Everything was read anew."
+        return "Everything was read again."
     changed = manifest.changed_segments
     if not changed:
         return f"No segment changed: all were taken over from {manifest.base_snapshot}."
     names = ", ".join(changed[:_SEGMENTS_NAMED]) + (", …" if len(changed) > _SEGMENTS_NAMED else "")
     return (
-        f"{counted(len(changed), 'segment')} changed and read anew ({names}); the others were taken over from"
+        f"{counted(len(changed), 'segment')} changed and read again ({names}); the others were taken over from"
         f" {manifest.base_snapshot}."
     )
 

@@ -17,7 +17,7 @@ def main() -> int:
         settings = load_serving_settings()
         serve(settings, host, port, lambda url: _say(settings, url))
     except ExportError as error:
-        parts = (("expected", error.expected), ("found", error.found), ("way out", error.fix))
+        parts = (("expected", error.expected), ("found", error.found), ("fix", error.fix))
         lines = [f"Error: {error.what}", *(f"  {label}: {text}" for label, text in parts if text)]
         sys.stderr.write("\n".join([*map(printable, lines), ""]))
         return 1

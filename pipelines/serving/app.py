@@ -15,7 +15,7 @@ from pipelines.serving.openapi import add_openapi
 from pipelines.serving.problems import add_problem_handlers
 from pipelines.serving.responses import SNAPSHOT_ID
 from pipelines.serving.routes import router
-from pipelines.serving.security import OPEN_PATHS, HostCheck, Outermost, TokenCheck
+from pipelines.serving.security import OPEN_PATHS, HostCheck, RequestLogMiddleware, TokenCheck
 from pipelines.serving.service import Service
 from pipelines.serving.settings import (
     LOOPBACK_HOSTS,
@@ -77,7 +77,7 @@ def create_app(settings: ServingSettings, host: str, connections: Connections) -
 
 
 def _middleware(settings: ServingSettings, host: str, connections: Connections) -> list[Middleware]:
-    layers = [Middleware(Outermost), Middleware(Admission, connections=connections, open_paths=OPEN_PATHS)]
+    layers = [Middleware(RequestLogMiddleware), Middleware(Admission, connections=connections, open_paths=OPEN_PATHS)]
     if is_loopback(host) or settings.api_hosts:
         # Elsewhere the token keeps out whoever comes by another name.
         layers.append(Middleware(HostCheck, hosts=(*LOOPBACK_HOSTS, host, *settings.api_hosts)))

@@ -30,7 +30,7 @@ class _Group:
 
 
 class CandidateCache:
-    """JSON texts by domain id, at most so many bytes; when they are full it starts anew."""
+    """JSON texts by domain id, at most so many bytes; when they are full it starts again."""
 
     def __init__(self, folder: Path | None, most_bytes: int) -> None:
         """An empty cache.

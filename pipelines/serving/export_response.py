@@ -23,7 +23,7 @@ from pipelines.query.database import Reader
 from pipelines.query.queries import Row, closest_batch_ids, find_batch
 from pipelines.serving.encoding import Encoding, choose_encoding
 from pipelines.serving.export_sources import KeptSource, SnapshotSource
-from pipelines.serving.holder import Opened
+from pipelines.serving.holder import OpenSnapshot
 from pipelines.serving.problems import not_found
 from pipelines.serving.responses import (
     is_any_known,
@@ -72,7 +72,7 @@ class _File:
     """What is sent of which batch."""
 
     service: Service
-    opened: Opened
+    opened: OpenSnapshot
     batch_id: str
     batch_format: BatchFormat
     encoding: Encoding | None

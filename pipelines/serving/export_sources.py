@@ -6,7 +6,7 @@ from functools import cached_property
 from pipelines.query.batch.files import BatchFormat, BatchOptions, stream_batch
 from pipelines.query.database import Reader
 from pipelines.serving.encoding import Encoding, compressor_of
-from pipelines.serving.file_cache import CachedFile, Draft
+from pipelines.serving.file_cache import CachedFile, CacheWriter
 
 
 class KeptSource:
@@ -38,7 +38,7 @@ class SnapshotSource:
         batch_format: BatchFormat,
         options: BatchOptions,
         encoding: Encoding | None,
-        draft: Draft,
+        draft: CacheWriter,
     ) -> None:
         self._reader = reader
         self._batch_id = batch_id

@@ -25,7 +25,7 @@ _ATTEMPTS = 3
 _CANDIDATES_SHARE = 2  # of the cache; batches have the rest
 
 
-class Opened:
+class OpenSnapshot:
     """A snapshot that is open, what is kept of answers from it, and how many use it."""
 
     def __init__(self, database: SnapshotDatabase, files: FileCache, candidates: CandidateCache) -> None:
@@ -54,7 +54,7 @@ class SnapshotHolder:
         self._export_dir = settings.export_dir
         self._lock = threading.Lock()
         self._refreshing = threading.Lock()
-        self._opened: Opened | None = None
+        self._opened: OpenSnapshot | None = None
         self._link: str | None = None
         self._failed: tuple[str | None, float] | None = None
         self._error: ExportError | None = None
@@ -89,7 +89,7 @@ class SnapshotHolder:
                 self._link, self._failed, self._error = link, None, None
 
     @contextmanager
-    def lease(self) -> Iterator[Opened]:
+    def lease(self) -> Iterator[OpenSnapshot]:
         """The snapshot, kept open until the block ends.
 
         Raises:
@@ -107,7 +107,7 @@ class SnapshotHolder:
             self._end_use(opened)
 
     @contextmanager
-    def keep(self, opened: Opened) -> Iterator[None]:
+    def keep(self, opened: OpenSnapshot) -> Iterator[None]:
         """Keep a snapshot open that is leased now, beyond its lease, until the block ends."""
         with self._lock:
             opened.uses += 1
@@ -144,20 +144,22 @@ class SnapshotHolder:
                 _LOG.info("Serving snapshot %s", snapshot.manifest.id)
                 return
 
-    def _end_use(self, opened: Opened) -> None:
+    def _end_use(self, opened: OpenSnapshot) -> None:
         with self._lock:
             opened.uses -= 1
             is_last = opened.is_retired and opened.uses == 0
         if is_last:
             _close(opened)
 
-    def _open(self, snapshot: Snapshot) -> Opened:
+    def _open(self, snapshot: Snapshot) -> OpenSnapshot:
         database = open_database(snapshot, self.memory)
         folder, most_bytes = self._settings.api_cache_dir, self._settings.api_cache_mb << 20
         of_candidates = most_bytes // _CANDIDATES_SHARE
-        return Opened(database, FileCache(folder, most_bytes - of_candidates), CandidateCache(folder, of_candidates))
+        return OpenSnapshot(
+            database, FileCache(folder, most_bytes - of_candidates), CandidateCache(folder, of_candidates)
+        )
 
-    def _replace(self, new: Opened | None) -> None:
+    def _replace(self, new: OpenSnapshot | None) -> None:
         with self._lock:
             old, self._opened = self._opened, new
             if old is None:
@@ -174,7 +176,7 @@ class SnapshotHolder:
             return None
 
 
-def _close(opened: Opened) -> None:
+def _close(opened: OpenSnapshot) -> None:
     opened.database.close()
     opened.files.close()
     opened.candidates.close()

@@ -30,7 +30,7 @@ class Problem(BaseModel):
     )
     title: str = Field(description="The kind of problem in words, always the same for one kind")
     status: int = Field(description="HTTP status")
-    detail: str | None = Field(default=None, description="What is wrong with this request, and the way out")
+    detail: str | None = Field(default=None, description="What is wrong with this request, and how to fix it")
     closest: list[str] | None = Field(default=None, description="Unknown batch: the ids that are spelled most like it")
     errors: list[dict[str, Any]] | None = Field(default=None, description="Unusable parameters: where, and why")
 

@@ -14,7 +14,7 @@ from pipelines.contracts.tables import candidate_exports
 from pipelines.query.candidate_worker import Group, WorkerTask
 from pipelines.query.queries import array_queries
 from pipelines.serving.candidate_cache import CandidateCache
-from pipelines.serving.holder import Opened, SnapshotHolder
+from pipelines.serving.holder import OpenSnapshot, SnapshotHolder
 from pipelines.serving.models import CANDIDATE_KEYS
 from pipelines.system.child_errors import describe_stderr
 from pipelines.system.processes import command_of, environment_of
@@ -37,11 +37,11 @@ class ReadAhead:
 
     def __init__(self, holder: SnapshotHolder) -> None:
         self._holder = holder
-        self._reading: tuple[Opened, asyncio.Task[None]] | None = None
+        self._reading: tuple[OpenSnapshot, asyncio.Task[None]] | None = None
         self._more = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def want(self, opened: Opened, domain_id: int) -> None:
+    def want(self, opened: OpenSnapshot, domain_id: int) -> None:
         """Have the candidates of a domain and its neighbours read, soon.
 
         Args:
@@ -64,7 +64,7 @@ class ReadAhead:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _read(self, opened: Opened) -> None:
+    async def _read(self, opened: OpenSnapshot) -> None:
         try:
             with self._holder.keep(opened):
                 async with _worker(opened, self._holder.memory.megabytes) as worker:
@@ -136,7 +136,7 @@ async def _ask(worker: Process, group: Group) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def _worker(opened: Opened, memory_mb: int) -> AsyncIterator[Process]:
+async def _worker(opened: OpenSnapshot, memory_mb: int) -> AsyncIterator[Process]:
     """The process; however the block ends, it has ended too."""
     queries = array_queries(opened.database.columns[_TABLE], CANDIDATE_KEYS)
     descriptor = opened.candidates.open_file()

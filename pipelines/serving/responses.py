@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from pipelines.query.batch.batches import shown_id
 from pipelines.query.database import Reader
 from pipelines.serving.encoding import Encoding, choose_encoding, compressor_of
-from pipelines.serving.holder import Opened
+from pipelines.serving.holder import OpenSnapshot
 from pipelines.serving.service import Service
 from pipelines.snapshots.opening import Snapshot
 
@@ -44,7 +44,7 @@ def snapshot_headers(snapshot: Snapshot, variant: str, encoding: Encoding | None
     headers = {
         SNAPSHOT_ID: snapshot.manifest.id,
         "ETag": f'"{_tag(snapshot, variant)}{f"-{encoding}" if encoding else ""}"',
-        # Kept by the client alone (an answer may have needed a token), and asked for anew each time: 304 is cheap.
+        # Kept by the client alone (an answer may have needed a token), and asked for again each time: 304 is cheap.
         "Cache-Control": "private, no-cache",
         "Vary": "Accept-Encoding",
     }
@@ -116,7 +116,7 @@ async def answer(request: Request, shape: TypeAdapter[_Result], work: Callable[[
 
 
 async def answer_bytes(
-    request: Request, work: Callable[[Reader], bytes], find: Callable[[Opened], bytes | None] | None = None
+    request: Request, work: Callable[[Reader], bytes], find: Callable[[OpenSnapshot], bytes | None] | None = None
 ) -> Response:
     """Answer a request with JSON that is serialized already.
 

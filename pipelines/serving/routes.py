@@ -13,7 +13,7 @@ from pipelines.query.batch.batches import shown_id
 from pipelines.query.batch.files import BatchFormat
 from pipelines.query.database import Reader
 from pipelines.serving.export_response import MEDIA_TYPES, ExportResponse, require_batch
-from pipelines.serving.holder import Opened
+from pipelines.serving.holder import OpenSnapshot
 from pipelines.serving.models import (
     CANDIDATE_KEYS,
     Batch,
@@ -130,7 +130,7 @@ async def list_candidates(
             raise not_found("domain", f"Snapshot {reader.snapshot.manifest.id} has no row {domain_id} of domains.")
         return found.encode()
 
-    def find(opened: Opened) -> bytes | None:
+    def find(opened: OpenSnapshot) -> bytes | None:
         kept = opened.candidates.find(domain_id)
         if kept is None:
             service_of(request).read_ahead.want(opened, domain_id)

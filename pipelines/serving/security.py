@@ -27,7 +27,7 @@ _HEADERS = {
 }
 
 
-class Outermost:
+class RequestLogMiddleware:
     """Logs each request without its query (it may hold what a person looks for), and adds headers to each answer.
 
     A HEAD request goes on as GET; the answer's body is left out.

@@ -9,7 +9,7 @@ import anyio
 from anyio import to_thread
 
 from pipelines.query.database import Reader
-from pipelines.serving.holder import Opened, SnapshotHolder
+from pipelines.serving.holder import OpenSnapshot, SnapshotHolder
 from pipelines.serving.problems import too_busy
 from pipelines.serving.read_ahead import ReadAhead
 from pipelines.serving.sending import Sending
@@ -40,7 +40,7 @@ class Service:
         self._turns = anyio.Semaphore(settings.api_max_exports)
 
     @asynccontextmanager
-    async def lease(self) -> AsyncIterator[Opened]:
+    async def lease(self) -> AsyncIterator[OpenSnapshot]:
         """The snapshot that is current now, kept until the block ends.
 
         Raises:
@@ -58,7 +58,7 @@ class Service:
             if self.holder.is_stale:
                 await to_thread.run_sync(self.holder.refresh)
 
-    async def query(self, opened: Opened, work: Callable[[Reader], _Result]) -> _Result:
+    async def query(self, opened: OpenSnapshot, work: Callable[[Reader], _Result]) -> _Result:
         """Run a query in a thread, with a time limit.
 
         Args:

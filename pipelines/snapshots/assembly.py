@@ -23,7 +23,7 @@ from pipelines.system.files import sync_folder
 
 
 @dataclass(frozen=True)
-class Ingredients:
+class SnapshotInputs:
     """What a snapshot is made of: the arguments of publish_snapshot that its content depends on."""
 
     staging: StagingRecord
@@ -42,8 +42,8 @@ class Ingredients:
         self.on_progress(Progress("publish", what))
 
 
-def assemble(  # noqa: PLR0913 - each is a fact of the snapshot
-    inputs: Ingredients, folder: Path, snapshot_id: str, *, sequence: int, newest: Snapshot | None, lock: int
+def build_snapshot(  # noqa: PLR0913 - each is a fact of the snapshot
+    inputs: SnapshotInputs, folder: Path, snapshot_id: str, *, sequence: int, newest: Snapshot | None, lock: int
 ) -> Manifest:
     """Fill an empty folder with a verified snapshot; its manifest is written last.
 
@@ -99,7 +99,7 @@ def assemble(  # noqa: PLR0913 - each is a fact of the snapshot
     manifest, database, verified = finish(newest if inputs.staging.base_snapshot else None)
     if database.scopes is not None and failed_checks(verified):
         names = ", ".join(f"{check.table}.{check.name}" for check in failed_checks(verified))
-        inputs.say(f"exports.duckdb is built anew: the changed copy did not pass {names}")
+        inputs.say(f"exports.duckdb is built again: the changed copy did not pass {names}")
         manifest, database, verified = finish(None)
     _require_passed(verified)
     how = "changes of both faces verified" if database.scopes is not None else "both faces verified"
@@ -119,7 +119,7 @@ def assemble(  # noqa: PLR0913 - each is a fact of the snapshot
 
 
 def _manifest(
-    inputs: Ingredients, info: SnapshotInfo, records: tuple[TableRecord, ...], database: WrittenDatabase
+    inputs: SnapshotInputs, info: SnapshotInfo, records: tuple[TableRecord, ...], database: WrittenDatabase
 ) -> Manifest:
     staging = inputs.staging
     changed = [segment_name(segment.segment) for segment in staging.segments]
@@ -159,7 +159,7 @@ def _require_passed(verified: Sequence[CheckRecord]) -> None:
             found=error.found,
             fix=error.fix
             if lacks_memory(verified)
-            else "read everything anew: lei-exports run --full-refresh; if it fails again, report it",
+            else "read everything again: lei-exports run --full-refresh; if it fails again, report it",
         ) from None
 
 

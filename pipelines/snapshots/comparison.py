@@ -27,7 +27,7 @@ from pipelines.snapshots.content_hash import (
 from pipelines.snapshots.duckdb_connections import open_scratch, quoted_text
 from pipelines.snapshots.opening import Snapshot
 from pipelines.snapshots.row_sql import DOMAIN_ID
-from pipelines.snapshots.table_changes import Scope, whole
+from pipelines.snapshots.table_changes import TableChanges, whole
 
 SNAPSHOT = "snapshot"
 Severity = Literal["error", "warn"]
@@ -41,7 +41,7 @@ _UNQUERYABLE = (duckdb.Error, UnicodeDecodeError)  # the latter where DuckDB's m
 _UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)  # what Polars makes of bad bytes
 
 
-def verify_parquet(snapshot: Snapshot, table: Table, scope: Scope | None = None) -> list[CheckRecord]:
+def verify_parquet(snapshot: Snapshot, table: Table, scope: TableChanges | None = None) -> list[CheckRecord]:
     """Check a table's Parquet files: each has the contract's columns and its own rows; all are in sort order.
 
     Args:
@@ -85,7 +85,7 @@ def verify_parquet(snapshot: Snapshot, table: Table, scope: Scope | None = None)
 class DatabaseFace:
     """A snapshot's DuckDB file, looked at in one session by several checks: to open one for each took 20 ms a table.
 
-    Opened when it is first needed, and anew after an error: what one check finds of a damaged file is not held against
+    Opened when it is first needed, and again after an error: what one check finds of a damaged file is not held against
     the others.
     """
 
@@ -165,7 +165,7 @@ def verify_database(face: DatabaseFace, tables: Sequence[Table]) -> list[CheckRe
     return checks
 
 
-def verify_equal(face: DatabaseFace, table: Table, scope: Scope | None = None) -> CheckRecord:
+def verify_equal(face: DatabaseFace, table: Table, scope: TableChanges | None = None) -> CheckRecord:
     """Check that a table holds the same rows in DuckDB and in Parquet, cell by cell (order-independent hashes).
 
     Args:

@@ -14,7 +14,7 @@ from pipelines.errors import PublishError
 from pipelines.snapshots.database_process import WriterOptions, run_task
 from pipelines.snapshots.database_task import ColumnTask, InfoTask, Replacement, TableTask, Task, ViewTask
 from pipelines.snapshots.duckdb_connections import literal_path
-from pipelines.snapshots.table_changes import Scope
+from pipelines.snapshots.table_changes import TableChanges
 from pipelines.system.files import sync_file
 
 _SPILL = ".duckdb_spill"
@@ -64,7 +64,7 @@ def build_database(
 def update_database(  # noqa: PLR0913 - what is written, from what, and how
     database: Path,
     tables: Sequence[Table],
-    scopes: Mapping[str, Scope],
+    scopes: Mapping[str, TableChanges],
     most_changes: int,
     options: WriterOptions | None = None,
     *,
@@ -152,7 +152,7 @@ def _view_task(view: View) -> ViewTask:
     return ViewTask(view.name, view.description, view.query, columns)
 
 
-def _replacements(scope: Scope, folder: Path) -> tuple[Replacement, ...]:
+def _replacements(scope: TableChanges, folder: Path) -> tuple[Replacement, ...]:
     """What to replace of a table, segments in groups of bounded size."""
     if scope.is_empty:
         return ()

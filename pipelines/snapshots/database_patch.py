@@ -11,19 +11,19 @@ from pipelines.contracts.version import CONTRACT_VERSION
 from pipelines.snapshots.database import update_database
 from pipelines.snapshots.database_process import WriterOptions
 from pipelines.snapshots.opening import Snapshot
-from pipelines.snapshots.table_changes import Scope, differing
+from pipelines.snapshots.table_changes import TableChanges, differing
 from pipelines.snapshots.versions import library_versions
 from pipelines.system.digests import sha256_of
 
 MOST_GROWTH = 1.5  # DESIGN 4
-# Replacing a row costs about what inserting three anew does, and comparing all rows a third of building the file.
+# Replacing a row costs about what inserting three again does, and comparing all rows a third of building the file.
 _MOST_CHANGED_SHARE = 0.3
 # So many rows are replaced in the time that starting the process takes.
 _ALWAYS_WORTH_A_COPY = 20_000
 _OF_THE_FILE = ("duckdb", "duckdb_storage")
 
 
-class NotTakenOver(Exception):  # noqa: N818 - no error: the file is built anew then
+class CannotPatch(Exception):  # noqa: N818 - no error: the file is built again then
     """The older file can't be taken over.
 
     Args:
@@ -37,11 +37,11 @@ class NotTakenOver(Exception):  # noqa: N818 - no error: the file is built anew 
 
 def scopes_of(
     base: Snapshot, staging: StagingRecord, tables: Sequence[Table], records: Sequence[TableRecord]
-) -> dict[str, Scope]:
+) -> dict[str, TableChanges]:
     """What of each table differs from the base.
 
     Raises:
-        NotTakenOver: The two can't be compared: another contract, other settings, other libraries.
+        CannotPatch: The two can't be compared: another contract, other settings, other libraries.
     """
     manifest, versions = base.manifest, library_versions()
     published = {name: manifest.versions.get(name) for name in _OF_THE_FILE}
@@ -53,7 +53,7 @@ def scopes_of(
         ("tables", sorted(base.table_names), sorted(table.name for table in tables)),
     ):
         if before != now:
-            raise NotTakenOver(f"the {what} is not that of snapshot {manifest.id}")
+            raise CannotPatch(f"the {what} is not that of snapshot {manifest.id}")
     now_of = {record.name: record for record in records}
     return {
         table.name: differing(table, base.record_of(table.name), now_of[table.name], staging.segmentation)
@@ -61,11 +61,11 @@ def scopes_of(
     }
 
 
-def take_over_database(  # noqa: PLR0913 - what is written, from what, and how
+def patch_database(  # noqa: PLR0913 - what is written, from what, and how
     database: Path,
     base: Snapshot,
     tables: Sequence[Table],
-    scopes: dict[str, Scope],
+    scopes: dict[str, TableChanges],
     options: WriterOptions,
     *,
     info: SnapshotInfo,
@@ -84,29 +84,29 @@ def take_over_database(  # noqa: PLR0913 - what is written, from what, and how
         Rows by table name.
 
     Raises:
-        NotTakenOver: The base's file is damaged, or the copy has grown too much; the copy is gone then.
+        CannotPatch: The base's file is damaged, or the copy has grown too much; the copy is gone then.
         PublishError: The copy could not be changed, or too much of it changed.
         OSError: The disk refused.
     """
     manifest = base.manifest
     most_bytes = MOST_GROWTH * manifest.rebuilt_database_bytes
     if manifest.database.bytes > most_bytes:
-        raise NotTakenOver(_grown(manifest.database.bytes, manifest.rebuilt_database_bytes))
+        raise CannotPatch(_grown(manifest.database.bytes, manifest.rebuilt_database_bytes))
     try:
         shutil.copyfile(base.database_path, database)
     except FileNotFoundError:
-        raise NotTakenOver(f"{base.database_path} is missing") from None
+        raise CannotPatch(f"{base.database_path} is missing") from None
     # The digest is the copy's, not the original's: what is read back is what will be published.
     if sha256_of(database) != manifest.database.sha256:
         database.unlink()
-        raise NotTakenOver(f"{base.database_path} is damaged")
+        raise CannotPatch(f"{base.database_path} is damaged")
     total = sum(record.rows for record in manifest.tables)
     most_changes = max(_ALWAYS_WORTH_A_COPY, int(total * _MOST_CHANGED_SHARE))
     rows = update_database(database, tables, scopes, most_changes, options, info=info)
     size = database.stat().st_size
     if size > most_bytes:
         database.unlink()
-        raise NotTakenOver(_grown(size, manifest.rebuilt_database_bytes))
+        raise CannotPatch(_grown(size, manifest.rebuilt_database_bytes))
     return rows
 
 

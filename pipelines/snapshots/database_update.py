@@ -18,11 +18,11 @@ _THREADS = 2  # each takes a share of the memory limit; hashing gains from two, 
 
 
 class TooManyChangesError(Exception):
-    """So many rows differ that building the file anew is cheaper."""
+    """So many rows differ that building the file again is cheaper."""
 
 
 def update(task: Task, on_table: Callable[[str, int], None]) -> None:
-    """Replace the rows that differ, create views and comments anew, and leave one file without a write-ahead log.
+    """Replace the rows that differ, create views and comments again, and leave one file without a write-ahead log.
 
     The file is a private copy until it is verified, so a transaction a replacement is enough; one for all would hold
     the hashes of every replacement until its end.

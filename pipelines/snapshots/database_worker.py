@@ -26,7 +26,7 @@ from pipelines.snapshots.database_sql import (
 )
 from pipelines.snapshots.database_task import TableTask, Task
 from pipelines.snapshots.database_update import TooManyChangesError, update
-from pipelines.system.processes import end_with
+from pipelines.system.processes import die_with_parent
 
 _NOT_NULL = re.compile(r"NOT NULL constraint failed: (\w+)\.(\w+)")
 _FULL_TEXTS = ("No space left on device", "File too large", "Disk quota exceeded", "not enough disk space")
@@ -91,7 +91,7 @@ def _failure(error: BaseException) -> dict[str, Any]:
 
 
 def _die_with(parent: int) -> None:
-    end_with(parent)
+    die_with_parent(parent)
     threading.Thread(target=_watch_stdin, daemon=True).start()
 
 

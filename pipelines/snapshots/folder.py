@@ -10,10 +10,10 @@ from pipelines.contracts.snapshot_info import SnapshotInfo
 from pipelines.contracts.tables import Table
 from pipelines.errors import PublishError
 from pipelines.snapshots.database import build_database
-from pipelines.snapshots.database_patch import NotTakenOver, scopes_of, take_over_database
+from pipelines.snapshots.database_patch import CannotPatch, patch_database, scopes_of
 from pipelines.snapshots.database_process import WriterOptions
 from pipelines.snapshots.opening import DATABASE, MANIFEST, Snapshot
-from pipelines.snapshots.table_changes import Scope
+from pipelines.snapshots.table_changes import TableChanges
 from pipelines.system.digests import sha256_of
 from pipelines.system.files import PUBLISHED_MODE, link_or_copy, sync_file, sync_folder, write_atomically
 
@@ -26,13 +26,13 @@ class WrittenDatabase:
 
     Attributes:
         record: What the manifest says of it, without its first snapshot.
-        rebuilt_bytes: Its size, or that of the older file it goes back to, when built anew.
-        scopes: What of each table was replaced in the copy of an older file; None: it was built anew.
+        rebuilt_bytes: Its size, or that of the older file it goes back to, when built again.
+        scopes: What of each table was replaced in the copy of an older file; None: it was built again.
     """
 
     record: FileRecord
     rebuilt_bytes: int
-    scopes: dict[str, Scope] | None
+    scopes: dict[str, TableChanges] | None
 
 
 def link_tables(  # noqa: PLR0913 - from where to where, and who hears of damage
@@ -72,7 +72,7 @@ def link_tables(  # noqa: PLR0913 - from where to where, and who hears of damage
         target = folder / file.path
         old = published.get(file.path)
         if before is not None and old is not None and old.sha256 == file.sha256:
-            if _take_over(before.folder / file.path, target, file):
+            if _reuse(before.folder / file.path, target, file):
                 return file.model_copy(update={"first_snapshot": old.first_snapshot})
             say(f"{file.path} of snapshot {before.manifest.id} is missing or damaged: the built one replaces it")
         _link_built(tables_dir / file.path, target, file)
@@ -104,9 +104,9 @@ def add_database(  # noqa: PLR0913 - what is written, from what, and how
         records: What was built of each.
         options: How the writer's process runs.
         staging: What was read.
-        base: The snapshot whose file is copied and changed where that will do; None: build it anew.
+        base: The snapshot whose file is copied and changed where that will do; None: build it again.
         info: What the file says of itself.
-        say: Hears why it was built anew although there is a base.
+        say: Hears why it was built again although there is a base.
 
     Returns:
         The file, synced, read-only.
@@ -119,12 +119,12 @@ def add_database(  # noqa: PLR0913 - what is written, from what, and how
     if base is not None:
         try:
             scopes = scopes_of(base, staging, tables, records)
-            rows = take_over_database(database, base, tables, scopes, options, info=info)
+            rows = patch_database(database, base, tables, scopes, options, info=info)
             return _written(database, rows, base.manifest.rebuilt_database_bytes, scopes)
-        except NotTakenOver as reason:
-            say(f"exports.duckdb is built anew: {reason.why}")
+        except CannotPatch as reason:
+            say(f"exports.duckdb is built again: {reason.why}")
         except PublishError as error:
-            say(f"exports.duckdb is built anew: {error.what}: {error.found}")
+            say(f"exports.duckdb is built again: {error.what}: {error.found}")
     files = {table.name: [folder / f.path for f in table.files] for table in records}
     rows = build_database(database, tables, files, options, info=info)
     return _written(database, rows, database.stat().st_size, None)
@@ -142,7 +142,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def _written(
-    database: Path, rows: dict[str, int], rebuilt_bytes: int, scopes: dict[str, Scope] | None
+    database: Path, rows: dict[str, int], rebuilt_bytes: int, scopes: dict[str, TableChanges] | None
 ) -> WrittenDatabase:
     _finish(database)
     record = FileRecord(
@@ -155,7 +155,7 @@ def _written(
     return WrittenDatabase(record, rebuilt_bytes, scopes)
 
 
-def _take_over(source: Path, target: Path, file: FileRecord) -> bool:
+def _reuse(source: Path, target: Path, file: FileRecord) -> bool:
     """Link a published file if it still is what was published: it can have been damaged since."""
     if not source.is_file():
         return False
@@ -170,7 +170,7 @@ def _take_over(source: Path, target: Path, file: FileRecord) -> bool:
 
 def _link_built(source: Path, target: Path, file: FileRecord) -> None:
     fix = (
-        "build the table again: run the job `export`; if the published file is damaged too, read everything anew:"
+        "build the table again: run the job `export`; if the published file is damaged too, read everything again:"
         " lei-exports run --full-refresh"
     )
     if not source.is_file():

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pipelines.errors import SnapshotError
-from pipelines.snapshots.history import CLOCK_SKEW, Hold, Look, read_hold, read_look
+from pipelines.snapshots.history import CLOCK_SKEW, RollbackHold, SourceCheck, read_hold, read_source_check
 from pipelines.snapshots.opening import Snapshot, try_current
 
 _NAMED_FILES = 3
@@ -24,13 +24,13 @@ class Health:
     """
 
     snapshot: Snapshot | None
-    look: Look | None
-    hold: Hold | None
+    look: SourceCheck | None
+    hold: RollbackHold | None
     problems: tuple[str, ...]
     unreadable: SnapshotError | None = None
 
 
-def judge_health(export_dir: Path, stale_after_hours: float, now: datetime | None = None) -> Health:
+def evaluate_health(export_dir: Path, stale_after_hours: float, now: datetime | None = None) -> Health:
     """Look at an export folder.
 
     Args:
@@ -42,7 +42,7 @@ def judge_health(export_dir: Path, stale_after_hours: float, now: datetime | Non
         SnapshotError: rollback.json is there and can't be read.
     """
     snapshot, unreadable = try_current(export_dir)
-    look, hold = read_look(export_dir), read_hold(export_dir)
+    look, hold = read_source_check(export_dir), read_hold(export_dir)
     problems = []
     if unreadable is not None:
         problems.append(str(unreadable))
@@ -78,7 +78,7 @@ def _missing(snapshot: Snapshot) -> list[str]:
     if not wrong:
         return []
     more = f" and {len(wrong) - _NAMED_FILES} more" if len(wrong) > _NAMED_FILES else ""
-    return [f"damaged: {', '.join(wrong[:_NAMED_FILES])}{more}; the next run builds them anew"]
+    return [f"damaged: {', '.join(wrong[:_NAMED_FILES])}{more}; the next run builds them again"]
 
 
 def _lost(snapshot: Snapshot) -> list[str]:

@@ -15,7 +15,7 @@ FAILED_RUN = "last_failed_run.json"
 # How far the clocks of the machines that write and read these files may be apart.
 CLOCK_SKEW = timedelta(minutes=5)
 SwitchReason = Literal["published", "rollback", "release", "completed"]
-LookResult = Literal["published", "held", "unchanged"]
+SourceCheckResult = Literal["published", "held", "unchanged"]
 _FROM = AliasChoices("from", "previous")  # a keyword in Python, the plainest word in the files
 
 
@@ -23,7 +23,7 @@ class _Line(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Hold(_Line):
+class RollbackHold(_Line):
     """An operator rolled back: runs build new snapshots, but do not switch to them.
 
     Attributes:
@@ -56,7 +56,7 @@ class Switch(_Line):
     why: SwitchReason
 
 
-class Look(_Line):
+class SourceCheck(_Line):
     """The last successful look at the source: what freshness is counted from.
 
     Attributes:
@@ -67,7 +67,7 @@ class Look(_Line):
     """
 
     checked_at: datetime
-    result: LookResult
+    result: SourceCheckResult
     snapshot_id: str | None
     sequence: int | None
 
@@ -96,15 +96,15 @@ def read_failed_run(export_dir: Path) -> FailedRun | None:
         return None
 
 
-def read_look(export_dir: Path) -> Look | None:
+def read_source_check(export_dir: Path) -> SourceCheck | None:
     """The last successful look at the source; None where there was none, or its file can't be read."""
     try:
-        return Look.model_validate_json((export_dir / LAST_CHECKED).read_bytes())
+        return SourceCheck.model_validate_json((export_dir / LAST_CHECKED).read_bytes())
     except (OSError, ValidationError):
         return None
 
 
-def read_hold(export_dir: Path) -> Hold | None:
+def read_hold(export_dir: Path) -> RollbackHold | None:
     """The rollback that is in force, if any.
 
     Raises:
@@ -112,7 +112,7 @@ def read_hold(export_dir: Path) -> Hold | None:
     """
     path = export_dir / HOLD
     try:
-        return Hold.model_validate_json(path.read_bytes())
+        return RollbackHold.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as error:

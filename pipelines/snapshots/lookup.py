@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from pipelines.errors import SnapshotError
-from pipelines.snapshots.history import read_look, read_switches
+from pipelines.snapshots.history import read_source_check, read_switches
 from pipelines.snapshots.opening import (
     SNAPSHOTS,
     Snapshot,
@@ -33,7 +33,7 @@ def largest_number(export_dir: Path) -> int:
     Of snapshots on disk (damaged ones too), of switches on record, and of the last look at the source.
     """
     folders = (export_dir / SNAPSHOTS).glob("[!.]*/")
-    look = read_look(export_dir)
+    look = read_source_check(export_dir)
     numbers = [read_number(folder) for folder in folders]
     numbers += [switch.sequence for switch in read_switches(export_dir)]
     numbers += [] if look is None else [look.sequence]

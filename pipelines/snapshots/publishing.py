@@ -11,10 +11,10 @@ from pipelines.contracts.records import CheckRecord, Manifest, StagingRecord, Ta
 from pipelines.contracts.tables import Table
 from pipelines.errors import ExportError
 from pipelines.progress import OnProgress, Progress, ignore_progress
-from pipelines.snapshots.assembly import Ingredients, assemble
+from pipelines.snapshots.assembly import SnapshotInputs, build_snapshot
 from pipelines.snapshots.database_process import DEFAULT_MEMORY_MB
 from pipelines.snapshots.guards import reference_snapshot, require_same_source
-from pipelines.snapshots.history import Hold, LookResult, read_hold
+from pipelines.snapshots.history import RollbackHold, SourceCheckResult, read_hold
 from pipelines.snapshots.inputs import require_base, require_publishable
 from pipelines.snapshots.lookup import largest_number, newest_snapshot
 from pipelines.snapshots.opening import CURRENT, SNAPSHOTS, Snapshot, require_link, try_current
@@ -91,7 +91,7 @@ def publish_snapshot(  # noqa: PLR0913 - each is a fact of the run, and all are 
         PublishError: A blocking check failed, a file is damaged, the disk is full, the DuckDB file could not be built,
             or the new snapshot did not pass verification.
     """
-    inputs = Ingredients(staging, tables, built, tables_dir, timings, now, checks, memory_mb, on_progress, extras)
+    inputs = SnapshotInputs(staging, tables, built, tables_dir, timings, now, checks, memory_mb, on_progress, extras)
     with _disk_errors(export_dir):
         (export_dir / SNAPSHOTS).mkdir(parents=True, exist_ok=True)
     require_link(export_dir)
@@ -112,7 +112,7 @@ def publish_snapshot(  # noqa: PLR0913 - each is a fact of the run, and all are 
     try:
         with _disk_errors(export_dir):
             building.mkdir()
-            manifest = assemble(
+            manifest = build_snapshot(
                 inputs,
                 building,
                 snapshot_id,
@@ -132,7 +132,9 @@ def publish_snapshot(  # noqa: PLR0913 - each is a fact of the run, and all are 
     return manifest
 
 
-def _commit(export_dir: Path, inputs: Ingredients, building: Path, manifest: Manifest, hold: Hold | None) -> None:
+def _commit(
+    export_dir: Path, inputs: SnapshotInputs, building: Path, manifest: Manifest, hold: RollbackHold | None
+) -> None:
     """Give the snapshot its name, and make it current unless a rollback holds: done whole or not at all."""
     at = inputs.now()
     with uninterrupted():
@@ -150,7 +152,12 @@ def _commit(export_dir: Path, inputs: Ingredients, building: Path, manifest: Man
 
 
 def _finish(  # noqa: PLR0913, PLR0917 - the snapshot, and the settings of retention
-    export_dir: Path, inputs: Ingredients, snapshot_id: str, hold: Hold | None, keep_snapshots: int, keep_hours: float
+    export_dir: Path,
+    inputs: SnapshotInputs,
+    snapshot_id: str,
+    hold: RollbackHold | None,
+    keep_snapshots: int,
+    keep_hours: float,
 ) -> None:
     """What follows the commit. Its failures must not make the run look as if nothing was published."""
 
@@ -226,7 +233,7 @@ def free_id(export_dir: Path, staging_id: str) -> str:
     return candidate
 
 
-def _record_look(export_dir: Path, result: LookResult, at: datetime) -> None:
+def _record_look(export_dir: Path, result: SourceCheckResult, at: datetime) -> None:
     current, _ = try_current(export_dir)
     record_last_checked(
         export_dir,

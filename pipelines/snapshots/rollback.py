@@ -8,7 +8,7 @@ from pathlib import Path
 from pipelines.contracts.tables import Table
 from pipelines.errors import SnapshotError
 from pipelines.progress import OnProgress, Progress
-from pipelines.snapshots.history import HOLD, Hold, SwitchReason, read_hold
+from pipelines.snapshots.history import HOLD, RollbackHold, SwitchReason, read_hold
 from pipelines.snapshots.lookup import find_snapshot, newest_snapshot
 from pipelines.snapshots.opening import CURRENT, SNAPSHOTS, Snapshot, list_snapshots, read_number, require_link
 from pipelines.snapshots.switch import LOCK_WAIT_SECONDS, current_id, hold_publish_lock, switch_to
@@ -24,7 +24,7 @@ def rollback(
     now: Callable[[], datetime],
     tables: Sequence[Table] | None = None,
     lock_wait_seconds: float = LOCK_WAIT_SECONDS,
-) -> Hold:
+) -> RollbackHold:
     """Switch `current` to a snapshot that verifies, and hold it there until `release_rollback`.
 
     The hold is written before the switch: a kill between the two can't let the next run undo the rollback; that run
@@ -50,7 +50,7 @@ def rollback(
     with hold_publish_lock(_existing(export_dir), lock_wait_seconds) as lock:
         target = find_snapshot(export_dir, snapshot_id)
         verify_snapshot(target, tables)
-        hold = Hold(held_at=now(), snapshot_id=target.manifest.id, previous=current_id(export_dir))
+        hold = RollbackHold(held_at=now(), snapshot_id=target.manifest.id, previous=current_id(export_dir))
         lock.require_held()
         with uninterrupted():
             before = _hold_file(export_dir)

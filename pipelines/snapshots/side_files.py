@@ -11,7 +11,7 @@ from pipelines.system.files import PUBLISHED_MODE, sync_file
 
 
 @dataclass(frozen=True)
-class Extras:
+class SideFiles:
     """Files beside the data.
 
     Attributes:
@@ -23,13 +23,13 @@ class Extras:
     checks: Sequence[CheckRecord] = ()
 
 
-MakeExtras = Callable[[Snapshot, Snapshot | None], Extras]
+MakeExtras = Callable[[Snapshot, Snapshot | None], SideFiles]
 """Takes the verified new snapshot (its manifest as known by then) and the newest one before it."""
 
 
-def no_extras(_: Snapshot, __: Snapshot | None) -> Extras:
+def no_extras(_: Snapshot, __: Snapshot | None) -> SideFiles:
     """No file beside the data."""
-    return Extras()
+    return SideFiles()
 
 
 def write_extras(folder: Path, snapshot_id: str, files: Mapping[str, bytes]) -> tuple[FileRecord, ...]:

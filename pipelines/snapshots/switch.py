@@ -14,7 +14,7 @@ from pipelines.snapshots.history import (
     LAST_CHECKED,
     SWITCHES,
     FailedRun,
-    LookResult,
+    SourceCheckResult,
     Switch,
     SwitchReason,
     read_switches,
@@ -112,7 +112,7 @@ def current_id(export_dir: Path) -> str | None:
 
 
 def record_last_checked(
-    export_dir: Path, *, checked_at: datetime, result: LookResult, snapshot_id: str | None, sequence: int | None
+    export_dir: Path, *, checked_at: datetime, result: SourceCheckResult, snapshot_id: str | None, sequence: int | None
 ) -> None:
     """Write down that the source was looked at, with what result (DESIGN 4, freshness).
 

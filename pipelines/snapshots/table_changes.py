@@ -10,7 +10,7 @@ from pipelines.snapshots.row_sql import in_ranges
 
 
 @dataclass(frozen=True)
-class Scope:
+class TableChanges:
     """The part of a table whose rows may differ from another snapshot's; judged by the digests of its files.
 
     Attributes:
@@ -40,12 +40,12 @@ class Scope:
         return "true" if ranges is None else in_ranges(ranges)
 
 
-def whole(record: TableRecord, segmentation: Segmentation) -> Scope:
+def whole(record: TableRecord, segmentation: Segmentation) -> TableChanges:
     """All rows of a table."""
-    return Scope(tuple(sorted(record.files, key=_path)), None, segmentation)
+    return TableChanges(tuple(sorted(record.files, key=_path)), None, segmentation)
 
 
-def differing(table: Table, before: TableRecord, now: TableRecord, segmentation: Segmentation) -> Scope:
+def differing(table: Table, before: TableRecord, now: TableRecord, segmentation: Segmentation) -> TableChanges:
     """What of a table changed.
 
     Args:
@@ -58,8 +58,8 @@ def differing(table: Table, before: TableRecord, now: TableRecord, segmentation:
     changed = tuple(sorted((file for file in now.files if _identity(file) not in old), key=_path))
     gone = [file for file in before.files if _identity(file) not in new]
     if not table.is_segmented:
-        return Scope(changed, None if changed or gone else (), segmentation)
-    return Scope(changed, _segments((*changed, *gone)), segmentation)
+        return TableChanges(changed, None if changed or gone else (), segmentation)
+    return TableChanges(changed, _segments((*changed, *gone)), segmentation)
 
 
 def _segments(files: Sequence[FileRecord]) -> tuple[int, ...] | None:

@@ -18,7 +18,7 @@ from pipelines.snapshots.comparison import (
 )
 from pipelines.snapshots.info_check import verify_info
 from pipelines.snapshots.opening import MANIFEST, Snapshot
-from pipelines.snapshots.table_changes import Scope
+from pipelines.snapshots.table_changes import TableChanges
 from pipelines.system.digests import digests_of
 
 _OUT_OF_MEMORY = "OutOfMemoryException"
@@ -94,7 +94,7 @@ def verify_files(snapshot: Snapshot) -> list[CheckRecord]:
 def verify_faces(
     snapshot: Snapshot,
     tables: Sequence[Table] | None = None,
-    scopes: Mapping[str, Scope] | None = None,
+    scopes: Mapping[str, TableChanges] | None = None,
     memory_mb: int = DEFAULT_MEMORY_MB,
 ) -> list[CheckRecord]:
     """Reopen both faces: shape, comments, row counts and order as in contract and manifest, contents equal.

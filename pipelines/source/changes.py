@@ -14,7 +14,7 @@ from pipelines.source.exported_snapshot import SourceSnapshot
 from pipelines.source.failed_read import explain_failed_read
 from pipelines.source.fingerprint import Answer, Connection, changed_segments, take_fingerprints
 from pipelines.source.ranges import plan_whole
-from pipelines.source.read_watchdog import Watch
+from pipelines.source.read_watchdog import ReadWatchdog
 from pipelines.source.watched_calls import run_watched
 
 
@@ -39,7 +39,7 @@ class Changes:
         return names <= {segment_name(number) for number in self.only}
 
 
-def find_changes(snapshot: SourceSnapshot, base: Manifest | None, segment_size: int, watch: Watch) -> Changes:
+def find_changes(snapshot: SourceSnapshot, base: Manifest | None, segment_size: int, watch: ReadWatchdog) -> Changes:
     """Take fingerprints of both tables at the same time, and compare them with the published ones.
 
     Args:

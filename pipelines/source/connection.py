@@ -99,7 +99,7 @@ def pin(address: SourceAddress, connection: Connection) -> SourceAddress:
     return replace(address, url=SecretStr(make_conninfo(address.url.get_secret_value(), **place)))
 
 
-def cut_off(connection: Connection) -> None:
+def abort_connection(connection: Connection) -> None:
     """End a connection whose peer may never answer: whoever waits for an answer gets an error at once.
 
     Keepalives do not find such a peer where something between, such as a proxy, still acknowledges them.
@@ -122,7 +122,7 @@ def cutting_off_after(seconds: float, *connections: Connection) -> Iterator[None
 
     def cut() -> None:
         for connection in connections:
-            cut_off(connection)
+            abort_connection(connection)
 
     timer = threading.Timer(seconds, cut)
     timer.daemon = True

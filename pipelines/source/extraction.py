@@ -24,13 +24,13 @@ from pipelines.source.exported_snapshot import SourceSnapshot
 from pipelines.source.failed_read import explain_failed_read
 from pipelines.source.preflight import open_snapshot, wanted_connections
 from pipelines.source.ranges import plan_ranges
-from pipelines.source.read_watchdog import Watch
+from pipelines.source.read_watchdog import ReadWatchdog
 from pipelines.source.reader import read_query
 from pipelines.source.row_counts import count_rows, require_all_rows
 from pipelines.source.segment_writer import SegmentFiles
 from pipelines.source.watched_calls import cancel_until_done, wait_for
 from pipelines.source.workers import Workers
-from pipelines.system.memory import give_memory_back
+from pipelines.system.memory import trim_memory
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def extract_source(  # noqa: PLR0913, PLR0917 - where from, where to, how, and w
     ) as snapshot:
         check_source(snapshot.source)
         opened = time.monotonic()
-        with Watch(snapshot.address, snapshot, options.longest_s) as watch:
+        with ReadWatchdog(snapshot.address, snapshot, options.longest_s) as watch:
             on_progress(Progress("read", "fingerprints of both tables"))
             changes = find_changes(snapshot, options.base, options.segment_size, watch)
             compared = time.monotonic()
@@ -173,7 +173,7 @@ def extract_source(  # noqa: PLR0913, PLR0917 - where from, where to, how, and w
                 _check_ids(snapshot, watch)
         checked = time.monotonic()
     require_all_rows(changes.fingerprints, reading.files, changes.only)
-    give_memory_back()
+    trim_memory()
     return StagingRecord(
         staging_id=staging.staging_id,
         source=_with_rows(snapshot.source, count_rows(changes.fingerprints)),
@@ -193,7 +193,7 @@ def extract_source(  # noqa: PLR0913, PLR0917 - where from, where to, how, and w
     )
 
 
-def _read_all(reading: _Reading, changes: Changes, watch: Watch) -> None:
+def _read_all(reading: _Reading, changes: Changes, watch: ReadWatchdog) -> None:
     # SQL is composed here: a connection is no place to meet for threads.
     segmentation = None if changes.are_all else changes.segmentation
     queries = [
@@ -213,7 +213,7 @@ def _read_all(reading: _Reading, changes: Changes, watch: Watch) -> None:
             raise
 
 
-def _check_ids(snapshot: SourceSnapshot, watch: Watch) -> None:
+def _check_ids(snapshot: SourceSnapshot, watch: ReadWatchdog) -> None:
     try:
         snapshot.check_unique_ids()
     except ExtractError:

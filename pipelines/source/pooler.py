@@ -17,7 +17,7 @@ from pipelines.source.same_server import ask_place, require_one_server
 _ANSWER_SECONDS = 10.0
 
 
-def check_own_processes(address: SourceAddress, exporter: Connection, name: str, wanted: int) -> None:
+def require_session_pooling(address: SourceAddress, exporter: Connection, name: str, wanted: int) -> None:
     """Open as many connections as the read needs, at once, and close them: connectorx would try for 30 s (FACTS 1.2).
 
     Args:

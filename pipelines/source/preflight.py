@@ -16,7 +16,7 @@ from pipelines.source import exported_snapshot as snapshot
 from pipelines.source.catalog import Relation, check_server, find_relations
 from pipelines.source.connection import Connection, SourceAddress, connect, cutting_off_after, failed_query, pin
 from pipelines.source.exported_snapshot import SourceSnapshot
-from pipelines.source.pooler import check_own_processes
+from pipelines.source.pooler import require_session_pooling
 from pipelines.source.reader_url import binds_channel, checks_host_name, reader_url
 from pipelines.source.same_server import compare_drivers
 
@@ -114,7 +114,7 @@ class SourcePreflight:
         return [described.connection(self._connection)]
 
     def _ask_pooler(self, connection: Connection) -> list[Finding]:
-        check_own_processes(self.address, connection, self._name, self.connections)
+        require_session_pooling(self.address, connection, self._name, self.connections)
         return [Finding("pooler", "ok", f"{self.connections + 1} connections at a time, a server process for each")]
 
     def _ask_server(self, connection: Connection) -> Iterator[Finding]:

@@ -1,6 +1,6 @@
 """A cheap question whether the source may have changed: no table is scanned. A hint for a sensor, never for a run.
 
-PostgreSQL's counters of inserted, updated and deleted rows lag by seconds, start anew after a crash, and do not follow
+PostgreSQL's counters of inserted, updated and deleted rows lag by seconds, start again after a crash, and do not follow
 on a standby (FACTS 1.8): a change can be told late or told where there is none, and the run itself looks
 properly (fingerprint.py).
 """

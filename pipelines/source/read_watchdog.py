@@ -13,8 +13,8 @@ from typing import Self
 
 import psycopg
 
-from pipelines.errors import ExportError, ExtractError, GiveWayError
-from pipelines.source.connection import SourceAddress, cut_off, try_to_connect
+from pipelines.errors import ExportError, ExtractError, LockContentionError
+from pipelines.source.connection import SourceAddress, abort_connection, try_to_connect
 from pipelines.source.exported_snapshot import SourceSnapshot
 
 _POLL_SECONDS = 0.5
@@ -42,7 +42,7 @@ WHERE application_name = %s AND pid <> pg_backend_pid()
 """
 
 
-class Watch:
+class ReadWatchdog:
     """Watches a snapshot from a thread of its own; a context manager around the read.
 
     When it sees a reason to stop it cancels every connection of the run and keeps the reason, which `raise_reason`
@@ -83,7 +83,7 @@ class Watch:
             self.cancel()
         self._thread.join(timeout=_ANSWER_SECONDS)
         if self._thread.is_alive() and self._connection is not None:
-            cut_off(self._connection)
+            abort_connection(self._connection)
             self._thread.join(timeout=_ANSWER_SECONDS)
 
     @property
@@ -97,7 +97,7 @@ class Watch:
 
         Raises:
             ExtractError: The longest time was over.
-            GiveWayError: Another session waits for a lock behind this run.
+            LockContentionError: Another session waits for a lock behind this run.
         """
         if self.has_reason and self._reason is not None:
             raise self._reason
@@ -110,7 +110,7 @@ class Watch:
 
     def give_up(self) -> None:
         """Where no cancel helped, nobody answers: let go of the exporting connection and of the threads that read."""
-        cut_off(self._exporter)
+        abort_connection(self._exporter)
 
     def _cancel(self) -> None:
         with suppress(psycopg.Error), try_to_connect(self._address, f"{self._name}-cancel") as connection:
@@ -159,10 +159,10 @@ class Watch:
             fix="start the run again; if it stays so, the PostgreSQL server's log says who ended it",
         )
 
-    def _in_the_way(self, connection: psycopg.Connection[tuple[object, ...]]) -> GiveWayError | None:
+    def _in_the_way(self, connection: psycopg.Connection[tuple[object, ...]]) -> LockContentionError | None:
         waiting = connection.execute(_WAITING, (self._name,)).fetchone()
         if waiting is not None and int(str(waiting[0])):
-            return GiveWayError(
+            return LockContentionError(
                 "The run gave way to a session that waits for an exclusive lock on a source table",
                 expected="no ALTER TABLE, TRUNCATE or VACUUM FULL during the export",
                 found="one that waits behind it",

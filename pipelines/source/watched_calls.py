@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from typing import Any, TypeVar
 
-from pipelines.source.read_watchdog import Watch
+from pipelines.source.read_watchdog import ReadWatchdog
 from pipelines.source.workers import Workers
 
 _WAIT_SECONDS = 0.5
@@ -15,7 +15,7 @@ _GIVE_UP_SECONDS = 5.0
 Answer = TypeVar("Answer")
 
 
-def run_watched(calls: Sequence[Callable[[], Answer]], watch: Watch) -> list[Answer]:
+def run_watched(calls: Sequence[Callable[[], Answer]], watch: ReadWatchdog) -> list[Answer]:
     """Make calls at the same time; what they return, in their order."""
     with Workers(len(calls), "export-ask") as pool:
         futures = [pool.submit(call) for call in calls]
@@ -28,7 +28,7 @@ def run_watched(calls: Sequence[Callable[[], Answer]], watch: Watch) -> list[Ans
         return [future.result() for future in futures]
 
 
-def wait_for(futures: list[Future[Any]], watch: Watch) -> None:
+def wait_for(futures: list[Future[Any]], watch: ReadWatchdog) -> None:
     """Wait in short steps: a signal reaches the main thread between two of them."""
     pending = set(futures)
     while pending and not watch.has_reason:
@@ -38,7 +38,7 @@ def wait_for(futures: list[Future[Any]], watch: Watch) -> None:
     watch.raise_reason()
 
 
-def cancel_until_done(futures: list[Future[Any]], watch: Watch) -> None:
+def cancel_until_done(futures: list[Future[Any]], watch: ReadWatchdog) -> None:
     """Cancel what runs on the server until every call has ended; give up a server that does not answer."""
     # Again and again: a connection that is between two statements when it is cancelled goes on to the next one.
     until = time.monotonic() + _GIVE_UP_SECONDS

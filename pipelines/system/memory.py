@@ -5,7 +5,7 @@ import ctypes
 import pyarrow as pa
 
 
-def give_memory_back() -> None:
+def trim_memory() -> None:
     """Return freed memory of Arrow's pool and the C library: 440 to 130 MB after 5.7 million rows (FACTS 3.2)."""
     pa.default_memory_pool().release_unused()
     try:

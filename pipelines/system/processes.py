@@ -26,7 +26,7 @@ def environment_of() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "PYTHONFAULTHANDLER": "1"}
 
 
-def end_with(parent: int, number: signal.Signals = signal.SIGKILL) -> None:
+def die_with_parent(parent: int, number: signal.Signals = signal.SIGKILL) -> None:
     """End when the parent ends, even by SIGKILL. On Linux only: elsewhere a process sees the end of its stdin.
 
     Args:
@@ -62,7 +62,7 @@ def close_inherited(keep: int) -> None:
     os.closerange(keep + 1, os.sysconf("SC_OPEN_MAX"))
 
 
-def take_idle_time() -> None:
+def set_idle_priority() -> None:
     """Run only while nobody else wants the processor (sched(7), SCHED_IDLE); where there is no such thing, be nice."""
     if sys.platform == "linux":
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
@@ -71,5 +71,5 @@ def take_idle_time() -> None:
 
 
 if __name__ == "__main__":  # as `ending_with` starts it; prctl(2) outlives the exec
-    end_with(int(sys.argv[1]), signal.SIGTERM)
+    die_with_parent(int(sys.argv[1]), signal.SIGTERM)
     os.execv(sys.argv[2], sys.argv[2:])  # noqa: S606  what its parent wants

@@ -3,15 +3,15 @@
 import polars as pl
 
 from pipelines.contracts.tables import Table
-from pipelines.transform.judging import exported
 from pipelines.transform.text import is_valid_lei
+from pipelines.transform.validation import exported
 
 
 def build_candidate_exports(judged_candidates: pl.LazyFrame, table: Table) -> pl.LazyFrame:
     """One row per domain row and LEI.
 
     Args:
-        judged_candidates: From `judge_candidates`, in rank order.
+        judged_candidates: From `validate_candidates`, in rank order.
         table: The contract, with gleif_full_data or without.
 
     Returns:

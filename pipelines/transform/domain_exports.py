@@ -4,14 +4,14 @@ import polars as pl
 
 from pipelines.contracts.tables import DOMAIN_EXPORTS
 from pipelines.transform.joining import fill_without_candidates, join_candidates
-from pipelines.transform.judging import exported
+from pipelines.transform.validation import exported
 
 
 def build_domain_exports(judged_domains: pl.LazyFrame, candidate_exports: pl.LazyFrame) -> pl.LazyFrame:
     """One row per row of `domains` that is not rejected, with its candidates joined.
 
     Args:
-        judged_domains: From `judge_domains`, sorted by id.
+        judged_domains: From `validate_domains`, sorted by id.
         candidate_exports: candidate_exports of the same domain ids, in its order.
 
     Returns:

@@ -15,8 +15,8 @@ def build_rejected_rows(
     """Every rejected row of both source tables, with its reason and the row as JSON.
 
     Args:
-        judged_domains: From `judge_domains`.
-        judged_candidates: From `judge_candidates`.
+        judged_domains: From `validate_domains`.
+        judged_candidates: From `validate_candidates`.
         include_full_data: Whether gleif_full_data is part of row_json.
 
     Returns:

@@ -180,7 +180,7 @@ def test_what_did_not_change_needs_no_room(source: Database, disk: Path) -> None
 
 # What is written right after each of these.
 MOMENTS = {
-    "staging": "pipelines.build.extraction.require_room",
+    "staging": "pipelines.build.extraction.require_free_space",
     "parquet": "pipelines.export.build_tables",
     "derived tables": "pipelines.export.build_derived_tables",
     "duckdb": "pipelines.snapshots.assembly.add_database",
@@ -204,7 +204,7 @@ def test_a_disk_that_fills_up_at_any_step(
 
     with monkeypatch.context() as patch:
         patch.setattr(MOMENTS[moment], full)
-        assert_fails(settings, "Way out: ")
+        assert_fails(settings, "Fix: ")
     (disk / "ballast").unlink()
     verify_snapshot(export(settings))
 
@@ -248,7 +248,7 @@ def test_a_folder_that_can_not_be_written_to(source: Database, tmp_path: Path) -
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     assert str(settings.export_dir) in done.stdout
-    assert "Way out: " in done.stdout
+    assert "Fix: " in done.stdout
     assert "writ" in done.stdout
     assert current_snapshot(settings.export_dir) == before
     verify_snapshot(before)

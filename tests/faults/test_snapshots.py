@@ -14,7 +14,7 @@ from pipelines.errors import SourceChangedError, SourceError
 from pipelines.export import run_export
 from pipelines.progress import Progress
 from pipelines.settings import Settings
-from pipelines.snapshots.health import judge_health
+from pipelines.snapshots.health import evaluate_health
 from pipelines.snapshots.lookup import wait_for_snapshot
 from pipelines.snapshots.opening import Snapshot, current_snapshot, list_snapshots
 from pipelines.snapshots.retention import prune_now
@@ -120,7 +120,7 @@ def test_a_current_that_can_not_be_read_is_replaced_by_the_next_run(
     """Though nothing changed in the source; and the number is a new one, so that nobody who waits misses it."""
     before = current(settings)
     damage(before)
-    health = judge_health(settings.export_dir, 25)
+    health = evaluate_health(settings.export_dir, 25)
     assert health.snapshot is None
     assert any("manifest.json" in problem or "not there" in problem for problem in health.problems)
     assert run_export(settings, full_refresh=full_refresh) is not None
@@ -129,7 +129,7 @@ def test_a_current_that_can_not_be_read_is_replaced_by_the_next_run(
     assert wait_for_snapshot(settings.export_dir, before.manifest.sequence, 0) == after
     verify_snapshot(after)
     assert_agrees(database, after)
-    assert judge_health(settings.export_dir, 25).problems == ()
+    assert evaluate_health(settings.export_dir, 25).problems == ()
     assert run_export(settings) is None, "nothing changed since"
 
 
@@ -180,7 +180,7 @@ def test_a_held_snapshot_that_can_not_be_read_stays_until_the_release(database: 
     publication = run_export(settings)
     assert publication is not None
     assert publication.held_at == older.manifest.id
-    assert len(judge_health(settings.export_dir, 25).problems) == 2
+    assert len(evaluate_health(settings.export_dir, 25).problems) == 2
     released = release_rollback(settings.export_dir, now=lambda: datetime.now(UTC))
     assert current(settings) == released
     assert released.manifest == publication.manifest

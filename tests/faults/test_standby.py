@@ -82,5 +82,5 @@ def test_recovery_that_takes_rows_away_cancels_the_read(
     settings = settings_for(standby.database(), tmp_path, read_connections=1)
     with pytest.raises(ExtractError) as caught:
         run_export(settings)
-    assert_says(caught.value, "Way out: ")
+    assert_says(caught.value, "Fix: ")
     assert_agrees(standby.database(), export(settings))

@@ -156,7 +156,7 @@ class History:
     # ---
 
     def show_tables(self, company_name: str = "company_name", drop: str = "") -> None:
-        """Make the views anew: all columns, one of them as this expression."""
+        """Make the views again: all columns, one of them as this expression."""
         for table in ("domains", "gleif_candidates"):
             columns = self.ask(
                 "SELECT attname FROM pg_attribute WHERE attnum > 0 AND NOT attisdropped"

@@ -81,7 +81,7 @@ def assert_says(error: BaseException, *says: str, url: str = "") -> None:
     text = str(error)
     for words in says:
         assert words in text, text
-    assert "Way out: " in text, text
+    assert "Fix: " in text, text
     chain: list[BaseException] = []
     current: BaseException | None = error
     while current is not None:

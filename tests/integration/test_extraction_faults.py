@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from pipelines.errors import ExtractError, GiveWayError, SourceError, StagingError
+from pipelines.errors import ExtractError, LockContentionError, SourceError, StagingError
 from pipelines.export import run_export
 from pipelines.settings import Settings
 from pipelines.source import extraction, ranges
@@ -181,7 +181,7 @@ def test_connections_ended_while_both_tables_are_compared(
 def test_gives_way_while_both_tables_are_compared(
     database: Database, published: Published, slow_to_compare: Settings
 ) -> None:
-    run = failing(published, slow_to_compare, "gave way", "tried again", kind=GiveWayError)
+    run = failing(published, slow_to_compare, "gave way", "tried again", kind=LockContentionError)
     wait_until(lambda: fingerprinting(database))
     run_sql(database, "ALTER TABLE real_domains ADD COLUMN fresh int")
     run.result()
@@ -253,7 +253,7 @@ def test_longest_time_holds_for_repeated_ids_as_well(
     ],
 )
 def test_gives_way(database: Database, published: Published, slow: Settings, statement: str) -> None:
-    run = failing(published, slow, "gave way", "tried again", kind=GiveWayError)
+    run = failing(published, slow, "gave way", "tried again", kind=LockContentionError)
     wait_until(lambda: reading(database))
     with session(database) as connection:
         started = time.monotonic()
@@ -287,7 +287,7 @@ def test_gives_way_for_a_partition_and_succeeds_then(
     monkeypatch.setattr(ranges, "RANGE_BYTES", 8192)
     monkeypatch.setattr(extraction, "read_query", slowly)
     settings = settings_for(database, published.export_dir, read_connections=1)
-    run = failing(published, settings, "gave way", kind=GiveWayError)
+    run = failing(published, settings, "gave way", kind=LockContentionError)
     with session(database) as connection:
         wait_until(lambda: scalar(connection, f"SELECT count(*) {OURS} AND state = 'idle in transaction'"))
         started = time.monotonic()

@@ -138,7 +138,9 @@ def test_only_rows_of_changed_keys_are_computed(database: Database, exported: tu
     execute(database, f"UPDATE gleif_candidates SET legal_name = 'another name' WHERE domain_id = {domain_id}")
     said: list[str] = []
     run_export(configured, on_progress=lambda progress: said.append(progress.what))
-    counts = {name: int(what.split()[0]) for name, _, what in (text.partition(": ") for text in said) if "anew" in what}
+    counts = {
+        name: int(what.split()[0]) for name, _, what in (text.partition(": ") for text in said) if "again" in what
+    }
     assert counts.keys() == {table.name for table in DERIVED_TABLES}
     assert counts["unique_domains"] == 1
     assert 1 <= counts["entities"] <= 15

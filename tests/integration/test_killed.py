@@ -57,7 +57,7 @@ def test_killed_right_before_and_after_each_rename(database: Database, published
 
 
 def change_something(database: Database, number: int) -> None:
-    """Change what every table depends on, each time anew: so every run writes the same files."""
+    """Change what every table depends on, each time again: so every run writes the same files."""
     with database.connect() as connection:
         connection.execute(
             "UPDATE domains SET company_name = %s, processing_time_ms = coalesce(processing_time_ms, 0) %% 1000 + 1",

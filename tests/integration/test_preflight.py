@@ -214,7 +214,7 @@ def test_privileges_are_named(published: Published, source: Database) -> None:
         fails_soon(published, url, "public.gleif_candidates can't be read", "no SELECT privilege on column lei_code")
         columns = [row for row in _columns(source, "gleif_candidates") if row != "jurisdiction"]
         run_sql(source, f"GRANT SELECT ({', '.join(columns)}) ON gleif_candidates TO {name}")
-        fails_soon(published, url, "Found: no SELECT privilege on column jurisdiction. Way out: GRANT SELECT ON")
+        fails_soon(published, url, "Found: no SELECT privilege on column jurisdiction. Fix: GRANT SELECT ON")
         run_sql(source, f"GRANT SELECT ON gleif_candidates TO {name}", "REVOKE USAGE ON SCHEMA public FROM PUBLIC")
         fails_soon(published, url, "Source table public.domains can't be reached", 'GRANT USAGE ON SCHEMA "public"')
         run_sql(source, f'REVOKE CONNECT ON DATABASE "{source.name}" FROM PUBLIC')

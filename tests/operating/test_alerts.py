@@ -9,7 +9,7 @@ from pipelines.alerts.events import REPEAT, Alert, StaleMemory, decide_stale, de
 from pipelines.alerts.webhook import post_alert
 from pipelines.errors import SettingsError
 from pipelines.settings import load_settings
-from pipelines.snapshots.history import Look
+from pipelines.snapshots.history import SourceCheck
 from tests.operating.kit import SECRET, webhook
 
 pytestmark = pytest.mark.fast
@@ -20,8 +20,8 @@ HOUR = timedelta(hours=1)
 ALERT = Alert("failure", NOW, "the source shrank", "run-1", "20261123T065932Z-1f3a9c2e")
 
 
-def look(hours_ago: float, result: str = "unchanged") -> Look:
-    return Look.model_validate(
+def look(hours_ago: float, result: str = "unchanged") -> SourceCheck:
+    return SourceCheck.model_validate(
         {"checked_at": NOW - hours_ago * HOUR, "result": result, "snapshot_id": "snap", "sequence": 3}
     )
 

@@ -1,4 +1,4 @@
-"""`lei-exports doctor` finds what a run would fail at, and says the way out."""
+"""`lei-exports doctor` finds what a run would fail at, and says how to fix it."""
 
 import json
 from pathlib import Path
@@ -90,7 +90,7 @@ def test_the_command_says_it_and_exits_with_1(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("DATABASE_URL", "postgresql://someone:s3cr3t-pass@127.0.0.1:1/nowhere")
     done = CliRunner().invoke(app, ["doctor"])
     assert done.exit_code == 1
-    assert "way out: check host and port" in done.stdout
+    assert "fix: check host and port" in done.stdout
     assert "s3cr3t" not in done.stdout
     told = json.loads(CliRunner().invoke(app, ["doctor", "--json"]).stdout)
     assert [finding["topic"] for finding in told if finding["verdict"] == "failed"] == ["connection"]

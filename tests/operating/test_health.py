@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from assets.cli.commands import app
-from pipelines.snapshots.health import judge_health
+from pipelines.snapshots.health import evaluate_health
 from pipelines.snapshots.history import LAST_CHECKED, FailedRun
 from pipelines.snapshots.rollback import rollback
 from pipelines.snapshots.switch import record_failed_run
@@ -48,11 +48,11 @@ def test_a_fresh_snapshot_is_healthy_and_an_old_look_is_not(exports: Path) -> No
     assert status()["healthy"] is True
     assert CliRunner().invoke(app, ["status", "--check"]).exit_code == 0
     now = datetime.now(UTC)
-    assert judge_health(exports, 25, now + timedelta(hours=24)).problems == ()
-    (problem,) = judge_health(exports, 25, now + timedelta(hours=26)).problems
+    assert evaluate_health(exports, 25, now + timedelta(hours=24)).problems == ()
+    (problem,) = evaluate_health(exports, 25, now + timedelta(hours=26)).problems
     assert problem.startswith("stale: the last successful look at the source was 26.0 h ago")
     (exports / LAST_CHECKED).write_text("{")
-    (problem,) = judge_health(exports, 25, now + timedelta(hours=26)).problems
+    (problem,) = evaluate_health(exports, 25, now + timedelta(hours=26)).problems
     assert problem.startswith("stale"), "without a record of looks, the snapshot's own instant counts"
 
 
@@ -72,7 +72,7 @@ def test_files_that_are_gone_or_cut_are_named(exports: Path) -> None:
     database = exports / "current" / "exports.duckdb"
     database.chmod(0o644)
     database.write_bytes(database.read_bytes()[:-1])
-    (problem,) = judge_health(exports, 25).problems
+    (problem,) = evaluate_health(exports, 25).problems
     assert "exports.duckdb" in problem
     assert "entities/all.parquet" in problem
     done = CliRunner().invoke(app, ["status", "--check"])
@@ -95,7 +95,7 @@ def test_what_changed_and_a_rollback(exports: Path, database: Database) -> None:
     address = unquote(urlsplit(database.url).netloc.rpartition("@")[2])
     assert f"Source    database {database.name} at {address}, schema public, PostgreSQL " in said
     rollback(exports, first, now=lambda: datetime.now(UTC))
-    (problem,) = judge_health(exports, 25).problems
+    (problem,) = evaluate_health(exports, 25).problems
     assert "rollback --release" in problem
     assert CliRunner().invoke(app, ["status", "--check"]).exit_code == 1
 

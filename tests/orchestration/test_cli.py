@@ -74,7 +74,7 @@ def test_a_server_that_is_not_there_is_one_clear_error(tmp_path: Path) -> None:
     assert "could not be posted to ALERT_WEBHOOK_URL. Found: status 410" in done.stderr
     assert done.returncode == 1
     assert "nothing listens there" in done.stderr
-    assert "way out" in done.stderr.lower()
+    assert "fix" in done.stderr.lower()
     everything = done.stdout + done.stderr + str(hook.alerts)
     for path in (tmp_path / "data").rglob("*"):
         if path.is_file():
@@ -91,7 +91,7 @@ def test_wrong_usage_and_wrong_settings(tmp_path: Path) -> None:
     assert done.stderr.splitlines() == [
         "Error: No such option: --no-such-option",
         "  expected: lei-exports run [OPTIONS]",
-        "  way out: see `lei-exports run --help`",
+        "  fix: see `lei-exports run --help`",
     ]
     assert lei_exports("--version", cwd=tmp_path).stdout == f"lei-exports {VERSION}, contract {CONTRACT_VERSION}\n"
     done = lei_exports("run", cwd=tmp_path, KEEP_SNAPSHOTS="none")

@@ -8,7 +8,7 @@ import pytest
 from pipelines.contracts.records import CheckRecord, FileRecord
 from pipelines.errors import PublishError, SnapshotError
 from pipelines.snapshots.opening import Snapshot, current_snapshot
-from pipelines.snapshots.side_files import Extras, MakeExtras
+from pipelines.snapshots.side_files import MakeExtras, SideFiles
 from pipelines.snapshots.verification import failed_checks, verify_files, verify_snapshot
 from tests.publish.kit import Kit, flip_a_byte, in_process, new_id
 
@@ -19,7 +19,7 @@ WARNING = CheckRecord(table="snapshot", name="drawn", passed=False, severity="wa
 
 
 def making(files: dict[str, bytes], *checks: CheckRecord) -> MakeExtras:
-    return lambda _snapshot, _previous: Extras(files, checks)
+    return lambda _snapshot, _previous: SideFiles(files, checks)
 
 
 @pytest.fixture
@@ -51,11 +51,11 @@ def test_an_extra_file_is_written_recorded_and_read_only(with_page: Kit) -> None
 def test_its_maker_sees_the_verified_snapshot_and_the_one_before(kit: Kit) -> None:
     seen: list[tuple[Snapshot, Snapshot | None]] = []
 
-    def make(snapshot: Snapshot, previous: Snapshot | None) -> Extras:
+    def make(snapshot: Snapshot, previous: Snapshot | None) -> SideFiles:
         seen.append((snapshot, previous))
         assert snapshot.scan("domain_exports").collect().height == 9
         assert not (snapshot.folder / "manifest.json").exists()
-        return Extras()
+        return SideFiles()
 
     first = kit.publish(1, extras=make)
     second = kit.publish(2, extras=make)
@@ -103,7 +103,7 @@ def test_a_name_that_is_taken_publishes_nothing(with_page: Kit, name: str) -> No
 
 
 def test_a_maker_that_raises_publishes_nothing(with_page: Kit) -> None:
-    def make(_snapshot: Snapshot, _previous: Snapshot | None) -> Extras:
+    def make(_snapshot: Snapshot, _previous: Snapshot | None) -> SideFiles:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

@@ -1,4 +1,4 @@
-"""Publishing on top of an older snapshot gives what publishing everything anew gives, in both faces."""
+"""Publishing on top of an older snapshot gives what publishing everything again gives, in both faces."""
 
 import math
 import os
@@ -22,7 +22,7 @@ from pipelines.snapshots.database_task import Task
 from pipelines.snapshots.opening import Snapshot, list_snapshots
 from pipelines.snapshots.parquet import write_parquet
 from pipelines.snapshots.row_sql import in_ranges
-from pipelines.snapshots.table_changes import Scope, differing
+from pipelines.snapshots.table_changes import TableChanges, differing
 from pipelines.snapshots.verification import verify_snapshot
 from pipelines.system.digests import sha256_of
 from tests.publish.kit import (
@@ -86,7 +86,7 @@ class Said(list[str]):
 
     @property
     def why_anew(self) -> str:
-        return "".join(what for what in self if "built anew" in what)
+        return "".join(what for what in self if "built again" in what)
 
 
 def contents(snapshot: Snapshot) -> dict[str, list[pl.DataFrame]]:
@@ -122,10 +122,10 @@ def test_it_is_what_a_rebuild_gives(base: Kit, tmp_path: Path, change: str) -> N
     manifest = base.publish_changes(2, segments, rejected, values, on_progress=said)
     assert not said.why_anew
     verify_snapshot(base.current())
-    (tmp_path / "anew").mkdir()
-    anew = Kit(tmp_path / "anew")
-    anew.publish(2, built=anew.build(new_id(2), segments, rejected, values))
-    assert_same(base.current(), anew.current())
+    (tmp_path / "again").mkdir()
+    again = Kit(tmp_path / "again")
+    again.publish(2, built=again.build(new_id(2), segments, rejected, values))
+    assert_same(base.current(), again.current())
     assert (manifest.base_snapshot, manifest.rebuilt_database_bytes) == (new_id(1), FAR_AWAY)
     assert base.current().database_path.stat().st_nlink == 1
 
@@ -139,10 +139,10 @@ def test_many_runs_one_after_the_other(base: Kit, tmp_path: Path) -> None:
         said = Said()
         base.publish_changes(number, segments, number, values, keep_snapshots=1, keep_hours=0, on_progress=said)
         assert not said.why_anew
-    (tmp_path / "anew").mkdir()
-    anew = Kit(tmp_path / "anew")
-    anew.publish(6, built=anew.build(new_id(6), segments, 6, values))
-    assert_same(base.current(), anew.current())
+    (tmp_path / "again").mkdir()
+    again = Kit(tmp_path / "again")
+    again.publish(6, built=again.build(new_id(6), segments, 6, values))
+    assert_same(base.current(), again.current())
     verify_snapshot(base.current())
 
 
@@ -163,7 +163,7 @@ def test_replacements_of_bounded_size(base: Kit, monkeypatch: pytest.MonkeyPatch
     verify_snapshot(base.current())
 
 
-# --- when a copy will not do: the file is built anew, and says why
+# --- when a copy will not do: the file is built again, and says why
 
 
 def damage_database(kit: Kit) -> None:
@@ -248,7 +248,7 @@ def test_too_many_changes(tmp_path: Path) -> None:
     database = tmp_path / "exports.duckdb"
     build_database(database, [DOMAIN_EXPORTS], {"domain_exports": [path]})
     write_parquet(domain_rows(range(50), status="failed"), path, table=DOMAIN_EXPORTS, segment=0)
-    scopes = {"domain_exports": Scope((record,), (0,), CUT)}
+    scopes = {"domain_exports": TableChanges((record,), (0,), CUT)}
     with pytest.raises(PublishError, match="could not be updated"):
         update_database(database, [DOMAIN_EXPORTS], scopes, 99)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["domain_exports"]
@@ -335,7 +335,7 @@ def test_many_segments_are_replaced_in_groups(tmp_path: Path, monkeypatch: pytes
         FileRecord(path=f"domain_exports/{n:08d}.parquet", segment=n, rows=100, bytes=1, sha256="")
         for n in range(0, 40_000, 2)
     )
-    scope = Scope(files, tuple(range(0, 40_000, 2)), Segmentation(100, tuple(range(40_000))))
+    scope = TableChanges(files, tuple(range(0, 40_000, 2)), Segmentation(100, tuple(range(40_000))))
     update_database(tmp_path / "exports.duckdb", [DOMAIN_EXPORTS], {"domain_exports": scope}, 1)
     replacements = tasks[0].tables[0].replacements
     assert [len(part.files) for part in replacements] == [10_000, 10_000]

@@ -205,7 +205,7 @@ def test_changes_since_the_snapshot_before() -> None:
     ]
     text = "".join(read.texts)
     assert "Compared with snapshot 20261122T065932Z-00000001 (sequence 1)" in text
-    assert "2 segments changed and read anew (000003, 000007)" in text
+    assert "2 segments changed and read again (000003, 000007)" in text
 
 
 def page_of_batches(now: pl.DataFrame, before: pl.DataFrame) -> Page:

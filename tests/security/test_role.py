@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from pipelines.errors import GiveWayError
+from pipelines.errors import LockContentionError
 from pipelines.export import run_export
 from tests.exporting import assert_agrees, export, settings_for
 from tests.faults.kit import Server, embedded_programs, new_server
@@ -68,7 +68,7 @@ def test_it_gives_way(server: Server, reader: Database, tmp_path: Path, monkeypa
         looker.execute("SET lock_timeout = '4s'")
         looker.execute("ALTER TABLE domains ADD COLUMN fresh int")
         looker.execute("ALTER TABLE domains DROP COLUMN fresh")
-    with pytest.raises(GiveWayError):
+    with pytest.raises(LockContentionError):
         run.result()
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from pipelines.serving import read_ahead
 from pipelines.serving.candidate_cache import CandidateCache
-from pipelines.serving.holder import Opened, SnapshotHolder
+from pipelines.serving.holder import OpenSnapshot, SnapshotHolder
 from pipelines.serving.read_ahead import ReadAhead
 from pipelines.serving.settings import ServingSettings
 from tests.integration.kit import wait_until
@@ -24,7 +24,7 @@ from tests.serving.kit import Served, served
 pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
 _SECONDS = 30
-_Scenario = Callable[[ReadAhead, Opened], Awaitable[None]]
+_Scenario = Callable[[ReadAhead, OpenSnapshot], Awaitable[None]]
 
 
 def _readers(process: psutil.Process) -> list[psutil.Process]:
@@ -103,7 +103,7 @@ async def _until(condition: Callable[[], object]) -> None:
 def test_it_ends_when_nobody_asks_and_comes_again(big: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(read_ahead, "_IDLE_SECONDS", 0.5)
 
-    async def scenario(ahead: ReadAhead, opened: Opened) -> None:
+    async def scenario(ahead: ReadAhead, opened: OpenSnapshot) -> None:
         for domain_id in (1, 50_000):
             ahead.want(opened, domain_id)
             await _until(lambda wanted=domain_id: opened.candidates.find(wanted))
@@ -117,7 +117,7 @@ def test_it_ends_when_nobody_asks_and_comes_again(big: Source, tmp_path: Path, m
 def test_a_killed_one_is_told_and_not_started_again(
     big: Source, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def scenario(ahead: ReadAhead, opened: Opened) -> None:
+    async def scenario(ahead: ReadAhead, opened: OpenSnapshot) -> None:
         ahead.want(opened, 1)
         await _until(lambda: opened.candidates.find(1))
         _readers(psutil.Process())[0].kill()
@@ -135,7 +135,7 @@ def test_a_killed_one_is_told_and_not_started_again(
 
 
 def test_a_group_that_does_not_fit_beside_others_pushes_them_out(big: Source, tmp_path: Path) -> None:
-    async def scenario(ahead: ReadAhead, opened: Opened) -> None:
+    async def scenario(ahead: ReadAhead, opened: OpenSnapshot) -> None:
         opened.candidates = cache = CandidateCache(tmp_path, 3 << 20)
         for domain_id in (30_000, 50_000):
             ahead.want(opened, domain_id)
@@ -147,7 +147,7 @@ def test_a_group_that_does_not_fit_beside_others_pushes_them_out(big: Source, tm
 
 
 def test_a_group_that_never_fits_pushes_out_nothing(big: Source, tmp_path: Path) -> None:
-    async def scenario(ahead: ReadAhead, opened: Opened) -> None:
+    async def scenario(ahead: ReadAhead, opened: OpenSnapshot) -> None:
         opened.candidates = cache = CandidateCache(tmp_path, 3 << 19)
         ahead.want(opened, 100_010)  # the last group is a small one
         await _until(lambda: cache.find(100_010))

@@ -7,7 +7,7 @@ import polars as pl
 from pipelines.build.staging import StagingFolder
 from pipelines.contracts.records import FileRecord, TableRecord
 from pipelines.contracts.segments import segment_name
-from pipelines.contracts.tables import segment_tables
+from pipelines.contracts.tables import segmented_tables
 from pipelines.contracts.version import CONTRACT_VERSION
 from pipelines.settings import Settings, load_settings
 from pipelines.snapshots.parquet import write_parquet
@@ -23,7 +23,7 @@ def stage_tables(
     staging = StagingFolder(root / "staging" / new_id(1))
     staging.path.mkdir(parents=True)
     staging.write_record(staging_record(staging.staging_id, segment_size=segment_size))
-    for table, frame in zip(segment_tables(include_full_data=False)[:2], (domains, candidates), strict=True):
+    for table, frame in zip(segmented_tables(include_full_data=False)[:2], (domains, candidates), strict=True):
         folder = staging.start_table(table.name)
         rows = frame.sort(table.sort_by, nulls_last=True)
         segments = sorted({number // segment_size for number in rows["domain_id"]}) or [0]

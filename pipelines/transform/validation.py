@@ -17,7 +17,7 @@ def exported(judged: pl.LazyFrame) -> pl.LazyFrame:
     return (rows if rows["reason"].null_count() == rows.height else rows.filter(is_kept)).lazy()
 
 
-def judge_domains(domains: pl.LazyFrame) -> pl.LazyFrame:
+def validate_domains(domains: pl.LazyFrame) -> pl.LazyFrame:
     """Judge rows of `domains`.
 
     Args:
@@ -34,12 +34,12 @@ def judge_domains(domains: pl.LazyFrame) -> pl.LazyFrame:
     ).with_columns(md5_hex(pl.col("normalized_domain")).alias("computed_hash"))
 
 
-def judge_candidates(candidates: pl.LazyFrame, judged_domains: pl.LazyFrame) -> pl.LazyFrame:
+def validate_candidates(candidates: pl.LazyFrame, judged_domains: pl.LazyFrame) -> pl.LazyFrame:
     """Judge rows of `gleif_candidates`, in rank order.
 
     Args:
         candidates: Staged rows (contracts/source.py, GleifCandidates) of a set of domain ids.
-        judged_domains: All rows of `domains` with these ids, from `judge_domains`.
+        judged_domains: All rows of `domains` with these ids, from `validate_domains`.
 
     Returns:
         The rows in rank order, with reason and detail and, of their domain row, `domain`, `batch_id` and
