@@ -1,4 +1,4 @@
-"""What is kept of answers: the same as a new read, on disk without a name, within its limits, gone with the snapshot."""
+"""What is kept of answers: the same as a new read, on disk without a name, within limits, gone with the snapshot."""
 
 import json
 import os
