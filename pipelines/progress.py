@@ -1,4 +1,4 @@
-"""How far a run is: the one message that every stage sends to whoever watches (terminal, Dagster log, test)."""
+"""How far a run is: the one message that every stage sends to its listener (terminal, Dagster log, test)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,6 +1,5 @@
-"""The console script `lei-exports`: starts what Dagster or the machine does, and says to a person how it went.
+"""The commands of `lei-exports`, their options and exit statuses: 0 done, 1 failed with a clear error, 2 wrong usage.
 
-Belongs here: commands, their options, exit statuses (0 done, 1 failed with a clear error, 2 wrong usage).
 Dagster is imported only by the commands that run it: its import takes seconds.
 """
 

@@ -43,7 +43,7 @@ def end_interrupted(what: str = "") -> NoReturn:
 
 @contextmanager
 def watch_interrupts() -> Iterator[Callable[[], bool]]:
-    """Notice Ctrl-C (or a SIGTERM), whoever handles it, and let libraries say nothing any more once it came.
+    """Notice Ctrl-C (or a SIGTERM), whatever handles it, and let libraries say nothing any more once it came.
 
     The exception that a handler raises can come out anywhere, and as another one: DuckDB makes `Query interrupted` of
     it, SQLAlchemy logs a connection that it could not close, Python a finalizer that was left, each with a traceback.

@@ -24,7 +24,7 @@ from pipelines.system.files import link_or_copy, write_failure
 
 
 class ContentChecks(Protocol):
-    """Checks of what is in a table, told of its rows by whoever builds it."""
+    """Checks of what is in a table; the builder of the table hands over its rows."""
 
     def results(self) -> list[CheckRecord]:
         """One record a check, in the order of the definitions."""

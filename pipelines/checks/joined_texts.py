@@ -1,6 +1,6 @@
 """Whether the joined texts of domain_exports are those of candidate_exports, computed again in another way.
 
-Belongs here: a second formulation of DESIGN 4.1, which shares no code with the first (transform/joining.py).
+It is a second formulation of DESIGN 4.1, which shares no code with the first (transform/joining.py).
 """
 
 from typing import TYPE_CHECKING

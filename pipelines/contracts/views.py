@@ -1,4 +1,4 @@
-"""The views of exports.duckdb: joins that an analyst would otherwise write again each time (docs/analysts.md uses them).
+"""The views of exports.duckdb: joins that an analyst would else write each time (docs/analysts.md uses them).
 
 A view has no Parquet face.
 """

@@ -1,8 +1,8 @@
 """Drawing: from a Vega-Lite specification to SVG, by vl-convert (Vega itself, in one library, without network).
 
-Belongs here: all that touches vl-convert. Its engine takes 0.6 s to start and 75 MB, a drawing then 0.03 s. A run lets
-a process of its own draw: its start goes on beside the run's own work, its memory is gone when it ends, and what stops
-it (a crash of the engine, the kernel) does not stop the run.
+The engine takes 0.6 s to start and 75 MB, a drawing then 0.03 s. A run lets a process of its own draw: it starts while
+the run works, its memory is gone when it ends, and what stops it (a crash of the engine, the kernel) does not stop the
+run.
 """
 
 import base64

@@ -78,7 +78,7 @@ def create_app(settings: ServingSettings, host: str, connections: Connections) -
 def _middleware(settings: ServingSettings, host: str, connections: Connections) -> list[Middleware]:
     layers = [Middleware(RequestLogMiddleware), Middleware(Admission, connections=connections, open_paths=OPEN_PATHS)]
     if is_loopback(host) or settings.api_hosts:
-        # Elsewhere the token keeps out whoever comes by another name.
+        # Elsewhere the token keeps out requests by another name.
         layers.append(Middleware(HostCheck, hosts=(*LOOPBACK_HOSTS, host, *settings.api_hosts)))
     if settings.api_cors_origins:
         layers.append(

@@ -76,7 +76,7 @@ class Service:
                     alarm.cancel()
 
     async def step(self, work: Callable[[], _Result]) -> _Result:
-        """Run a part of a batch in a thread; whoever calls it has a turn."""
+        """Run a part of a batch in a thread; the caller has a turn."""
         return await to_thread.run_sync(work, limiter=self._batches)
 
     @asynccontextmanager

@@ -38,7 +38,7 @@ class SnapshotInputs:
     extras: MakeExtras
 
     def say(self, what: str) -> None:
-        """Tell whoever watches."""
+        """Report progress."""
         self.on_progress(Progress("publish", what))
 
 

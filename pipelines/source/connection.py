@@ -100,7 +100,7 @@ def pin(address: SourceAddress, connection: Connection) -> SourceAddress:
 
 
 def abort_connection(connection: Connection) -> None:
-    """End a connection whose peer may never answer: whoever waits for an answer gets an error at once.
+    """End a connection whose peer may never answer: the thread that waits for an answer gets an error at once.
 
     Keepalives do not find such a peer where something between, such as a proxy, still acknowledges them.
     """

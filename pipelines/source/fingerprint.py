@@ -1,4 +1,4 @@
-"""Fingerprints of the source's segments (DESIGN 3.8): what is in them, whoever wrote it, and when.
+"""Fingerprints of the source's segments (DESIGN 3.8): what is in them, not who wrote it, or when.
 
 A segment's fingerprint is the sum over its rows of a hash of the very expressions that the readers select, in the run's
 own snapshot. So it holds over a restore, a restart, a failover, a dump into another cluster and VACUUM FULL, for views

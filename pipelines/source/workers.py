@@ -72,7 +72,7 @@ class Workers:
                 continue
             try:
                 result = call()
-            except BaseException as error:  # noqa: BLE001  whoever waits for the future gets it
+            except BaseException as error:  # noqa: BLE001  the thread that waits for the future gets it
                 future.set_exception(error)
             else:
                 future.set_result(result)

@@ -206,7 +206,7 @@ def _abandoned_by(path: Path, descriptor: int) -> Holder | None:
 
 
 def _is_locked(path: Path) -> bool:
-    """Whether flock refuses the lock of a file, whoever holds it.
+    """Whether flock refuses the lock of a file: another process or thread holds it.
 
     Raises:
         OSError: There is no such file, or it can't be opened.

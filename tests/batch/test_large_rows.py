@@ -102,6 +102,7 @@ def of_the_program() -> int:
     return peak_bytes("import pipelines.query.batch.files, pyarrow.parquet, xlsxwriter, polars")
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     ("batch_format", "memory_mb", "outcome"),
     [

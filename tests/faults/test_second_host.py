@@ -32,6 +32,7 @@ def no_flock(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {"LD_PRELOAD": str(library_without_flock(tmp_path_factory.mktemp("noflock")))}
 
 
+@pytest.mark.extended
 def test_two_runs_at_once_never_damage_a_snapshot(database: Database, tmp_path: Path, no_flock: dict[str, str]) -> None:
     with database.connect() as connection:
         create_source_tables(connection)

@@ -105,6 +105,7 @@ def server() -> Iterator[Server]:
         yield server
 
 
+@pytest.mark.extended
 def test_server_stopped_and_started_during_a_read(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,7 @@ from tests.hostile import random_rows
 from tests.integration.kit import ACCEPT_ALL, assert_no_sessions, assert_says, scalar, session, wait_until
 from tests.oracle.source import create_source_tables, insert_source
 
-pytestmark = [pytest.mark.integration, pytest.mark.standard]
+pytestmark = [pytest.mark.integration, pytest.mark.extended]
 
 
 @pytest.fixture(scope="module")

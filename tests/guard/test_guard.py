@@ -165,6 +165,7 @@ def test_a_changed_segment_alone_is_fetched_and_built(load: Load, full: Run, one
     assert rows_of(one_segment.manifest) == rows_of(full.manifest)
 
 
+@pytest.mark.extended
 def test_an_update_of_all_candidates_takes_no_more_memory_than_reading_all(full: Run, all_candidates: Run) -> None:
     """Of rows that differ only keys are kept, segment by segment: it takes 640 MiB, and 1,049 where rows are kept."""
     assert len(all_candidates.segments_built()) >= ROWS // SEGMENT_SIZE

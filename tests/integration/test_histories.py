@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.faults.kit import Server, embedded_programs, new_server
 from tests.integration.histories import run_history
 
-pytestmark = [pytest.mark.integration, pytest.mark.standard]
+pytestmark = [pytest.mark.integration, pytest.mark.extended]
 
 
 @pytest.fixture(scope="module")

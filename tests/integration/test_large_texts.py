@@ -12,7 +12,7 @@ from tests.memory import HUGE, HUGE_ID, HUGE_MB
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables
 
-pytestmark = [pytest.mark.integration, pytest.mark.standard]
+pytestmark = [pytest.mark.integration, pytest.mark.extended]
 
 
 def test_a_text_of_200_mb_is_published_with_the_memory_for_it(database: Database, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from tests.oracle.source import create_source_tables, insert_source
 
 pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
-LANGUAGES = ("C", "de_DE.utf8")
+LANGUAGES = ("C", pytest.param("de_DE.utf8", marks=pytest.mark.extended))
 
 
 @pytest.fixture(scope="module", params=LANGUAGES)

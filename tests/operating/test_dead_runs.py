@@ -141,6 +141,7 @@ def test_the_sensor_of_the_source_is_not_held_up_by_it(operator: Operator, monke
         assert statuses(instance) == ["FAILURE"]
 
 
+@pytest.mark.extended
 def test_a_run_of_another_host_is_left_alone_until_it_was_silent_for_long(
     operator: Operator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,6 +157,7 @@ def test_a_run_of_another_host_is_left_alone_until_it_was_silent_for_long(
         assert statuses(instance) == ["FAILURE"]
 
 
+@pytest.mark.extended
 def test_a_run_that_lives_is_left_alone_with_or_without_the_lock(operator: Operator, tmp_path: Path) -> None:
     """Paused before it has the lock, and once more when it has given it back and not yet said how it ended."""
     for place in (WITHOUT_THE_LOCK, BEHIND_THE_LOCK):

@@ -91,6 +91,7 @@ def url_of(database: Database) -> str:
     return f"postgresql+psycopg2://{parts['user']}@/{database.name}?host={parts['host']}"
 
 
+@pytest.mark.extended
 def test_jobs_and_alerts_in_an_instance_on_postgresql(
     deployment: Deployment, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,6 +177,7 @@ def test_a_unit_is_one_that_systemd_takes(unit: Path, tmp_path: Path) -> None:
     assert (done.returncode, about_it) == (0, [])
 
 
+@pytest.mark.extended
 def test_the_code_server_of_its_unit_answers(tmp_path: Path) -> None:
     """Its command as it stands in the unit, but for folder and port; the workspace names that very place."""
     (place,) = [entry["grpc_server"] for entry in yaml.safe_load((DEPLOY / "workspace.yaml").read_text())["load_from"]]

@@ -41,7 +41,7 @@ def test_a_source_that_can_be_exported(source: Database, tmp_path: Path) -> None
     assert found["published"].found == "nothing yet"
     assert "table, 55 columns" in found["table domains"].found or "columns are read" in found["table domains"].found
     export(settings_for(source, tmp_path / "exports"))
-    assert "(number 1)" in findings_of(source, tmp_path)["published"].found
+    assert "(sequence 1)" in findings_of(source, tmp_path)["published"].found
 
 
 def test_the_way_out_of_what_a_run_would_fail_at(source: Database, tmp_path: Path) -> None:

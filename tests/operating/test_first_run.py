@@ -157,6 +157,6 @@ def test_a_failure_has_its_parts_on_lines_of_their_own(folder: Path, database: D
     assert shown.status == 1
     assert 100 not in bars(shown).values()
     starts = [line for line in shown.lines if re.match(r"Error: |  \w[\w ]+: ", line)]
-    assert [line.split(":")[0].strip() for line in starts] == ["Error", "expected", "found", "way out", "Error"]
+    assert [line.split(":")[0].strip() for line in starts] == ["Error", "expected", "found", "fix", "Error"]
     assert "Found:" not in shown.text
     assert_clean(shown, columns)

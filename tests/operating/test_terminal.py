@@ -99,6 +99,7 @@ def test_a_batch_and_an_unknown_one(folder: Path, source: Database) -> None:
     assert_harmless(on_a_terminal(folder, source, "batch", f"{HOSTILE}?"), SHOWN[:40])
 
 
+@pytest.mark.extended
 def test_a_run_says_names_of_the_source(folder: Path, source: Database) -> None:
     text = on_a_terminal(folder, source, "run", "--full-refresh")
     assert_harmless(text, f"left out: {SHOWN_NAME}", SHOWN_NAME)

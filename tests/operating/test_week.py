@@ -100,6 +100,7 @@ def living_service(database: Database, folder: Path, hook: Hook) -> Iterator[Ser
             EXPORT_DIR=str(folder / "disk" / "exports"),
             ALERT_WEBHOOK_URL=hook.url,
             KEEP_SNAPSHOTS="3",
+            SENSOR_PAUSE_MINUTES="1",
             KEEP_RUN_DAYS=str(KEPT_DAYS),
         )
     service = Service(operator, clock, psutil.Process(process.pid))
@@ -180,4 +181,4 @@ def test_a_week(source: Database, tmp_path: Path) -> None:
         assert_agrees(source, snapshot)
         assert len(list_snapshots(export_dir).snapshots) <= 6
         assert len(list((export_dir / "staging").glob("*/"))) <= 1
-        assert list(export_dir.glob(".running/*.lock")) == []
+        assert len(list(export_dir.glob(".running/*.lock"))) <= len(FULL) + len(KILLED), "a day's at most stay"

@@ -100,6 +100,7 @@ def test_what_an_ended_run_says_is_true(
     assert "Traceback" not in done.stdout + done.stderr
 
 
+@pytest.mark.extended
 def test_a_full_disk_below_standard_output_fails_no_run(operator: Operator) -> None:
     before = current(operator).manifest
     with Path("/dev/full").open("wb") as full:

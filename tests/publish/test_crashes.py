@@ -75,7 +75,7 @@ def kill_at_each_call(kit: Kit, root: Path, *arguments: str) -> Iterator[Kit]:
         yield killed
 
 
-@pytest.mark.parametrize("what", ["all", "changes"])
+@pytest.mark.parametrize("what", ["all", pytest.param("changes", marks=pytest.mark.extended)])
 def test_killed_anywhere_the_old_or_the_new_snapshot_is_current(twice_to_copy: Kit, tmp_path: Path, what: str) -> None:
     current = []
     for killed in kill_at_each_call(twice_to_copy, tmp_path, what):

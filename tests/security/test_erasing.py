@@ -13,7 +13,7 @@ from tests.integration.kit import run_sql
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
 
-pytestmark = [pytest.mark.integration, pytest.mark.standard]
+pytestmark = [pytest.mark.integration, pytest.mark.extended]
 
 PERSON = "Qzx Wvkj-Personne 7713"
 

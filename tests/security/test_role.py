@@ -48,6 +48,7 @@ def test_it_exports(server: Server, reader: Database, tmp_path: Path) -> None:
     assert_agrees(server.database("app"), export(settings_for(reader, tmp_path, read_connections=8)))
 
 
+@pytest.mark.extended
 def test_it_gives_way(server: Server, reader: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The watch sees who waits, and may cancel the reads, without a privilege of its own."""
     app = server.database("app")

@@ -16,7 +16,7 @@ from tests.oracle.postgres import Cluster
 from tests.oracle.source import create_source_tables
 from tests.serving.kit import Peak, Served, export_path, served, with_query
 
-pytestmark = [pytest.mark.integration, pytest.mark.standard]
+pytestmark = [pytest.mark.integration, pytest.mark.extended]
 
 PARQUET_BYTES = 35 << 20  # of pyarrow, which is loaded when a batch is wanted as Parquet
 # A domain in 1,000 batches, with a text of 5 kB in each: a page of 5 MB.
