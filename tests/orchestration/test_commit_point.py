@@ -140,14 +140,14 @@ def test_an_interrupted_command_says_nothing_of_publishing(operator: Operator, c
         "import os, signal, sys\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from pipelines.snapshots import opening as snapshots\n"
-        "from assets import cli\n"
+        "from assets.cli import commands\n"
         "real = snapshots.load_manifest\n"
         "def interrupt(folder):\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    return real(folder)\n"
         "snapshots.load_manifest = interrupt\n"
         f"sys.argv = ['lei-exports', *{command!r}]\n"
-        "cli.main()\n"
+        "commands.main()\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
