@@ -143,6 +143,14 @@ class Server:
                 assert time.monotonic() < deadline
                 time.sleep(0.1)
         assert stopped["stopSensor"]["instigationState"]["status"] == "STOPPED"
+        # A tick that had begun goes on, and may still ask for a run.
+        ticks = "... on Sensor { sensorState { ticks(limit: 1) { status } } }"
+        query = f"query($s: SensorSelector!) {{ sensorOrError(sensorSelector: $s) {{ {ticks} }} }}"
+        while any(
+            tick["status"] == "STARTED" for tick in self.ask(query, s=selector)["sensorOrError"]["sensorState"]["ticks"]
+        ):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
 
 
 def allow_connections(cluster: Cluster, database: Database, allowed: str) -> None:

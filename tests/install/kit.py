@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -61,9 +62,17 @@ def build_wheel(folder: Path) -> Path:
 
 def install(wheel: Path, folder: Path) -> Path:
     """The folder of programs of a new environment with nothing but the wheel and what it needs, as the lock pins it."""
-    run(_UV, "venv", "--quiet", "--python", sys.executable, folder, cwd=ROOT)
+    run(_UV, "venv", "--quiet", "--seed", "--python", sys.executable, folder, cwd=ROOT)
     of_lock = ("--constraints", LOCK, f"{wheel}[serve]")
-    run(_UV, "pip", "install", "--quiet", "--python", folder, *of_lock, cwd=folder.parent)
+    try:
+        run(_UV, "pip", "install", "--quiet", "--python", folder, *of_lock, cwd=folder.parent)
+    except (
+        AssertionError
+    ):  # uv does not read pip's configuration; pip takes no wheel without a hash beside others with one
+        pins = folder / "pins.txt"
+        pins.write_text(re.sub(r" \\\n\s+--hash=\S+", "", LOCK.read_text(encoding="utf-8")), encoding="utf-8")
+        pip = (folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+        run(*pip, "--constraint", pins, of_lock[2], cwd=folder.parent)
     return folder / "bin"
 
 

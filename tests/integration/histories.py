@@ -25,6 +25,7 @@ from tests.hostile import random_rows
 from tests.integration.test_incremental import assert_agrees
 from tests.oracle.compare import assert_same, read_parquet_face
 from tests.oracle.postgres import Database
+from tests.oracle.prepared import begin_run, end_run
 from tests.oracle.source import create_source_tables, insert_source
 
 SEGMENT = 100
@@ -248,6 +249,7 @@ def main() -> None:
     """Run random histories for a time."""
     until = time.monotonic() + float(sys.argv[1])
     compared = histories = 0
+    folder_of_run = begin_run()
     with new_server(embedded_programs()) as server:
         while time.monotonic() < until:
             seed = random.SystemRandom().randrange(2**32)
@@ -255,6 +257,8 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 compared += run_history(server, Path(folder), seed, steps=8)
             histories += 1
+    if folder_of_run is not None:
+        end_run(folder_of_run)
     sys.stdout.write(f"{compared} exports of {histories} histories compared, all equal\n")
 
 
