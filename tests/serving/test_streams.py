@@ -41,8 +41,8 @@ def test_a_batch_of_100_000_domains_takes_little_memory(big: Source, form: str) 
     assert size > 1 << 20
     if form in {"csv", "ndjson"}:
         assert lines == BIG_DOMAINS + (form == "csv")
-    # Its own memory: 104 MiB (csv, xlsx) to 126 (json), 178 for Parquet. What is mapped of files, code above all, is 75 to
-    # 120 MiB more, which the system shares and can drop.
+    # Its own memory: 104 MiB (csv, xlsx) to 126 (json), 178 for Parquet. What is mapped of files, code above all, is 75
+    # to 120 MiB more, which the system shares and can drop.
     assert peak.own_bytes < _MOST_OWN_BYTES[form == "parquet"], f"{peak.own_bytes >> 20} MiB"
 
 
