@@ -1,4 +1,4 @@
-"""Segments and their fingerprints, whatever the ids are: as one plain query finds them, within the limits (DESIGN 3.8)."""
+"""Segments and their fingerprints, whatever the ids are: as one plain query finds them (DESIGN 3.8)."""
 
 import random
 from collections import Counter
