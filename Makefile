@@ -15,7 +15,7 @@ PYTEST = LEI_EXPORTS_DUCKDB14=$(CURDIR)/$(DUCKDB14) $(BIN)/python -m pytest -n $
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help export report ui serve test test-fast test-extended test-all test-image lint format dictionary wheel image bench bench-peers bench-queries lock bench-lock setup clean
+.PHONY: help export report ui serve test test-fast test-extended test-all test-image lint format dictionary wheel image bench bench-peers bench-queries mutation lock bench-lock setup clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -84,6 +84,9 @@ bench-peers: setup  ## measure what one would pick instead, beside the floor and
 
 bench-queries: setup  ## ask the ten questions of docs/analysts.md of exports.duckdb and of PostgreSQL
 	@$(BIN)/python -m bench.run_queries $(BENCH)
+
+mutation: setup  ## change the rules, the fingerprints and the guards one place at a time: which changes do tests notice? (MODULES=ordering: one)
+	@$(BIN)/python -m bench.mutation $(MODULES)
 
 lock: setup  ## pin the dependencies; pins that still fit stay (LOCK=--upgrade: the newest releases)
 	$(BIN)/uv pip compile --quiet $(LOCK) --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras --no-header --extra deploy --extra serve --group dev --output-file requirements.lock pyproject.toml

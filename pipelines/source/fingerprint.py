@@ -47,7 +47,7 @@ class AskBoth(Protocol):
 # at least, in the next.
 _FIRST_RANGES = 4_096
 _PARTS = 16
-_LARGEST_ID = 2**63 - 1
+_IDS = range(-(2**63), 2**63)
 
 _FINGERPRINTS = "SELECT segment, count(*), sum(hash::numeric)::text FROM ({rows}) AS t GROUP BY 1"
 _HASHES = """
@@ -145,7 +145,8 @@ def _divide(ask_both: AskBoth, size: int, bounds: Bounds) -> Fingerprints:
     while last // width - first // width >= _FIRST_RANGES:
         width *= 2
     # First and last id of each range, by its number.
-    cells = {max(n * width, bounds[0] or n * width): (n + 1) * width for n in range(first // width, last // width + 1)}
+    lowest = _IDS.start // size * size if bounds[0] is None else bounds[0]
+    cells = {max(n * width, lowest): min((n + 1) * width, _IDS.stop) for n in range(first // width, last // width + 1)}
     ranges = None if bounds == (None, None) else [bounds]
     divided: Fingerprints = {table.name: {} for table in SOURCE_TABLES}
     while cells:
@@ -167,10 +168,10 @@ def _divide(ask_both: AskBoth, size: int, bounds: Bounds) -> Fingerprints:
 
 
 def _within(bounds: Bounds, low: int, high: int) -> Bounds:
-    """The ids of a range up to an upper limit; no upper end where PostgreSQL has no larger id."""
+    """The ids of a range up to an upper limit; no lower or upper end where PostgreSQL has no id beyond it."""
     if bounds[1] is not None:
         high = min(high, bounds[1])
-    return low, high if high <= _LARGEST_ID else None
+    return low if low in _IDS else None, high if high in _IDS else None
 
 
 def _join(fingerprints: Fingerprints, size: int) -> list[int]:

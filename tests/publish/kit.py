@@ -32,6 +32,7 @@ from pipelines.snapshots.lookup import newest_snapshot
 from pipelines.snapshots.opening import Snapshot, current_snapshot
 from pipelines.snapshots.parquet import write_parquet
 from pipelines.snapshots.publishing import publish_snapshot, record_unchanged
+from pipelines.snapshots.verification import verify_snapshot
 from pipelines.system.run_lock import hold_run_lock
 from tests.forking import run_forked
 
@@ -348,3 +349,10 @@ def flip_a_byte(path: Path, position: float = 0.5) -> None:
         content[int(len(content) * position)] ^= 0xFF
 
     overwrite(path, flip)
+
+
+def assert_untouched(kit: Kit) -> None:
+    """Assert that the first snapshot is still the current and only one, and whole."""
+    assert kit.current().manifest.id == new_id(1)
+    assert sorted(p.name for p in (kit.export_dir / "snapshots").iterdir()) == [new_id(1)]
+    verify_snapshot(kit.current())

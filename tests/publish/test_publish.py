@@ -2,7 +2,6 @@ import json
 import shutil
 import stat
 import subprocess
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,8 +10,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from pipelines.contracts.tables import DERIVED_TABLES
-from pipelines.errors import BusyError, ContractError, PublishError, SnapshotError, SourceChangedError, StagingError
-from pipelines.snapshots.guards import check_shrink, require_same_source
+from pipelines.errors import BusyError, ContractError, PublishError, StagingError
 from pipelines.snapshots.opening import current_snapshot, list_snapshots
 from pipelines.snapshots.switch import building_folder, hold_publish_lock
 from pipelines.snapshots.verification import verify_snapshot
@@ -22,13 +20,13 @@ from tests.publish.kit import (
     REJECTED_ROWS,
     TABLES,
     Kit,
+    assert_untouched,
     check_record,
     domain_rows,
     flip_a_byte,
     in_duckdb,
     in_process,
     new_id,
-    overwrite,
     rejected_rows,
     staging_record,
     start_process,
@@ -202,12 +200,6 @@ def test_paths_with_glob_characters_work(tmp_path: Path) -> None:
 # --- what is refused: always with `current` as it was and nothing left behind
 
 
-def assert_untouched(kit: Kit) -> None:
-    assert kit.current().manifest.id == new_id(1)
-    assert sorted(p.name for p in (kit.export_dir / "snapshots").iterdir()) == [new_id(1)]
-    verify_snapshot(kit.current())
-
-
 def test_tables_of_two_stagings_are_refused(published: Kit) -> None:
     other, own = published.build(new_id(2), {0: [1]}), published.build(new_id(3), {0: [1]})
     with pytest.raises(StagingError, match="domain_exports was built from another staging") as caught:
@@ -301,18 +293,6 @@ def test_a_null_in_a_required_column_stops_the_switch(published: Kit) -> None:
     assert_untouched(published)
 
 
-def test_another_source_is_refused_until_it_is_accepted(kit: Kit) -> None:
-    kit.publish(1, staging=staging_record(new_id(1), identity="7391/app/public"))
-    with pytest.raises(SourceChangedError) as caught:
-        kit.publish(2, staging=staging_record(new_id(2), identity="sample"))
-    assert "7391/app/public" in caught.value.expected
-    assert caught.value.found == "source sample"
-    assert "--accept-new-source" in caught.value.fix
-    assert_untouched(kit)
-    kit.publish(3, staging=staging_record(new_id(3), identity="sample", accept_new_source=True))
-    assert kit.current().manifest.source.identity == "sample"
-
-
 @pytest.mark.parametrize("damage", ["cut", "empty", "no manifest", "no folder"])
 def test_a_damaged_current_snapshot_is_replaced(published: Kit, damage: str) -> None:
     published.publish(2)
@@ -334,37 +314,6 @@ def test_a_damaged_current_snapshot_is_replaced(published: Kit, damage: str) -> 
     verify_snapshot(published.current())
 
 
-def remove_current(kit: Kit) -> None:
-    (kit.export_dir / "current").unlink()
-
-
-def let_current_dangle(kit: Kit) -> None:
-    (kit.export_dir / "current").unlink()
-    (kit.export_dir / "current").symlink_to("snapshots/gone")
-
-
-def damage_current(kit: Kit) -> None:
-    overwrite(kit.current().folder / "manifest.json", lambda content: content.__delitem__(slice(5, None)))
-
-
-@pytest.mark.parametrize("damage", [remove_current, let_current_dangle, damage_current])
-def test_without_a_readable_current_the_newest_snapshot_guards(published: Kit, damage: Callable[[Kit], None]) -> None:
-    published.publish(2)
-    damage(published)
-    with pytest.raises(SourceChangedError, match="another source") as caught:
-        published.publish(3, staging=staging_record(new_id(3), "another"))
-    assert new_id(1 if damage is damage_current else 2) in caught.value.expected
-    published.publish(4)
-    assert published.current().manifest.id == new_id(4)
-
-
-def test_current_that_is_a_folder_is_refused(kit: Kit) -> None:
-    (kit.export_dir / "current").mkdir(parents=True)
-    with pytest.raises(SnapshotError, match="not a link"):
-        kit.publish(1)
-    assert list((kit.export_dir / "snapshots").iterdir()) == []
-
-
 def test_what_fails_after_the_switch_is_told_and_does_not_look_like_a_failed_publish(published: Kit) -> None:
     (published.export_dir / "last_checked.json").unlink()
     (published.export_dir / "last_checked.json").mkdir()
@@ -381,47 +330,6 @@ def test_progress_tells_the_steps(kit: Kit) -> None:
     assert said[0] == f"publish: {files} Parquet files linked, 0 of them unchanged"
     assert "publish: domain_exports: 9 rows in exports.duckdb" in said
     assert said[-2:] == ["publish: both faces verified", f"publish: current is snapshot {new_id(1)}"]
-
-
-# --- guards
-
-
-def test_identity_passes_when_nothing_is_published(kit: Kit) -> None:
-    require_same_source(None, "sample", "", is_accepted=False)
-
-
-@pytest.mark.parametrize(
-    ("rows", "pct", "accept", "identity", "passed"),
-    [
-        (100, 50, False, "sample", True),
-        (50, 50, False, "sample", True),
-        (49, 50, False, "sample", False),
-        (0, 50, False, "sample", False),
-        (0, 0, False, "sample", True),
-        (0, 50, True, "sample", True),
-        (0, 50, False, "another", True),
-        (99, 100, False, "sample", False),
-        (1, 0.5, False, "sample", True),
-        (0, 0.5, False, "sample", False),
-    ],
-)
-def test_shrink(published: Kit, *, rows: int, pct: float, accept: bool, identity: str, passed: bool) -> None:
-    manifest = published.current().manifest  # 100 rows in each source table
-    checks = check_shrink(
-        manifest, {"domains": rows, "gleif_candidates": 100}, pct, accept_shrink=accept, identity=identity
-    )
-    assert [(c.table, c.name, c.severity) for c in checks] == [
-        ("domains", "source_not_shrunk", "error"),
-        ("gleif_candidates", "source_not_shrunk", "error"),
-    ]
-    assert (checks[0].passed, checks[1].passed) == (passed, True)
-    assert checks[0].metadata["rows_now"] == rows
-
-
-def test_shrink_passes_when_nothing_is_published() -> None:
-    checks = check_shrink(None, {"domains": 0}, 50, accept_shrink=False, identity="sample")
-    assert checks[0].passed
-    assert checks[0].metadata["rows_before"] is None
 
 
 # --- when the disk is full

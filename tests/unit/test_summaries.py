@@ -128,15 +128,21 @@ def test_entities() -> None:
     assert (second["first_seen_at"], second["last_seen_at"]) == (DAY[0], DAY[2])
 
 
+def test_entities_are_in_order_of_their_code() -> None:
+    codes = [f"L{number * 37 % 100:02d}" for number in range(100)]
+    found = derived("entities", [domain(1)], [candidate(n, domain(1), code) for n, code in enumerate(codes)])
+    assert [row["lei_code"] for row in found] == sorted(codes)
+
+
 # --- summaries
 
 
 def test_batch_summaries() -> None:
     rows = [
-        domain(1, "a", confidence_score=10.0, processing_time_ms=100, created_at=DAY[1], gleif_candidate_count=2),
+        domain(1, "a", confidence_score=10.0, processing_time_ms=100, created_at=DAY[1], gleif_candidate_count=1),
         domain(2, "A ", confidence_score=20.0, processing_time_ms=200, primary_lei_code=" ", status="failed"),
         domain(3, "c", confidence_score=60.0, primary_lei_code="L", status="pending", manual_review_required=True),
-        domain(4, "d", status="Success", processed_at=DAY[3], manual_review_required=False),
+        domain(4, "d", status="Success", processed_at=DAY[3], manual_review_required=False, primary_lei_code="M"),
         domain(5, "e", batch="-x", status="processing"),
     ]
     candidates = [candidate(1, rows[0], "L1"), candidate(2, rows[0], "L2"), candidate(3, rows[1], "L1")]
@@ -155,7 +161,7 @@ def test_batch_summaries() -> None:
         "with_candidates_pct": 25.0,
         "candidate_count": 3,
         "distinct_lei_count": 2,
-        "with_primary_count": 1,
+        "with_primary_count": 2,
         "manual_review_count": 1,
         "confidence_score_avg": 30.0,
         "confidence_score_median": 20.0,
@@ -184,7 +190,7 @@ def test_jurisdiction_summaries() -> None:
         candidate(2, two, "L1", jurisdiction="NA", entity_status="active"),
         candidate(3, one, "L2"),
         candidate(4, one, "L3", jurisdiction="unknown"),
-        candidate(5, one, "L4", jurisdiction=""),
+        candidate(5, one, "L4", jurisdiction="", entity_status="INACTIVE"),
     ]
     found = derived("jurisdiction_summaries", [one, two], candidates)
     assert [tuple(row.values()) for row in found] == [
