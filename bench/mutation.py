@@ -114,17 +114,21 @@ def survives(path: Path, code: CodeType | None, tests: list[str]) -> bool:
 
 
 def run(only: list[str]) -> Iterator[str]:
-    """The mutants that survive, with the figures of their module; of the modules that `only` names, or of all."""
+    """The mutants that survive, then the figures of their module; of the modules that `only` names, or of all."""
     made = killed = 0
     for tests_of, names in MODULES.items():
         for name in (name for name in names.split() if not only or name in only):
             path, tests = ROOT / f"pipelines/{name}.py", [f"tests/{test}" for test in tests_of.split()]
             if not survives(path, None, tests):
                 sys.exit(f"{name}: its tests fail without any change: {' '.join(tests)}")
-            results = [(what, survives(path, code, tests)) for what, code in mutants(path)]
-            alive = [f"    survived  {name}.py:{what}" for what, is_alive in results if is_alive]
-            made, killed = made + len(results), killed + len(results) - len(alive)
-            yield from (f"{name:34} {len(results):4} mutants, {len(results) - len(alive):4} killed", *alive)
+            alive = total = 0
+            for what, code in mutants(path):
+                total += 1
+                if survives(path, code, tests):
+                    alive += 1
+                    yield f"survived  {name}.py:{what}"
+            made, killed = made + total, killed + total - alive
+            yield f"{name:34} {total:4} mutants, {total - alive:4} killed"
     yield f"{'all':34} {made:4} mutants, {killed:4} killed: {killed / made:.1%}"
 
 
