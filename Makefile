@@ -85,7 +85,7 @@ bench-peers: setup  ## measure what one would pick instead, beside the floor and
 bench-queries: setup  ## ask the ten questions of docs/analysts.md of exports.duckdb and of PostgreSQL
 	@$(BIN)/python -m bench.run_queries $(BENCH)
 
-mutation: setup  ## change the rules, the fingerprints and the guards one place at a time: which changes do tests notice? (MODULES=ordering: one)
+mutation: setup  ## change the rules, the fingerprints and the guards one place at a time: which changes do tests notice? (MODULES=transform/ordering: one)
 	@$(BIN)/python -m bench.mutation $(MODULES)
 
 lock: setup  ## pin the dependencies; pins that still fit stay (LOCK=--upgrade: the newest releases)

@@ -10,7 +10,6 @@ import copy
 import os
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from importlib import import_module
@@ -19,35 +18,29 @@ from pathlib import Path
 from types import CodeType
 
 import pytest
+from hypothesis import Phase, settings
 
 from tests.oracle.prepared import begin_run, end_run
 from tests.oracle.server import cluster_of_run
 
 ROOT = Path(__file__).resolve().parents[1]
 # What each fork needs is imported once. That plugin would take each another second.
-LIBRARIES = "connectorx dataframely duckdb hypothesis.strategies polars psycopg pyarrow pydantic_settings".split()
-OPTIONS = "-xq -p no:cacheprovider -p no:schemathesis --hypothesis-seed=0 -Wignore::pytest.PytestAssertRewriteWarning"
-LONGEST_S = 120  # a mutant that takes longer is killed: it does not end
-SUMMARIES = "unit/test_summaries.py"
-ROWS = (
-    "unit/test_validation.py integration/test_agreement.py::test_all_hostile_rows_at_once[True]"
-    " integration/test_agreement.py::test_random_rows[0]"
-)
-TESTS = {
-    "transform/batch_summaries.py": SUMMARIES,
-    "transform/differences.py": "unit/test_differences.py",
-    "transform/domain_exports.py": ROWS,
-    "transform/entities.py": SUMMARIES,
-    "transform/joining.py": f"{SUMMARIES} {ROWS}",
-    "transform/jurisdiction_summaries.py": SUMMARIES,
-    "transform/ordering.py": f"{SUMMARIES} unit/test_ordering.py",
-    "transform/rejected_rows.py": ROWS,
-    "transform/text.py": ROWS,
-    "transform/unique_domains.py": SUMMARIES,
-    "transform/validation.py": ROWS,
-    "source/fingerprint.py": "integration/test_fingerprint_sums.py",
-    "contracts/segments.py": "unit/test_segments.py",
-    "snapshots/guards.py": "publish/test_guards.py",
+LIBRARIES = "connectorx dataframely duckdb polars psycopg pyarrow pydantic_settings".split()
+OPTIONS = "-xq -p no:cacheprovider -p no:schemathesis -Wignore::pytest.PytestAssertRewriteWarning"
+OPTIONS += " --hypothesis-seed=0 --hypothesis-profile=mutation"
+LONGEST_S = 30  # a mutant that takes longer is killed: it does not end
+EXPORTS = "integration/test_agreement.py::test_"
+ROWS = f"unit/test_validation.py {EXPORTS}all_hostile_rows_at_once[True] {EXPORTS}random_rows[0]"
+# Modules, by the tests of each.
+MODULES = {
+    "unit/test_summaries.py": "transform/batch_summaries transform/entities transform/jurisdiction_summaries"
+    " transform/unique_domains",
+    "unit/test_summaries.py unit/test_ordering.py": "transform/ordering",
+    "unit/test_differences.py": "transform/differences",
+    ROWS: "transform/domain_exports transform/joining transform/rejected_rows transform/text transform/validation",
+    "integration/test_fingerprint_sums.py": "source/fingerprint",
+    "unit/test_segments.py": "contracts/segments",
+    "publish/test_guards.py": "snapshots/guards",
 }
 PAIRS = [
     (ast.Lt, ast.LtE), (ast.Gt, ast.GtE), (ast.Eq, ast.NotEq), (ast.Is, ast.IsNot), (ast.In, ast.NotIn),
@@ -64,7 +57,9 @@ def changes(node: ast.AST) -> Iterator[ast.AST]:
         case ast.Compare(ops=ops):
             for place, op in enumerate(ops):
                 yield ast.Compare(**{**fields, "ops": [*ops[:place], SWAPS[type(op)](), *ops[place + 1 :]]})
-        case ast.BoolOp(op=op) | ast.BinOp(op=op) | ast.AugAssign(op=op) if type(op) in SWAPS:
+        case ast.BoolOp(op=op) | ast.BinOp(op=op) | ast.AugAssign(op=op) if type(op) in SWAPS and not ast.unparse(
+            node
+        ).endswith("| None"):
             yield type(node)(**{**fields, "op": SWAPS[type(op)]()})
         case ast.Constant(value=bool(value)):
             yield ast.Constant(not value)
@@ -106,7 +101,8 @@ def survives(path: Path, code: CodeType | None, tests: list[str]) -> bool:
     try:
         os.setpgid(0, 0)
         signal.alarm(LONGEST_S)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        for stream in (1, 2):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
         for name in [name for name in sys.modules if name.split(".")[0] in {"pipelines", "tests"}]:
             del sys.modules[name]
         own = SourceFileLoader.get_code
@@ -117,29 +113,34 @@ def survives(path: Path, code: CodeType | None, tests: list[str]) -> bool:
         os._exit(3)
 
 
-def run(only: str = "") -> Iterator[str]:
-    """The mutants that survive, then the figures of the modules whose name has `only` in it."""
-    figures = [f"{'module':36} mutants  killed"]
-    total = dead = 0
-    for name in (name for name in TESTS if only in name):
-        path, tests = ROOT / "pipelines" / name, [f"tests/{test}" for test in TESTS[name].split()]
-        if not survives(path, None, tests):
-            sys.exit(f"{name}: its tests fail without any change: {' '.join(tests)}")
-        results = [(what, survives(path, code, tests)) for what, code in mutants(path)]
-        yield from (f"survived  {name}:{what}" for what, is_alive in results if is_alive)
-        killed = sum(not is_alive for _, is_alive in results)
-        total, dead = total + len(results), dead + killed
-        figures.append(f"{name:36} {len(results):7} {killed:7}")
-    yield from (*figures, f"{'all':36} {total:7} {dead:7}")
+def run(only: list[str]) -> Iterator[str]:
+    """The mutants that survive, then the figures of their module; of the modules that `only` names, or of all."""
+    made = killed = 0
+    for tests_of, names in MODULES.items():
+        for name in (name for name in names.split() if not only or name in only):
+            path, tests = ROOT / f"pipelines/{name}.py", [f"tests/{test}" for test in tests_of.split()]
+            if not survives(path, None, tests):
+                sys.exit(f"{name}: its tests fail without any change: {' '.join(tests)}")
+            alive = total = 0
+            for what, code in mutants(path):
+                total += 1
+                if survives(path, code, tests):
+                    alive += 1
+                    yield f"survived  {name}.py:{what}"
+            made, killed = made + total, killed + total - alive
+            yield f"{name:34} {total:4} mutants, {total - alive:4} killed"
+    yield f"{'all':34} {made:4} mutants, {killed:4} killed: {killed / made:.1%}"
 
 
 if __name__ == "__main__":
     begun, folder = time.monotonic(), begin_run()
     for library in LIBRARIES:
         import_module(library)
-    with tempfile.TemporaryDirectory() as examples, cluster_of_run() as cluster:
-        os.environ |= {"PG_TEST_URL": cluster.conninfo, "HYPOTHESIS_STORAGE_DIRECTORY": examples}
-        for line in run(*sys.argv[1:]):
+    phases = [Phase.explicit, Phase.generate]  # the first example that fails will do
+    settings.register_profile("mutation", deadline=None, database=None, phases=phases)
+    with cluster_of_run() as cluster:
+        os.environ["PG_TEST_URL"] = cluster.conninfo
+        for line in run(sys.argv[1:]):
             print(line, flush=True)
     if folder is not None:
         end_run(folder)

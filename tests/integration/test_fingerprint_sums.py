@@ -33,6 +33,8 @@ IDS: dict[str, Sequence[int]] = {
     "random": sorted(CHANCE.randrange(ID_MIN, ID_MAX) for _ in range(700)),
     "dense ones far from each other": [*range(300), *range(10**12, 10**12 + 300), *range(ID_MAX - 299, ID_MAX + 1)],
     "dense ones at both ends": [*range(ID_MIN, ID_MIN + 300), *range(ID_MAX - 299, ID_MAX + 1)],
+    # Ranges of 100 * 2^22 ids: the first is divided, into ranges of 102,400 ids, the second is not.
+    "few behind many": [*range(300), 102_400, 102_450, *range(630_000_000, 630_000_500, 50), 10**12],
     "at the bounds of ranges": [
         SIZE * n + offset for n in (-4097, -1, 0, 1, 4095, 4096, 8192) for offset in (-1, 0, 99)
     ],
@@ -135,10 +137,26 @@ def test_many_candidates_cut_as_well(source: Source) -> None:
     assert found == source.summed(segmentation)
 
 
+def test_few_candidates_of_many_ids_are_one_segment(source: Source) -> None:
+    source.fill([], range(0, 150 * 2 * SIZE, 2 * SIZE))
+    assert source.take()[0].numbers == (0,)
+
+
+def test_one_id_with_too_many_candidates_is_one_segment(source: Source) -> None:
+    source.fill([150], [150] * (SIZE * 10 + 1))
+    assert source.take()[0].numbers == (1,)
+
+
 GROWN: dict[str, tuple[list[int], list[int], list[int]]] = {
     "behind": ([0, 1], [*range(0, 150, 2)], [*range(150, 700)]),
     "below the first": ([0, 1], [*range(0, 150, 2)], [*range(-700, 0)]),
     "between": ([0, 50], [*range(0, 100, 2), *range(5000, 5050)], [*range(1000, 1400)]),
+    "not where it begins": ([0, 10], [5, 5000], [*range(6000, 6300)]),
+    "far inside": (
+        [0, 3, 10**11],
+        [1, 350],
+        [*range(360, 700), 102_400, 102_450, 102_650, *range(630_000_000, 630_000_500, 50), 10**12, 10**14],
+    ),
     "in two at once": ([0, 50, 90], [*range(5), *range(5000, 5050)], [*range(1000, 1300), *range(6000, 6300)]),
     "at both ends": (
         [3, 9],

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.contracts.orders import RANK_ORDER_SQL, rank_key
-from pipelines.transform.ordering import sort_by_rank, sort_latest_last
+from pipelines.transform.ordering import sort_best_first, sort_by_rank, sort_latest_last
 
 pytestmark = pytest.mark.fast
 
@@ -59,3 +59,19 @@ def test_the_latest_row_is_the_one_with_the_higher_id_where_times_are_equal(ids:
         rows: list[dict[str, Any]] = [{"created_at": None, "candidate_id": number} for number in order]
         frame = pl.LazyFrame(rows, schema={"created_at": pl.Datetime("us"), "candidate_id": pl.Int64})
         assert sort_latest_last(frame).collect()["candidate_id"].to_list() == list(ids)
+
+
+def test_groups_are_ascending_and_the_best_row_of_each_is_first() -> None:
+    schema = {
+        "group": pl.UInt32,
+        "status": pl.String,
+        "final_confidence": pl.Int32,
+        "confidence_score": pl.Float32,
+        "processed_at": pl.Datetime("us"),
+        "domain_id": pl.Int64,
+    }
+    # The smallest confidence counts: with 1 added to both it is none.
+    rows = [(1, "success", None, 0.0, None, 3), (1, "success", None, 1e-30, None, 2), (1, "failed", 99, None, None, 4)]
+    rows += [(0, "failed", 5, None, None, 1), (2, "failed", None, None, None, 6), (2, "failed", None, None, None, 7)]
+    frame = pl.LazyFrame(rows, schema=schema, orient="row")
+    assert sort_best_first(frame, "group").collect()["domain_id"].to_list() == [1, 2, 3, 4, 7, 6]

@@ -95,6 +95,10 @@ def test_candidates_without_a_domain_row_that_is_kept() -> None:
     ]
 
 
+def test_a_candidate_without_domain_id_belongs_to_no_domain_row() -> None:
+    assert reasons([domain(1)], [candidate(5, None)]) == [(5, None, "orphan_candidate", "domain_id is NULL")]
+
+
 def test_the_first_of_an_lei_in_rank_order_is_kept() -> None:
     candidates = [
         candidate(1, 1, rank_position=2),
