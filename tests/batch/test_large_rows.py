@@ -15,7 +15,7 @@ from tests.memory import HUGE, HUGE_MB, peak_bytes
 from tests.oracle.postgres import Cluster, Database
 from tests.oracle.source import create_source_tables, insert_source
 
-pytestmark = [pytest.mark.integration, pytest.mark.standard]
+pytestmark = [pytest.mark.integration, pytest.mark.extended]
 
 AWKWARD = '=1+1,"q"\\\u0001\t\r\n é \U0001f4be \u2028 '
 LEAST_MB = 64

@@ -130,9 +130,14 @@ def page_with(page: Page, *texts: str) -> str:
         page.wait_for_timeout(200)
 
 
-def test_everything_is_materialized_by_a_click_and_told_on_the_assets_page(
-    page: Page, server: Server, first_run: str
+def test_what_a_click_materializes_is_is_told_and_then_a_check_fails(
+    page: Page, server: Server, source: Database, first_run: str
 ) -> None:
+    assert_an_asset_tells_everything(page, server, first_run)
+    assert_a_failed_check_is_red_and_gives_its_reason(page, server, source)
+
+
+def assert_an_asset_tells_everything(page: Page, server: Server, first_run: str) -> None:
     page.goto("/asset-groups")
     expect(page.get_by_role("button", name="Materialize all")).to_be_enabled(timeout=PATIENCE_MS)
     open_all_groups(page)
@@ -172,8 +177,7 @@ def test_everything_is_materialized_by_a_click_and_told_on_the_assets_page(
     expect(page.get_by_text(str(report)).first).to_be_visible(timeout=PATIENCE_MS)
 
 
-@pytest.mark.usefixtures("first_run")
-def test_a_failed_check_is_red_and_gives_its_reason(page: Page, server: Server, source: Database) -> None:
+def assert_a_failed_check_is_red_and_gives_its_reason(page: Page, server: Server, source: Database) -> None:
     before = current(server)
     with source.connect() as connection:
         connection.execute("DELETE FROM domains WHERE id > 2000000")

@@ -22,7 +22,7 @@ from tests.integration.kit import ROW_MARK, assert_says, run_sql
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
 
-pytestmark = [pytest.mark.integration, pytest.mark.standard]
+pytestmark = [pytest.mark.integration, pytest.mark.extended]
 
 MEGABYTE = 2**20
 

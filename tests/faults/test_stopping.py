@@ -24,7 +24,7 @@ from tests.killing import run_and_kill_once
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
 
-pytestmark = [pytest.mark.orchestration, pytest.mark.integration, pytest.mark.standard]
+pytestmark = [pytest.mark.orchestration, pytest.mark.integration, pytest.mark.extended]
 
 READS = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'lei-exports-%' AND query LIKE 'COPY %'"
 

@@ -23,7 +23,7 @@ from tests.integration.kit import ROW_MARK, run_sql
 from tests.operating.kit import webhook
 from tests.oracle.postgres import Database
 
-pytestmark = [pytest.mark.integration, pytest.mark.orchestration, pytest.mark.standard]
+pytestmark = [pytest.mark.integration, pytest.mark.orchestration, pytest.mark.extended]
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
 from tests.publish.kit import ROOT
 
-pytestmark = [pytest.mark.orchestration, pytest.mark.integration, pytest.mark.standard]
+pytestmark = [pytest.mark.orchestration, pytest.mark.integration, pytest.mark.extended]
 
 # `lei-exports run`, which at one place in the code kills itself, or waits until a file is gone.
 RUN = """

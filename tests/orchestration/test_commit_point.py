@@ -15,7 +15,7 @@ from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
 from tests.publish.kit import ROOT
 
-pytestmark = [pytest.mark.orchestration, pytest.mark.integration, pytest.mark.standard]
+pytestmark = [pytest.mark.orchestration, pytest.mark.integration, pytest.mark.extended]
 
 # Starts `lei-exports run` with something that happens at one place: a Ctrl-C, or an error that is none of ours.
 RUN = """

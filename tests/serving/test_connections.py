@@ -14,7 +14,7 @@ import pytest
 from tests.serving.conftest import Source
 from tests.serving.kit import Served, served
 
-pytestmark = [pytest.mark.integration, pytest.mark.standard]
+pytestmark = [pytest.mark.integration, pytest.mark.extended]
 
 SILENT = 1_005
 LIMIT_S = 3
