@@ -15,10 +15,10 @@ from pipelines.export import run_export
 from pipelines.settings import Settings, load_settings
 
 _CHECKS = (
-    "pipelines.checks.evaluation.TableChecks.look_at",
-    "pipelines.checks.content.DomainChecks.look_at",
-    "pipelines.checks.content.CandidateChecks.look_at",
-    "pipelines.checks.sums.SumChecks.look_at",
+    "pipelines.checks.evaluation.TableChecks.update",
+    "pipelines.checks.content.DomainChecks.update",
+    "pipelines.checks.content.CandidateChecks.update",
+    "pipelines.checks.sums.SumChecks.update",
 )
 _RESULTS = ("pipelines.checks.sums.SumChecks.results", "pipelines.snapshots.assembly.verify_faces")
 _DIGESTS = ("pipelines.snapshots.parquet.sha256_of", "pipelines.snapshots.folder.sha256_of")

@@ -1,4 +1,4 @@
-"""What an operator is told of: a run that failed, one that succeeded, a source that nobody looked at for too long."""
+"""What is reported to an operator: a run that failed, one that succeeded, a source not looked at for too long."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta

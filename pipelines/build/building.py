@@ -132,7 +132,7 @@ def _build(
 class _SegmentRows:
     """The rows of a segment in all wanted tables, and of those that they were computed from what checks look at.
 
-    Whoever has written the rows of a table lets go of them here: 70 MB each.
+    The caller lets go of the rows of a table here, once it has written them: 70 MB each.
     """
 
     segment: int | None
@@ -182,7 +182,7 @@ def _add(rows: _SegmentRows, name: str, builds: _SegmentBuilds) -> None:
         build.timings["transform"] += rows.timings["transform"]
         with build.timed("check"):
             checks = DomainChecks()
-            checks.look_at(rows.judged_domains, rows.domains, rows.candidates)
+            checks.update(rows.judged_domains, rows.domains, rows.candidates)
             builds.domain_checks.keep(name, checks)
         build.add(rows.domains, rows.segment)
         rows.domains = None
@@ -190,7 +190,7 @@ def _add(rows: _SegmentRows, name: str, builds: _SegmentBuilds) -> None:
         build = tables[builds.candidates.name]
         with build.timed("check"):
             of_candidates = CandidateChecks()
-            of_candidates.look_at(rows.candidates)
+            of_candidates.update(rows.candidates)
             builds.candidate_checks.keep(name, of_candidates)
         build.add(rows.candidates, rows.segment)
 

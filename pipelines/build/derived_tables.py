@@ -108,7 +108,7 @@ def _build(
         base = base_snapshot(settings.export_dir, record)
         changed = frozenset(segment.segment for segment in record.segments)
         now = State(inputs.tables_dir, inputs.domains.files, inputs.candidates.files)
-        as_a_whole = derivation.rederive(
+        as_a_whole = derivation.apply(
             IncrementalUpdate(base, now, changed, most_rows=_BUCKETS_AT_A_TIME * bucket_rows, tables=builds.keys()),
             builds,
             on_progress,
@@ -147,23 +147,23 @@ class _Derivation:
         self.sums[table.name] = SumChecks(table, self.rows)
         return TableBuild(table, self.staging, self.record, self.sums[table.name])
 
-    def rederive(
-        self, rederivation: IncrementalUpdate, builds: dict[str, TableBuild], on_progress: OnProgress
+    def apply(
+        self, update: IncrementalUpdate, builds: dict[str, TableBuild], on_progress: OnProgress
     ) -> dict[str, TableBuild]:
         """Compute only what changed of each table; those where that is too much are returned, to be computed whole."""
         as_a_whole = {}
         for name, build in builds.items():
             with build.timed("transform"):
-                part = rederivation.rederive(build.table)
+                part = update.patch_of(build.table)
             if part is None:
                 as_a_whole[name] = build
                 continue
             on_progress(Progress("build", f"{name}: {part.keys.len():,} rows looked at again"))
-            kept = rederivation.base.scan(name).filter(~pl.col(build.table.key[0]).is_in(part.keys.implode()))
+            kept = update.base.scan(name).filter(~pl.col(build.table.key[0]).is_in(part.keys.implode()))
             sums = kept.select(pl.col(self.sums[name].columns).cast(pl.Int64).sum())
-            self.sums[name].look_at(sums.collect(engine="streaming"))
-            self.sums[name].look_at(part.rows)
-            build.replace(rederivation.base, part.keys, part.rows)
+            self.sums[name].update(sums.collect(engine="streaming"))
+            self.sums[name].update(part.rows)
+            build.replace(update.base, part.keys, part.rows)
         return as_a_whole
 
     def build(self, divided: Partitions, builds: dict[str, TableBuild], on_progress: OnProgress) -> None:
@@ -242,7 +242,7 @@ class _Derivation:
         )
 
     def _add(self, build: TableBuild, frame: pl.DataFrame) -> None:
-        self.sums[build.table.name].look_at(frame)
+        self.sums[build.table.name].update(frame)
         build.add(frame, None)
 
 

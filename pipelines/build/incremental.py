@@ -180,7 +180,7 @@ class IncrementalUpdate:
                     before.scan(old_files.get(segment, ())), self.now.scan(new_files.get(segment, ())), row_id, wanted
                 )
 
-    def rederive(self, table: Table) -> KeyPatch | None:
+    def patch_of(self, table: Table) -> KeyPatch | None:
         """The rows of a table that have to be computed again; none where no row that it depends on changed.
 
         Returns:

@@ -108,7 +108,7 @@ class TableBuild:
         if frame.is_empty():
             return
         with self.timed("check"):
-            self._checks.look_at(frame)
+            self._checks.update(frame)
         with self.timed("write"):
             if self.table.is_segmented:
                 self._files.append(write_parquet(frame, self._file(segment), table=self.table, segment=segment))
@@ -149,7 +149,7 @@ class TableBuild:
                     self._link(base, file)
             return
         with self.timed("check"):
-            self._checks.look_at(rows)
+            self._checks.update(rows)
         (key,) = self.table.key
         kept = base.scan(self.table.name).filter(~pl.col(key).is_in(keys.implode()))
         (path,) = base.parquet_files(self.table.name)
@@ -168,7 +168,7 @@ class TableBuild:
                 self._files = [write_parquet(empty, self._file(segment), table=self.table, segment=segment)]
         rows = sum(file.rows for file in self._files)
         if not rows:
-            self._checks.look_at(self.table.schema.create_empty())
+            self._checks.update(self.table.schema.create_empty())
         checks = (*self._general_results(rows), *self._content.results())
         record = TableRecord(
             name=self.table.name,

@@ -90,7 +90,7 @@ class DomainChecks:
             "primary": _Finding(PRIMARY_IS_CANDIDATE),
         }
 
-    def look_at(self, judged_domains: pl.DataFrame, domain_exports: pl.DataFrame, candidates: pl.DataFrame) -> None:
+    def update(self, judged_domains: pl.DataFrame, domain_exports: pl.DataFrame, candidates: pl.DataFrame) -> None:
         """Look at one segment.
 
         Args:
@@ -133,7 +133,7 @@ class CandidateChecks:
         self._rows = 0
         self._unknown: dict[str, Counter[str]] = {name: Counter() for name in (*KNOWN_VALUES, "jurisdiction")}
 
-    def look_at(self, candidates: pl.DataFrame) -> None:
+    def update(self, candidates: pl.DataFrame) -> None:
         """Look at some rows of the table."""
         self._rows += candidates.height
         invalid = candidates.lazy().filter(~pl.col("is_valid_lei")).select("candidate_id", "lei_code").collect()

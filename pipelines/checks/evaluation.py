@@ -33,7 +33,7 @@ class TableChecks:
         """Rows that were checked."""
         return self._rows
 
-    def look_at(self, frame: pl.DataFrame) -> None:
+    def update(self, frame: pl.DataFrame) -> None:
         """Check one frame of the table and add to the result."""
         self._rows += frame.height
         if frame.schema != self._table.polars_schema:

@@ -31,7 +31,7 @@ class SumChecks:
         """Names of the counts."""
         return list(self._counts)
 
-    def look_at(self, frame: pl.DataFrame) -> None:
+    def update(self, frame: pl.DataFrame) -> None:
         """Add the counts of some rows, of which only `columns` are looked at."""
         for name in self._counts:
             self._sums[name] += int(frame[name].cast(pl.Int64).sum())

@@ -20,8 +20,8 @@ from pipelines.source.exported_snapshot import SourceSnapshot
 _POLL_SECONDS = 0.5
 _ANSWER_SECONDS = 2.0
 
-# Whoever waits for a lock that conflicts with ours (only ACCESS EXCLUSIVE does) holds up the application's own SELECTs.
-# Whatever we hold counts: partitions, the tables below a view, indexes.
+# A session that waits for a lock that conflicts with ours (only ACCESS EXCLUSIVE does) holds up the SELECTs of the
+# application. Whatever we hold counts: partitions, the tables below a view, indexes.
 _WAITING = """
 SELECT count(*) FROM pg_catalog.pg_locks w
 WHERE NOT w.granted AND w.mode = 'AccessExclusiveLock' AND w.locktype = 'relation' AND EXISTS (
@@ -148,7 +148,7 @@ class ReadWatchdog:
         )
 
     def _without_exporter(self, connection: psycopg.Connection[tuple[object, ...]]) -> ExtractError | None:
-        """Whoever reads already reads on; the next range would fail, after minutes."""
+        """Reads under way go on; the next range would fail, after minutes."""
         found = connection.execute(_EXPORTER, (self._exporter.info.backend_pid,)).fetchone()
         if found is not None and found[0]:
             return None

@@ -93,7 +93,7 @@ def test_time_beyond_what_can_be_read(database: Database, published: Published) 
 
 
 def test_interrupt_stops_at_once(database: Database, published: Published, slow: Settings) -> None:
-    # Whoever starts the tests in the background of a shell without job control has them ignore it.
+    # Tests that a shell without job control started in the background ignore it.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         _interrupted(database, published, slow)

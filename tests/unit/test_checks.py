@@ -36,7 +36,7 @@ GOOD = {
 def of_candidates(*rows: dict[str, Any]) -> dict[str, CheckRecord]:
     checks = CandidateChecks()
     for row in rows:
-        checks.look_at(rows_of("candidate_exports", row))
+        checks.update(rows_of("candidate_exports", row))
     results = {check.name: check for check in checks.results()}
     assert list(results) == [check.name for check in CANDIDATE_CHECKS]
     assert {check.severity for check in results.values()} == {"warn"}
@@ -50,7 +50,7 @@ def of_domains(
     none = pl.DataFrame(
         schema={"id": pl.Int64, "reason": pl.String, "domain_hash": pl.String, "computed_hash": pl.String}
     )
-    checks.look_at(none if judged is None else judged, domains, candidates)
+    checks.update(none if judged is None else judged, domains, candidates)
     results = {check.name: check for check in checks.results()}
     assert list(results) == [check.name for check in DOMAIN_CHECKS]
     return results
@@ -217,7 +217,7 @@ def test_what_is_kept_of_values_is_bounded() -> None:
     for segment in range(20):
         checks = CandidateChecks()
         values = [f"ODD-{segment}-{number}" for number in range(500)] + ["OFTEN"] * 3
-        checks.look_at(pl.concat([ORDERED.head(1).with_columns(entity_status=pl.lit(value)) for value in values]))
+        checks.update(pl.concat([ORDERED.head(1).with_columns(entity_status=pl.lit(value)) for value in values]))
         assert len(json.dumps(checks.state())) < 5_000
         total.add_state(checks.state())
     (check,) = [check for check in total.results() if check.name == "entity_status_known"]
@@ -245,7 +245,7 @@ def test_counts_that_do_not_add_up(table: Any, names: list[str]) -> None:
     frame = derive(DOMAINS, ORDERED)[table.name]
     for missing in (0, 1):
         checks = SumChecks(table, {"domain_exports": 3 + missing, "candidate_exports": 3 + missing})
-        checks.look_at(frame)
+        checks.update(frame)
         results = checks.results()
         assert [check.name for check in results] == names
         assert [check.passed for check in results] == [not missing] * len(names)
