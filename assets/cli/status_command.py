@@ -13,6 +13,7 @@ from assets.cli.snapshot_commands import published_snapshot, show_age, snapshot_
 from assets.cli.summary import count_checks, name_warnings, show_fact, show_source
 from pipelines.checks.results import checks_of, explain_warnings
 from pipelines.contracts.records import Manifest
+from pipelines.report.texts import format_seconds
 from pipelines.settings import load_settings
 from pipelines.snapshots.health import Health, evaluate_health
 from pipelines.snapshots.history import FailedRun, read_failed_run
@@ -102,7 +103,7 @@ def _show(console: Console, health: Health, snapshot: Snapshot, before: Snapshot
     show_fact(console, "Changed", _describe_changes(manifest, before))
     warned = name_warnings(explain_warnings(manifest))
     show_fact(console, "Checks", f"{count_checks(manifest)}{': ' if warned else ''}{', '.join(warned)}")
-    show_fact(console, "Took", f"{manifest.work_s:.1f} s to read, build and verify")
+    show_fact(console, "Took", f"{format_seconds(manifest.work_s)} to read, build and verify")
     holder, failed = find_running(export_dir), _last_failed(export_dir, health)
     if holder is not None:
         show_fact(console, "Running", f"A run or a command works on this folder now: {holder}.")

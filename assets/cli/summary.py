@@ -9,6 +9,7 @@ from assets.cli.console import print_wrapped, styled
 from assets.cli.help import own_command
 from pipelines.checks.results import CheckWarning, checks_of, explain_warnings
 from pipelines.contracts.records import Manifest, SourceRecord
+from pipelines.report.texts import format_seconds
 from pipelines.sample.built_in import is_built_in_sample
 
 _LABEL = 10
@@ -42,9 +43,8 @@ def show_publication(
     # Last what counts most: it stays in sight, however many checks warn.
     console.print(_tables(manifest))
     show_fact(console, "Snapshot", f"{manifest.id} (sequence {manifest.sequence})")
-    show_fact(
-        console, "Took", f"{manifest.work_s:.1f} s to read, build and verify; {seconds:.1f} s with Dagster's start"
-    )
+    work = format_seconds(manifest.work_s)
+    show_fact(console, "Took", f"{work} to read, build and verify; {format_seconds(seconds)} with Dagster's start")
     show_fact(console, "Where", folder)
     show_next(console)
 
@@ -53,7 +53,8 @@ def show_unchanged(console: Console, manifest: Manifest, folder: str, seconds: f
     """Say that the source is as it was published, what is published, and of what its checks still warn."""
     console.print()
     show_source(console, manifest.source)
-    show_fact(console, "Unchanged", f"Nothing changed there since; {seconds:.1f} s to find that, with Dagster's start")
+    found = f"{format_seconds(seconds)} to find that, with Dagster's start"
+    show_fact(console, "Unchanged", f"Nothing changed there since; {found}")
     show_checks(console, manifest)
     show_fact(console, "Snapshot", f"{manifest.id} (sequence {manifest.sequence}) stays")
     show_fact(console, "Where", folder)

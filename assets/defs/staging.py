@@ -14,6 +14,7 @@ from pipelines.build.publication import raise_if_failed
 from pipelines.checks.definitions import source_checks
 from pipelines.contracts.records import StagingRecord
 from pipelines.contracts.source import SOURCE_TABLES
+from pipelines.report.texts import format_seconds
 from pipelines.system.printable import printable
 
 
@@ -98,7 +99,7 @@ def _tell(say: Callable[[str], None], record: StagingRecord) -> None:
         say(f"{name}: {relation.rows:,} rows{left_out}")
     base = record.base_snapshot
     scope = "segments read, all there are" if base is None else f"segments read, those changed since {base}"
-    say(f"{len(record.segments):,} {scope}; {sum(record.timings_s.values()):.1f} s")
+    say(f"{len(record.segments):,} {scope}; {format_seconds(sum(record.timings_s.values()))}")
 
 
 def _metadata(record: StagingRecord, table: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pipelines.contracts.records import DRAWING_STAGE, CheckRecord, Manifest
 from pipelines.report.charts import draw_bars, draw_differences
 from pipelines.report.figures import BatchChanges
 from pipelines.report.sections import Section
-from pipelines.report.texts import counted, plain, seconds, signed, whole
+from pipelines.report.texts import counted, format_seconds, plain, signed, whole
 
 _STAGES_DRAWN, _LABEL = 14, 24
 _SEGMENTS_NAMED = 12
@@ -87,9 +87,9 @@ def show_timings(manifest: Manifest) -> Section:
     says = "No stage was timed."
     if timings:
         longest = max(timings, key=timings.__getitem__)
-        says = f"{seconds(manifest.work_s)} to read, build and verify, in {counted(len(timings), 'stage')}"
+        says = f"{format_seconds(manifest.work_s)} to read, build and verify, in {counted(len(timings), 'stage')}"
         says += f"; longest {names[longest]}"
-        says += f" with {seconds(timings[longest])}."
+        says += f" with {format_seconds(timings[longest])}."
     # Drawn: a table's stages as one, and of these the longest.
     tables = [table.name for table in manifest.tables]
     sums: dict[str, float] = {}
@@ -98,7 +98,7 @@ def show_timings(manifest: Manifest) -> Section:
         sums[drawn] = sums.get(drawn, 0) + duration
     top = sorted(sums, key=sums.__getitem__, reverse=True)[:_STAGES_DRAWN]
     bars = {plain(name, _LABEL): duration for name, duration in sums.items() if name in top}
-    chart = draw_bars(list(bars), list(bars.values()), [seconds(d) for d in bars.values()]) if bars else None
+    chart = draw_bars(list(bars), list(bars.values()), [format_seconds(d) for d in bars.values()]) if bars else None
     table = pl.DataFrame(
         {"stage": list(names.values()), "seconds": [f"{d:.3f}" for d in timings.values()]},
         schema={"stage": pl.String, "seconds": pl.String},

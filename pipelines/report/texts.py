@@ -78,7 +78,7 @@ def signed(number: int) -> str:
     return f"{number:+,}".replace("-", "\N{MINUS SIGN}") if number else "0"
 
 
-def seconds(duration: float) -> str:
+def format_seconds(duration: float) -> str:
     """A duration: milliseconds below a second, minutes from two minutes on."""
     if duration < 1:
         return f"{duration * 1000:.0f}\N{NO-BREAK SPACE}ms"

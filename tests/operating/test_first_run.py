@@ -78,7 +78,7 @@ def test_the_summary_says_what_it_means_and_what_to_do_next(first_run: Shown) ->
     )
     assert fact(first_run, "Rejected").startswith("16 rows, in the table rejected_rows: orphan_candidate 4, ")
     assert fact(first_run, "Next").count("lei-exports ") == 3
-    assert "lei-exports status" in first_run.lines[-1]
+    assert fact(first_run, "Next").endswith("whether it is healthy")
 
 
 def test_its_commands_show_the_rows_when_they_are_pasted(
@@ -112,9 +112,9 @@ def test_terminal_status_report_and_dagster_say_the_same(
     specs = build_definitions().resolve_asset_graph().asset_check_keys
     assert len(specs) == int(passed[1])
     took = fact(first_run, "Took").split(";")[0]
-    assert f"Took      {took}\n" in status
-    amount, unit = took.split()[:2]
-    assert f"{amount} {unit} to read, build and verify" in report or f"{float(amount) * 1000:.0f} ms" in report
+    assert took.endswith(" to read, build and verify")
+    assert f"Took {took}" in " ".join(status.split())
+    assert took in report
     for text in (first_run.text, status):
         assert f"{snapshot.manifest.id} (sequence 1)" in text
     assert "lei-exports, sequence 1" in report
