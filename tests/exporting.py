@@ -1,5 +1,6 @@
 """Runs the export in process against a test database, as the assets do, but without Dagster."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from pydantic import SecretStr
 from pipelines.build.extraction import NOTHING_ACCEPTED, Acceptance
 from pipelines.contracts.tables import published_tables
 from pipelines.export import run_export
+from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.settings import Settings, load_settings
 from pipelines.snapshots.opening import Snapshot, current_snapshot
 from tests.oracle.compare import assert_faces
@@ -19,13 +21,40 @@ def settings_for(database: Database, export_dir: Path, **overrides: Any) -> Sett
     return load_settings({"database_url": SecretStr(database.url), "export_dir": export_dir, **overrides})
 
 
-def export(settings: Settings, accepted: Acceptance = NOTHING_ACCEPTED, *, full_refresh: bool = False) -> Snapshot:
+def export(
+    settings: Settings,
+    accepted: Acceptance = NOTHING_ACCEPTED,
+    on_progress: OnProgress = ignore_progress,
+    *,
+    full_refresh: bool = False,
+) -> Snapshot:
     """Run the export; the snapshot that is current then, new or (where nothing changed) the one before."""
-    publication = run_export(settings, accepted, full_refresh=full_refresh)
+    publication = run_export(settings, accepted, on_progress, full_refresh=full_refresh)
     snapshot = current_snapshot(settings.export_dir)
     assert snapshot is not None
     assert publication is None or snapshot.manifest == publication.manifest
     return snapshot
+
+
+def before_it_reads(action: Callable[[], object]) -> OnProgress:
+    """A listener that acts once: the run's transaction has its snapshot, and no row was asked for."""
+    actions = [action]
+
+    def listen(message: Progress) -> None:
+        while message.what == "fingerprints of both tables" and actions:
+            actions.pop()()
+
+    return listen
+
+
+def while_it_reads(action: Callable[[], object]) -> OnProgress:
+    """A listener that acts whenever rows of a table have come; the read goes on when it is done."""
+
+    def listen(message: Progress) -> None:
+        if message.stage == "read" and message.done:
+            action()
+
+    return listen
 
 
 def assert_agrees(database: Database, snapshot: Snapshot, schema: str = "public") -> None:

@@ -2,15 +2,12 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pipelines.build.extraction import Acceptance
 from pipelines.errors import ExtractError
-from pipelines.export import run_export
-from pipelines.source import extraction
-from tests.exporting import export, settings_for
+from tests.exporting import before_it_reads, export, settings_for
 from tests.faults.kit import Server, embedded_programs, new_folder, new_server
 from tests.hostile import random_rows
 from tests.integration.kit import assert_says, run_sql, scalar, session, wait_until
@@ -64,23 +61,15 @@ def test_a_standby_is_a_source(pair: tuple[Server, Server], tmp_path: Path) -> N
     assert third.manifest.changed_segments == ()
 
 
-def test_recovery_that_takes_rows_away_cancels_the_read(
-    pair: tuple[Server, Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_recovery_that_takes_rows_away_cancels_the_read(pair: tuple[Server, Server], tmp_path: Path) -> None:
     primary, standby = pair
-    real = extraction.read_query
-    done: list[int] = []
 
-    def vacuumed(*arguments: Any) -> Any:
-        if not done:
-            done.append(1)
-            run_sql(primary.database(), "DELETE FROM gleif_candidates WHERE id % 2 = 0", "VACUUM gleif_candidates")
-            caught_up(primary, standby)
-        return real(*arguments)
+    def vacuum() -> None:
+        run_sql(primary.database(), "DELETE FROM gleif_candidates WHERE id % 2 = 0", "VACUUM gleif_candidates")
+        caught_up(primary, standby)
 
-    monkeypatch.setattr(extraction, "read_query", vacuumed)
     settings = settings_for(standby.database(), tmp_path, read_connections=1)
     with pytest.raises(ExtractError) as caught:
-        run_export(settings)
+        export(settings, on_progress=before_it_reads(vacuum))
     assert_says(caught.value, "Fix: ")
     assert_agrees(standby.database(), export(settings))

@@ -20,6 +20,7 @@ from pipelines.contracts.records import StagingRecord
 from pipelines.contracts.source import SOURCE_TABLES
 from pipelines.errors import ExportError
 from pipelines.export import run_export
+from pipelines.progress import OnProgress, ignore_progress
 from pipelines.settings import Settings
 from pipelines.system.run_lock import hold_run_lock
 from tests.oracle.postgres import Database
@@ -31,10 +32,12 @@ PASSWORD = "p@ss #w:/%'\" ü?&=\\"
 OUR_SESSIONS = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'lei-exports-%'"
 
 
-def stage(settings: Settings) -> tuple[StagingRecord, dict[str, pl.DataFrame]]:
+def stage(
+    settings: Settings, on_progress: OnProgress = ignore_progress
+) -> tuple[StagingRecord, dict[str, pl.DataFrame]]:
     """Run only the extraction; its record, and the staged rows of each table by id."""
     with hold_run_lock(settings.export_dir) as lock:
-        record = stage_source(settings, lock, ACCEPT_ALL).record
+        record = stage_source(settings, lock, ACCEPT_ALL, on_progress).record
     folder = latest_staging(settings.export_dir)
     frames = {}
     for table in SOURCE_TABLES:
@@ -52,10 +55,16 @@ class Published:
         self._before = self._state()
         assert (export_dir / "current").is_symlink()
 
-    def fails(self, settings: Settings, *says: str, kind: type[ExportError] = ExportError) -> ExportError:
+    def fails(
+        self,
+        settings: Settings,
+        *says: str,
+        kind: type[ExportError] = ExportError,
+        on_progress: OnProgress = ignore_progress,
+    ) -> ExportError:
         """Run an export that must fail with such an error, saying so and no more, and leaving no trace."""
         with pytest.raises(kind) as caught:
-            run_export(settings, ACCEPT_ALL)
+            run_export(settings, ACCEPT_ALL, on_progress)
         error = caught.value
         assert type(error) is kind or kind is ExportError
         self.is_untouched()

@@ -2,8 +2,8 @@
 
 import random
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ from psycopg import sql
 
 from pipelines.contracts.tables import published_tables
 from pipelines.snapshots.opening import Snapshot
-from pipelines.source import extraction, preflight, ranges
-from tests.exporting import assert_agrees, export, settings_for
+from pipelines.source import preflight, ranges
+from tests.exporting import assert_agrees, before_it_reads, export, settings_for, while_it_reads
 from tests.hostile import random_rows
 from tests.integration.kit import run_sql, scalar, session, wait_until
 from tests.oracle.compare import assert_faces
@@ -93,39 +93,40 @@ class Writer(threading.Thread):
             )
 
 
+class Instant:
+    """A connection of the test's own in the snapshot of a run: the one that the server has exported."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._connection: psycopg.Connection[Any] | None = None
+
+    def join(self) -> None:
+        """To be called while a run has its snapshot."""
+        self.close()
+        with session(self._database) as look:
+            exported = scalar(look, "SELECT pg_ls_dir('pg_snapshots')")
+        self._connection = self._database.connect(autocommit=True)
+        self._connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        self._connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(exported)))
+
+    def agrees(self, snapshot: Snapshot) -> None:
+        assert self._connection is not None
+        assert_faces(self._connection, snapshot.folder, published_tables(include_full_data=False))
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+
 @pytest.fixture
-def at_instant(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], psycopg.Connection[Any]]]:
-    """A connection of the test's own in the snapshot of the last run."""
-    connections: list[psycopg.Connection[Any]] = []
-    real = extraction.open_snapshot
-
-    @contextmanager
-    def spy(*arguments: Any, **options: Any) -> Iterator[Any]:
-        with real(*arguments, **options) as snapshot:
-            connection = database.connect(autocommit=True)
-            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot.snapshot_id)))
-            connections.append(connection)
-            yield snapshot
-
-    monkeypatch.setattr(extraction, "open_snapshot", spy)
-    yield lambda: connections[-1]
-    for connection in connections:
-        connection.close()
-
-
-def agrees(connection: psycopg.Connection[Any], snapshot: Snapshot) -> None:
-    assert_faces(connection, snapshot.folder, published_tables(include_full_data=False))
+def instant(database: Database) -> Iterator[Instant]:
+    with closing(Instant(database)) as instant:
+        yield instant
 
 
 @pytest.mark.parametrize(("seed", "rows"), [(1, 600), (2, 150)])
 def test_a_writer_changes_nothing(  # noqa: PLR0917
-    database: Database,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    at_instant: Callable[[], psycopg.Connection[Any]],
-    seed: int,
-    rows: int,
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instant: Instant, seed: int, rows: int
 ) -> None:
     with database.connect() as connection:
         create_source_tables(connection, id_type="integer PRIMARY KEY" if seed == 1 else "integer")
@@ -133,25 +134,24 @@ def test_a_writer_changes_nothing(  # noqa: PLR0917
     monkeypatch.setattr(ranges, "RANGE_BYTES", 8192 if rows > 300 else 3 * 8192)
     writer = Writer(database, seed)
     commits: list[int] = []
-    real = extraction.read_query
 
-    def counted(*arguments: Any) -> Any:
+    def wait_for_a_commit() -> None:
         before = writer.commits
-        wait_until(lambda: writer.commits > before or not writer.is_alive())  # each range is read after another commit
+        wait_until(lambda: writer.commits > before or not writer.is_alive())
         commits.append(writer.commits)
-        return real(*arguments)
 
-    monkeypatch.setattr(extraction, "read_query", counted)
+    join, wait = before_it_reads(instant.join), while_it_reads(wait_for_a_commit)
     writer.start()
-    snapshot = export(settings_for(database, tmp_path, segment_size=100))
+    snapshot = export(
+        settings_for(database, tmp_path, segment_size=100), on_progress=lambda message: (join(message), wait(message))
+    )
     writer.stop()
     assert max(commits) - min(commits) >= 5
     assert len(set(commits)) >= 5
-    agrees(at_instant(), snapshot)
+    instant.agrees(snapshot)
     before = {name: relation.rows for name, relation in snapshot.manifest.source.relations.items()}
     # And now is another instant.
     snapshot = export(settings_for(database, tmp_path, segment_size=100, min_rows_pct=0))
-    agrees(at_instant(), snapshot)
     assert_agrees(database, snapshot)
     assert before != {name: relation.rows for name, relation in snapshot.manifest.source.relations.items()}
 
@@ -167,11 +167,7 @@ def test_a_writer_changes_nothing(  # noqa: PLR0917
     ],
 )
 def test_what_is_committed_right_before_the_snapshot_is_in_it(
-    database: Database,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    at_instant: Callable[[], psycopg.Connection[Any]],
-    statements: list[str],
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instant: Instant, statements: list[str]
 ) -> None:
     with database.connect() as connection:
         create_source_tables(connection)
@@ -186,16 +182,13 @@ def test_what_is_committed_right_before_the_snapshot_is_in_it(
         return relations
 
     monkeypatch.setattr(preflight, "find_relations", change_first)
-    snapshot = export(settings_for(database, tmp_path))
+    snapshot = export(settings_for(database, tmp_path), on_progress=before_it_reads(instant.join))
     assert_agrees(database, snapshot)
-    agrees(at_instant(), snapshot)
+    instant.agrees(snapshot)
 
 
 def test_materialized_view_refreshed_between_snapshot_and_lock(
-    database: Database,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    at_instant: Callable[[], psycopg.Connection[Any]],
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instant: Instant
 ) -> None:
     with database.connect() as connection:
         create_source_tables(connection)
@@ -227,9 +220,9 @@ def test_materialized_view_refreshed_between_snapshot_and_lock(
         return connection
 
     monkeypatch.setattr(preflight, "connect", connect)
-    snapshot = export(settings_for(database, tmp_path))
+    snapshot = export(settings_for(database, tmp_path), on_progress=before_it_reads(instant.join))
     assert len(begun) == 2, "two tries"
-    agrees(at_instant(), snapshot)
+    instant.agrees(snapshot)
     assert_agrees(database, snapshot)
     with session(database) as look:
         rows = scalar(look, "SELECT count(*) FROM t_gleif_candidates")

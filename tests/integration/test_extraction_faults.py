@@ -16,7 +16,7 @@ from pipelines.export import run_export
 from pipelines.settings import Settings
 from pipelines.source import extraction, ranges
 from pipelines.source.reader import read_query
-from tests.exporting import assert_agrees, export, settings_for
+from tests.exporting import assert_agrees, before_it_reads, export, settings_for, while_it_reads
 from tests.hostile import random_rows
 from tests.integration.kit import (
     ACCEPT_ALL,
@@ -203,20 +203,10 @@ def test_exporter_lost_between_two_ranges(
         create_source_tables(connection, id_type="integer PRIMARY KEY")
         insert_source(connection, *random_rows(1, 300))
     monkeypatch.setattr(ranges, "RANGE_BYTES", 8192)
-    real = extraction.read_query
-    done: list[int] = []
-
-    def lose_it(*arguments: Any) -> Any:
-        table = real(*arguments)
-        done.append(table.num_rows)
-        if len(done) == 3:
-            run_sql(database, f"SELECT pg_terminate_backend(pid) {OURS} AND state = 'idle in transaction'")
-        return table
-
-    monkeypatch.setattr(extraction, "read_query", lose_it)
+    lose_it = f"SELECT pg_terminate_backend(pid) {OURS} AND state = 'idle in transaction'"
     settings = settings_for(database, published.export_dir, read_connections=1)
-    published.fails(settings, "The snapshot was lost", "start the run again", kind=ExtractError)
-    monkeypatch.setattr(extraction, "read_query", real)
+    listener = while_it_reads(lambda: run_sql(database, lose_it))
+    published.fails(settings, "The snapshot was lost", "start the run again", kind=ExtractError, on_progress=listener)
     assert stage(settings)[0].source.relations["domains"].rows == 300
 
 
@@ -278,23 +268,28 @@ def test_gives_way_for_a_partition_and_succeeds_then(
             "ALTER TABLE parts RENAME TO domains",
         )
         insert_source(connection, *random_rows(1, 100))
-    real = extraction.read_query
-
-    def slowly(*arguments: Any) -> Any:
-        time.sleep(0.2)
-        return real(*arguments)
-
     monkeypatch.setattr(ranges, "RANGE_BYTES", 8192)
-    monkeypatch.setattr(extraction, "read_query", slowly)
     settings = settings_for(database, published.export_dir, read_connections=1)
-    run = failing(published, settings, "gave way", kind=LockContentionError)
-    with session(database) as connection:
-        wait_until(lambda: scalar(connection, f"SELECT count(*) {OURS} AND state = 'idle in transaction'"))
-        started = time.monotonic()
-        connection.execute("TRUNCATE part_1")
-        assert time.monotonic() - started < 2.5
-    run.result()
-    monkeypatch.setattr(extraction, "read_query", real)
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'TRUNCATE%'"
+    seconds: list[float] = []
+
+    def truncate() -> None:
+        with session(database) as connection:
+            started = time.monotonic()
+            connection.execute("TRUNCATE part_1")
+            seconds.append(time.monotonic() - started)
+
+    truncations: list[Background] = []
+
+    def begin_it() -> None:
+        truncations.append(Background(truncate))
+        with session(database) as connection:
+            wait_until(lambda: scalar(connection, waiting))
+
+    listener = before_it_reads(begin_it)
+    published.fails(settings, "gave way", kind=LockContentionError, on_progress=listener)
+    truncations[0].result()
+    assert seconds[0] < 2.5
     assert_agrees(database, export(settings, ACCEPT_ALL))
 
 

@@ -10,7 +10,7 @@ import pytest
 from pipelines.errors import ContractError, SourceError
 from pipelines.settings import Settings
 from pipelines.source import extraction, ranges
-from tests.exporting import assert_agrees, export, settings_for
+from tests.exporting import assert_agrees, before_it_reads, export, settings_for
 from tests.hostile import random_rows
 from tests.integration.kit import ROW_MARK, Published, as_role, role, run_sql, session, stage
 from tests.oracle.expected import DOMAINS, GLEIF_CANDIDATES
@@ -463,24 +463,15 @@ def test_privilege_on_the_read_columns_is_enough(database: Database, tmp_path: P
     assert_agrees(database, snapshot)
 
 
-def test_partition_attached_after_the_snapshot_is_not_read(
-    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_partition_attached_after_the_snapshot_is_not_read(database: Database, tmp_path: Path) -> None:
     partitioned_tables(database)
     # ATTACH would wait for an exclusive lock on a default partition.
     run_sql(database, "ALTER TABLE gleif_candidates DETACH PARTITION rest")
-    real = extraction.read_query
-    attach = ["ALTER TABLE gleif_candidates ATTACH PARTITION gone FOR VALUES IN ('ZZ')"]
-
-    def attach_first(*arguments: Any) -> Any:
-        while attach:
-            run_sql(database, attach.pop())
-        return real(*arguments)
-
-    monkeypatch.setattr(extraction, "read_query", attach_first)
+    attach = "ALTER TABLE gleif_candidates ATTACH PARTITION gone FOR VALUES IN ('ZZ')"
     with session(database) as connection:
         before = connection.execute("SELECT count(*) FROM gleif_candidates").fetchone()
-    record, frames = stage(settings_of(database, tmp_path, read_connections=1))
+    listener = before_it_reads(lambda: run_sql(database, attach))
+    record, frames = stage(settings_of(database, tmp_path, read_connections=1), listener)
     assert (record.source.relations["gleif_candidates"].rows,) == before
     assert -77 not in frames["gleif_candidates"]["id"]
     _, frames = stage(settings_of(database, tmp_path))
