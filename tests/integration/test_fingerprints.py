@@ -51,7 +51,22 @@ def exported(database: Database, tmp_path: Path) -> tuple[Settings, Snapshot]:
     return configured, export(configured)
 
 
+# What the changes of SEEN need of the rows and the tables.
+PREPARATION = [
+    "UPDATE gleif_candidates SET weighted_score = 0 WHERE id = 3",
+    "UPDATE domains SET company_name = 'company' WHERE id = 5",
+    "UPDATE domains SET error_message = 'text', failure_category = NULL WHERE id = 7",
+    "ALTER TABLE domains DROP COLUMN guessed_country",
+    "CREATE TABLE child (LIKE domains INCLUDING DEFAULTS)",
+    "INSERT INTO child (id, domain, status, batch_id) VALUES (301, 'c', 'failed', 'b')",
+    "DELETE FROM domains WHERE id = 301",
+]
 SEEN = {
+    "a default of a new column": ["ALTER TABLE domains ADD COLUMN guessed_country text DEFAULT 'NO'"],
+    "a child table comes": [
+        "ALTER TABLE child ADD COLUMN guessed_country text DEFAULT 'NO'",
+        "ALTER TABLE child INHERIT domains",
+    ],
     # A hash of rows that adds up the hashes of columns does not see these.
     "two rows exchange a value": [
         "UPDATE gleif_candidates SET rank_position = CASE id WHEN 11 THEN 2 ELSE 1 END WHERE id IN (11, 12)"
@@ -61,48 +76,34 @@ SEEN = {
         " WHERE (a.id, b.id) IN ((21, 22), (22, 21))"
     ],
     "two columns are renamed to each other": [
-        "UPDATE domains SET company_name = 'company' WHERE id = 5",
         "ALTER TABLE domains RENAME company_name TO kept",
         "ALTER TABLE domains RENAME recommendation TO company_name",
         "ALTER TABLE domains RENAME kept TO recommendation",
     ],
     "a value moves to the next column": [
-        "UPDATE domains SET error_message = 'text', failure_category = NULL WHERE id = 7",
-        "UPDATE domains SET failure_category = error_message, error_message = NULL WHERE id = 7",
-    ],
-    "a default of a new column": [
-        "ALTER TABLE domains DROP COLUMN guessed_country",
-        "ALTER TABLE domains ADD COLUMN guessed_country text DEFAULT 'NO'",
+        "UPDATE domains SET failure_category = error_message, error_message = NULL WHERE id = 7"
     ],
     "another type with other values": [
         "ALTER TABLE gleif_candidates ALTER COLUMN rank_position TYPE smallint USING (rank_position + 1)"
     ],
-    "a child table comes": [
-        "CREATE TABLE child (LIKE domains INCLUDING DEFAULTS)",
-        "INSERT INTO child (id, domain, status, batch_id) VALUES (301, 'c', 'failed', 'b')",
-        "DELETE FROM domains WHERE id = 301",
-        "ALTER TABLE child INHERIT domains",
-    ],
     "NULL becomes a blank text": ["UPDATE domains SET company_name = '' WHERE id = 9"],
-    "0 becomes -0": [
-        "UPDATE gleif_candidates SET weighted_score = '-0' WHERE id = 3"
-    ],
+    "0 becomes -0": ["UPDATE gleif_candidates SET weighted_score = '-0' WHERE id = 3"],
     "a text becomes as long in characters only": ["UPDATE domains SET domain = 'ď1.example' WHERE id = 1"],
     "a NULL domain_id": ["UPDATE gleif_candidates SET domain_id = NULL WHERE id = 4"],
-}  # fmt: skip
+}
 
 
 def test_every_change_of_what_is_read_is_seen(database: Database, exported: tuple[Settings, Snapshot]) -> None:
     configured, _ = exported
-    execute(database, "UPDATE gleif_candidates SET weighted_score = 0 WHERE id = 3")
-    for change, (*preparation, statement) in SEEN.items():
-        execute(database, *preparation)
-        before = export(configured)
-        execute(database, statement)
+    execute(database, *PREPARATION)
+    before = export(configured)
+    for change, statements in SEEN.items():
+        execute(database, *statements)
         after = export(configured)
         assert after.manifest.id != before.manifest.id, change
         assert after.manifest.base_snapshot == before.manifest.id, change
         assert_agrees(database, after)
+        before = after
 
 
 UNSEEN = {
