@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.contracts.segments import IdRange, Segmentation, join_ranges, segment_name, segment_number
+from pipelines.contracts.segments import IdRange, Segmentation, in_order, join_ranges, segment_name, segment_number
 
 pytestmark = pytest.mark.fast
 
@@ -47,6 +47,10 @@ def test_every_id_is_in_one_segment(ids: list[int], cuts: set[int]) -> None:
             if (low is None or low <= domain_id) and (high is None or domain_id < high)
         ]
         assert inside == [segmentation.number_at(domain_id)]
+
+
+def test_numbers_are_in_the_order_of_ids_and_what_has_none_is_last() -> None:
+    assert in_order([None, 1, 0, -2, 30]) == [-2, 0, 1, 30, None]
 
 
 def test_ranges_of_neighbours_are_joined() -> None:
