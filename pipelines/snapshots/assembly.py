@@ -13,7 +13,7 @@ from pipelines.contracts.tables import Table
 from pipelines.contracts.version import CONTRACT_VERSION
 from pipelines.errors import PublishError, SnapshotError
 from pipelines.progress import OnProgress, Progress
-from pipelines.snapshots.database_process import WriterOptions
+from pipelines.snapshots.database import WriterOptions
 from pipelines.snapshots.folder import WrittenDatabase, add_database, link_tables, write_manifest
 from pipelines.snapshots.opening import Snapshot
 from pipelines.snapshots.side_files import MakeExtras, write_extras
@@ -36,6 +36,7 @@ class SnapshotInputs:
     memory_mb: int
     on_progress: OnProgress
     extras: MakeExtras
+    in_process: bool = False
 
     def say(self, what: str) -> None:
         """Report progress."""
@@ -73,6 +74,7 @@ def build_snapshot(  # noqa: PLR0913 - each is a fact of the snapshot
         on_table=lambda name, rows: inputs.say(f"{name}: {rows:,} rows in exports.duckdb"),
         keep_open=(lock,),
         on_stderr=lambda said: inputs.say(f"the process that wrote exports.duckdb said {said}"),
+        in_process=inputs.in_process,
     )
 
     info = SnapshotInfo(

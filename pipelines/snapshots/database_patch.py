@@ -8,8 +8,7 @@ from pipelines.contracts.records import StagingRecord, TableRecord
 from pipelines.contracts.snapshot_info import SnapshotInfo
 from pipelines.contracts.tables import Table
 from pipelines.contracts.version import CONTRACT_VERSION
-from pipelines.snapshots.database import update_database
-from pipelines.snapshots.database_process import WriterOptions
+from pipelines.snapshots.database import WriterOptions, update_database
 from pipelines.snapshots.opening import Snapshot
 from pipelines.snapshots.table_changes import TableChanges, differing
 from pipelines.snapshots.versions import library_versions

@@ -9,9 +9,8 @@ from pipelines.contracts.records import FileRecord, Manifest, StagingRecord, Tab
 from pipelines.contracts.snapshot_info import SnapshotInfo
 from pipelines.contracts.tables import Table
 from pipelines.errors import PublishError
-from pipelines.snapshots.database import build_database
+from pipelines.snapshots.database import WriterOptions, build_database
 from pipelines.snapshots.database_patch import CannotPatch, patch_database, scopes_of
-from pipelines.snapshots.database_process import WriterOptions
 from pipelines.snapshots.opening import DATABASE, MANIFEST, Snapshot
 from pipelines.snapshots.table_changes import TableChanges
 from pipelines.system.digests import sha256_of

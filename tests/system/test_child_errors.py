@@ -7,7 +7,7 @@ import tempfile
 
 import pytest
 
-from pipelines.system.child_errors import describe_stderr
+from pipelines.system.child import describe_stderr
 
 pytestmark = pytest.mark.fast
 
