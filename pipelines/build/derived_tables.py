@@ -35,6 +35,7 @@ from pipelines.contracts.tables import (
 from pipelines.errors import StagingError
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.settings import Settings
+from pipelines.system.digests import Digests
 from pipelines.system.memory import trim_memory
 from pipelines.system.prefetch import prefetch
 from pipelines.system.run_lock import RunLock
@@ -89,19 +90,20 @@ def build_derived_tables(
     if not tables:
         return []
     with lock.guard():
-        return _build(settings, claim_staging(settings.export_dir, lock), tables, on_progress, bucket_rows)
+        return _build(settings, lock, tables, on_progress, bucket_rows)
 
 
 def _build(
-    settings: Settings, staging: StagingFolder, tables: Sequence[Table], on_progress: OnProgress, bucket_rows: int
+    settings: Settings, lock: RunLock, tables: Sequence[Table], on_progress: OnProgress, bucket_rows: int
 ) -> list[TableRecord]:
+    staging = claim_staging(settings.export_dir, lock)
     record = staging.read_record()
     inputs = Inputs(
         staging.tables_dir,
         _built(staging, DOMAIN_EXPORTS.name),
         _built(staging, candidate_exports(include_full_data=record.include_full_data).name),
     )
-    derivation = _Derivation(staging, record, inputs.rows)
+    derivation = _Derivation(staging, record, lock.digests, inputs.rows)
     builds = {table.name: derivation.start(table) for table in tables}
     as_a_whole = builds
     if record.base_snapshot is not None:
@@ -136,6 +138,7 @@ class _Derivation:
 
     staging: StagingFolder
     record: StagingRecord
+    digests: Digests
     rows: dict[str, int]
     sums: dict[str, SumChecks] = field(default_factory=dict)
     batch_results: list[pl.DataFrame] = field(default_factory=list)
@@ -145,7 +148,7 @@ class _Derivation:
 
     def start(self, table: Table) -> TableBuild:
         self.sums[table.name] = SumChecks(table, self.rows)
-        return TableBuild(table, self.staging, self.record, self.sums[table.name])
+        return TableBuild(table, self.staging, self.record, self.digests, self.sums[table.name])
 
     def apply(
         self, update: IncrementalUpdate, builds: dict[str, TableBuild], on_progress: OnProgress

@@ -19,6 +19,7 @@ from pipelines.snapshots.opening import Snapshot
 from pipelines.snapshots.side_files import MakeExtras, write_extras
 from pipelines.snapshots.verification import describe_check, failed_checks, lacks_memory, raise_failed, verify_faces
 from pipelines.snapshots.versions import library_versions
+from pipelines.system.digests import Digests
 from pipelines.system.files import sync_folder
 
 
@@ -34,6 +35,7 @@ class SnapshotInputs:
     now: Callable[[], datetime]
     checks: Sequence[CheckRecord]
     memory_mb: int
+    digests: Digests
     on_progress: OnProgress
     extras: MakeExtras
     in_process: bool = False
@@ -64,7 +66,7 @@ def build_snapshot(  # noqa: PLR0913 - each is a fact of the snapshot
         OSError: The disk refused.
     """
     clock = _Stopwatch()
-    records = link_tables(folder, snapshot_id, inputs.built, inputs.tables_dir, newest, say=inputs.say)
+    records = link_tables(folder, snapshot_id, inputs.built, inputs.tables_dir, newest, inputs.digests, say=inputs.say)
     files = [file for table in records for file in table.files]
     unchanged = sum(file.first_snapshot != snapshot_id for file in files)
     inputs.say(f"{len(files)} Parquet files linked, {unchanged} of them unchanged")
@@ -88,7 +90,15 @@ def build_snapshot(  # noqa: PLR0913 - each is a fact of the snapshot
 
     def finish(base: Snapshot | None) -> tuple[Manifest, WrittenDatabase, list[CheckRecord]]:
         database = add_database(
-            folder, inputs.tables, records, options, staging=inputs.staging, base=base, info=info, say=inputs.say
+            folder,
+            inputs.tables,
+            records,
+            options,
+            staging=inputs.staging,
+            base=base,
+            info=info,
+            digests=inputs.digests,
+            say=inputs.say,
         )
         clock.lap("publish_database")
         manifest = _manifest(inputs, info, records, database)

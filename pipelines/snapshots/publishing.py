@@ -94,7 +94,18 @@ def publish_snapshot(  # noqa: PLR0913 - each is a fact of the run, and all are 
             or the new snapshot did not pass verification.
     """
     inputs = SnapshotInputs(
-        staging, tables, built, tables_dir, timings, now, checks, memory_mb, on_progress, extras, in_process
+        staging=staging,
+        tables=tables,
+        built=built,
+        tables_dir=tables_dir,
+        timings=timings,
+        now=now,
+        checks=checks,
+        memory_mb=memory_mb,
+        digests=lock.digests,
+        on_progress=on_progress,
+        extras=extras,
+        in_process=in_process,
     )
     with _disk_errors(export_dir):
         (export_dir / SNAPSHOTS).mkdir(parents=True, exist_ok=True)
