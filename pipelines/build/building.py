@@ -157,21 +157,17 @@ def _compute(
     """Compute one segment once, for all wanted tables."""
     started = time.monotonic()
     # Rows are not kept here beside what is made of them: a copy of a segment's candidates is 60 MB.
-    judged_domains = validate_domains(_read(staging, record, segment, DOMAINS).lazy()).collect()
-    judged_candidates = validate_candidates(
-        _read(staging, record, segment, GLEIF_CANDIDATES).lazy(), judged_domains.lazy()
-    ).collect()
+    judged_domains = validate_domains(_read(staging, record, segment, DOMAINS))
+    judged_candidates = validate_candidates(_read(staging, record, segment, GLEIF_CANDIDATES), judged_domains)
     source_rows = judged_domains.height + judged_candidates.height
-    exported = build_candidate_exports(judged_candidates.lazy(), builds.candidates).collect()
+    exported = build_candidate_exports(judged_candidates, builds.candidates)
     rejected = frame = None
     if REJECTED_ROWS.name in builds.tables:
-        rejected = build_rejected_rows(
-            judged_domains.lazy(), judged_candidates.lazy(), include_full_data=record.include_full_data
-        ).collect()
+        rejected = build_rejected_rows(judged_domains, judged_candidates, include_full_data=record.include_full_data)
     del judged_candidates
     judged = time.monotonic()
     if DOMAIN_EXPORTS.name in builds.tables:
-        frame = build_domain_exports(judged_domains.lazy(), exported.lazy()).collect()
+        frame = build_domain_exports(judged_domains, exported)
     timings = {"judge": judged - started, "transform": time.monotonic() - judged}
     for_checks = judged_domains.select(DomainChecks.JUDGED_COLUMNS)
     return _SegmentRows(segment.segment, source_rows, for_checks, frame, exported, rejected, timings)
