@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from queue import SimpleQueue
@@ -171,10 +172,15 @@ def _main(parent: int, module: str, name: str) -> None:
 
 
 def _receive_all(received: "SimpleQueue[Any]") -> None:
-    with suppress(EOFError, pickle.UnpicklingError):
+    try:
         while True:
             received.put(pickle.load(sys.stdin.buffer))  # noqa: S301  from the process that started this one
-    os._exit(1)
+    except EOFError:
+        os._exit(1)
+    except BaseException:  # noqa: BLE001  such as a class that another version of the code does not have
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
 
 
 if __name__ == "__main__":
