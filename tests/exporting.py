@@ -21,7 +21,7 @@ def settings_for(database: Database, export_dir: Path, **overrides: Any) -> Sett
 
 def export(settings: Settings, accepted: Acceptance = NOTHING_ACCEPTED, *, full_refresh: bool = False) -> Snapshot:
     """Run the export; the snapshot that is current then, new or (where nothing changed) the one before."""
-    publication = run_export(settings, accepted, full_refresh=full_refresh)
+    publication = run_export(settings, accepted, full_refresh=full_refresh, in_process=True)
     snapshot = current_snapshot(settings.export_dir)
     assert snapshot is not None
     assert publication is None or snapshot.manifest == publication.manifest
