@@ -3,23 +3,21 @@
 import tempfile
 from pathlib import Path
 
-from pipelines.build.building import build_tables
-from pipelines.build.extraction import stage_source
 from pipelines.build.staging import latest_staging
 from pipelines.contracts.tables import DOMAIN_EXPORTS, candidate_exports
+from pipelines.export import hold_run
 from pipelines.settings import load_settings
 from pipelines.snapshots.database import build_database
-from pipelines.system.run_lock import hold_run_lock
 
 
 def main() -> None:
     """Run on DATABASE_URL into a folder that is thrown away."""
     with tempfile.TemporaryDirectory(dir=load_settings().export_dir.parent) as folder:
         settings = load_settings({"export_dir": Path(folder)})
-        with hold_run_lock(settings.export_dir) as lock:
-            stage_source(settings, lock)
+        with hold_run(settings) as run:
+            run.stage()
             tables = (DOMAIN_EXPORTS, candidate_exports(include_full_data=False))
-            built = build_tables(settings, lock, [table.name for table in tables])
+            built = run.build([table.name for table in tables])
             tables_dir = latest_staging(settings.export_dir).tables_dir
             files = {record.name: [tables_dir / file.path for file in record.files] for record in built}
             rows = build_database(Path(folder) / "exports.duckdb", tables, files)

@@ -1,12 +1,58 @@
-"""A whole run without Dagster: what tests and embedders call; the job `export` takes the same steps."""
+"""One run, from top to bottom. Dagster's assets take the same steps, each in an asset of its own."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from pipelines.build.building import build_tables
 from pipelines.build.derived_tables import build_derived_tables
-from pipelines.build.extraction import NOTHING_ACCEPTED, Acceptance, stage_source
+from pipelines.build.extraction import NOTHING_ACCEPTED, Acceptance, StagedSource, stage_source
 from pipelines.build.publication import Publication, publish_tables, raise_if_failed
+from pipelines.contracts.records import TableRecord
 from pipelines.progress import OnProgress, ignore_progress, tell_wait
 from pipelines.settings import Settings
-from pipelines.system.run_lock import WAIT_SECONDS, hold_run_lock
+from pipelines.system.run_lock import WAIT_SECONDS, RunLock, hold_run_lock
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that holds the lock of its export folder. Each step goes on from what the one before left on disk."""
+
+    settings: Settings
+    lock: RunLock
+    on_progress: OnProgress = ignore_progress
+
+    def stage(self, accepted: Acceptance = NOTHING_ACCEPTED, *, full_refresh: bool = False) -> StagedSource:
+        """Read what changed of both source tables."""
+        return stage_source(self.settings, self.lock, accepted, self.on_progress, full_refresh=full_refresh)
+
+    def build(self, names: Sequence[str] | None = None) -> list[TableRecord]:
+        """Build the tables of staged rows, or those of these names."""
+        return build_tables(self.settings, self.lock, names, self.on_progress)
+
+    def derive(self, names: Sequence[str] | None = None) -> list[TableRecord]:
+        """Build the tables that are computed from those, or those of these names."""
+        return build_derived_tables(self.settings, self.lock, names, self.on_progress)
+
+    def publish(self, *, with_report: bool = True, in_process: bool = False) -> Publication:
+        """Verify what was built, and switch `current` to it."""
+        return publish_tables(
+            self.settings, self.lock, self.on_progress, with_report=with_report, in_process=in_process
+        )
+
+
+@contextmanager
+def hold_run(
+    settings: Settings, on_progress: OnProgress = ignore_progress, wait_seconds: float = WAIT_SECONDS
+) -> Iterator[Run]:
+    """A run that holds the lock of the export folder while the block lasts.
+
+    Raises:
+        BusyError: Another run still worked on the same export folder after `wait_seconds`.
+        SettingsError: The export folder can't be used.
+    """
+    with hold_run_lock(settings.export_dir, tell_wait(on_progress), wait_seconds) as lock:
+        yield Run(settings, lock, on_progress)
 
 
 def run_export(  # noqa: PLR0913 - what an operator may choose for a run
@@ -17,6 +63,7 @@ def run_export(  # noqa: PLR0913 - what an operator may choose for a run
     full_refresh: bool = False,
     with_report: bool = False,
     wait_seconds: float = WAIT_SECONDS,
+    in_process: bool = False,
 ) -> Publication | None:
     """Stage, build and publish, holding the lock of the run from the first step to the last.
 
@@ -27,6 +74,7 @@ def run_export(  # noqa: PLR0913 - what an operator may choose for a run
         full_refresh: Read everything, changed or not.
         with_report: Draw report.html too, as the job does: about a second.
         wait_seconds: How long to wait for another run on the same export folder.
+        in_process: Write exports.duckdb in this process: for tests that are not about the process.
 
     Returns:
         What was published; None where nothing changed since the published snapshot.
@@ -36,13 +84,13 @@ def run_export(  # noqa: PLR0913 - what an operator may choose for a run
         LockLostError: Another run took the lock; nothing was published.
         ExportError: Whatever stopped the run; the published snapshot is as it was.
     """
-    with hold_run_lock(settings.export_dir, tell_wait(on_progress), wait_seconds) as lock:
-        staged = stage_source(settings, lock, accepted, on_progress, full_refresh=full_refresh)
+    with hold_run(settings, on_progress, wait_seconds) as run:
+        staged = run.stage(accepted, full_refresh=full_refresh)
         raise_if_failed(staged.checks)
         if staged.unchanged_since is not None:
             return None
-        for table in build_tables(settings, lock, None, on_progress):
+        for table in run.build():
             raise_if_failed(table.checks)
-        for table in build_derived_tables(settings, lock, None, on_progress):
+        for table in run.derive():
             raise_if_failed(table.checks)
-        return publish_tables(settings, lock, on_progress, with_report=with_report)
+        return run.publish(with_report=with_report, in_process=in_process)

@@ -29,7 +29,7 @@ def export(
     full_refresh: bool = False,
 ) -> Snapshot:
     """Run the export; the snapshot that is current then, new or (where nothing changed) the one before."""
-    publication = run_export(settings, accepted, on_progress, full_refresh=full_refresh)
+    publication = run_export(settings, accepted, on_progress, full_refresh=full_refresh, in_process=True)
     snapshot = current_snapshot(settings.export_dir)
     assert snapshot is not None
     assert publication is None or snapshot.manifest == publication.manifest

@@ -9,8 +9,6 @@ import dagster as dg
 
 from assets.defs.catalog import check_results, check_specs, column_lineage, key_of, plots_metadata, table_spec
 from assets.defs.resources import EXPORT_FOLDER, ExportsResource, RunLockHolder, failures, report_to
-from pipelines.build.building import build_tables
-from pipelines.build.derived_tables import build_derived_tables
 from pipelines.build.publication import raise_if_failed
 from pipelines.build.reporting import plots_of_built
 from pipelines.checks.definitions import table_checks
@@ -41,7 +39,7 @@ def exports_tables(
     """Build the selected tables from the last complete staging."""
     settings, on_progress = exports.settings(), report_to(context.log.info)
     with failures():
-        records = build_tables(settings, run_lock.hold(settings, on_progress), _selected(context), on_progress)
+        records = run_lock.hold(settings, on_progress).build(_selected(context))
     plots = plots_of_built(settings, [record.name for record in records], context.log.warning)
     yield from _results(context, records, plots, include_full_data=settings.include_full_data)
 
@@ -59,8 +57,7 @@ def summary_tables(
     """Build the selected tables from domain_exports and candidate_exports of the last complete staging."""
     settings, on_progress = exports.settings(), report_to(context.log.info)
     with failures():
-        lock = run_lock.hold(settings, on_progress)
-        records = build_derived_tables(settings, lock, _selected(context), on_progress)
+        records = run_lock.hold(settings, on_progress).derive(_selected(context))
     yield from _results(context, records, {}, include_full_data=settings.include_full_data)
 
 

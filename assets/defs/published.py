@@ -7,7 +7,7 @@ import dagster as dg
 
 from assets.defs.catalog import OWNERS, check_results, check_specs, key_of, plots_metadata
 from assets.defs.resources import EXPORT_FOLDER, ExportsResource, RunLockHolder, as_failure, failures, report_to
-from pipelines.build.publication import ChecksFailedError, Publication, publish_tables
+from pipelines.build.publication import ChecksFailedError, Publication
 from pipelines.checks.definitions import SNAPSHOT, SNAPSHOT_CHECKS
 from pipelines.checks.results import checks_of
 from pipelines.contracts.records import CheckRecord, Manifest
@@ -38,8 +38,7 @@ def published(
     """Check, write the DuckDB file, verify both faces, switch."""
     settings, on_progress = exports.settings(), report_to(context.log.info)
     try:
-        lock = run_lock.hold(settings, on_progress)
-        publication = publish_tables(settings, lock, on_progress, with_report=True)
+        publication = run_lock.hold(settings, on_progress).publish(with_report=True)
     except ChecksFailedError as error:
         yield from check_results(KEY, [check for check in error.checks if check.table == SNAPSHOT])
         raise as_failure(error) from None

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from assets.defs.running import show
 from pipelines.errors import ExportError, ExtractError, SourceError
+from pipelines.export import Run
 from pipelines.progress import OnProgress, Progress, ignore_progress, tell_wait
 from pipelines.settings import Settings, load_settings
 from pipelines.system.printable import printable
@@ -70,8 +71,8 @@ class RunLockHolder:
         self._stack = stack
         self._lock: RunLock | None = None
 
-    def hold(self, settings: Settings, on_progress: OnProgress) -> RunLock:
-        """The lock of the run. The first step waits for it, not the start of the run: so what it says is a step's.
+    def hold(self, settings: Settings, on_progress: OnProgress) -> Run:
+        """The run. Its first step waits for the lock, not the start of the run: so what it says is a step's.
 
         Raises:
             BusyError: Another run still works on the export folder.
@@ -79,7 +80,7 @@ class RunLockHolder:
         """
         if self._lock is None:
             self._lock = self._stack.enter_context(hold_run_lock(settings.export_dir, tell_wait(on_progress)))
-        return self._lock
+        return Run(settings, self._lock, on_progress)
 
 
 @dg.resource

@@ -9,7 +9,7 @@ import dagster as dg
 from assets.defs.catalog import check_results, check_specs, key_of, source_spec
 from assets.defs.resources import EXPORT_FOLDER, ExportsResource, RunLockHolder, failures, report_to
 from assets.defs.unchanged import report_unchanged
-from pipelines.build.extraction import Acceptance, stage_source
+from pipelines.build.extraction import Acceptance
 from pipelines.build.publication import raise_if_failed
 from pipelines.checks.definitions import source_checks
 from pipelines.contracts.records import StagingRecord
@@ -59,8 +59,7 @@ def staging(
     accepted = Acceptance(new_source=config.accept_new_source, shrink=config.accept_shrink)
     settings, on_progress = exports.settings(), report_to(context.log.info)
     with failures(context.retry_number):
-        lock = run_lock.hold(settings, on_progress)
-        staged = stage_source(settings, lock, accepted, on_progress, full_refresh=config.full_refresh)
+        staged = run_lock.hold(settings, on_progress).stage(accepted, full_refresh=config.full_refresh)
     _tell(context.log.info, staged.record)
     for table in SOURCE_TABLES:
         key = key_of("staging", table.name)

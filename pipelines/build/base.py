@@ -11,9 +11,10 @@ from pipelines.snapshots.lookup import newest_snapshot
 from pipelines.snapshots.opening import SNAPSHOTS, Snapshot, load_manifest
 from pipelines.snapshots.verification import failed_checks, verify_files
 from pipelines.snapshots.versions import library_versions
+from pipelines.system.digests import Digests
 
 
-def find_base(settings: Settings, on_progress: OnProgress) -> Snapshot | None:
+def find_base(settings: Settings, digests: Digests, on_progress: OnProgress) -> Snapshot | None:
     """The newest snapshot, if what it holds can be taken over as it is; else None, and the run reads everything.
 
     It can't where the contract, a library or a setting that shapes the files is another, and where one of its files is
@@ -22,14 +23,14 @@ def find_base(settings: Settings, on_progress: OnProgress) -> Snapshot | None:
     newest = newest_snapshot(settings.export_dir)
     if newest is None or not newest.manifest.fingerprints:
         return None
-    reason = _unfit(newest, settings)
+    reason = _unfit(newest, settings, digests)
     if reason:
         on_progress(Progress("read", f"everything is read again: {reason}"))
         return None
     return newest
 
 
-def _unfit(snapshot: Snapshot, settings: Settings) -> str:
+def _unfit(snapshot: Snapshot, settings: Settings, digests: Digests) -> str:
     manifest = snapshot.manifest
     now = {
         "contract version": CONTRACT_VERSION,
@@ -46,7 +47,7 @@ def _unfit(snapshot: Snapshot, settings: Settings) -> str:
     others = [name for name, value in now.items() if then.get(name) != value]
     if others:
         return f"{', '.join(others)} changed since snapshot {manifest.id}"
-    failed = failed_checks(verify_files(snapshot))
+    failed = failed_checks(verify_files(snapshot, digests))
     if failed:
         files = [path for check in failed for key in ("missing", "damaged") for path in check.metadata.get(key, [])]
         return f"snapshot {manifest.id} is damaged: {', '.join(files) or 'files that do not belong to it'}"

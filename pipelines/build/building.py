@@ -22,6 +22,7 @@ from pipelines.contracts.tables import DOMAIN_EXPORTS, REJECTED_ROWS, candidate_
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.settings import Settings
 from pipelines.snapshots.opening import Snapshot
+from pipelines.system.digests import Digests
 from pipelines.system.memory import trim_memory
 from pipelines.system.prefetch import prefetch
 from pipelines.system.run_lock import RunLock
@@ -61,13 +62,15 @@ class SegmentCheckStates:
 class _SegmentBuilds:
     """The wanted tables, and the checks of what is in them."""
 
-    def __init__(self, staging: StagingFolder, record: StagingRecord, names: Sequence[str] | None) -> None:
+    def __init__(
+        self, staging: StagingFolder, record: StagingRecord, names: Sequence[str] | None, digests: Digests
+    ) -> None:
         self.candidates = candidate_exports(include_full_data=record.include_full_data)
         self.domain_checks = SegmentCheckStates(DomainChecks)
         self.candidate_checks = SegmentCheckStates(CandidateChecks)
         self.content = {DOMAIN_EXPORTS.name: self.domain_checks, self.candidates.name: self.candidate_checks}
         self.tables = {
-            table.name: TableBuild(table, staging, record, self.content.get(table.name))
+            table.name: TableBuild(table, staging, record, digests, self.content.get(table.name))
             for table in segmented_tables(include_full_data=record.include_full_data)
             if names is None or table.name in names
         }
@@ -103,14 +106,18 @@ def build_tables(
         PublishError: A file can't be written.
     """
     with lock.guard():
-        return _build(settings, claim_staging(settings.export_dir, lock), names, on_progress)
+        return _build(settings, claim_staging(settings.export_dir, lock), names, lock.digests, on_progress)
 
 
 def _build(
-    settings: Settings, staging: StagingFolder, names: Sequence[str] | None, on_progress: OnProgress
+    settings: Settings,
+    staging: StagingFolder,
+    names: Sequence[str] | None,
+    digests: Digests,
+    on_progress: OnProgress,
 ) -> list[TableRecord]:
     record = staging.read_record()
-    builds = _SegmentBuilds(staging, record, names)
+    builds = _SegmentBuilds(staging, record, names, digests)
     if record.base_snapshot is not None:
         builds.reuse(base_snapshot(settings.export_dir, record), record)
     total = sum(sum(segment.rows.values()) for segment in record.segments)
@@ -150,21 +157,17 @@ def _compute(
     """Compute one segment once, for all wanted tables."""
     started = time.monotonic()
     # Rows are not kept here beside what is made of them: a copy of a segment's candidates is 60 MB.
-    judged_domains = validate_domains(_read(staging, record, segment, DOMAINS).lazy()).collect()
-    judged_candidates = validate_candidates(
-        _read(staging, record, segment, GLEIF_CANDIDATES).lazy(), judged_domains.lazy()
-    ).collect()
+    judged_domains = validate_domains(_read(staging, record, segment, DOMAINS))
+    judged_candidates = validate_candidates(_read(staging, record, segment, GLEIF_CANDIDATES), judged_domains)
     source_rows = judged_domains.height + judged_candidates.height
-    exported = build_candidate_exports(judged_candidates.lazy(), builds.candidates).collect()
+    exported = build_candidate_exports(judged_candidates, builds.candidates)
     rejected = frame = None
     if REJECTED_ROWS.name in builds.tables:
-        rejected = build_rejected_rows(
-            judged_domains.lazy(), judged_candidates.lazy(), include_full_data=record.include_full_data
-        ).collect()
+        rejected = build_rejected_rows(judged_domains, judged_candidates, include_full_data=record.include_full_data)
     del judged_candidates
     judged = time.monotonic()
     if DOMAIN_EXPORTS.name in builds.tables:
-        frame = build_domain_exports(judged_domains.lazy(), exported.lazy()).collect()
+        frame = build_domain_exports(judged_domains, exported)
     timings = {"judge": judged - started, "transform": time.monotonic() - judged}
     for_checks = judged_domains.select(DomainChecks.JUDGED_COLUMNS)
     return _SegmentRows(segment.segment, source_rows, for_checks, frame, exported, rejected, timings)

@@ -7,7 +7,7 @@ after the other are in the order of the table. Distinct counts of the summaries 
 
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,6 +35,7 @@ from pipelines.contracts.tables import (
 from pipelines.errors import StagingError
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.settings import Settings
+from pipelines.system.digests import Digests
 from pipelines.system.memory import trim_memory
 from pipelines.system.prefetch import prefetch
 from pipelines.system.run_lock import RunLock
@@ -89,19 +90,20 @@ def build_derived_tables(
     if not tables:
         return []
     with lock.guard():
-        return _build(settings, claim_staging(settings.export_dir, lock), tables, on_progress, bucket_rows)
+        return _build(settings, lock, tables, on_progress, bucket_rows)
 
 
 def _build(
-    settings: Settings, staging: StagingFolder, tables: Sequence[Table], on_progress: OnProgress, bucket_rows: int
+    settings: Settings, lock: RunLock, tables: Sequence[Table], on_progress: OnProgress, bucket_rows: int
 ) -> list[TableRecord]:
+    staging = claim_staging(settings.export_dir, lock)
     record = staging.read_record()
     inputs = Inputs(
         staging.tables_dir,
         _built(staging, DOMAIN_EXPORTS.name),
         _built(staging, candidate_exports(include_full_data=record.include_full_data).name),
     )
-    derivation = _Derivation(staging, record, inputs.rows)
+    derivation = _Derivation(staging, record, lock.digests, inputs.rows)
     builds = {table.name: derivation.start(table) for table in tables}
     as_a_whole = builds
     if record.base_snapshot is not None:
@@ -136,6 +138,7 @@ class _Derivation:
 
     staging: StagingFolder
     record: StagingRecord
+    digests: Digests
     rows: dict[str, int]
     sums: dict[str, SumChecks] = field(default_factory=dict)
     batch_results: list[pl.DataFrame] = field(default_factory=list)
@@ -145,7 +148,7 @@ class _Derivation:
 
     def start(self, table: Table) -> TableBuild:
         self.sums[table.name] = SumChecks(table, self.rows)
-        return TableBuild(table, self.staging, self.record, self.sums[table.name])
+        return TableBuild(table, self.staging, self.record, self.digests, self.sums[table.name])
 
     def apply(
         self, update: IncrementalUpdate, builds: dict[str, TableBuild], on_progress: OnProgress
@@ -184,10 +187,8 @@ class _Derivation:
             self._add(build, frame)
         if build := builds.get(JURISDICTION_SUMMARIES.name):
             with build.timed("transform"):
-                frame = _collected(
-                    jurisdiction_summaries.build_jurisdiction_summaries(
-                        pl.concat(self.jurisdiction_candidates).lazy(), pl.concat(self.jurisdiction_domains).lazy()
-                    )
+                frame = jurisdiction_summaries.build_jurisdiction_summaries(
+                    pl.concat(self.jurisdiction_candidates), pl.concat(self.jurisdiction_domains)
                 )
             self._add(build, frame)
 
@@ -205,12 +206,11 @@ class _Derivation:
         with bucket.timed(_LOAD):
             domains, candidates = divided.read_by_hash(number)
         if UNIQUE_DOMAINS.name in builds:
-            rows = unique_domains.build_unique_domains(domains.lazy(), candidates.lazy())
-            bucket.collect(UNIQUE_DOMAINS, rows)
+            bucket.build(UNIQUE_DOMAINS, partial(unique_domains.build_unique_domains, domains, candidates))
         if BATCH_SUMMARIES.name in builds:
-            bucket.count(BATCH_SUMMARIES, "batch_results", batch_summaries.count_batch_results(domains.lazy()))
+            bucket.count(BATCH_SUMMARIES, "batch_results", partial(batch_summaries.count_batch_results, domains))
         if JURISDICTION_SUMMARIES.name in builds:
-            counted = jurisdiction_summaries.count_jurisdiction_domains(candidates.lazy())
+            counted = partial(jurisdiction_summaries.count_jurisdiction_domains, candidates)
             bucket.count(JURISDICTION_SUMMARIES, "jurisdiction_domains", counted)
         return bucket
 
@@ -219,12 +219,12 @@ class _Derivation:
         with bucket.timed(_LOAD):
             candidates = divided.read_by_lei(number)
         if ENTITIES.name in builds:
-            bucket.collect(ENTITIES, entities.build_entities(candidates.lazy()))
+            bucket.build(ENTITIES, partial(entities.build_entities, candidates))
         if BATCH_SUMMARIES.name in builds:
-            counted = batch_summaries.count_batch_candidates(candidates.lazy())
+            counted = partial(batch_summaries.count_batch_candidates, candidates)
             bucket.count(BATCH_SUMMARIES, "batch_candidates", counted)
         if JURISDICTION_SUMMARIES.name in builds:
-            counted = jurisdiction_summaries.count_jurisdiction_candidates(candidates.lazy())
+            counted = partial(jurisdiction_summaries.count_jurisdiction_candidates, candidates)
             bucket.count(JURISDICTION_SUMMARIES, "jurisdiction_candidates", counted)
         return bucket
 
@@ -233,12 +233,10 @@ class _Derivation:
         measured = divided.scan_domains(batch_summaries.MEASURE_COLUMNS).with_columns(
             pl.col("batch_id").cast(pl.Categorical(pl.Categories.random()))
         )
-        return _collected(
-            batch_summaries.build_batch_summaries(
-                pl.concat(self.batch_results).lazy(),
-                pl.concat(self.batch_candidates).lazy(),
-                batch_summaries.measure_batches(measured.collect().lazy()),
-            )
+        return batch_summaries.build_batch_summaries(
+            pl.concat(self.batch_results),
+            pl.concat(self.batch_candidates),
+            batch_summaries.measure_batches(measured.collect()),
         )
 
     def _add(self, build: TableBuild, frame: pl.DataFrame) -> None:
@@ -255,15 +253,15 @@ class _Bucket:
     counts: dict[str, pl.DataFrame] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
 
-    def collect(self, table: Table, rows: pl.LazyFrame) -> None:
+    def build(self, table: Table, rule: Callable[[], pl.DataFrame]) -> None:
         """Compute rows of a table."""
         with self.timed(table.name):
-            self.rows[table.name] = _collected(rows)
+            self.rows[table.name] = rule()
 
-    def count(self, table: Table, where: str, counted: pl.LazyFrame) -> None:
+    def count(self, table: Table, where: str, rule: Callable[[], pl.DataFrame]) -> None:
         """Compute counts that add up over buckets."""
         with self.timed(table.name):
-            self.counts[where] = _collected(counted)
+            self.counts[where] = rule()
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -273,11 +271,6 @@ class _Bucket:
             yield
         finally:
             self.timings[name] = self.timings.get(name, 0.0) + time.monotonic() - started
-
-
-def _collected(frame: pl.LazyFrame) -> pl.DataFrame:
-    """Rows of a bucket: below a million rows the in-memory engine takes half the time of the streaming one."""
-    return frame.collect(engine="in-memory")
 
 
 @contextmanager

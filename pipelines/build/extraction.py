@@ -106,7 +106,7 @@ def _stage(
     # That columns are gone for good is written into a new snapshot, whether or not a row changed.
     accepts_loss = accepted.shrink and manifest is not None and bool(manifest.lost_columns)
     reads_all = full_refresh or accepts_loss or published.must_be_replaced
-    base = None if reads_all else find_base(settings, on_progress)
+    base = None if reads_all else find_base(settings, lock.digests, on_progress)
     options = ExtractOptions(
         schema=settings.source_schema,
         segment_size=settings.segment_size,

@@ -43,10 +43,10 @@ class Rule:
     domains: Sequence[str]
     candidates: Sequence[str]
     key_of: pl.Expr
-    build: Callable[[pl.LazyFrame, pl.LazyFrame], pl.LazyFrame]
+    build: Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame]
 
 
-def _batches(domains: pl.LazyFrame, candidates: pl.LazyFrame) -> pl.LazyFrame:
+def _batches(domains: pl.DataFrame, candidates: pl.DataFrame) -> pl.DataFrame:
     return batch_summaries.build_batch_summaries(
         batch_summaries.count_batch_results(domains),
         batch_summaries.count_batch_candidates(candidates),
@@ -54,7 +54,7 @@ def _batches(domains: pl.LazyFrame, candidates: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
-def _jurisdictions(_: pl.LazyFrame, candidates: pl.LazyFrame) -> pl.LazyFrame:
+def _jurisdictions(_: pl.DataFrame, candidates: pl.DataFrame) -> pl.DataFrame:
     return jurisdiction_summaries.build_jurisdiction_summaries(
         jurisdiction_summaries.count_jurisdiction_candidates(candidates),
         jurisdiction_summaries.count_jurisdiction_domains(candidates),
@@ -195,8 +195,7 @@ class IncrementalUpdate:
         candidates = self._rows_of(self.now.candidates, rule.candidates, rule.key_of, keys)
         if domains.height + candidates.height > self.most_rows:
             return None
-        rows = rule.build(domains.lazy(), candidates.lazy()).collect(engine="in-memory")
-        return KeyPatch(keys, rows)
+        return KeyPatch(keys, rule.build(domains, candidates))
 
     def _compare(
         self, old: pl.LazyFrame | None, new: pl.LazyFrame | None, row_id: str, wanted: Mapping[str, Sequence[str]]
@@ -206,10 +205,9 @@ class IncrementalUpdate:
         columns = list(dict.fromkeys(name for of_table in wanted.values() for name in of_table))
         if known is None or not columns:
             return
-        empty = known.clear()
-        rows = differing_rows(
-            empty if old is None else old, empty if new is None else new, list(dict.fromkeys((row_id, *columns)))
-        )
+        compared = list(dict.fromkeys((row_id, *columns)))
+        before, now = ((known.clear() if rows is None else rows).select(compared).collect() for rows in (old, new))
+        rows = differing_rows(before, now, compared)
         if rows.is_empty():
             return
         for name, of_table in wanted.items():

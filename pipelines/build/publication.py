@@ -76,7 +76,12 @@ def raise_if_failed(checks: Sequence[CheckRecord]) -> None:
 
 
 def publish_tables(
-    settings: Settings, lock: RunLock, on_progress: OnProgress = ignore_progress, *, with_report: bool = False
+    settings: Settings,
+    lock: RunLock,
+    on_progress: OnProgress = ignore_progress,
+    *,
+    with_report: bool = False,
+    in_process: bool = False,
 ) -> Publication:
     """Publish the tables that were built from the last complete staging.
 
@@ -85,6 +90,7 @@ def publish_tables(
         lock: The lock of the run.
         on_progress: Hears of each step.
         with_report: Draw report.html as well; a report that can't be drawn is a warning.
+        in_process: Write exports.duckdb in this process: for tests that are not about the process.
 
     Raises:
         BusyError: Another run works on the last staging, or a command switches or deletes snapshots.
@@ -94,10 +100,12 @@ def publish_tables(
         PublishError: The snapshot could not be written, verified or switched to; `current` is as it was.
     """
     with lock.guard():
-        return _publish(settings, lock, on_progress, with_report=with_report)
+        return _publish(settings, lock, on_progress, with_report=with_report, in_process=in_process)
 
 
-def _publish(settings: Settings, lock: RunLock, on_progress: OnProgress, *, with_report: bool) -> Publication:
+def _publish(
+    settings: Settings, lock: RunLock, on_progress: OnProgress, *, with_report: bool, in_process: bool
+) -> Publication:
     staging = claim_staging(settings.export_dir, lock)
     record = staging.read_record()
     tables = published_tables(include_full_data=record.include_full_data)
@@ -129,6 +137,7 @@ def _publish(settings: Settings, lock: RunLock, on_progress: OnProgress, *, with
             on_progress=hear,
             memory_mb=settings.database_memory_mb,
             extras=report or no_extras,
+            in_process=in_process,
         )
     # It is published: from here on nothing may fail.
     with suppress(OSError, LockLostError):

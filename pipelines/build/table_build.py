@@ -20,6 +20,7 @@ from pipelines.contracts.tables import Table
 from pipelines.contracts.version import CONTRACT_VERSION
 from pipelines.snapshots.opening import Snapshot
 from pipelines.snapshots.parquet import write_parquet
+from pipelines.system.digests import Digests
 from pipelines.system.files import link_or_copy, write_failure
 
 
@@ -74,11 +75,17 @@ class TableBuild:
     """
 
     def __init__(
-        self, table: Table, staging: StagingFolder, record: StagingRecord, content: ContentChecks | None = None
+        self,
+        table: Table,
+        staging: StagingFolder,
+        record: StagingRecord,
+        digests: Digests,
+        content: ContentChecks | None = None,
     ) -> None:
         self.table = table
         self.timings: defaultdict[str, float] = defaultdict(float)
         self._staging = staging
+        self._digests = digests
         self._segmentation = record.segmentation
         self._folder = staging.start_table(table.name)
         self._checks = TableChecks(table)
@@ -111,7 +118,7 @@ class TableBuild:
             self._checks.update(frame)
         with self.timed("write"):
             if self.table.is_segmented:
-                self._files.append(write_parquet(frame, self._file(segment), table=self.table, segment=segment))
+                self._files.append(self._write(frame, segment))
             else:
                 self._add_part(frame)
 
@@ -159,13 +166,12 @@ class TableBuild:
         """Close the table: one file at least, its checks, its record."""
         with self.timed("write"):
             if self._replaced is not None:
-                self._files = [write_parquet(self._replaced, self._file(None), table=self.table, segment=None)]
+                self._files = [self._write(self._replaced, None)]
             elif self._parts or self._kept is not None:
                 self._join_parts()
             elif not self._files:
                 segment = self._segmentation.numbers[0] if self.table.is_segmented else None
-                empty = self.table.schema.create_empty()
-                self._files = [write_parquet(empty, self._file(segment), table=self.table, segment=segment)]
+                self._files = [self._write(self.table.schema.create_empty(), segment)]
         rows = sum(file.rows for file in self._files)
         if not rows:
             self._checks.update(self.table.schema.create_empty())
@@ -204,6 +210,9 @@ class TableBuild:
             raise write_failure(f"{file.path} could not be taken over", error) from error
         self._files.append(file)
 
+    def _write(self, frame: pl.LazyFrame | pl.DataFrame, segment: int | None) -> FileRecord:
+        return write_parquet(frame, self._file(segment), table=self.table, segment=segment, digests=self._digests)
+
     def _file(self, segment: int | None) -> Path:
         return self._folder / f"{segment_name(segment)}.parquet"
 
@@ -224,7 +233,7 @@ class TableBuild:
             frame = pl.concat([part.rows for part in self._parts])
         else:
             frame = self._merged(self._base, self._kept)
-        self._files = [write_parquet(frame, self._file(None), table=self.table, segment=None)]
+        self._files = [self._write(frame, None)]
         shutil.rmtree(self._folder / "parts", ignore_errors=True)
 
     def _merged(self, base: Snapshot, kept: pl.LazyFrame) -> pl.LazyFrame:

@@ -7,19 +7,13 @@ run.
 
 import base64
 import html
-import json
 import re
-import subprocess
-import sys
-import tempfile
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import IO
+from contextlib import contextmanager
 
 from pipelines.errors import ReportError
 from pipelines.report.charts import Spec
-from pipelines.system.child_errors import describe_stderr
+from pipelines.system.child import ChildEndedError, child_process
 
 Draw = Callable[[Spec], str]
 """Takes a specification and gives the SVG; raises ReportError."""
@@ -33,7 +27,6 @@ _EMPTY_SHAPES = re.compile(
 )
 _ROLES = re.compile(r'(<g [^<>]*?)(?: (?:role|aria-roledescription|aria-hidden|pointer-events)="[^"<>]*")+')
 _REFUSED = "the engine refused its specification"
-_SERVE = "import sys; sys.path[:] = sys.argv[1:]; from pipelines.report.drawing import serve; serve()"
 _WARM_UP: Spec = {"data": {"values": [{}]}, "mark": "point"}
 
 
@@ -62,73 +55,38 @@ def drawing_process(most_seconds: float = MOST_SECONDS) -> Iterator[Draw]:
     Yields:
         What draws, one drawing at a time. It raises ReportError where the process ended, took too long or refused.
     """
-    with tempfile.TemporaryFile() as errors, _process(errors) as process:
-        questions, answers = process.stdin, process.stdout
-        if questions is None or answers is None:
-            raise AssertionError  # both are pipes
+    with child_process(serve) as child:
 
         def draw(spec: Spec) -> str:
-            timer = threading.Timer(most_seconds, process.kill)
-            timer.start()
-            line = ""
+            child.send(spec)
             try:
-                with suppress(BrokenPipeError):
-                    questions.write(f"{json.dumps(spec)}\n")
-                    questions.flush()
-                    line = answers.readline()
-            finally:
-                timer.cancel()
-            if not line:
-                raise _ended(process.wait(), describe_stderr(errors), most_seconds)
-            answer = json.loads(line)
-            if "svg" not in answer:
+                svg: str | None = child.receive(most_seconds)
+            except ChildEndedError as ended:
+                raise _ended(ended, most_seconds) from None
+            if svg is None:
                 raise ReportError("A chart could not be drawn", found=_REFUSED)
-            return str(answer["svg"])
+            return svg
 
         yield draw
 
 
-@contextmanager
-def _process(errors: IO[bytes]) -> Iterator["subprocess.Popen[str]"]:
-    """The running process; however the block ends, it has ended too."""
-    process = subprocess.Popen(  # noqa: S603  this interpreter, and nothing of the user's
-        [sys.executable, "-P", "-X", "faulthandler", "-c", _SERVE, *sys.path],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=errors,
-        text=True,
-        encoding="utf-8",
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                with suppress(BrokenPipeError):
-                    pipe.close()
-
-
-def _ended(status: int, said: str, most_seconds: float) -> ReportError:
+def _ended(ended: ChildEndedError, most_seconds: float) -> ReportError:
     return ReportError(
         "A chart could not be drawn",
         expected=f"a drawing within {most_seconds:g} s",
-        found=f"the drawing process ended with status {status}{f' after {said}' if said else ''}",
+        found=f"the drawing process ended with status {ended.status}{f' after {ended.said}' if ended.said else ''}",
         fix="draw it again with lei-exports report; a kernel short of memory kills processes",
     )
 
 
-def serve() -> None:
-    """The drawing process: a specification a line on standard input, the drawing a line on standard output."""
+def serve(specs: Iterator[Spec], answer: Callable[[str | None], None]) -> None:
+    """The drawing process: a drawing for each specification, None where the engine refused it."""
     draw_here(_WARM_UP)
-    for line in sys.stdin:
+    for spec in specs:
         try:
-            answer = {"svg": draw_here(json.loads(line))}
+            answer(draw_here(spec))
         except ReportError:
-            answer = {}
-        sys.stdout.write(f"{json.dumps(answer)}\n")
-        sys.stdout.flush()
+            answer(None)
 
 
 def inline_svg(spec: Spec, label: str, draw: Draw = draw_here) -> str:

@@ -13,12 +13,13 @@ from pipelines.contracts.tables import Table
 from pipelines.contracts.version import CONTRACT_VERSION
 from pipelines.errors import PublishError, SnapshotError
 from pipelines.progress import OnProgress, Progress
-from pipelines.snapshots.database_process import WriterOptions
+from pipelines.snapshots.database import WriterOptions
 from pipelines.snapshots.folder import WrittenDatabase, add_database, link_tables, write_manifest
 from pipelines.snapshots.opening import Snapshot
 from pipelines.snapshots.side_files import MakeExtras, write_extras
 from pipelines.snapshots.verification import describe_check, failed_checks, lacks_memory, raise_failed, verify_faces
 from pipelines.snapshots.versions import library_versions
+from pipelines.system.digests import Digests
 from pipelines.system.files import sync_folder
 
 
@@ -34,8 +35,10 @@ class SnapshotInputs:
     now: Callable[[], datetime]
     checks: Sequence[CheckRecord]
     memory_mb: int
+    digests: Digests
     on_progress: OnProgress
     extras: MakeExtras
+    in_process: bool = False
 
     def say(self, what: str) -> None:
         """Report progress."""
@@ -63,7 +66,7 @@ def build_snapshot(  # noqa: PLR0913 - each is a fact of the snapshot
         OSError: The disk refused.
     """
     clock = _Stopwatch()
-    records = link_tables(folder, snapshot_id, inputs.built, inputs.tables_dir, newest, say=inputs.say)
+    records = link_tables(folder, snapshot_id, inputs.built, inputs.tables_dir, newest, inputs.digests, say=inputs.say)
     files = [file for table in records for file in table.files]
     unchanged = sum(file.first_snapshot != snapshot_id for file in files)
     inputs.say(f"{len(files)} Parquet files linked, {unchanged} of them unchanged")
@@ -73,6 +76,7 @@ def build_snapshot(  # noqa: PLR0913 - each is a fact of the snapshot
         on_table=lambda name, rows: inputs.say(f"{name}: {rows:,} rows in exports.duckdb"),
         keep_open=(lock,),
         on_stderr=lambda said: inputs.say(f"the process that wrote exports.duckdb said {said}"),
+        in_process=inputs.in_process,
     )
 
     info = SnapshotInfo(
@@ -86,7 +90,15 @@ def build_snapshot(  # noqa: PLR0913 - each is a fact of the snapshot
 
     def finish(base: Snapshot | None) -> tuple[Manifest, WrittenDatabase, list[CheckRecord]]:
         database = add_database(
-            folder, inputs.tables, records, options, staging=inputs.staging, base=base, info=info, say=inputs.say
+            folder,
+            inputs.tables,
+            records,
+            options,
+            staging=inputs.staging,
+            base=base,
+            info=info,
+            digests=inputs.digests,
+            say=inputs.say,
         )
         clock.lap("publish_database")
         manifest = _manifest(inputs, info, records, database)

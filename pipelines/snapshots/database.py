@@ -1,8 +1,8 @@
 """exports.duckdb, built from a snapshot's Parquet files or from an older file (DESIGN 4, FACTS 2.3)."""
 
-import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.contracts.columns import Storage
@@ -11,12 +11,21 @@ from pipelines.contracts.snapshot_info import INFO_COLUMNS, INFO_DESCRIPTION, SN
 from pipelines.contracts.tables import Table
 from pipelines.contracts.views import View, views_of
 from pipelines.errors import PublishError
-from pipelines.snapshots.database_process import WriterOptions, run_task
-from pipelines.snapshots.database_task import ColumnTask, InfoTask, Replacement, TableTask, Task, ViewTask
+from pipelines.snapshots.database_writer import (
+    ColumnTask,
+    Failure,
+    Replacement,
+    TableTask,
+    Task,
+    serve,
+    write,
+)
 from pipelines.snapshots.duckdb_connections import literal_path
 from pipelines.snapshots.table_changes import TableChanges
-from pipelines.system.files import sync_file
+from pipelines.system.child import ChildEndedError, child_process
+from pipelines.system.files import DISK_FULL_FIX, sync_file
 
+DEFAULT_MEMORY_MB = 256  # 200 to 250 MB are enough for 4.7 million candidates; the process then takes about 340 MB
 _SPILL = ".duckdb_spill"
 # Texts that hardly repeat: zstd takes two thirds of the time of dict_fsst, which DuckDB would choose, and a fifth more
 # room for names; of documents half of the time and of the room. Keys are not compressed: 4.7 million LEI codes take a
@@ -24,6 +33,25 @@ _SPILL = ".duckdb_spill"
 _COMPRESSION = {Storage.KEY: "uncompressed", Storage.TEXT: "zstd", Storage.CODE: "dict_fsst", None: ""}
 # Hashes of so many rows are in the writer's memory at a time: 24 bytes each.
 _ROWS_PER_REPLACEMENT = 1_000_000
+
+
+@dataclass(frozen=True)
+class WriterOptions:
+    """How the file is written.
+
+    Attributes:
+        memory_mb: Most memory that DuckDB takes, MB; beyond it spills to a hidden folder beside the file.
+        on_table: Called with name and rows of each table that is complete.
+        keep_open: File descriptors that the process inherits: a lock that it holds until it has ended too.
+        on_stderr: Called with what it wrote to standard error, described without row content, where it succeeded.
+        in_process: Write in this process: for tests of something else, which half a second each is worth much to.
+    """
+
+    memory_mb: int = DEFAULT_MEMORY_MB
+    on_table: Callable[[str, int], None] = lambda _name, _rows: None
+    keep_open: tuple[int, ...] = ()
+    on_stderr: Callable[[str], None] = lambda _: None
+    in_process: bool = False
 
 
 def build_database(
@@ -107,14 +135,13 @@ def _write(  # noqa: PLR0913 - what is written, and how
         database=str(database),
         temp_folder=str(spill),
         memory_mb=options.memory_mb,
-        parent=os.getpid(),
         tables=tuple(tables),
         most_changes=most_changes,
         views=tuple(_view_task(view) for view in views),
         info=None if info is None else _info_task(info),
     )
     try:
-        rows = run_task(task, options)
+        rows = _run(task, options)
         _require_closed(database)
         sync_file(database)
     except BaseException:
@@ -122,6 +149,71 @@ def _write(  # noqa: PLR0913 - what is written, and how
         raise
     shutil.rmtree(spill, ignore_errors=True)
     return rows
+
+
+def _run(task: Task, options: WriterOptions) -> dict[str, int]:
+    """Do a task in a process of its own; however this call ends, that process has ended too."""
+    rows: dict[str, int] = {}
+    failure, said = None, ""
+
+    def count(name: str, of_table: int) -> None:
+        rows[name] = of_table
+        options.on_table(name, of_table)
+
+    if options.in_process:
+        failure = write(task, count)
+    else:
+        with child_process(serve, options.keep_open) as child:
+            child.send(task)
+            try:
+                while isinstance(told := child.receive(), tuple):
+                    count(*told)
+            except ChildEndedError as ended:
+                raise _ended(ended, task) from None
+            failure, said = told, child.wait_for_end()
+    if failure is not None:
+        raise _explained(failure, said, task)
+    if said:
+        options.on_stderr(said)
+    return rows
+
+
+def _what(task: Task) -> str:
+    return f"exports.duckdb could not be {'built' if task.most_changes is None else 'updated'}"
+
+
+def _ended(ended: ChildEndedError, task: Task) -> PublishError:
+    how = f"was killed by signal {-ended.status}" if ended.status < 0 else f"ended with {ended.status}"
+    return PublishError(
+        _what(task),
+        found=f"its process {how}{f' after {ended.said}' if ended.said else ''}",
+        fix="look for the kernel's out-of-memory killer, then run again",
+    )
+
+
+def _explained(failure: Failure, said: str, task: Task) -> PublishError:
+    reason, kind = failure.reason, failure.kind
+    what = _what(task) + (f", at table {failure.table}" if failure.table else "")
+    if reason == "too_many_changes":
+        return PublishError(what, found="more rows changed than a copy is worth", fix="run again with --full-refresh")
+    if reason == "disk_full":
+        return PublishError(what, found=f"no room on the disk (DuckDB {kind})", fix=DISK_FULL_FIX)
+    if reason == "out_of_memory":
+        return PublishError(
+            what,
+            expected=f"that {task.memory_mb} MB of memory and the room to spill beside the file are enough",
+            found=f"DuckDB {kind}",
+            fix=f"{DISK_FULL_FIX}; if there is room, a row is very large: set DATABASE_MEMORY_MB to six times its size",
+        )
+    if reason == "null":
+        return PublishError(
+            what,
+            expected=f"no NULL in {failure.table}.{failure.column}",
+            found=f"a NULL (DuckDB {kind})",
+            fix="the rows break their contract: this is a defect of the transform, report it with the run's log",
+        )
+    found = f"DuckDB {kind}{f'; its process said {said}' if said else ''}"
+    return PublishError(what, found=found, fix="verify the staged Parquet files, then run again")
 
 
 def _table_task(table: Table, *, files: tuple[str, ...] = (), replacements: tuple[Replacement, ...] = ()) -> TableTask:
@@ -139,17 +231,16 @@ def _table_task(table: Table, *, files: tuple[str, ...] = (), replacements: tupl
     return TableTask(table.name, table.description, columns, table.key, files, replacements)
 
 
-def _info_task(info: SnapshotInfo) -> InfoTask:
+def _info_task(info: SnapshotInfo) -> TableTask:
     columns = tuple(
-        ColumnTask(name=name, kind=column.kind, required=True, comment=column.description)
-        for name, column in INFO_COLUMNS.items()
+        ColumnTask(name, column.description, column.kind, required=True) for name, column in INFO_COLUMNS.items()
     )
-    return InfoTask(SNAPSHOT_INFO, INFO_DESCRIPTION, columns, info.values)
+    return TableTask(SNAPSHOT_INFO, INFO_DESCRIPTION, columns, values=info.values)
 
 
-def _view_task(view: View) -> ViewTask:
-    columns = tuple((name, column.description) for name, column in view.columns.items())
-    return ViewTask(view.name, view.description, view.query, columns)
+def _view_task(view: View) -> TableTask:
+    columns = tuple(ColumnTask(name, column.description, column.kind) for name, column in view.columns.items())
+    return TableTask(view.name, view.description, columns, query=view.query)
 
 
 def _replacements(scope: TableChanges, folder: Path) -> tuple[Replacement, ...]:

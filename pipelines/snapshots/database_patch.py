@@ -8,12 +8,11 @@ from pipelines.contracts.records import StagingRecord, TableRecord
 from pipelines.contracts.snapshot_info import SnapshotInfo
 from pipelines.contracts.tables import Table
 from pipelines.contracts.version import CONTRACT_VERSION
-from pipelines.snapshots.database import update_database
-from pipelines.snapshots.database_process import WriterOptions
+from pipelines.snapshots.database import WriterOptions, update_database
 from pipelines.snapshots.opening import Snapshot
 from pipelines.snapshots.table_changes import TableChanges, differing
 from pipelines.snapshots.versions import library_versions
-from pipelines.system.digests import sha256_of
+from pipelines.system.digests import Digests
 
 MOST_GROWTH = 1.5  # DESIGN 4
 # Replacing a row costs about what inserting three again does, and comparing all rows a third of building the file.
@@ -69,6 +68,7 @@ def patch_database(  # noqa: PLR0913 - what is written, from what, and how
     options: WriterOptions,
     *,
     info: SnapshotInfo,
+    digests: Digests,
 ) -> dict[str, int]:
     """Copy the base's DuckDB file and bring the copy in line with the Parquet files beside it.
 
@@ -79,6 +79,7 @@ def patch_database(  # noqa: PLR0913 - what is written, from what, and how
         scopes: What of each differs from the base.
         options: How the writer's process runs.
         info: What the new file says of itself.
+        digests: Those that the run knows.
 
     Returns:
         Rows by table name.
@@ -96,8 +97,8 @@ def patch_database(  # noqa: PLR0913 - what is written, from what, and how
         shutil.copyfile(base.database_path, database)
     except FileNotFoundError:
         raise CannotPatch(f"{base.database_path} is missing") from None
-    # The digest is the copy's, not the original's: what is read back is what will be published.
-    if sha256_of(database) != manifest.database.sha256:
+    # Where this run has not read the original, the copy is: what is read back is what will be published.
+    if (digests.known(base.database_path) or digests.of(database)) != manifest.database.sha256:
         database.unlink()
         raise CannotPatch(f"{base.database_path} is damaged")
     total = sum(record.rows for record in manifest.tables)

@@ -9,12 +9,11 @@ from pipelines.contracts.records import FileRecord, Manifest, StagingRecord, Tab
 from pipelines.contracts.snapshot_info import SnapshotInfo
 from pipelines.contracts.tables import Table
 from pipelines.errors import PublishError
-from pipelines.snapshots.database import build_database
+from pipelines.snapshots.database import WriterOptions, build_database
 from pipelines.snapshots.database_patch import CannotPatch, patch_database, scopes_of
-from pipelines.snapshots.database_process import WriterOptions
 from pipelines.snapshots.opening import DATABASE, MANIFEST, Snapshot
 from pipelines.snapshots.table_changes import TableChanges
-from pipelines.system.digests import sha256_of
+from pipelines.system.digests import Digests
 from pipelines.system.files import PUBLISHED_MODE, link_or_copy, sync_file, sync_folder, write_atomically
 
 _LINKING_THREADS = 4
@@ -35,18 +34,20 @@ class WrittenDatabase:
     scopes: dict[str, TableChanges] | None
 
 
-def link_tables(  # noqa: PLR0913 - from where to where, and who hears of damage
+def link_tables(  # noqa: PLR0913, PLR0917 - from where to where, and who hears of damage
     folder: Path,
     snapshot_id: str,
     built: Sequence[TableRecord],
     tables_dir: Path,
     before: Snapshot | None,
+    digests: Digests,
     *,
     say: Callable[[str], None] = lambda _: None,
 ) -> tuple[TableRecord, ...]:
     """Give every built file a name in the folder; an unchanged one is the published file itself.
 
-    Every file is read once and its digest compared: 0.3 s for 430 MB, and a snapshot never hands damage on.
+    The digest of every file is compared, and a snapshot never hands damage on. 430 MB take 0.3 s where the run has not
+    computed it yet.
 
     Args:
         folder: The new snapshot's folder.
@@ -54,6 +55,7 @@ def link_tables(  # noqa: PLR0913 - from where to where, and who hears of damage
         built: The tables.
         tables_dir: Where the paths of their files begin.
         before: The snapshot whose files are taken over where they are the same.
+        digests: Those that the run knows.
         say: Hears of published files that are damaged.
 
     Returns:
@@ -72,10 +74,10 @@ def link_tables(  # noqa: PLR0913 - from where to where, and who hears of damage
         target = folder / file.path
         old = published.get(file.path)
         if before is not None and old is not None and old.sha256 == file.sha256:
-            if _reuse(before.folder / file.path, target, file):
+            if _reuse(before.folder / file.path, target, file, digests):
                 return file.model_copy(update={"first_snapshot": old.first_snapshot})
             say(f"{file.path} of snapshot {before.manifest.id} is missing or damaged: the built one replaces it")
-        _link_built(tables_dir / file.path, target, file)
+        _link_built(tables_dir / file.path, target, file, digests)
         return file.model_copy(update={"first_snapshot": snapshot_id})
 
     with ThreadPoolExecutor(max_workers=_LINKING_THREADS) as pool:
@@ -94,6 +96,7 @@ def add_database(  # noqa: PLR0913 - what is written, from what, and how
     staging: StagingRecord,
     base: Snapshot | None,
     info: SnapshotInfo,
+    digests: Digests,
     say: Callable[[str], None] = lambda _: None,
 ) -> WrittenDatabase:
     """Write exports.duckdb so that it equals the folder's Parquet files: always a new file, never a link.
@@ -106,6 +109,7 @@ def add_database(  # noqa: PLR0913 - what is written, from what, and how
         staging: What was read.
         base: The snapshot whose file is copied and changed where that will do; None: build it again.
         info: What the file says of itself.
+        digests: Those that the run knows.
         say: Hears why it was built again although there is a base.
 
     Returns:
@@ -119,15 +123,15 @@ def add_database(  # noqa: PLR0913 - what is written, from what, and how
     if base is not None:
         try:
             scopes = scopes_of(base, staging, tables, records)
-            rows = patch_database(database, base, tables, scopes, options, info=info)
-            return _written(database, rows, base.manifest.rebuilt_database_bytes, scopes)
+            rows = patch_database(database, base, tables, scopes, options, info=info, digests=digests)
+            return _written(database, rows, base.manifest.rebuilt_database_bytes, scopes, digests)
         except CannotPatch as reason:
             say(f"exports.duckdb is built again: {reason.why}")
         except PublishError as error:
             say(f"exports.duckdb is built again: {error.what}: {error.found}")
     files = {table.name: [folder / f.path for f in table.files] for table in records}
     rows = build_database(database, tables, files, options, info=info)
-    return _written(database, rows, database.stat().st_size, None)
+    return _written(database, rows, database.stat().st_size, None, digests)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -142,7 +146,11 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def _written(
-    database: Path, rows: dict[str, int], rebuilt_bytes: int, scopes: dict[str, TableChanges] | None
+    database: Path,
+    rows: dict[str, int],
+    rebuilt_bytes: int,
+    scopes: dict[str, TableChanges] | None,
+    digests: Digests,
 ) -> WrittenDatabase:
     _finish(database)
     record = FileRecord(
@@ -150,17 +158,17 @@ def _written(
         segment=None,
         rows=sum(rows.values()),
         bytes=database.stat().st_size,
-        sha256=sha256_of(database),
+        sha256=digests.of(database),
     )
     return WrittenDatabase(record, rebuilt_bytes, scopes)
 
 
-def _reuse(source: Path, target: Path, file: FileRecord) -> bool:
+def _reuse(source: Path, target: Path, file: FileRecord, digests: Digests) -> bool:
     """Link a published file if it still is what was published: it can have been damaged since."""
     if not source.is_file():
         return False
     is_link = link_or_copy(source, target)
-    if sha256_of(target) != file.sha256:
+    if digests.of(target) != file.sha256:
         target.unlink()
         return False
     if not is_link or target.stat().st_mode & 0o777 != PUBLISHED_MODE:
@@ -168,7 +176,7 @@ def _reuse(source: Path, target: Path, file: FileRecord) -> bool:
     return True
 
 
-def _link_built(source: Path, target: Path, file: FileRecord) -> None:
+def _link_built(source: Path, target: Path, file: FileRecord, digests: Digests) -> None:
     fix = (
         "build the table again: run the job `export`; if the published file is damaged too, read everything again:"
         " lei-exports run --full-refresh"
@@ -176,7 +184,7 @@ def _link_built(source: Path, target: Path, file: FileRecord) -> None:
     if not source.is_file():
         raise PublishError(f"The built file {file.path} is missing", expected=str(source), fix=fix)
     link_or_copy(source, target)
-    if target.stat().st_size != file.bytes or sha256_of(target) != file.sha256:
+    if target.stat().st_size != file.bytes or digests.of(target) != file.sha256:
         raise PublishError(
             f"The built file {file.path} is not what was written",
             expected=f"{file.bytes} bytes with the sha256 of its record",

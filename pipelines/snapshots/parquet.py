@@ -8,7 +8,7 @@ from pipelines.contracts.records import FileRecord
 from pipelines.contracts.tables import Table
 from pipelines.contracts.version import CONTRACT_VERSION
 from pipelines.errors import ContractError, PublishError
-from pipelines.system.digests import sha256_of
+from pipelines.system.digests import Digests
 from pipelines.system.files import DISK_FULL_FIX, sync_file, sync_folder, temporary_path, write_failure
 
 # zstd 1: levels 1 and 3 give the same size, uncompressed is 4 times as large (FACTS 4.3).
@@ -20,7 +20,14 @@ _PROBE_BYTES = 1_048_576
 _FULL_TEXTS = ("No space left", "File too large", "quota exceeded")
 
 
-def write_parquet(frame: pl.LazyFrame | pl.DataFrame, path: Path, *, table: Table, segment: int | None) -> FileRecord:
+def write_parquet(
+    frame: pl.LazyFrame | pl.DataFrame,
+    path: Path,
+    *,
+    table: Table,
+    segment: int | None,
+    digests: Digests | None = None,
+) -> FileRecord:
     """Write rows of a table to one file: beside its target, synced, then renamed over it.
 
     Args:
@@ -28,6 +35,7 @@ def write_parquet(frame: pl.LazyFrame | pl.DataFrame, path: Path, *, table: Tabl
         path: The file, in a folder named like the table, created where missing.
         table: What the rows are.
         segment: Their segment, None for all rows of the table.
+        digests: Where the file's digest is kept for the rest of the run.
 
     Returns:
         What the manifest says of the file; its path is `<table>/<file name>`.
@@ -61,7 +69,7 @@ def write_parquet(frame: pl.LazyFrame | pl.DataFrame, path: Path, *, table: Tabl
             segment=segment,
             rows=rows,
             bytes=beside.stat().st_size,
-            sha256=sha256_of(beside),
+            sha256=(digests or Digests()).of(beside),
         )
         beside.replace(path)
         sync_folder(path.parent)

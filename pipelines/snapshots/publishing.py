@@ -12,7 +12,7 @@ from pipelines.contracts.tables import Table
 from pipelines.errors import ExportError
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.snapshots.assembly import SnapshotInputs, build_snapshot
-from pipelines.snapshots.database_process import DEFAULT_MEMORY_MB
+from pipelines.snapshots.database import DEFAULT_MEMORY_MB
 from pipelines.snapshots.guards import reference_snapshot, require_same_source
 from pipelines.snapshots.history import RollbackHold, SourceCheckResult, read_hold
 from pipelines.snapshots.inputs import require_base, require_publishable
@@ -54,6 +54,7 @@ def publish_snapshot(  # noqa: PLR0913 - each is a fact of the run, and all are 
     memory_mb: int = DEFAULT_MEMORY_MB,
     lock_wait_seconds: float = LOCK_WAIT_SECONDS,
     extras: MakeExtras = no_extras,
+    in_process: bool = False,
 ) -> Manifest:
     """Publish built tables as a new snapshot and switch `current` to it, or only build it while a rollback holds.
 
@@ -78,9 +79,10 @@ def publish_snapshot(  # noqa: PLR0913 - each is a fact of the run, and all are 
         memory_mb: DuckDB's memory while exports.duckdb is written, MB; half as much more to verify it.
         lock_wait_seconds: How long to wait for a command that switches or deletes snapshots.
         extras: Makes files beside the data, once that is verified; what it raises stops the run.
+        in_process: Write exports.duckdb in this process: for tests that are not about the process.
 
     Returns:
-        The manifest of the new snapshot; it is current now, unless a rollback holds (reading.history.read_hold).
+        The manifest of the new snapshot; it is current now, unless a rollback holds (history.read_hold).
 
     Raises:
         SourceChangedError: The source is not the published one, and the staging does not accept that.
@@ -91,7 +93,20 @@ def publish_snapshot(  # noqa: PLR0913 - each is a fact of the run, and all are 
         PublishError: A blocking check failed, a file is damaged, the disk is full, the DuckDB file could not be built,
             or the new snapshot did not pass verification.
     """
-    inputs = SnapshotInputs(staging, tables, built, tables_dir, timings, now, checks, memory_mb, on_progress, extras)
+    inputs = SnapshotInputs(
+        staging=staging,
+        tables=tables,
+        built=built,
+        tables_dir=tables_dir,
+        timings=timings,
+        now=now,
+        checks=checks,
+        memory_mb=memory_mb,
+        digests=lock.digests,
+        on_progress=on_progress,
+        extras=extras,
+        in_process=in_process,
+    )
     with _disk_errors(export_dir):
         (export_dir / SNAPSHOTS).mkdir(parents=True, exist_ok=True)
     require_link(export_dir)

@@ -19,7 +19,7 @@ from pipelines.snapshots.comparison import (
 from pipelines.snapshots.info_check import verify_info
 from pipelines.snapshots.opening import MANIFEST, Snapshot
 from pipelines.snapshots.table_changes import TableChanges
-from pipelines.system.digests import digests_of
+from pipelines.system.digests import Digests
 
 _OUT_OF_MEMORY = "OutOfMemoryException"
 
@@ -61,8 +61,12 @@ def verify_snapshot(snapshot: Snapshot, tables: Sequence[Table] | None = None) -
     return checks
 
 
-def verify_files(snapshot: Snapshot) -> list[CheckRecord]:
+def verify_files(snapshot: Snapshot, digests: Digests | None = None) -> list[CheckRecord]:
     """Compare size and sha256 of every file with the manifest, and look for files that are not in it.
+
+    Args:
+        snapshot: The snapshot.
+        digests: Those that a run knows; None: every file is read.
 
     Returns:
         One check per table and one for the other files, with the names of damaged and missing ones; one for strays.
@@ -76,7 +80,7 @@ def verify_files(snapshot: Snapshot) -> list[CheckRecord]:
         present: list[FileRecord] = []
         for file in files:
             (present if (snapshot.folder / file.path).is_file() else missing).append(file)
-        damaged = _damaged(snapshot.folder, present)
+        damaged = _damaged(snapshot.folder, present, digests or Digests())
         metadata = {
             "files": len(files),
             "bytes": sum(file.bytes for file in files),
@@ -167,8 +171,8 @@ def describe_check(check: CheckRecord) -> str:
     return f"{check.table}.{check.name} ({decided})"
 
 
-def _damaged(folder: Path, files: Sequence[FileRecord]) -> list[str]:
+def _damaged(folder: Path, files: Sequence[FileRecord], digests: Digests) -> list[str]:
     sized = [file for file in files if (folder / file.path).stat().st_size == file.bytes]
-    digests = digests_of([folder / file.path for file in sized])
-    intact = {file.path for file, digest in zip(sized, digests, strict=True) if digest == file.sha256}
+    found = digests.of_all(folder / file.path for file in sized)
+    intact = {file.path for file, digest in zip(sized, found, strict=True) if digest == file.sha256}
     return [file.path for file in files if file.path not in intact]

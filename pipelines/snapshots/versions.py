@@ -3,7 +3,7 @@
 import importlib.metadata
 import platform
 
-from pipelines.snapshots.database_sql import STORAGE_VERSION
+from pipelines.snapshots.database_writer import STORAGE_VERSION
 
 _PACKAGES = ("lei-exports", "polars", "duckdb", "pyarrow")
 

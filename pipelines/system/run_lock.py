@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipelines.errors import BusyError, LockLostError, SettingsError
+from pipelines.system.digests import Digests
 from pipelines.system.file_lock import FileLock, Holder, hold_lock, is_held, read_holder
 
 RUN_LOCK = ".run.lock"
@@ -27,6 +28,7 @@ class RunLock:
     Attributes:
         owner: Name of the run in the names of its folders: kernel and token.
         claimed: The folder that the run claimed last; None: none.
+        digests: Those of files that the run has computed.
     """
 
     def __init__(self, lock: FileLock) -> None:
@@ -34,6 +36,7 @@ class RunLock:
         self._claims: list[Path] = []
         self.owner = f"{lock.holder.boot}-{lock.holder.token}"
         self.claimed: Path | None = None
+        self.digests = Digests()
 
     @property
     def descriptor(self) -> int:

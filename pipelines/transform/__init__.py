@@ -1,1 +1,1 @@
-"""Pure functions, LazyFrame in, LazyFrame out: the rules of DESIGN 4. No clock, no path, no log (DESIGN 2)."""
+"""Pure functions, DataFrame in, DataFrame out: the rules of DESIGN 4. No clock, no path, no log (DESIGN 2)."""

@@ -28,7 +28,7 @@ MEASURE_COLUMNS = ("batch_id", "confidence_score", "processing_time_ms")
 _FIRST, _LAST = "first_created_at", "last_processed_at"
 
 
-def count_batch_results(domain_exports: pl.LazyFrame) -> pl.LazyFrame:
+def count_batch_results(domain_exports: pl.DataFrame) -> pl.DataFrame:
     """Count the rows of each batch.
 
     Args:
@@ -55,7 +55,7 @@ def count_batch_results(domain_exports: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
-def count_batch_candidates(candidate_exports: pl.LazyFrame) -> pl.LazyFrame:
+def count_batch_candidates(candidate_exports: pl.DataFrame) -> pl.DataFrame:
     """Count the candidates of each batch.
 
     Args:
@@ -70,7 +70,7 @@ def count_batch_candidates(candidate_exports: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
-def measure_batches(domain_exports: pl.LazyFrame) -> pl.LazyFrame:
+def measure_batches(domain_exports: pl.DataFrame) -> pl.DataFrame:
     """Averages, median and percentile of each batch, by linear interpolation, NULL left out.
 
     Args:
@@ -93,7 +93,7 @@ def measure_batches(domain_exports: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
-def build_batch_summaries(results: pl.LazyFrame, candidates: pl.LazyFrame, measures: pl.LazyFrame) -> pl.LazyFrame:
+def build_batch_summaries(results: pl.DataFrame, candidates: pl.DataFrame, measures: pl.DataFrame) -> pl.DataFrame:
     """One row per batch.
 
     Args:

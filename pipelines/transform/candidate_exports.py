@@ -7,7 +7,7 @@ from pipelines.transform.text import is_valid_lei
 from pipelines.transform.validation import exported
 
 
-def build_candidate_exports(judged_candidates: pl.LazyFrame, table: Table) -> pl.LazyFrame:
+def build_candidate_exports(judged_candidates: pl.DataFrame, table: Table) -> pl.DataFrame:
     """One row per domain row and LEI.
 
     Args:

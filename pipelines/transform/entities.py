@@ -21,7 +21,7 @@ COLUMNS = (
 )
 
 
-def build_entities(candidate_exports: pl.LazyFrame) -> pl.LazyFrame:
+def build_entities(candidate_exports: pl.DataFrame) -> pl.DataFrame:
     """One row per LEI.
 
     Args:
@@ -30,7 +30,7 @@ def build_entities(candidate_exports: pl.LazyFrame) -> pl.LazyFrame:
     Returns:
         Columns of the contract, sorted by lei_code. domain_count counts normalized domains: their hash is one of them.
     """
-    rows = candidate_exports.with_columns(normalized_domain(pl.col("domain")))
+    rows = candidate_exports.lazy().with_columns(normalized_domain(pl.col("domain")))
     # Distinct pairs, sorted once: a sorted list of distinct values within each group takes several times as long. By
     # LEI as well: then the groups are runs, and this frame is in the order of the table.
     domains = (
@@ -53,4 +53,4 @@ def build_entities(candidate_exports: pl.LazyFrame) -> pl.LazyFrame:
             pl.col("created_at").max().alias("last_seen_at"),
         )
     )
-    return domains.join(figures, on="lei_code", maintain_order="left").select(ENTITIES.columns.keys())
+    return domains.join(figures, on="lei_code", maintain_order="left").select(ENTITIES.columns.keys()).collect()

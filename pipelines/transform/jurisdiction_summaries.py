@@ -15,7 +15,7 @@ def jurisdiction_key() -> pl.Expr:
     return pl.col("jurisdiction").fill_null(_UNKNOWN)
 
 
-def count_jurisdiction_candidates(candidate_exports: pl.LazyFrame) -> pl.LazyFrame:
+def count_jurisdiction_candidates(candidate_exports: pl.DataFrame) -> pl.DataFrame:
     """Count the candidates of each jurisdiction.
 
     Args:
@@ -36,7 +36,7 @@ def count_jurisdiction_candidates(candidate_exports: pl.LazyFrame) -> pl.LazyFra
     )
 
 
-def count_jurisdiction_domains(candidate_exports: pl.LazyFrame) -> pl.LazyFrame:
+def count_jurisdiction_domains(candidate_exports: pl.DataFrame) -> pl.DataFrame:
     """Count the domains of each jurisdiction.
 
     Args:
@@ -50,7 +50,7 @@ def count_jurisdiction_domains(candidate_exports: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
-def build_jurisdiction_summaries(candidates: pl.LazyFrame, domains: pl.LazyFrame) -> pl.LazyFrame:
+def build_jurisdiction_summaries(candidates: pl.DataFrame, domains: pl.DataFrame) -> pl.DataFrame:
     """One row per jurisdiction.
 
     Args:

@@ -10,8 +10,8 @@ _ISO_UTC = "%Y-%m-%dT%H:%M:%S%.6fZ"
 
 
 def build_rejected_rows(
-    judged_domains: pl.LazyFrame, judged_candidates: pl.LazyFrame, *, include_full_data: bool
-) -> pl.LazyFrame:
+    judged_domains: pl.DataFrame, judged_candidates: pl.DataFrame, *, include_full_data: bool
+) -> pl.DataFrame:
     """Every rejected row of both source tables, with its reason and the row as JSON.
 
     Args:
@@ -31,7 +31,7 @@ def build_rejected_rows(
     return pl.concat(parts).sort(REJECTED_ROWS.sort_by, nulls_last=True).select(REJECTED_ROWS.columns.keys())
 
 
-def _rejected(judged: pl.LazyFrame, table: SourceTable, columns: dict[str, dy.Column]) -> pl.LazyFrame:
+def _rejected(judged: pl.DataFrame, table: SourceTable, columns: dict[str, dy.Column]) -> pl.DataFrame:
     values = [
         pl.col(name).dt.strftime(_ISO_UTC) if column.dtype.is_temporal() else pl.col(name)
         for name, column in columns.items()

@@ -18,7 +18,7 @@ DOMAIN_COLUMNS = tuple(
 CANDIDATE_COLUMNS = ("domain_hash", *JOINED.values(), "rank_position", *LATEST_LAST)
 
 
-def build_unique_domains(domain_exports: pl.LazyFrame, candidate_exports: pl.LazyFrame) -> pl.LazyFrame:
+def build_unique_domains(domain_exports: pl.DataFrame, candidate_exports: pl.DataFrame) -> pl.DataFrame:
     """One row per domain across all batches.
 
     Args:
@@ -28,14 +28,16 @@ def build_unique_domains(domain_exports: pl.LazyFrame, candidate_exports: pl.Laz
     Returns:
         Columns of the contract, sorted by domain_hash.
     """
-    numbers = domain_exports.select("domain_hash").unique().sort("domain_hash").with_row_index("domain_number")
-    domains = _domains(domain_exports.join(numbers, on="domain_hash"))
-    leis = _leis(candidate_exports.join(numbers, on="domain_hash"))
+    all_rows, candidates = domain_exports.lazy(), candidate_exports.lazy()
+    numbers = all_rows.select("domain_hash").unique().sort("domain_hash").with_row_index("domain_number")
+    domains = _domains(all_rows.join(numbers, on="domain_hash"))
+    leis = _leis(candidates.join(numbers, on="domain_hash"))
     return (
         domains.join(leis, on="domain_number", how="left")
         .with_columns(pl.col("distinct_lei_count").fill_null(0), *fill_without_candidates())
         .sort("domain_number")
         .select(UNIQUE_DOMAINS.columns.keys())
+        .collect()
     )
 
 

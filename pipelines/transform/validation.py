@@ -10,14 +10,12 @@ from pipelines.transform.ordering import sort_by_rank
 from pipelines.transform.text import is_blank, md5_hex, normalized_domain
 
 
-def exported(judged: pl.LazyFrame) -> pl.LazyFrame:
+def exported(judged: pl.DataFrame) -> pl.DataFrame:
     """The rows that no reason rejects; all of them without a copy where none is rejected, which is the usual case."""
-    rows = judged.collect()
-    is_kept = pl.col("reason").is_null()
-    return (rows if rows["reason"].null_count() == rows.height else rows.filter(is_kept)).lazy()
+    return judged if judged["reason"].null_count() == judged.height else judged.filter(pl.col("reason").is_null())
 
 
-def validate_domains(domains: pl.LazyFrame) -> pl.LazyFrame:
+def validate_domains(domains: pl.DataFrame) -> pl.DataFrame:
     """Judge rows of `domains`.
 
     Args:
@@ -27,14 +25,14 @@ def validate_domains(domains: pl.LazyFrame) -> pl.LazyFrame:
         The rows sorted by id, with reason, detail, `normalized_domain` (String, NULL where rejected) and
         `computed_hash` (String, its md5, NULL where rejected).
     """
-    judged = _judge_missing(domains.sort("id").collect(), ("domain", "batch_id", "status")).lazy()
+    judged = _judge_missing(domains.sort("id"), ("domain", "batch_id", "status"))
     is_kept = pl.col("reason").is_null()
     return judged.with_columns(
         pl.when(is_kept).then(normalized_domain(pl.col("domain"))).alias("normalized_domain")
     ).with_columns(md5_hex(pl.col("normalized_domain")).alias("computed_hash"))
 
 
-def validate_candidates(candidates: pl.LazyFrame, judged_domains: pl.LazyFrame) -> pl.LazyFrame:
+def validate_candidates(candidates: pl.DataFrame, judged_domains: pl.DataFrame) -> pl.DataFrame:
     """Judge rows of `gleif_candidates`, in rank order.
 
     Args:
@@ -52,15 +50,15 @@ def validate_candidates(candidates: pl.LazyFrame, judged_domains: pl.LazyFrame) 
         pl.col("computed_hash").alias("domain_hash"),
         pl.col("reason").is_null().alias("parent_is_kept"),
     )
-    in_order = sort_by_rank(candidates.collect())
+    in_order = sort_by_rank(candidates)
     del candidates  # else both orders are in memory to the end
-    judged = _with_parents(in_order, parents.collect())
+    judged = _with_parents(in_order, parents)
     del in_order
     judged = _judge_missing(judged, ("lei_code", "legal_name"))
     judged = _where_no_reason_yet(
         judged, ~pl.col("parent_is_kept").fill_null(value=False), "orphan_candidate", _orphan()
     )
-    return _mark_duplicates(judged).lazy().drop("parent_is_kept")
+    return _mark_duplicates(judged).drop("parent_is_kept")
 
 
 def _with_parents(candidates: pl.DataFrame, parents: pl.DataFrame) -> pl.DataFrame:

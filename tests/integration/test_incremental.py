@@ -1,8 +1,11 @@
 """Only what changed is read, and the result is that of a full refresh, cell by cell (DESIGN 3.5, 4)."""
 
+import hashlib
+import os
+from collections import Counter
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -62,6 +65,29 @@ def test_nothing_changed_publishes_nothing_new(exported: tuple[Settings, Snapsho
     assert export(configured).manifest.id == first.manifest.id
     assert '"unchanged"' in (configured.export_dir / "last_checked.json").read_text()
     assert export(configured, full_refresh=True).manifest.sequence == first.manifest.sequence + 1
+
+
+def test_no_file_is_digested_twice_in_a_run(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not in a first run, nor in one that takes most files over: what was computed stands until the file is written."""
+    configured = settings_for(database, tmp_path / "exports", segment_size=SEGMENT)
+    filled(database)
+    digested: Counter[tuple[int, int]] = Counter()
+    really = hashlib.file_digest
+
+    def count(file: BinaryIO, kind: str) -> Any:
+        stat = os.fstat(file.fileno())
+        digested[stat.st_ino, stat.st_mtime_ns] += 1
+        return really(file, kind)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(hashlib, "file_digest", count)
+    for statement in ("SELECT 1", "UPDATE domains SET company_name = 'y' WHERE id < 9"):
+        execute(database, statement)
+        digested.clear()
+        manifest = export(configured).manifest
+        assert set(digested.values()) == {1}
+        assert len(digested) > sum(len(table.files) for table in manifest.tables)  # exports.duckdb too
 
 
 def test_only_changed_segments_are_read_and_the_rest_are_links(

@@ -46,7 +46,7 @@ main()
 """
 BEFORE_IT_BEGINS = "assets.defs.command_run:execute_run"
 WITHOUT_THE_LOCK = "assets.defs.resources:hold_run_lock"
-WITH_THE_LOCK = "assets.defs.published:publish_tables"
+WITH_THE_LOCK = "pipelines.export:publish_tables"
 BEHIND_THE_LOCK = "dagster._core.events:DagsterEvent.job_success"
 
 

@@ -239,6 +239,7 @@ class Kit:
             "keep_hours": 24,
             "timings": {"read": 1.0},
             "now": self._now,
+            "in_process": True,
             "lock_wait_seconds": 20,
             **options,
         }

@@ -1,10 +1,10 @@
 import os
+import pickle
 import re
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -15,9 +15,8 @@ from polars.testing import assert_frame_equal
 from pipelines.contracts.tables import Table, candidate_exports, published_tables
 from pipelines.contracts.views import VIEWS
 from pipelines.errors import PublishError
-from pipelines.snapshots.database import build_database
-from pipelines.snapshots.database_process import WriterOptions
-from pipelines.snapshots.database_task import ColumnTask, InfoTask, TableTask, Task, ViewTask
+from pipelines.snapshots.database import WriterOptions, build_database
+from pipelines.snapshots.database_writer import ColumnTask, TableTask, Task, serve
 from pipelines.snapshots.parquet import write_parquet
 from tests.publish.kit import (
     CANDIDATE_EXPORTS,
@@ -231,13 +230,13 @@ def test_the_writer_ends_when_its_stdin_ends(tmp_path: Path) -> None:
     """Without the kernel's signal, as on macOS: the parent here is alive."""
     os.mkfifo(tmp_path / "fifo")
     database = tmp_path / "exports.duckdb"
-    task = Task(str(database), str(tmp_path / "spill"), 128, os.getpid(), ())
-    waiting = Task(**{**vars(task), "tables": (table_task(tmp_path / "fifo"),)})
-    with subprocess.Popen(
-        [sys.executable, "-m", "pipelines.snapshots.database_worker"], stdin=subprocess.PIPE, cwd=ROOT
-    ) as worker:
+    columns = (ColumnTask("a", "A column", "INTEGER"),)
+    table = TableTask("t", "A table", columns, ("a",), (str(tmp_path / "fifo"),))
+    task = Task(str(database), str(tmp_path / "spill"), 128, (table,))
+    command = [sys.executable, "-m", "pipelines.system.child", str(os.getpid()), serve.__module__, serve.__name__]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, cwd=ROOT) as worker:
         assert worker.stdin is not None
-        worker.stdin.write(waiting.to_json().encode() + b"\n")
+        pickle.dump(task, worker.stdin)
         worker.stdin.flush()
         wait_until(database.exists)
         assert worker.poll() is None
@@ -245,14 +244,17 @@ def test_the_writer_ends_when_its_stdin_ends(tmp_path: Path) -> None:
         assert worker.wait(10) == 1
 
 
-def test_a_task_survives_its_json() -> None:
-    task = Task("/a'b\n/\u05d7.duckdb", "/t", 1, 2, (table_task(Path("/f.parquet")),))
-    task = replace(task, views=(ViewTask("v", "It's a view", "SELECT '\n' AS a", (("a", 'A "column"'),)),))
-    columns = (ColumnTask("n", "VARCHAR", True, "A 'name'", "zstd"),)
-    for info in (None, InfoTask("i", "It's one row", columns, ("a'b\n",))):
-        task = replace(task, info=info)
-        assert Task.from_json(task.to_json()) == task
-    assert "\n" not in task.to_json()
+@pytest.mark.parametrize("in_process", [False, True], ids=["child", "in process"])
+def test_written_in_this_process_it_is_the_same(tmp_path: Path, files, *, in_process: bool) -> None:
+    """For tests that are not about the process: the same rows, the same words for what is wrong."""
+    options = WriterOptions(in_process=in_process)
+    rows = build_database(tmp_path / "exports.duckdb", TABLES, files, options)
+    assert rows["candidate_exports"] == 140
+    assert in_duckdb("FROM candidate_exports", tmp_path / "exports.duckdb").height == 140
+    files["rejected_rows"][0].write_bytes(b"PAR1")
+    with pytest.raises(PublishError, match=r"could not be built, at table rejected_rows[\s\S]*DuckDB"):
+        build_database(tmp_path / "exports.duckdb", TABLES, files, options)
+    assert not (tmp_path / "exports.duckdb").exists()
 
 
 @pytest.mark.skipif("LEI_EXPORTS_DUCKDB14" not in os.environ, reason="LEI_EXPORTS_DUCKDB14: a folder with DuckDB 1.4")
@@ -278,10 +280,6 @@ def read_by_1_4(database: Path) -> list[str]:
         out, err = reader.communicate(timeout=60)
     assert reader.returncode == 0, err
     return out.split()
-
-
-def table_task(path: Path) -> TableTask:
-    return TableTask("t", "It's a table", (ColumnTask("a", "INTEGER", True, 'A "column"'),), ("a",), (str(path),))
 
 
 def wait_until(happened) -> None:

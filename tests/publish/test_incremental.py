@@ -16,9 +16,8 @@ from pipelines.contracts.records import FileRecord
 from pipelines.contracts.segments import Segmentation
 from pipelines.errors import PublishError, StagingError
 from pipelines.snapshots import database as database_module
-from pipelines.snapshots.database import build_database, update_database
-from pipelines.snapshots.database_process import WriterOptions
-from pipelines.snapshots.database_task import Task
+from pipelines.snapshots.database import WriterOptions, build_database, update_database
+from pipelines.snapshots.database_writer import Task
 from pipelines.snapshots.opening import Snapshot, list_snapshots
 from pipelines.snapshots.parquet import write_parquet
 from pipelines.snapshots.row_sql import in_ranges
@@ -325,18 +324,19 @@ def test_many_segments_are_replaced_in_groups(tmp_path: Path, monkeypatch: pytes
     """In one pass over the files: compared with each other, 20,000 segments took 14 s instead of 0.3."""
     tasks: list[Task] = []
 
-    def keep(task: Task, _: WriterOptions) -> dict[str, int]:
+    def keep(task: Task, _: Callable[[str, int], None]) -> None:
         tasks.append(task)
         (tmp_path / "exports.duckdb").touch()
-        return {}
 
-    monkeypatch.setattr(database_module, "run_task", keep)
+    monkeypatch.setattr(database_module, "write", keep)
     files = tuple(
         FileRecord(path=f"domain_exports/{n:08d}.parquet", segment=n, rows=100, bytes=1, sha256="")
         for n in range(0, 40_000, 2)
     )
     scope = TableChanges(files, tuple(range(0, 40_000, 2)), Segmentation(100, tuple(range(40_000))))
-    update_database(tmp_path / "exports.duckdb", [DOMAIN_EXPORTS], {"domain_exports": scope}, 1)
+    update_database(
+        tmp_path / "exports.duckdb", [DOMAIN_EXPORTS], {"domain_exports": scope}, 1, WriterOptions(in_process=True)
+    )
     replacements = tasks[0].tables[0].replacements
     assert [len(part.files) for part in replacements] == [10_000, 10_000]
     assert [part.ranges[0] for part in replacements if part.ranges] == [(None, 100), (2_000_000, 2_000_100)]

@@ -1,13 +1,14 @@
-"""What of a child's standard error may be repeated: kinds and places, never a text."""
+"""A process of our own that works for this one: its answers, its end, what of its standard error may be repeated."""
 
 import io
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from pipelines.system.child_errors import describe_stderr
+from pipelines.system.child import ChildEndedError, child_process, describe_stderr
 
 pytestmark = pytest.mark.fast
 
@@ -53,3 +54,27 @@ def test_libraries_are_described(text: str, described: str) -> None:
     said = describe_stderr(io.BytesIO(text.encode()))
     assert described in said
     assert ROW not in said
+
+
+class Unknown:
+    """A class that is gone in the process, as after an update of the code beside a run."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return getattr, ("text", "no_such_thing")  # type: ignore[return-value]
+
+
+def double(numbers: Iterator[int], answer: Callable[[int], None]) -> None:
+    print("what a library prints is no answer")  # noqa: T201
+    for number in numbers:
+        answer(2 * number)
+
+
+def test_a_child_answers_and_what_it_can_not_read_ends_it() -> None:
+    with child_process(double) as child:
+        for number in (1, 10**30):
+            child.send(number)
+            assert child.receive(20) == 2 * number
+        child.send(Unknown())
+        with pytest.raises(ChildEndedError) as caught:
+            child.receive(20)
+    assert (caught.value.status, caught.value.said.partition(" at ")[0]) == (1, "AttributeError")

@@ -77,8 +77,8 @@ def with_candidates(domains: pl.DataFrame, candidates: pl.DataFrame) -> pl.DataF
 
 def derive(domains: pl.DataFrame, candidates: pl.DataFrame) -> dict[str, pl.DataFrame]:
     """The four tables by their rules, of whole frames: no bucket, no file."""
-    d, c = domains.lazy(), candidates.lazy()
-    frames = {
+    d, c = domains, candidates
+    return {
         "unique_domains": build_unique_domains(d, c),
         "entities": build_entities(c),
         "batch_summaries": build_batch_summaries(count_batch_results(d), count_batch_candidates(c), measure_batches(d)),
@@ -86,4 +86,3 @@ def derive(domains: pl.DataFrame, candidates: pl.DataFrame) -> dict[str, pl.Data
             count_jurisdiction_candidates(c), count_jurisdiction_domains(c)
         ),
     }
-    return {name: frame.collect() for name, frame in frames.items()}

@@ -14,8 +14,8 @@ COLUMNS = ["id", "text", "real"]
 Row = tuple[int, str | None, float | None, int | None]
 
 
-def frame(rows: list[Row]) -> pl.LazyFrame:
-    return pl.DataFrame(rows, schema=SCHEMA, orient="row").lazy()
+def frame(rows: list[Row]) -> pl.DataFrame:
+    return pl.DataFrame(rows, schema=SCHEMA, orient="row")
 
 
 def ids(before: list[Row], now: list[Row]) -> list[int]:

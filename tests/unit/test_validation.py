@@ -25,10 +25,10 @@ Row = dict[str, Any]
 JUNE = datetime(2025, 6, 1, 2, 3, 4, 5)  # noqa: DTZ001  UTC without zone
 
 
-def staged(table: SourceTable, rows: list[Row]) -> pl.LazyFrame:
+def staged(table: SourceTable, rows: list[Row]) -> pl.DataFrame:
     columns = source_columns(table, include_full_data=True)
     schema = {name: column.dtype for name, column in columns.items()}
-    return pl.LazyFrame([{name: row.get(name) for name in schema} for row in rows], schema=schema)
+    return pl.DataFrame([{name: row.get(name) for name in schema} for row in rows], schema=schema)
 
 
 def domain(number: int, name: str | None = "a.example", **more: Any) -> Row:
@@ -43,11 +43,11 @@ def export(domains: list[Row], candidates: list[Row], *, full: bool = False) -> 
     """The three tables, by name; their columns and types are those of the oracle."""
     judged_domains = validate_domains(staged(DOMAINS, domains))
     judged = validate_candidates(staged(GLEIF_CANDIDATES, candidates), judged_domains)
-    exported = build_candidate_exports(judged, published_tables(include_full_data=full)[1]).collect()
+    exported = build_candidate_exports(judged, published_tables(include_full_data=full)[1])
     frames = {
-        "domain_exports": build_domain_exports(judged_domains, exported.lazy()).collect(),
+        "domain_exports": build_domain_exports(judged_domains, exported),
         "candidate_exports": exported,
-        "rejected_rows": build_rejected_rows(judged_domains, judged, include_full_data=full).collect(),
+        "rejected_rows": build_rejected_rows(judged_domains, judged, include_full_data=full),
     }
     assert full or all(frame.schema == SCHEMAS[name] for name, frame in frames.items())
     return {name: frame.to_dicts() for name, frame in frames.items()}
