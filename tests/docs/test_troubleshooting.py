@@ -28,6 +28,7 @@ TEXT = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 SECTION = re.compile(r"^### (.+)\n((?:(?!^#{2,3} )[^\n]*\n)*)", re.MULTILINE)
 BLOCK = re.compile(r"^```text\n(.*?)^```", re.MULTILINE | re.DOTALL)
 COMMANDS = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+REASONS = re.compile(r"^\| ((?!found|---)[^|]+) \| [^|]+ \|$", re.MULTILINE)
 LABEL = re.compile(r"^(?:Error|expected|found|fix):? ", re.IGNORECASE)
 # What is shown as a heading alone: such errors have tests of their own.
 HEADINGS_OF_CODE = {
@@ -195,6 +196,16 @@ def test_headings_are_the_words_of_the_code() -> None:
     for words, file in HEADINGS_OF_CODE.items():
         assert words in (ROOT / file).read_text(encoding="utf-8").replace('"\n            f"', ""), words
         assert any(words.removeprefix("too ") in title or words in title for title in SHOWN), words
+
+
+@pytest.mark.fast
+def test_reasons_of_a_refusal_are_the_words_of_the_code() -> None:
+    code = "".join(
+        (ROOT / "pipelines" / "source" / f"{name}.py").read_text() for name in ("refusal", "sqlstates", "wire")
+    )
+    reasons = [reason for cell in REASONS.findall(TEXT) for reason in cell.split("; ")]
+    assert len(reasons) > 8
+    assert [reason for reason in reasons if f'"{reason}' not in code] == []
 
 
 def test_its_commands_work(world: World) -> None:
