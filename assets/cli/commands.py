@@ -31,7 +31,7 @@ from pipelines.system.unexpected import as_unexpected
 app = typer.Typer(
     name="lei-exports",
     epilog="Begin with [bold]lei-exports doctor[/bold], then [bold]run[/bold], then [bold]status[/bold]. Settings are "
-    "environment variables, such as DATABASE_URL and EXPORT_DIR: README.md, Settings. Exit status: 0 done, 1 failed "
+    "environment variables, such as DATABASE_URL and EXPORT_DIR: docs/settings.md. Exit status: 0 done, 1 failed "
     "with a clear error, 2 wrong usage, 130 interrupted.",
     rich_markup_mode="rich",
     no_args_is_help=True,

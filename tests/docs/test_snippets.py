@@ -63,6 +63,19 @@ def test_anchors_are_headings_of_the_page_they_name(document: Path) -> None:
         )
 
 
+def test_every_page_links_to_the_glossary() -> None:
+    """But those that follow the contract word by word, and what is generated."""
+    without = {"glossary.md", "design.md", "facts.md", "SECURITY.md"}
+    pages = [path for path in DOCUMENTS if path.name not in without and path.parent != ROOT / "data"]
+    assert len(pages) > 15
+    assert [path.name for path in pages if "glossary.md)" not in path.read_text(encoding="utf-8")] == []
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [path.name for path in DOCUMENTS[4:] if f"(docs/{path.name})" not in text] == []
+
+
 def test_files_that_contributors_are_sent_to_are_there() -> None:
     """But those of the table that is made up."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")

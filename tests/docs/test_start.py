@@ -1,17 +1,15 @@
 """The README's commands, as they stand there: two lead from nothing to a chart, the others work after them."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from tests.docs.kit import ROOT, make_browser, make_checkout, run
+
 pytestmark = [pytest.mark.integration, pytest.mark.orchestration, pytest.mark.standard]
 
-ROOT = Path(__file__).resolve().parents[2]
 START = re.compile(r"^## Start\n.*?^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 TARGET = re.compile(r"^([a-z-]+):(?:.*## (.+))?", re.MULTILINE)
@@ -19,44 +17,13 @@ TARGET = re.compile(r"^([a-z-]+):(?:.*## (.+))?", re.MULTILINE)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the commands need of a checkout; they use the programs of this test's environment, and install nothing."""
-    tmp_path = tmp_path_factory.mktemp("checkout")
-    (tmp_path / "tests").mkdir()
-    for name in ("Makefile", "requirements.lock", "pyproject.toml", "tests/duckdb14.lock"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    (tmp_path / ".venv").mkdir()
-    (tmp_path / ".venv" / "bin").symlink_to(Path(sys.prefix) / "bin")
-    (tmp_path / ".venv" / ".installed").touch()
-    return tmp_path
-
-
-def run(command: str, folder: Path, **environment: str) -> str:
-    """Output of a command of the README; nothing of this shell's environment but PATH and HOME reaches it.
-
-    The program of this test's environment would use the `data/` of its own checkout.
-    """
-    clean = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    places = {"EXPORT_DIR": "data/exports", "EMBEDDED_DIR": "data/postgres", "DAGSTER_HOME": "data/dagster_home"}
-    done = subprocess.run(
-        ["sh", "-c", command],
-        cwd=folder,
-        env={**clean, **places, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "Installing" not in done.stdout
-    return done.stdout
+    return make_checkout(tmp_path_factory.mktemp("checkout"))
 
 
 @pytest.fixture(scope="module")
 def started(folder: Path) -> list[str]:
     """The commands of the start, which were run. The browser is a script that notes what it is to open."""
-    browser = folder / "browser"
-    browser.write_text('#!/bin/sh\necho "$1" > opened\n', encoding="utf-8")
-    browser.chmod(0o755)
+    browser = make_browser(folder)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     start = START.search(readme)
     assert start is not None
