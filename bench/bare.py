@@ -18,9 +18,9 @@ _CHECKS = (
     "pipelines.checks.evaluation.TableChecks.update",
     "pipelines.checks.content.DomainChecks.update",
     "pipelines.checks.content.CandidateChecks.update",
-    "pipelines.checks.sums.SumChecks.update",
+    "pipelines.checks.evaluation.SumChecks.update",
 )
-_RESULTS = ("pipelines.checks.sums.SumChecks.results", "pipelines.snapshots.assembly.verify_faces")
+_RESULTS = ("pipelines.checks.evaluation.SumChecks.results", "pipelines.snapshots.assembly.verify_faces")
 
 
 @contextmanager

@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from assets.cli.console import new_console, print_wrapped, styled
-from assets.cli.new_folder import name_new_folder
+from assets.cli.console import name_new_folder, new_console, print_wrapped, styled
 from pipelines.checks.findings import Finding, failed
 from pipelines.errors import SettingsError
 from pipelines.settings import Settings, load_settings

@@ -12,10 +12,9 @@ from pathlib import Path
 import dagster as dg
 
 from assets.defs.alerting import alert_failure
-from assets.defs.command_run import LOCATION, is_of_command
 from assets.defs.jobs import export_job
 from assets.defs.resources import ExportsResource
-from assets.defs.running import EXPORT_DIR_TAG
+from assets.defs.running import EXPORT_DIR_TAG, LOCATION, is_of_command
 from pipelines.errors import ExportError
 from pipelines.settings import Settings
 from pipelines.system.file_lock import hold_lock

@@ -65,7 +65,6 @@ def decide_success(look: SourceCheck | None, started_at: datetime, run_id: str, 
     Args:
         look: The last successful look at the source.
         started_at: When the run started, UTC.
-        run_id: Its id.
         now: The clock, UTC.
     """
     if look is None or look.checked_at < started_at:

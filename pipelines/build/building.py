@@ -91,10 +91,7 @@ def build_tables(
     """Build the tables that go by segment, and rejected_rows, from the last complete staging.
 
     Args:
-        settings: The run's settings.
-        lock: The lock of the run.
         names: Tables to build; None is all.
-        on_progress: Hears of each segment.
 
     Returns:
         One record per table, in the order of the contract. Failed checks are in it; they raise nothing here.

@@ -20,7 +20,7 @@ from pipelines.build.incremental import IncrementalUpdate, State
 from pipelines.build.partitioning import BUCKET_ROWS, Inputs, Partitions, RequiredColumns, divide
 from pipelines.build.staging import StagingFolder, claim_staging
 from pipelines.build.table_build import TableBuild
-from pipelines.checks.sums import SumChecks
+from pipelines.checks.evaluation import SumChecks
 from pipelines.contracts.records import StagingRecord, TableRecord
 from pipelines.contracts.tables import (
     BATCH_SUMMARIES,
@@ -71,10 +71,7 @@ def build_derived_tables(
     """Build tables from domain_exports and candidate_exports of the last complete staging.
 
     Args:
-        settings: The run's settings.
-        lock: The lock of the run.
         names: Tables to build; None is all.
-        on_progress: Hears of each bucket.
         bucket_rows: Rows of a bucket, about.
 
     Returns:

@@ -8,10 +8,8 @@ from functools import partial
 
 from pydantic import SecretStr
 
-from pipelines.build.base import find_base
-from pipelines.build.disk_space import require_free_space
-from pipelines.build.lost_columns import columns_kept_checks, find_lost_columns
-from pipelines.build.preflight import machine_questions
+from pipelines.build.base import columns_kept_checks, find_base, find_lost_columns
+from pipelines.build.preflight import machine_questions, require_free_space
 from pipelines.build.staging import StagingFolder, latest_id, latest_record, new_staging, remove_stagings
 from pipelines.checks.findings import require_answers
 from pipelines.contracts.records import CheckRecord, Manifest, StagingRecord
@@ -82,10 +80,6 @@ def stage_source(
     """Read what changed of both source tables, as of one instant, into a new staging of this run.
 
     Args:
-        settings: The run's settings.
-        lock: The lock of the run.
-        accepted: What the operator accepts.
-        on_progress: Hears how far it is.
         full_refresh: Read everything, changed or not.
 
     Raises:

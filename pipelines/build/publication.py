@@ -7,20 +7,20 @@ from datetime import UTC, datetime
 
 import polars as pl
 
+from pipelines.build.base import columns_kept_checks
 from pipelines.build.extraction import shrink_checks
-from pipelines.build.lost_columns import columns_kept_checks
 from pipelines.build.reporting import making_report
 from pipelines.build.staging import StagingFolder, claim_staging, remove_stagings
 from pipelines.checks.definitions import SHRINK_CHECK
-from pipelines.checks.reconciliation import compare_counts, count_rejects, reconcile_rows
+from pipelines.checks.evaluation import compare_counts, count_rejects, reconcile_rows
 from pipelines.contracts.records import CheckRecord, Manifest, StagingRecord, TableRecord
 from pipelines.contracts.tables import published_tables
 from pipelines.errors import LockLostError, PublishError, StagingError
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.settings import Settings
+from pipelines.snapshots.folder import no_extras
 from pipelines.snapshots.guards import reference_snapshot
 from pipelines.snapshots.publishing import publish_snapshot
-from pipelines.snapshots.side_files import no_extras
 from pipelines.snapshots.switch import current_id
 from pipelines.system.run_lock import RunLock
 
@@ -86,9 +86,6 @@ def publish_tables(
     """Publish the tables that were built from the last complete staging.
 
     Args:
-        settings: The settings of the run.
-        lock: The lock of the run.
-        on_progress: Hears of each step.
         with_report: Draw report.html as well; a report that can't be drawn is a warning.
         in_process: Write exports.duckdb in this process: for tests that are not about the process.
 

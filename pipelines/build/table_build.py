@@ -142,7 +142,6 @@ class TableBuild:
         """Take the rows of all other keys from a published snapshot; where none is named, its file as it is.
 
         Args:
-            base: The snapshot.
             keys: Keys (of one column, which the table is sorted by) whose rows in the snapshot no longer count.
             rows: Their rows now, sorted.
 

@@ -6,7 +6,7 @@ A database that has one of the two tables is left as it is.
 import sys
 
 from pipelines.errors import ExportError, SettingsError
-from pipelines.sample.built_in import SAMPLE_DIR
+from pipelines.sample.csv_files import SAMPLE_DIR
 from pipelines.sample.load import fill_if_empty
 from pipelines.settings import load_settings
 from pipelines.system.printable import printable

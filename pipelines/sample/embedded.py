@@ -13,8 +13,8 @@ from pathlib import Path
 import psycopg
 
 from pipelines.errors import SampleError
-from pipelines.sample.built_in import SAMPLE_DIR
 from pipelines.sample.cluster import PORT, Cluster, server_url
+from pipelines.sample.csv_files import SAMPLE_DIR
 from pipelines.sample.load import fill_if_empty, has_no_tables
 from pipelines.sample.locks import FileLock
 

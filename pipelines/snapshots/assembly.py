@@ -8,15 +8,21 @@ from pathlib import Path
 
 from pipelines.contracts.records import DRAWING_STAGE, CheckRecord, Manifest, StagingRecord, TableRecord
 from pipelines.contracts.segments import segment_name
-from pipelines.contracts.snapshot_info import SnapshotInfo
 from pipelines.contracts.tables import Table
 from pipelines.contracts.version import CONTRACT_VERSION
+from pipelines.contracts.views import SnapshotInfo
 from pipelines.errors import PublishError, SnapshotError
 from pipelines.progress import OnProgress, Progress
 from pipelines.snapshots.database import WriterOptions
-from pipelines.snapshots.folder import WrittenDatabase, add_database, link_tables, write_manifest
+from pipelines.snapshots.folder import (
+    MakeExtras,
+    WrittenDatabase,
+    add_database,
+    link_tables,
+    write_extras,
+    write_manifest,
+)
 from pipelines.snapshots.opening import Snapshot
-from pipelines.snapshots.side_files import MakeExtras, write_extras
 from pipelines.snapshots.verification import describe_check, failed_checks, lacks_memory, raise_failed, verify_faces
 from pipelines.snapshots.versions import library_versions
 from pipelines.system.digests import Digests
@@ -51,10 +57,6 @@ def build_snapshot(  # noqa: PLR0913 - each is a fact of the snapshot
     """Fill an empty folder with a verified snapshot; its manifest is written last.
 
     Args:
-        inputs: What it is made of.
-        folder: The folder.
-        snapshot_id: Its id.
-        sequence: Its sequence number.
         newest: The newest snapshot so far: files that are the same are taken over from it.
         lock: Descriptor of the run's lock, which the writer's process holds too.
 

@@ -8,8 +8,7 @@ import duckdb
 import polars as pl
 
 from pipelines.contracts.tables import Table
-from pipelines.snapshots.duckdb_connections import literal_path, quoted
-from pipelines.snapshots.row_sql import row_hash
+from pipelines.snapshots.duckdb_connections import literal_path, quoted, row_hash
 
 # Rows of the sort columns that are in memory at a time: three columns are 16 to 40 MB.
 _ROWS_PER_SLICE = 1_000_000

@@ -13,6 +13,7 @@ from pipelines.errors import ExportError
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.snapshots.assembly import SnapshotInputs, build_snapshot
 from pipelines.snapshots.database import DEFAULT_MEMORY_MB
+from pipelines.snapshots.folder import MakeExtras, no_extras
 from pipelines.snapshots.guards import reference_snapshot, require_same_source
 from pipelines.snapshots.history import RollbackHold, SourceCheckResult, read_hold
 from pipelines.snapshots.inputs import require_base, require_publishable
@@ -20,7 +21,6 @@ from pipelines.snapshots.lookup import largest_number, newest_snapshot
 from pipelines.snapshots.opening import CURRENT, SNAPSHOTS, Snapshot, require_link, try_current
 from pipelines.snapshots.retention import prune_snapshots
 from pipelines.snapshots.rollback import complete_switch
-from pipelines.snapshots.side_files import MakeExtras, no_extras
 from pipelines.snapshots.switch import (
     LOCK_WAIT_SECONDS,
     building_folder,
@@ -64,7 +64,6 @@ def publish_snapshot(  # noqa: PLR0913 - each is a fact of the run, and all are 
     through `on_progress` only, because the snapshot is published then. After the switch only an interrupt is raised.
 
     Args:
-        export_dir: The export folder (EXPORT_DIR).
         lock: The lock of the run, read back right before the switch.
         staging: What was read. With a base snapshot, exports.duckdb is a changed copy of the base's where that will do.
         tables: The tables to publish.
@@ -75,7 +74,6 @@ def publish_snapshot(  # noqa: PLR0913 - each is a fact of the run, and all are 
         timings: Seconds per stage of the run so far.
         now: The clock, UTC.
         checks: Checks of the run as a whole (such as guards.check_shrink): recorded, and a failed one blocks.
-        on_progress: Gets a message after each step.
         memory_mb: DuckDB's memory while exports.duckdb is written, MB; half as much more to verify it.
         lock_wait_seconds: How long to wait for a command that switches or deletes snapshots.
         extras: Makes files beside the data, once that is verified; what it raises stops the run.
@@ -212,8 +210,6 @@ def record_unchanged(
     switch is made now.
 
     Args:
-        export_dir: The export folder.
-        lock: The lock of the run.
         now: The clock, UTC.
         on_progress: Hears of such a switch.
         lock_wait_seconds: How long to wait for a command that switches or deletes snapshots.

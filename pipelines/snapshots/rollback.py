@@ -32,7 +32,6 @@ def rollback(
     that switches.
 
     Args:
-        export_dir: The export folder.
         snapshot_id: Id or sequence number of the snapshot; the current one may be held too.
         now: The clock, UTC.
         tables: What its tables should be; None: this version's contract.
@@ -76,7 +75,6 @@ def release_rollback(
     before both or after both.
 
     Args:
-        export_dir: The export folder.
         now: The clock, UTC.
         tables: What its tables should be; None: this version's contract.
         lock_wait_seconds: How long to wait for whatever else switches or deletes snapshots.
@@ -128,9 +126,7 @@ def complete_switch(
     another one.
 
     Args:
-        export_dir: The export folder.
         at: The time, UTC.
-        on_progress: Hears of it.
         tables: What the snapshot's tables should be; None: this version's contract.
 
     Raises:

@@ -40,7 +40,6 @@ class SourcePreflight:
     Attributes:
         address: Where the source is; once connected, the very server that was reached.
         schema: Schema of both tables.
-        include_full_data: Whether gleif_full_data will be read.
         longest_s: Longest time for a statement of the exporting connection, seconds.
         connections: Connections that must be had at once besides the exporting one.
         relations: Both source tables, once they are found.
@@ -170,9 +169,7 @@ def open_snapshot(
     a table look empty to a snapshot that is older than it.
 
     Args:
-        address: Where the source is.
         schema: Schema of both tables.
-        include_full_data: Whether gleif_full_data will be read.
         longest_s: Longest time for a statement of the exporting connection, seconds.
         connections: Connections that must be had at once besides the exporting one.
 

@@ -29,7 +29,6 @@ def die_with_parent(parent: int, number: signal.Signals = signal.SIGKILL) -> Non
     """End when the parent ends, even by SIGKILL. On Linux only: elsewhere a process sees the end of its stdin.
 
     Args:
-        parent: Process id of the parent.
         number: The signal that ends this one then.
     """
     if sys.platform == "linux":
@@ -42,7 +41,6 @@ def ending_with(parent: int, command: Sequence[str]) -> list[str]:
     """Command of a program that is asked to end (SIGTERM) when a process does: `end_with` for what is not ours.
 
     Args:
-        parent: Process id of the parent.
         command: Path of the program, and its arguments.
     """
     return [*command_of(__name__), str(parent), *command]

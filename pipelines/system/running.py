@@ -27,7 +27,6 @@ def hold_running(export_dir: Path, run_id: str) -> Iterator[bool]:
 
     Args:
         export_dir: The export folder, made where missing.
-        run_id: Id of the run.
 
     Yields:
         Whether it can be seen: not where the folder can't be written to.
@@ -50,7 +49,6 @@ def hold_dead(export_dir: Path, run_id: str) -> Iterator[Holder | None]:
 
     Args:
         export_dir: The export folder that the run works on.
-        run_id: Id of the run.
 
     Yields:
         The process that is gone; None: the run may be alive.

@@ -44,7 +44,7 @@ from assets.cli.commands import main
 sys.argv = ["lei-exports", "run", "--full-refresh"]
 main()
 """
-BEFORE_IT_BEGINS = "assets.defs.command_run:execute_run"
+BEFORE_IT_BEGINS = "assets.defs.running:execute_run"
 WITHOUT_THE_LOCK = "assets.defs.resources:hold_run_lock"
 WITH_THE_LOCK = "pipelines.export:publish_tables"
 BEHIND_THE_LOCK = "dagster._core.events:DagsterEvent.job_success"
