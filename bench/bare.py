@@ -31,7 +31,7 @@ def nothing_checked() -> Iterator[None]:
             stack.enter_context(patch(name, lambda *_, **__: None))
         for name in _RESULTS:
             stack.enter_context(patch(name, lambda *_, **__: []))
-        stack.enter_context(patch("pipelines.system.digests.sha256_of", lambda _: ""))
+        stack.enter_context(patch("pipelines.system.files.sha256_of", lambda _: ""))
         yield
 
 

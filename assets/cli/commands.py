@@ -21,10 +21,9 @@ from assets.cli.output import dispensable_output, required_output
 from assets.cli.serve_command import serve
 from assets.cli.snapshot_commands import add_snapshot_commands
 from assets.cli.terminal import show_error
-from pipelines.contracts.version import CONTRACT_VERSION
+from pipelines.contracts.version import CONTRACT_VERSION, library_versions
 from pipelines.errors import ExportError, UsageError
 from pipelines.settings import load_settings
-from pipelines.snapshots.versions import library_versions
 from pipelines.system.unexpected import as_unexpected
 
 app = typer.Typer(

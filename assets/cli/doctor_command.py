@@ -49,8 +49,7 @@ def _findings(*, test_alert: bool) -> Iterator[Finding]:
 
 
 def _post_test(settings: Settings) -> Finding:
-    from pipelines.alerts.events import Alert  # noqa: PLC0415  as above
-    from pipelines.alerts.webhook import post_alert  # noqa: PLC0415
+    from pipelines.alerts.webhook import Alert, post_alert  # noqa: PLC0415  as above
 
     url = settings.alert_webhook_url
     if url is None:

@@ -14,8 +14,7 @@ import dagster as dg
 
 from assets.defs.resources import ExportsResource
 from assets.defs.running import is_of_command
-from pipelines.alerts.events import Alert, StaleMemory, decide_stale, decide_success
-from pipelines.alerts.webhook import post_alert
+from pipelines.alerts.webhook import Alert, StaleMemory, decide_stale, decide_success, post_alert
 from pipelines.errors import SnapshotError
 from pipelines.settings import Settings
 from pipelines.snapshots.history import read_source_check

@@ -1,4 +1,4 @@
-"""Runs that are going on: each shows that it is, and in which export folder (pipelines/system/running.py).
+"""Runs that are going on: each shows that it is, and in which export folder (pipelines/system/run_lock.py).
 
 The command `lei-exports run` makes one in its own process, and in Dagster where an operator looks.
 """
@@ -15,7 +15,7 @@ from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY
 from dagster._core.execution.api import execute_run
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
 
-from pipelines.system.running import hold_running
+from pipelines.system.run_lock import hold_running
 
 EXPORT_DIR_TAG = "lei_exports/export_dir"
 # Runs that this process shows, with what ends that.

@@ -10,15 +10,14 @@ import polars as pl
 from pipelines.checks.definitions import columns_kept_check
 from pipelines.contracts.records import CheckRecord, SourceRecord, StagingRecord
 from pipelines.contracts.tables import segmented_tables
-from pipelines.contracts.version import CONTRACT_VERSION
+from pipelines.contracts.version import CONTRACT_VERSION, library_versions
 from pipelines.errors import SnapshotError, StagingError
 from pipelines.progress import OnProgress, Progress
 from pipelines.settings import Settings
 from pipelines.snapshots.lookup import newest_snapshot
 from pipelines.snapshots.opening import SNAPSHOTS, Snapshot, load_manifest
 from pipelines.snapshots.verification import failed_checks, verify_files
-from pipelines.snapshots.versions import library_versions
-from pipelines.system.digests import Digests
+from pipelines.system.files import Digests
 
 
 def find_base(settings: Settings, digests: Digests, on_progress: OnProgress) -> Snapshot | None:

@@ -22,14 +22,13 @@ from pipelines.contracts.tables import DOMAIN_EXPORTS, REJECTED_ROWS, candidate_
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.settings import Settings
 from pipelines.snapshots.opening import Snapshot
-from pipelines.system.digests import Digests
+from pipelines.system.files import Digests
 from pipelines.system.memory import trim_memory
 from pipelines.system.prefetch import prefetch
 from pipelines.system.run_lock import RunLock
 from pipelines.transform.candidate_exports import build_candidate_exports
 from pipelines.transform.domain_exports import build_domain_exports
-from pipelines.transform.rejected_rows import build_rejected_rows
-from pipelines.transform.validation import validate_candidates, validate_domains
+from pipelines.transform.validation import build_rejected_rows, validate_candidates, validate_domains
 
 
 class SegmentCheckStates:

@@ -35,7 +35,7 @@ from pipelines.contracts.tables import (
 from pipelines.errors import StagingError
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.settings import Settings
-from pipelines.system.digests import Digests
+from pipelines.system.files import Digests
 from pipelines.system.memory import trim_memory
 from pipelines.system.prefetch import prefetch
 from pipelines.system.run_lock import RunLock

@@ -18,6 +18,7 @@ from pipelines.contracts.tables import published_tables
 from pipelines.errors import LockLostError, PublishError, StagingError
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.settings import Settings
+from pipelines.snapshots.assembly import SnapshotInputs
 from pipelines.snapshots.folder import no_extras
 from pipelines.snapshots.guards import reference_snapshot
 from pipelines.snapshots.publishing import publish_snapshot
@@ -119,22 +120,25 @@ def _publish(
 
     with ExitStack() as stack:
         report = stack.enter_context(making_report()) if with_report else None
-        manifest = publish_snapshot(
-            export_dir=settings.export_dir,
-            lock=lock,
+        inputs = SnapshotInputs(
             staging=record,
             tables=tables,
             built=built,
             tables_dir=staging.tables_dir,
-            checks=checks,
-            keep_snapshots=settings.keep_snapshots,
-            keep_hours=settings.keep_hours,
-            now=lambda: datetime.now(UTC),
             timings=_timings(record, built),
+            now=lambda: datetime.now(UTC),
+            checks=checks,
             on_progress=hear,
             memory_mb=settings.database_memory_mb,
             extras=report or no_extras,
             in_process=in_process,
+        )
+        manifest = publish_snapshot(
+            inputs,
+            export_dir=settings.export_dir,
+            lock=lock,
+            keep_snapshots=settings.keep_snapshots,
+            keep_hours=settings.keep_hours,
         )
     # It is published: from here on nothing may fail.
     with suppress(OSError, LockLostError):

@@ -6,13 +6,12 @@ from pathlib import Path
 
 from pipelines.contracts.records import StagingRecord, TableRecord
 from pipelines.contracts.tables import Table
-from pipelines.contracts.version import CONTRACT_VERSION
+from pipelines.contracts.version import CONTRACT_VERSION, library_versions
 from pipelines.contracts.views import SnapshotInfo
 from pipelines.snapshots.database import WriterOptions, update_database
 from pipelines.snapshots.opening import Snapshot
 from pipelines.snapshots.table_changes import TableChanges, differing
-from pipelines.snapshots.versions import library_versions
-from pipelines.system.digests import Digests
+from pipelines.system.files import Digests
 
 MOST_GROWTH = 1.5  # DESIGN 4
 # Replacing a row costs about what inserting three again does, and comparing all rows a third of building the file.

@@ -14,8 +14,7 @@ from pipelines.snapshots.database import WriterOptions, build_database
 from pipelines.snapshots.database_patch import CannotPatch, patch_database, scopes_of
 from pipelines.snapshots.opening import DATABASE, MANIFEST, Snapshot
 from pipelines.snapshots.table_changes import TableChanges
-from pipelines.system.digests import Digests
-from pipelines.system.files import PUBLISHED_MODE, link_or_copy, sync_file, sync_folder, write_atomically
+from pipelines.system.files import PUBLISHED_MODE, Digests, link_or_copy, sync_file, sync_folder, write_atomically
 
 _LINKING_THREADS = 4
 

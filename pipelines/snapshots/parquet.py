@@ -8,8 +8,7 @@ from pipelines.contracts.records import FileRecord
 from pipelines.contracts.tables import Table
 from pipelines.contracts.version import CONTRACT_VERSION
 from pipelines.errors import ContractError, PublishError
-from pipelines.system.digests import Digests
-from pipelines.system.files import DISK_FULL_FIX, sync_file, write_failure, written_beside
+from pipelines.system.files import DISK_FULL_FIX, Digests, sync_file, write_failure, written_beside
 
 # zstd 1: levels 1 and 3 give the same size, uncompressed is 4 times as large (FACTS 4.3).
 _COMPRESSION_LEVEL = 1

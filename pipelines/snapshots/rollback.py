@@ -14,7 +14,7 @@ from pipelines.snapshots.opening import CURRENT, SNAPSHOTS, Snapshot, list_snaps
 from pipelines.snapshots.switch import LOCK_WAIT_SECONDS, current_id, hold_publish_lock, switch_to
 from pipelines.snapshots.verification import verify_snapshot
 from pipelines.system.files import sync_folder, write_atomically, write_failure
-from pipelines.system.signals import uninterrupted
+from pipelines.system.processes import uninterrupted
 
 
 def rollback(

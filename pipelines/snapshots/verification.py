@@ -24,7 +24,7 @@ from pipelines.snapshots.content_hash import table_relation
 from pipelines.snapshots.duckdb_connections import quoted
 from pipelines.snapshots.opening import MANIFEST, Snapshot
 from pipelines.snapshots.table_changes import TableChanges
-from pipelines.system.digests import Digests
+from pipelines.system.files import Digests
 
 
 def verify_info(face: DatabaseFace) -> CheckRecord:

@@ -1,10 +1,12 @@
-"""Writing files so that a crash leaves the old or the new one, never half of one (DESIGN 2.1)."""
+"""Writing files so that a crash leaves the old or the new one, never half of one (DESIGN 2.1), and their digests."""
 
 import errno
+import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -178,3 +180,58 @@ def _sync(path: Path, flags: int) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sha256_of(path: Path) -> str:
+    """Digest of a file's content, lower-case hex.
+
+    Raises:
+        OSError: The file is missing or can't be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Digests:
+    """Digests of files. One that was computed stands for the same file: its number, size and time of writing.
+
+    Reading a file once more says nothing new: it comes from memory. So one object lasts for a run, not longer.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, int, int, int], str] = {}
+
+    def of(self, path: Path) -> str:
+        """Digest of a file, under whatever name.
+
+        Raises:
+            OSError: The file is missing or can't be read.
+        """
+        key = _identity(path)
+        if key not in self._known:
+            self._known[key] = sha256_of(path)
+        return self._known[key]
+
+    def known(self, path: Path) -> str | None:
+        """The digest of a file, if it was computed and the file was not written since."""
+        return self._known.get(_identity(path))
+
+    def of_all(self, paths: Iterable[Path]) -> list[str | None]:
+        """Digests of several files in the order given, on all cores (hashlib lets the others run).
+
+        Returns:
+            None in the place of a file that is missing or can't be read.
+        """
+        with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+            return list(pool.map(self._try, paths))
+
+    def _try(self, path: Path) -> str | None:
+        try:
+            return self.of(path)
+        except OSError:
+            return None
+
+
+def _identity(path: Path) -> tuple[int, int, int, int]:
+    stat = path.stat()
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns

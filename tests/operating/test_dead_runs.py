@@ -12,7 +12,7 @@ from dagster import DagsterInstance
 
 from assets.defs.definitions import build_definitions
 from assets.defs.resources import ExportsResource
-from pipelines.system.running import hold_running
+from pipelines.system.run_lock import hold_running
 from tests.faults.kit import Operator
 from tests.hostile import random_rows
 from tests.integration.kit import wait_until

@@ -23,7 +23,7 @@ from pipelines.snapshots.opening import Snapshot, list_snapshots
 from pipelines.snapshots.parquet import write_parquet
 from pipelines.snapshots.table_changes import TableChanges, differing
 from pipelines.snapshots.verification import verify_snapshot
-from pipelines.system.digests import sha256_of
+from pipelines.system.files import sha256_of
 from tests.publish.kit import (
     DOMAIN_EXPORTS,
     REJECTED_ROWS,
