@@ -15,7 +15,8 @@ from pipelines.checks.findings import require_answers
 from pipelines.contracts.records import CheckRecord, Manifest, StagingRecord
 from pipelines.errors import BusyError, SnapshotError, SourceChangedError, StagingError
 from pipelines.progress import OnProgress, Progress, ignore_progress
-from pipelines.sample.embedded import embedded_server, ensure_sample
+from pipelines.sample.embedded import embedded_server
+from pipelines.sample.load import ensure_sample
 from pipelines.settings import Settings
 from pipelines.snapshots.guards import check_shrink, is_same_source, reference_snapshot, require_same_source
 from pipelines.snapshots.history import read_hold
