@@ -20,6 +20,10 @@ from pipelines.system.run_lock import hold_running
 EXPORT_DIR_TAG = "lei_exports/export_dir"
 # Runs that this process shows, with what ends that.
 _shown: dict[str, ExitStack] = {}
+# The name of the code location in workspace.yaml, in docs/deploy and of `lei-exports ui`.
+LOCATION = "lei-exports"
+# Its value is the run's own id: a re-execution that is started in the UI has the tags of the run before.
+_COMMAND_TAG = "lei_exports/run_of_command"
 
 
 @contextmanager
@@ -63,12 +67,6 @@ def show(instance: dg.DagsterInstance, run_id: str, export_dir: Path) -> None:
     if stack.enter_context(hold_running(export_dir, run_id)):
         _shown[run_id] = stack
         instance.add_run_tags(run_id, {EXPORT_DIR_TAG: str(export_dir)})
-
-
-# The name of the code location in workspace.yaml, in docs/deploy and of `lei-exports ui`.
-LOCATION = "lei-exports"
-# Its value is the run's own id: a re-execution that is started in the UI has the tags of the run before.
-_COMMAND_TAG = "lei_exports/run_of_command"
 
 
 def execute_as_command(

@@ -21,6 +21,13 @@ _RESULTS = {
     "held": "a new snapshot is built; a rollback is in force, so the old one stays published",
     "unchanged": "the source is as it was published",
 }
+_TRIES = 3
+_FIRST_PAUSE_S = 1.0
+# For all tries together. Dagster gives 60 s to a tick of a sensor, and such a tick has up to five runs to tell of.
+LONGEST_S = 10.0
+_TRY_AGAIN = frozenset(
+    {HTTPStatus.TOO_MANY_REQUESTS, *(status for status in HTTPStatus if status >= HTTPStatus.INTERNAL_SERVER_ERROR)}
+)
 
 
 @dataclass(frozen=True)
@@ -109,15 +116,6 @@ def decide_stale(
 
 def _hours(duration: timedelta) -> str:
     return f"{duration / timedelta(hours=1):g}"
-
-
-_TRIES = 3
-_FIRST_PAUSE_S = 1.0
-# For all tries together. Dagster gives 60 s to a tick of a sensor, and such a tick has up to five runs to tell of.
-LONGEST_S = 10.0
-_TRY_AGAIN = frozenset(
-    {HTTPStatus.TOO_MANY_REQUESTS, *(status for status in HTTPStatus if status >= HTTPStatus.INTERNAL_SERVER_ERROR)}
-)
 
 
 def post_alert(url: SecretStr, alert: Alert, say: Callable[[str], None]) -> bool:

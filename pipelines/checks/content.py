@@ -37,6 +37,17 @@ _TEXTS = {
     "all_entity_statuses": "entity_status",
 }
 _BETWEEN = "; "
+Found = dict[str, Any]
+_SHOWN_IDS = 5
+_SHOWN_VALUES = 10
+# Of a segment and a column: the source may hold another value in each row, and records are kept from run to run.
+_KEPT_VALUES, _COUNTED_VALUES = 100, 1_000
+# What the other values of a segment count under; no value is shown so.
+_OTHERS = ""
+# A vocabulary column may hold anything; a value longer than this is no vocabulary value.
+_SHOWN_CHARACTERS = 40
+# What may be told of a column of codes (DESIGN 7): something written like one. A name that slipped into it is not.
+_LIKE_A_CODE = re.compile(r"[A-Z0-9_-]{1,24}", re.ASCII)
 
 
 def find_other_joins(domain_exports: pl.DataFrame, candidates: pl.DataFrame) -> pl.Series:
@@ -90,19 +101,6 @@ def _is_same(domain_exports: pl.DataFrame, candidates: pl.DataFrame) -> bool:
 def _joined(values: pl.Series, ends: "NDArray[np.int64]") -> pl.Series:
     lists = pa.LargeListArray.from_arrays(ends, values.fill_null("").to_arrow())
     return pl.Series("", pc.binary_join(lists, pa.scalar(_BETWEEN, pa.large_string())), dtype=pl.String)
-
-
-Found = dict[str, Any]
-_SHOWN_IDS = 5
-_SHOWN_VALUES = 10
-# Of a segment and a column: the source may hold another value in each row, and records are kept from run to run.
-_KEPT_VALUES, _COUNTED_VALUES = 100, 1_000
-# What the other values of a segment count under; no value is shown so.
-_OTHERS = ""
-# A vocabulary column may hold anything; a value longer than this is no vocabulary value.
-_SHOWN_CHARACTERS = 40
-# What may be told of a column of codes (DESIGN 7): something written like one. A name that slipped into it is not.
-_LIKE_A_CODE = re.compile(r"[A-Z0-9_-]{1,24}", re.ASCII)
 
 
 class _Finding:

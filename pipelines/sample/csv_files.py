@@ -17,6 +17,7 @@ _LONGEST_HEADER_BYTES = 1 << 16
 _LONGEST_NAME_BYTES = 63
 _SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 _BOM = b"\xef\xbb\xbf"
+SAMPLE_DIR = Path(__file__).resolve().parent / "data"
 
 
 @dataclass(frozen=True)
@@ -142,9 +143,6 @@ def _bad_header(path: Path, found: str, fix: str) -> SampleError:
     return SampleError(
         f"The header of {path} can't be used", expected="column names, `id` among them", found=found, fix=fix
     )
-
-
-SAMPLE_DIR = Path(__file__).resolve().parent / "data"
 
 
 def is_built_in_sample(source: SourceRecord) -> bool:

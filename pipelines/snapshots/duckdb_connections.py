@@ -13,6 +13,9 @@ CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
 }
+DOMAIN_ID = "domain_id"  # what segments are cut by
+_REALS = ("FLOAT", "DOUBLE")
+_RANGES_IN_A_ROW = 8
 
 
 def open_read_only(database: Path) -> duckdb.DuckDBPyConnection:
@@ -58,11 +61,6 @@ def quoted_text(text: str) -> str:
 def literal_path(path: Path) -> str:
     """A path as read_parquet takes it: `[`, `*` and `?` in a folder's name stand for themselves."""
     return "".join(f"[{character}]" if character in "[*?" else character for character in str(path))
-
-
-DOMAIN_ID = "domain_id"  # what segments are cut by
-_REALS = ("FLOAT", "DOUBLE")
-_RANGES_IN_A_ROW = 8
 
 
 def row_hash(columns: Mapping[str, str]) -> str:

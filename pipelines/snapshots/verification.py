@@ -26,6 +26,8 @@ from pipelines.snapshots.opening import MANIFEST, Snapshot
 from pipelines.snapshots.table_changes import TableChanges
 from pipelines.system.files import Digests
 
+_OUT_OF_MEMORY = "OutOfMemoryException"
+
 
 def verify_info(face: DatabaseFace) -> CheckRecord:
     """Check that snapshot_info is one row with the manifest's values, with the contract's columns and comments."""
@@ -60,9 +62,6 @@ def _compare(connection: duckdb.DuckDBPyConnection, info: SnapshotInfo) -> list[
     )
     query = f"SELECT {cells} FROM {table_relation(FACE, SNAPSHOT_INFO)} LIMIT 2"
     return connection.execute(query, list(info.values)).fetchall()
-
-
-_OUT_OF_MEMORY = "OutOfMemoryException"
 
 
 def check_snapshot(

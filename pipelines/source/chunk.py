@@ -38,6 +38,16 @@ _CASTS: dict[pl.DataType, dict[str, str]] = {
     pl.Boolean(): {"bool": "{}"},
     pl.Datetime("us"): {"timestamp": "{}", "timestamptz": "({} AT TIME ZONE 'UTC')"},
 }
+# What connectorx 0.4.6 makes of 'infinity' and '-infinity': the ends of its calendar, in microseconds.
+INFINITE_MICROSECONDS = (8_210_266_876_799_999_999, -8_334_601_228_800_000_000)
+_ARROW_TYPES: dict[pl.DataType, pa.DataType] = {
+    pl.Int32(): pa.int32(),
+    pl.Int64(): pa.int64(),
+    pl.Float32(): pa.float32(),
+    pl.String(): pa.string(),
+    pl.Boolean(): pa.bool_(),
+    pl.Datetime("us"): pa.timestamp("us"),
+}
 
 
 @dataclass(frozen=True)
@@ -77,19 +87,6 @@ def cast_expression(name: str, dtype: pl.DataType, type_name: str) -> ReadColumn
         # PostgreSQL hashes 0 and -0 alike.
         return ReadColumn(name, value, sql.SQL("float4send({})").format(value))
     return ReadColumn(name, value, value)
-
-
-# What connectorx 0.4.6 makes of 'infinity' and '-infinity': the ends of its calendar, in microseconds.
-INFINITE_MICROSECONDS = (8_210_266_876_799_999_999, -8_334_601_228_800_000_000)
-
-_ARROW_TYPES: dict[pl.DataType, pa.DataType] = {
-    pl.Int32(): pa.int32(),
-    pl.Int64(): pa.int64(),
-    pl.Float32(): pa.float32(),
-    pl.String(): pa.string(),
-    pl.Boolean(): pa.bool_(),
-    pl.Datetime("us"): pa.timestamp("us"),
-}
 
 
 def staged_schema(columns: dict[str, dy.Column]) -> pa.Schema:

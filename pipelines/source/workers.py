@@ -16,6 +16,10 @@ from pipelines.source.read_watchdog import ReadWatchdog
 
 Result = TypeVar("Result")
 _END_SECONDS = 1.0
+_WAIT_SECONDS = 0.5
+# A server that is there cancels within milliseconds; a peer that fell silent never answers.
+_GIVE_UP_SECONDS = 5.0
+Answer = TypeVar("Answer")
 
 
 class Workers:
@@ -79,13 +83,6 @@ class Workers:
             else:
                 future.set_result(result)
             del future, call, item
-
-
-_WAIT_SECONDS = 0.5
-# A server that is there cancels within milliseconds; a peer that fell silent never answers.
-_GIVE_UP_SECONDS = 5.0
-
-Answer = TypeVar("Answer")
 
 
 def run_watched(calls: Sequence[Callable[[], Answer]], watch: ReadWatchdog) -> list[Answer]:

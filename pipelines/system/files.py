@@ -16,6 +16,7 @@ from pipelines.errors import PublishError
 PUBLISHED_MODE = 0o444
 # What a full disk says: no space, over the quota, over the largest file size.
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+DISK_FULL_FIX = "free space on the disk of EXPORT_DIR (an export needs room beside the last one), then run again"
 
 
 def sync_file(path: Path) -> None:
@@ -169,9 +170,6 @@ def write_failure(what: str, error: OSError) -> PublishError:
         found=f"{text}{name}",
         fix=DISK_FULL_FIX if full else "give this user the right to write to EXPORT_DIR, or check the disk",
     )
-
-
-DISK_FULL_FIX = "free space on the disk of EXPORT_DIR (an export needs room beside the last one), then run again"
 
 
 def _sync(path: Path, flags: int) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 _PR_SET_PDEATHSIG = 1
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 def command_of(module: str) -> list[str]:
@@ -47,9 +48,6 @@ def ending_with(parent: int, command: Sequence[str]) -> list[str]:
         command: Path of the program, and its arguments.
     """
     return [*command_of(__name__), str(parent), *command]
-
-
-_STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager

@@ -25,6 +25,10 @@ WAIT_SECONDS = 600.0
 # The longest silence of a living run in its folder is a query on the source: at most EXPORT_MAX_SECONDS, an hour.
 _ABANDONED_SECONDS = 24 * 3600.0
 _CLAIM = ".claim"
+RUNNING = ".running"
+_KEPT_SECONDS = 24 * 3600.0
+_SUFFIX = ".lock"
+_RUN_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 
 
 class RunLock:
@@ -202,12 +206,6 @@ def _last_change(path: Path) -> float:
         except OSError:
             continue
     return newest
-
-
-RUNNING = ".running"
-_KEPT_SECONDS = 24 * 3600.0
-_SUFFIX = ".lock"
-_RUN_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 
 
 @contextmanager

@@ -12,6 +12,8 @@ from pipelines.contracts.tables import REJECTED_ROWS
 from pipelines.transform.ordering import sort_by_rank
 from pipelines.transform.text import is_blank, md5_hex, normalized_domain
 
+_ISO_UTC = "%Y-%m-%dT%H:%M:%S%.6fZ"
+
 
 def exported(judged: pl.DataFrame) -> pl.DataFrame:
     """The rows that no reason rejects; all of them without a copy where none is rejected, which is the usual case."""
@@ -124,9 +126,6 @@ def _where_no_reason_yet(judged: pl.DataFrame, test: pl.Expr, reason: str, detai
         pl.when(applies).then(pl.lit(reason)).otherwise(pl.col("reason")).alias("reason"),
         pl.when(applies).then(detail).otherwise(pl.col("detail")).alias("detail"),
     )
-
-
-_ISO_UTC = "%Y-%m-%dT%H:%M:%S%.6fZ"
 
 
 def build_rejected_rows(
