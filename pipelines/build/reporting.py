@@ -22,7 +22,7 @@ _COMPARED_TABLE = "batch_summaries"
 
 
 class ReportMaker:
-    """Makes report.html of a snapshot that is about to be published; a `publish.extras.MakeExtras`.
+    """Makes report.html of a snapshot that is about to be published; a `MakeExtras`.
 
     Attributes:
         plots: Afterwards the plots of the snapshot's asset, Markdown by metadata key; empty where drawing failed.

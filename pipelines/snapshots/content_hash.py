@@ -42,7 +42,7 @@ def fingerprint(
 ) -> Fingerprint:
     """Hash whole rows of a relation: 0.1 s a million rows of 24 columns on two cores, in constant memory.
 
-    What makes rows equal: row_sql.row_hash.
+    What makes rows equal: row_hash.
 
     Args:
         connection: Where the relation can be read.
