@@ -25,7 +25,7 @@ from pipelines.snapshots.opening import Snapshot
 from pipelines.system.files import Digests
 from pipelines.system.memory import trim_memory
 from pipelines.system.prefetch import prefetch
-from pipelines.system.run_lock import RunLock
+from pipelines.system.run_lock import RunLock, guarded
 from pipelines.transform.candidate_exports import build_candidate_exports
 from pipelines.transform.domain_exports import build_domain_exports
 from pipelines.transform.validation import build_rejected_rows, validate_candidates, validate_domains
@@ -84,6 +84,7 @@ class _SegmentBuilds:
                 self.content[name].reuse(base.record_of(name).findings, changed_names)
 
 
+@guarded
 def build_tables(
     settings: Settings, lock: RunLock, names: Sequence[str] | None = None, on_progress: OnProgress = ignore_progress
 ) -> list[TableRecord]:
@@ -101,19 +102,9 @@ def build_tables(
         StagingError: Nothing is staged, or a staged file is damaged.
         PublishError: A file can't be written.
     """
-    with lock.guard():
-        return _build(settings, claim_staging(settings.export_dir, lock), names, lock.digests, on_progress)
-
-
-def _build(
-    settings: Settings,
-    staging: StagingFolder,
-    names: Sequence[str] | None,
-    digests: Digests,
-    on_progress: OnProgress,
-) -> list[TableRecord]:
+    staging = claim_staging(settings.export_dir, lock)
     record = staging.read_record()
-    builds = _SegmentBuilds(staging, record, names, digests)
+    builds = _SegmentBuilds(staging, record, names, lock.digests)
     if record.base_snapshot is not None:
         builds.reuse(base_snapshot(settings.export_dir, record), record)
     total = sum(sum(segment.rows.values()) for segment in record.segments)

@@ -38,7 +38,7 @@ from pipelines.settings import Settings
 from pipelines.system.files import Digests
 from pipelines.system.memory import trim_memory
 from pipelines.system.prefetch import prefetch
-from pipelines.system.run_lock import RunLock
+from pipelines.system.run_lock import RunLock, guarded
 from pipelines.transform import batch_summaries, entities, jurisdiction_summaries, unique_domains
 
 # Two cores have work; the rows of three buckets are in memory.
@@ -60,6 +60,7 @@ NEEDS = {
 }
 
 
+@guarded
 def build_derived_tables(
     settings: Settings,
     lock: RunLock,
@@ -86,13 +87,6 @@ def build_derived_tables(
     tables = [table for table in DERIVED_TABLES if names is None or table.name in names]
     if not tables:
         return []
-    with lock.guard():
-        return _build(settings, lock, tables, on_progress, bucket_rows)
-
-
-def _build(
-    settings: Settings, lock: RunLock, tables: Sequence[Table], on_progress: OnProgress, bucket_rows: int
-) -> list[TableRecord]:
     staging = claim_staging(settings.export_dir, lock)
     record = staging.read_record()
     inputs = Inputs(

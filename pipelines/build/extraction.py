@@ -25,7 +25,7 @@ from pipelines.snapshots.publishing import record_unchanged
 from pipelines.snapshots.retention import prune_now
 from pipelines.source.connection import SourceAddress
 from pipelines.source.extraction import ExtractOptions, extract_source
-from pipelines.system.run_lock import RunLock
+from pipelines.system.run_lock import RunLock, guarded
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ def open_source(settings: Settings) -> Iterator[SourceAddress]:
         yield SourceAddress(SecretStr(conninfo), is_sample=True)
 
 
+@guarded
 def stage_source(
     settings: Settings,
     lock: RunLock,
@@ -87,14 +88,7 @@ def stage_source(
         LockLostError: Another run took the lock.
         ExportError: Whatever stopped the run; nothing is published, an incomplete staging is removed.
     """
-    with lock.guard():
-        require_answers(machine_questions(settings))
-        return _stage(settings, lock, accepted, on_progress, full_refresh=full_refresh)
-
-
-def _stage(
-    settings: Settings, lock: RunLock, accepted: Acceptance, on_progress: OnProgress, *, full_refresh: bool
-) -> StagedSource:
+    require_answers(machine_questions(settings))
     require_link(settings.export_dir)
     published = _find_published(settings, accepted, on_progress)
     manifest = published.manifest

@@ -23,7 +23,7 @@ from pipelines.snapshots.folder import no_extras
 from pipelines.snapshots.guards import reference_snapshot
 from pipelines.snapshots.publishing import publish_snapshot
 from pipelines.snapshots.switch import current_id
-from pipelines.system.run_lock import RunLock
+from pipelines.system.run_lock import RunLock, guarded
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,7 @@ def raise_if_failed(checks: Sequence[CheckRecord]) -> None:
         raise ChecksFailedError(checks)
 
 
+@guarded
 def publish_tables(
     settings: Settings,
     lock: RunLock,
@@ -97,13 +98,6 @@ def publish_tables(
         ChecksFailedError: A blocking check failed.
         PublishError: The snapshot could not be written, verified or switched to; `current` is as it was.
     """
-    with lock.guard():
-        return _publish(settings, lock, on_progress, with_report=with_report, in_process=in_process)
-
-
-def _publish(
-    settings: Settings, lock: RunLock, on_progress: OnProgress, *, with_report: bool, in_process: bool
-) -> Publication:
     staging = claim_staging(settings.export_dir, lock)
     record = staging.read_record()
     tables = published_tables(include_full_data=record.include_full_data)

@@ -9,12 +9,14 @@ that back when the process ends, however it ends. So a run whose file is free is
 of the export folder (it waited for it), or has it no more (it is writing down how it ended).
 """
 
+import functools
 import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
 
 from pipelines.errors import BusyError, ExportError, LockLostError, SettingsError
 from pipelines.system.file_lock import FileLock, Holder, hold_abandoned, hold_lock, is_held, read_holder
@@ -29,6 +31,10 @@ RUNNING = ".running"
 _KEPT_SECONDS = 24 * 3600.0
 _SUFFIX = ".lock"
 _RUN_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
+
+Settings = TypeVar("Settings")
+Result = TypeVar("Result")
+Options = ParamSpec("Options")
 
 
 class RunLock:
@@ -138,6 +144,19 @@ class RunLock:
             claim.unlink(missing_ok=True)
         self._claims.clear()
         self.claimed = None
+
+
+def guarded(
+    step: Callable[Concatenate[Settings, RunLock, Options], Result],
+) -> Callable[Concatenate[Settings, RunLock, Options], Result]:
+    """A step of a run, inside of `RunLock.guard`."""
+
+    @functools.wraps(step)
+    def run(settings: Settings, lock: RunLock, /, *args: Options.args, **options: Options.kwargs) -> Result:
+        with lock.guard():
+            return step(settings, lock, *args, **options)
+
+    return run
 
 
 @contextmanager
