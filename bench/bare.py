@@ -18,9 +18,9 @@ _CHECKS = (
     "pipelines.checks.evaluation.TableChecks.update",
     "pipelines.checks.content.DomainChecks.update",
     "pipelines.checks.content.CandidateChecks.update",
-    "pipelines.checks.sums.SumChecks.update",
+    "pipelines.checks.evaluation.SumChecks.update",
 )
-_RESULTS = ("pipelines.checks.sums.SumChecks.results", "pipelines.snapshots.assembly.verify_faces")
+_RESULTS = ("pipelines.checks.evaluation.SumChecks.results", "pipelines.snapshots.assembly.verify_faces")
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def nothing_checked() -> Iterator[None]:
             stack.enter_context(patch(name, lambda *_, **__: None))
         for name in _RESULTS:
             stack.enter_context(patch(name, lambda *_, **__: []))
-        stack.enter_context(patch("pipelines.system.digests.sha256_of", lambda _: ""))
+        stack.enter_context(patch("pipelines.system.files.sha256_of", lambda _: ""))
         yield
 
 

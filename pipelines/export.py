@@ -68,9 +68,6 @@ def run_export(  # noqa: PLR0913 - what an operator may choose for a run
     """Stage, build and publish, holding the lock of the run from the first step to the last.
 
     Args:
-        settings: The settings of the run.
-        accepted: What the operator accepts.
-        on_progress: Hears of each step.
         full_refresh: Read everything, changed or not.
         with_report: Draw report.html too, as the job does: about a second.
         wait_seconds: How long to wait for another run on the same export folder.

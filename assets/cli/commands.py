@@ -12,20 +12,18 @@ import typer
 
 # isort: split
 from assets.cli.batch_command import write_batch_file
-from assets.cli.console import new_console, print_wrapped
+from assets.cli.console import name_new_folder, new_console, print_wrapped
 from assets.cli.doctor_command import diagnose_all
 from assets.cli.help import LOOK, OPERATE, add_command
 from assets.cli.inspect_commands import add_look_commands
 from assets.cli.interrupts import end_interrupted, interruptible
-from assets.cli.new_folder import name_new_folder
 from assets.cli.output import dispensable_output, required_output
 from assets.cli.serve_command import serve
 from assets.cli.snapshot_commands import add_snapshot_commands
 from assets.cli.terminal import show_error
-from pipelines.contracts.version import CONTRACT_VERSION
+from pipelines.contracts.version import CONTRACT_VERSION, library_versions
 from pipelines.errors import ExportError, UsageError
 from pipelines.settings import load_settings
-from pipelines.snapshots.versions import library_versions
 from pipelines.system.unexpected import as_unexpected
 
 app = typer.Typer(
@@ -113,7 +111,7 @@ def load(
     ] = None,
 ) -> None:
     """Replace both tables of the embedded PostgreSQL with those of CSV files."""
-    from pipelines.sample.built_in import SAMPLE_DIR  # noqa: PLC0415
+    from pipelines.sample.csv_files import SAMPLE_DIR  # noqa: PLC0415
     from pipelines.sample.embedded import embedded_server  # noqa: PLC0415  starts nothing by itself
     from pipelines.sample.load import load_directory  # noqa: PLC0415
 

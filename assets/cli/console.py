@@ -8,6 +8,7 @@ import codecs
 import io
 import re
 from functools import cached_property
+from pathlib import Path
 from typing import BinaryIO
 
 from rich.cells import cell_len
@@ -16,6 +17,8 @@ from rich.containers import Lines
 from rich.style import Style
 from rich.text import Text
 
+from pipelines.errors import SettingsError
+from pipelines.system.folders import data_folder
 from pipelines.system.printable import printable
 
 # Columns that a text has at least, however narrow the terminal is.
@@ -132,3 +135,18 @@ class TerminalBytes(io.RawIOBase):
         text = self._decoder.decode(data)
         self._terminal.write(printable(text, keep="\n").encode())
         return len(data)
+
+
+def name_new_folder(*used: Path) -> None:
+    """Say on standard error that the data folder is made now: in a checkout it is there already.
+
+    Args:
+        used: The folders that the command makes; where each was chosen by a setting, nothing is said.
+    """
+    try:
+        folder = data_folder()
+    except SettingsError:  # there is none, so each of them was chosen
+        return
+    if any(path.is_relative_to(folder) for path in used) and not folder.exists():
+        others = "EXPORT_DIR, EMBEDDED_DIR and DAGSTER_HOME choose other folders"
+        print_wrapped(new_console(stderr=True), f"Data goes to {folder}, which is made now. {others}.")

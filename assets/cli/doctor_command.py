@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from assets.cli.console import new_console, print_wrapped, styled
-from assets.cli.new_folder import name_new_folder
+from assets.cli.console import name_new_folder, new_console, print_wrapped, styled
 from pipelines.checks.findings import Finding, failed
 from pipelines.errors import SettingsError
 from pipelines.settings import Settings, load_settings
@@ -50,8 +49,7 @@ def _findings(*, test_alert: bool) -> Iterator[Finding]:
 
 
 def _post_test(settings: Settings) -> Finding:
-    from pipelines.alerts.events import Alert  # noqa: PLC0415  as above
-    from pipelines.alerts.webhook import post_alert  # noqa: PLC0415
+    from pipelines.alerts.webhook import Alert, post_alert  # noqa: PLC0415  as above
 
     url = settings.alert_webhook_url
     if url is None:

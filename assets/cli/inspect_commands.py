@@ -17,7 +17,7 @@ from assets.cli.help import LOOK, add_command
 from assets.cli.snapshot_commands import published_snapshot, snapshot_before
 from assets.cli.status_command import show_status
 from pipelines.errors import ReportError
-from pipelines.query.adhoc import run_query
+from pipelines.query.attached import run_query
 from pipelines.settings import load_settings
 from pipelines.system.printable import printable
 

@@ -15,19 +15,18 @@ from dagster import DagsterInstance
 from dagster._core.instance import InstanceRef
 from rich.console import Console
 
-from assets.cli.console import new_console, print_wrapped, styled
+from assets.cli.console import name_new_folder, new_console, print_wrapped, styled
 from assets.cli.interrupts import end_interrupted, watch_interrupts
-from assets.cli.new_folder import name_new_folder
 from assets.cli.output import dispensable_output
 from assets.cli.services import run_services
 from assets.cli.summary import show_publication, show_unchanged
 from assets.cli.terminal import ProgressView, show_error
 from assets.defs.alerting import alert_failure, alert_success, failure_reasons
-from assets.defs.command_run import execute_as_command
 from assets.defs.dead_runs import fail_dead_runs
 from assets.defs.resources import listening
 from assets.defs.run_history import delete_old_runs
-from pipelines.checks.reconciliation import count_rejects
+from assets.defs.running import execute_as_command
+from pipelines.checks.evaluation import count_rejects
 from pipelines.errors import BusyError, ExportError, SettingsError
 from pipelines.progress import Progress
 from pipelines.serving.listening import listen
@@ -96,7 +95,6 @@ def launch_export(
     true: the run says so itself when it has switched `current`.
 
     Args:
-        settings: The settings.
         started: When the command began, by time.monotonic(), before Dagster was loaded.
         accept_new_source: The source may be another one than the published one.
         accept_shrink: The source may have lost rows or columns.

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from assets.defs.command_run import LOCATION
+from assets.defs.running import LOCATION
 from pipelines.errors import SettingsError
 from pipelines.system.processes import command_of, ending_with, environment_of
 
@@ -47,7 +47,6 @@ class _Service:
         name: For a person.
         command: Program and arguments.
         inherits: File descriptors that its process gets too.
-        process: The process.
         left: Process groups of earlier processes in which something still runs, such as a run of Dagster's.
     """
 

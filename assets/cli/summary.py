@@ -10,7 +10,7 @@ from assets.cli.help import own_command
 from pipelines.checks.results import CheckWarning, checks_of, explain_warnings
 from pipelines.contracts.records import Manifest, SourceRecord
 from pipelines.report.texts import format_seconds
-from pipelines.sample.built_in import is_built_in_sample
+from pipelines.sample.csv_files import is_built_in_sample
 
 _LABEL = 10
 REJECTS_QUERY = "SELECT source_table, source_id, reason, detail FROM rejected_rows"

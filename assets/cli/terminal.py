@@ -15,7 +15,7 @@ from pipelines.errors import ExportError
 from pipelines.progress import Progress as Message
 from pipelines.progress import Stage
 from pipelines.system.printable import printable
-from pipelines.system.signals import uninterrupted
+from pipelines.system.processes import uninterrupted
 
 _STAGES: dict[Stage, str] = {
     "wait": "Waiting",

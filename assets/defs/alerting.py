@@ -12,10 +12,9 @@ from typing import Any
 
 import dagster as dg
 
-from assets.defs.command_run import is_of_command
 from assets.defs.resources import ExportsResource
-from pipelines.alerts.events import Alert, StaleMemory, decide_stale, decide_success
-from pipelines.alerts.webhook import post_alert
+from assets.defs.running import is_of_command
+from pipelines.alerts.webhook import Alert, StaleMemory, decide_stale, decide_success, post_alert
 from pipelines.errors import SnapshotError
 from pipelines.settings import Settings
 from pipelines.snapshots.history import read_source_check
@@ -66,8 +65,6 @@ def alert_failure(
     """Post that a run failed, where a webhook is set, and note in the run's log whether it was delivered.
 
     Args:
-        settings: The settings.
-        run_id: The run.
         reasons: Why it failed.
         say: Hears why the alert could not be posted.
         instance: Dagster's; None: that of DAGSTER_HOME.

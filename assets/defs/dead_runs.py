@@ -1,6 +1,6 @@
 """Runs whose process is gone. Dagster goes on to call them started, which would hold up every later run.
 
-A run is dead where the file that it holds the lock of is free (pipelines/system/running.py). Where that can't be told
+A run is dead where the file that it holds the lock of is free (pipelines/system/run_lock.py). Where that can't be told
 (it ran on another host, or was killed before it had the lock), silence tells: no living run keeps it for so long.
 """
 
@@ -12,14 +12,13 @@ from pathlib import Path
 import dagster as dg
 
 from assets.defs.alerting import alert_failure
-from assets.defs.command_run import LOCATION, is_of_command
 from assets.defs.jobs import export_job
 from assets.defs.resources import ExportsResource
-from assets.defs.running import EXPORT_DIR_TAG
+from assets.defs.running import EXPORT_DIR_TAG, LOCATION, is_of_command
 from pipelines.errors import ExportError
 from pipelines.settings import Settings
 from pipelines.system.file_lock import hold_lock
-from pipelines.system.running import RUNNING, hold_dead, is_running
+from pipelines.system.run_lock import RUNNING, hold_dead, is_running
 
 _INTERVAL_S = 60
 _LAUNCHED = [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING]

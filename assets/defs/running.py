@@ -1,16 +1,29 @@
-"""Shows of each Dagster run that it is going on, and in which export folder (pipelines/system/running.py)."""
+"""Runs that are going on: each shows that it is, and in which export folder (pipelines/system/run_lock.py).
 
+The command `lei-exports run` makes one in its own process, and in Dagster where an operator looks.
+"""
+
+import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
+from dagster._core.execution.api import execute_run
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
 
-from pipelines.system.running import hold_running
+from pipelines.system.run_lock import hold_running
 
 EXPORT_DIR_TAG = "lei_exports/export_dir"
 # Runs that this process shows, with what ends that.
 _shown: dict[str, ExitStack] = {}
+# The name of the code location in workspace.yaml, in docs/deploy and of `lei-exports ui`.
+LOCATION = "lei-exports"
+# Its value is the run's own id: a re-execution that is started in the UI has the tags of the run before.
+_COMMAND_TAG = "lei_exports/run_of_command"
 
 
 @contextmanager
@@ -18,7 +31,6 @@ def showing(run_id: str, export_dir: Path) -> Iterator[dict[str, str]]:
     """Show a run of this process while the block lasts, from before Dagster knows it.
 
     Args:
-        run_id: Its id.
         export_dir: The folder that it works on.
 
     Yields:
@@ -55,3 +67,38 @@ def show(instance: dg.DagsterInstance, run_id: str, export_dir: Path) -> None:
     if stack.enter_context(hold_running(export_dir, run_id)):
         _shown[run_id] = stack
         instance.add_run_tags(run_id, {EXPORT_DIR_TAG: str(export_dir)})
+
+
+def execute_as_command(
+    definitions: dg.Definitions,
+    job_name: str,
+    run_config: dict[str, Any],
+    instance: dg.DagsterInstance,
+    export_dir: Path,
+) -> dg.JobExecutionResult:
+    """Run a job in this process, with the origin that runs have which the UI starts.
+
+    The pages of the job, the timeline and the sensors find runs by that origin. No public function of Dagster runs a
+    job in process and lets its origin be set; `execute_in_process` makes the run itself.
+
+    Args:
+        definitions: What the job is in.
+        instance: Where the run is recorded.
+        export_dir: The folder that it works on.
+    """
+    run_id, job = str(uuid.uuid4()), definitions.resolve_job_def(job_name)
+    origin = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(LOCATION), SINGLETON_REPOSITORY_NAME)
+    with showing(run_id, export_dir) as tags:
+        run = instance.create_run_for_job(
+            job,
+            run_id=run_id,
+            run_config=run_config,
+            tags={**job.run_tags, **tags, _COMMAND_TAG: run_id},
+            remote_job_origin=origin.get_job_origin(job_name),
+        )
+        return execute_run(InMemoryJob(job), run, instance)
+
+
+def is_of_command(run: dg.DagsterRun) -> bool:
+    """Whether the command made a run: it posts the alert of it too."""
+    return run.tags.get(_COMMAND_TAG) == run.run_id

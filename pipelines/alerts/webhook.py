@@ -1,15 +1,26 @@
-"""Posting an alert to the operator's webhook. One that is down or slow is reported; it fails and delays nothing."""
+"""What an operator is told of, as JSON posted to a webhook (ALERT_WEBHOOK_URL), and when."""
 
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from http import HTTPStatus
+from typing import Literal
 
 import requests
 from pydantic import SecretStr
 
-from pipelines.alerts.events import Alert
+from pipelines.snapshots.history import CLOCK_SKEW, SourceCheck
 
+AlertKind = Literal["failure", "success", "stale", "test"]
+# A source that stays stale is told of again, because a first message can be overlooked.
+REPEAT = timedelta(hours=24)
+_RESULTS = {
+    "published": "a new snapshot is published",
+    "held": "a new snapshot is built; a rollback is in force, so the old one stays published",
+    "unchanged": "the source is as it was published",
+}
 _TRIES = 3
 _FIRST_PAUSE_S = 1.0
 # For all tries together. Dagster gives 60 s to a tick of a sensor, and such a tick has up to five runs to tell of.
@@ -17,6 +28,94 @@ LONGEST_S = 10.0
 _TRY_AGAIN = frozenset(
     {HTTPStatus.TOO_MANY_REQUESTS, *(status for status in HTTPStatus if status >= HTTPStatus.INTERNAL_SERVER_ERROR)}
 )
+
+
+@dataclass(frozen=True)
+class Alert:
+    """One message to an operator.
+
+    Attributes:
+        kind: What happened.
+        at: When it was found out, UTC.
+        reason: Why, in our words: no secret, no URL, no row content.
+        run_id: Dagster's id of the run; None where it is about no run.
+        snapshot_id: The published snapshot; None where nothing is published.
+    """
+
+    kind: AlertKind
+    at: datetime
+    reason: str
+    run_id: str | None = None
+    snapshot_id: str | None = None
+
+    def payload(self) -> dict[str, str | None]:
+        """As it is posted; `text` is one line for chat tools that show a field of that name."""
+        return {
+            "kind": self.kind,
+            "at": self.at.isoformat(),
+            "reason": self.reason,
+            "run_id": self.run_id,
+            "snapshot_id": self.snapshot_id,
+            "text": f"lei-exports {self.kind}: {self.reason}",
+        }
+
+
+@dataclass(frozen=True)
+class StaleMemory:
+    """What is remembered between two looks at the clock.
+
+    Attributes:
+        since: When watching began: staleness counts from here while there was no look at the source at all.
+        told_at: When the last alert about this staleness was sent; None: none was.
+    """
+
+    since: datetime
+    told_at: datetime | None = None
+
+
+def decide_success(look: SourceCheck | None, started_at: datetime, run_id: str, now: datetime) -> Alert | None:
+    """Whether a run that succeeded is worth an alert: one that looked at the source is, one that wrote a batch is not.
+
+    Args:
+        look: The last successful look at the source.
+        started_at: When the run started, UTC.
+        now: The clock, UTC.
+    """
+    if look is None or look.checked_at < started_at:
+        return None
+    return Alert("success", now, _RESULTS[look.result], run_id, look.snapshot_id)
+
+
+def decide_stale(
+    look: SourceCheck | None, memory: StaleMemory, stale_after: timedelta, now: datetime
+) -> tuple[Alert | None, StaleMemory]:
+    """Whether the last look at the source is too old, or of the future, and the operator has to hear of it now.
+
+    Args:
+        look: The last successful look at the source: one that found nothing changed is as good as a publication.
+        memory: What was remembered.
+        stale_after: Longest time without a look.
+        now: The clock, UTC.
+
+    Returns:
+        The alert, if any, and what to remember once it is sent.
+    """
+    last = memory.since if look is None else look.checked_at
+    is_of_future = look is not None and last - now > CLOCK_SKEW
+    if now - last <= stale_after and not is_of_future:
+        return None, StaleMemory(memory.since)
+    if memory.told_at is not None and now - memory.told_at < REPEAT:
+        return None, memory
+    hours = (now - last) / timedelta(hours=1)
+    words = "the source was never looked at, for" if look is None else "the last successful look at the source was"
+    reason = f"{words} {hours:.1f} h{'' if look is None else ' ago'}; expected one every {_hours(stale_after)} h"
+    if is_of_future:
+        reason = f"the last look at the source is of the future, {last:%Y-%m-%d %H:%M} UTC: a clock was wrong"
+    return Alert("stale", now, reason, snapshot_id=look.snapshot_id if look else None), StaleMemory(memory.since, now)
+
+
+def _hours(duration: timedelta) -> str:
+    return f"{duration / timedelta(hours=1):g}"
 
 
 def post_alert(url: SecretStr, alert: Alert, say: Callable[[str], None]) -> bool:

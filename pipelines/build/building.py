@@ -22,14 +22,13 @@ from pipelines.contracts.tables import DOMAIN_EXPORTS, REJECTED_ROWS, candidate_
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.settings import Settings
 from pipelines.snapshots.opening import Snapshot
-from pipelines.system.digests import Digests
+from pipelines.system.files import Digests
 from pipelines.system.memory import trim_memory
 from pipelines.system.prefetch import prefetch
-from pipelines.system.run_lock import RunLock
+from pipelines.system.run_lock import RunLock, guarded
 from pipelines.transform.candidate_exports import build_candidate_exports
 from pipelines.transform.domain_exports import build_domain_exports
-from pipelines.transform.rejected_rows import build_rejected_rows
-from pipelines.transform.validation import validate_candidates, validate_domains
+from pipelines.transform.validation import build_rejected_rows, validate_candidates, validate_domains
 
 
 class SegmentCheckStates:
@@ -85,16 +84,14 @@ class _SegmentBuilds:
                 self.content[name].reuse(base.record_of(name).findings, changed_names)
 
 
+@guarded
 def build_tables(
     settings: Settings, lock: RunLock, names: Sequence[str] | None = None, on_progress: OnProgress = ignore_progress
 ) -> list[TableRecord]:
     """Build the tables that go by segment, and rejected_rows, from the last complete staging.
 
     Args:
-        settings: The run's settings.
-        lock: The lock of the run.
         names: Tables to build; None is all.
-        on_progress: Hears of each segment.
 
     Returns:
         One record per table, in the order of the contract. Failed checks are in it; they raise nothing here.
@@ -105,19 +102,9 @@ def build_tables(
         StagingError: Nothing is staged, or a staged file is damaged.
         PublishError: A file can't be written.
     """
-    with lock.guard():
-        return _build(settings, claim_staging(settings.export_dir, lock), names, lock.digests, on_progress)
-
-
-def _build(
-    settings: Settings,
-    staging: StagingFolder,
-    names: Sequence[str] | None,
-    digests: Digests,
-    on_progress: OnProgress,
-) -> list[TableRecord]:
+    staging = claim_staging(settings.export_dir, lock)
     record = staging.read_record()
-    builds = _SegmentBuilds(staging, record, names, digests)
+    builds = _SegmentBuilds(staging, record, names, lock.digests)
     if record.base_snapshot is not None:
         builds.reuse(base_snapshot(settings.export_dir, record), record)
     total = sum(sum(segment.rows.values()) for segment in record.segments)

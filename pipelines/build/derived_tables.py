@@ -20,7 +20,7 @@ from pipelines.build.incremental import IncrementalUpdate, State
 from pipelines.build.partitioning import BUCKET_ROWS, Inputs, Partitions, RequiredColumns, divide
 from pipelines.build.staging import StagingFolder, claim_staging
 from pipelines.build.table_build import TableBuild
-from pipelines.checks.sums import SumChecks
+from pipelines.checks.evaluation import SumChecks
 from pipelines.contracts.records import StagingRecord, TableRecord
 from pipelines.contracts.tables import (
     BATCH_SUMMARIES,
@@ -35,10 +35,10 @@ from pipelines.contracts.tables import (
 from pipelines.errors import StagingError
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.settings import Settings
-from pipelines.system.digests import Digests
+from pipelines.system.files import Digests
 from pipelines.system.memory import trim_memory
 from pipelines.system.prefetch import prefetch
-from pipelines.system.run_lock import RunLock
+from pipelines.system.run_lock import RunLock, guarded
 from pipelines.transform import batch_summaries, entities, jurisdiction_summaries, unique_domains
 
 # Two cores have work; the rows of three buckets are in memory.
@@ -60,6 +60,7 @@ NEEDS = {
 }
 
 
+@guarded
 def build_derived_tables(
     settings: Settings,
     lock: RunLock,
@@ -71,10 +72,7 @@ def build_derived_tables(
     """Build tables from domain_exports and candidate_exports of the last complete staging.
 
     Args:
-        settings: The run's settings.
-        lock: The lock of the run.
         names: Tables to build; None is all.
-        on_progress: Hears of each bucket.
         bucket_rows: Rows of a bucket, about.
 
     Returns:
@@ -89,13 +87,6 @@ def build_derived_tables(
     tables = [table for table in DERIVED_TABLES if names is None or table.name in names]
     if not tables:
         return []
-    with lock.guard():
-        return _build(settings, lock, tables, on_progress, bucket_rows)
-
-
-def _build(
-    settings: Settings, lock: RunLock, tables: Sequence[Table], on_progress: OnProgress, bucket_rows: int
-) -> list[TableRecord]:
     staging = claim_staging(settings.export_dir, lock)
     record = staging.read_record()
     inputs = Inputs(

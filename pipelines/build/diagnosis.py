@@ -10,10 +10,10 @@ from pathlib import Path
 
 from pipelines.build.preflight import asking_source, machine_questions
 from pipelines.checks.findings import Finding, collect_findings, failed
+from pipelines.contracts.version import library_versions
 from pipelines.errors import ExportError
 from pipelines.settings import Settings
 from pipelines.snapshots.health import evaluate_health
-from pipelines.snapshots.versions import library_versions
 
 _OLDEST_PYTHON, _FIRST_UNTRIED_PYTHON = (3, 11), (3, 15)
 

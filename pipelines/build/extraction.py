@@ -8,16 +8,15 @@ from functools import partial
 
 from pydantic import SecretStr
 
-from pipelines.build.base import find_base
-from pipelines.build.disk_space import require_free_space
-from pipelines.build.lost_columns import columns_kept_checks, find_lost_columns
-from pipelines.build.preflight import machine_questions
+from pipelines.build.base import columns_kept_checks, find_base, find_lost_columns
+from pipelines.build.preflight import machine_questions, require_free_space
 from pipelines.build.staging import StagingFolder, latest_id, latest_record, new_staging, remove_stagings
 from pipelines.checks.findings import require_answers
 from pipelines.contracts.records import CheckRecord, Manifest, StagingRecord
 from pipelines.errors import BusyError, SnapshotError, SourceChangedError, StagingError
 from pipelines.progress import OnProgress, Progress, ignore_progress
-from pipelines.sample.embedded import embedded_server, ensure_sample
+from pipelines.sample.embedded import embedded_server
+from pipelines.sample.load import ensure_sample
 from pipelines.settings import Settings
 from pipelines.snapshots.guards import check_shrink, is_same_source, reference_snapshot, require_same_source
 from pipelines.snapshots.history import read_hold
@@ -26,7 +25,7 @@ from pipelines.snapshots.publishing import record_unchanged
 from pipelines.snapshots.retention import prune_now
 from pipelines.source.connection import SourceAddress
 from pipelines.source.extraction import ExtractOptions, extract_source
-from pipelines.system.run_lock import RunLock
+from pipelines.system.run_lock import RunLock, guarded
 
 
 @dataclass(frozen=True)
@@ -71,6 +70,7 @@ def open_source(settings: Settings) -> Iterator[SourceAddress]:
         yield SourceAddress(SecretStr(conninfo), is_sample=True)
 
 
+@guarded
 def stage_source(
     settings: Settings,
     lock: RunLock,
@@ -82,24 +82,13 @@ def stage_source(
     """Read what changed of both source tables, as of one instant, into a new staging of this run.
 
     Args:
-        settings: The run's settings.
-        lock: The lock of the run.
-        accepted: What the operator accepts.
-        on_progress: Hears how far it is.
         full_refresh: Read everything, changed or not.
 
     Raises:
         LockLostError: Another run took the lock.
         ExportError: Whatever stopped the run; nothing is published, an incomplete staging is removed.
     """
-    with lock.guard():
-        require_answers(machine_questions(settings))
-        return _stage(settings, lock, accepted, on_progress, full_refresh=full_refresh)
-
-
-def _stage(
-    settings: Settings, lock: RunLock, accepted: Acceptance, on_progress: OnProgress, *, full_refresh: bool
-) -> StagedSource:
+    require_answers(machine_questions(settings))
     require_link(settings.export_dir)
     published = _find_published(settings, accepted, on_progress)
     manifest = published.manifest

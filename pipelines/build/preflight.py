@@ -1,26 +1,167 @@
 """What a run asks before it reads a row. `lei-exports doctor` asks the same, so that neither knows more than the other.
 
-The run asks the questions of the machine first, those of the source when it opens it (source/preflight.py), and then
-whether it is the published source and whether there is room for it.
+The run asks the questions of the machine first (memory, and whether the export folder can do what it has to), those of
+the source when it opens it (source/preflight.py), and then whether it is the published source and whether there is room
+for it.
 """
 
+import errno
+import fcntl
+import os
 import resource
-from collections.abc import Iterator
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
 
-from pipelines.build.disk_space import require_free_space
-from pipelines.build.export_folder import try_export_folder
 from pipelines.checks.findings import Finding, Question
 from pipelines.contracts.records import SAMPLE_IDENTITY, Manifest
-from pipelines.errors import ExportError, SettingsError
+from pipelines.errors import BusyError, ExportError, SettingsError, SnapshotError, StagingError
 from pipelines.settings import Settings
 from pipelines.snapshots.guards import reference_snapshot, require_same_source
-from pipelines.snapshots.preflight import require_switchable
+from pipelines.snapshots.opening import CURRENT
+from pipelines.snapshots.retention import prune_now
+from pipelines.snapshots.switch import require_switchable
 from pipelines.source.connection import SourceAddress
 from pipelines.source.preflight import SourcePreflight, wanted_connections
+from pipelines.system.files import PUBLISHED_MODE, link_or_copy, sync_file, sync_folder
 
+_FIX = "give this user the right to write there, or set EXPORT_DIR to a folder of a local file system"
+# Of 40 MB of tables of text that does not compress: 1.1 were staged, and 1.9 built, of which compression takes half.
+_STAGED_PER_BYTE = 1.2
+_BUILT_PER_BYTE = 1.3
 # A run of a hundred rows, on two cores: it mapped 3.1 GB, passed under a limit of 2.35 GB and not under one of 2.15.
 _LEAST_ADDRESS_SPACE = 2_500_000_000
+
+
+def try_export_folder(export_dir: Path) -> Finding:
+    """Do in a folder what a run does there: files, links, locks, renames, and each of them brought to the disk.
+
+    Args:
+        export_dir: The folder; made where it is missing.
+
+    Raises:
+        SettingsError: It can't do what a run needs; says what, and the system's reason.
+    """
+    if "?" in str(export_dir):
+        raise SettingsError(
+            f"EXPORT_DIR {export_dir} can't be used",
+            expected="a path without a question mark, which DuckDB takes for the end of a file's name",
+            fix="set EXPORT_DIR to another path",
+        )
+    doing = "be made"
+    try:
+        export_dir.mkdir(parents=True, exist_ok=True)
+        doing = "take files"
+        with tempfile.TemporaryDirectory(prefix=".tried-", dir=export_dir) as name:
+            folder = Path(name)
+            has_links = True
+            for what, step in _steps(folder):
+                doing = what
+                has_links = step() is not False and has_links
+        if (export_dir / CURRENT).exists() and not (export_dir / CURRENT).is_symlink():
+            raise SettingsError(
+                f"EXPORT_DIR {export_dir} can't be used",
+                expected=f"{CURRENT} to be a link to a snapshot, or not there",
+                found="a file or folder of that name",
+                fix="move it away, or set EXPORT_DIR to another folder",
+            )
+    except OSError as error:
+        raise SettingsError(
+            f"EXPORT_DIR {export_dir} can't be used",
+            expected="a folder of a file system with symbolic links, locks, and fsync of files and folders",
+            found=f"it can't {doing}: {_reason(error)}",
+            fix=_FIX,
+        ) from None
+    if has_links:
+        return Finding("EXPORT_DIR", "ok", f"{export_dir} takes files, links and locks")
+    return Finding(
+        "EXPORT_DIR",
+        "warning",
+        f"{export_dir} takes no hard links: every snapshot holds a copy of each unchanged file",
+        "set EXPORT_DIR to a file system with hard links, where disk or time is short",
+    )
+
+
+def _steps(folder: Path) -> list[tuple[str, Callable[[], object]]]:
+    """What it must be able to do, in the words of a message, and how that is tried."""
+    file, linked, current, following = folder / "file", folder / "linked", folder / "current", folder / "next"
+    built, snapshot = folder / "built", folder / "snapshot"
+    return [
+        ("take files", lambda: file.write_bytes(b"x")),
+        ("bring a file to the disk (fsync)", lambda: sync_file(file)),
+        ("bring a folder to the disk (fsync)", lambda: sync_folder(folder)),
+        ("lock a file (flock)", lambda: _locked(file, fcntl.flock)),
+        ("lock a file (fcntl)", lambda: _locked(file, fcntl.lockf)),
+        ("link or copy a file", lambda: link_or_copy(file, linked)),
+        ("make a file read-only (chmod)", lambda: file.chmod(PUBLISHED_MODE)),
+        ("take symbolic links", lambda: current.symlink_to("file")),
+        ("take symbolic links", lambda: following.symlink_to("linked")),
+        ("rename one over another", lambda: following.replace(current)),
+        ("take folders", built.mkdir),
+        ("rename a folder", lambda: built.rename(snapshot)),
+        ("bring a folder to the disk (fsync)", lambda: sync_folder(folder)),
+    ]
+
+
+def _locked(path: Path, lock: Callable[[int, int], object]) -> None:
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.close(descriptor)
+
+
+def _reason(error: OSError) -> str:
+    if error.errno is None:
+        return type(error).__name__
+    return f"{os.strerror(error.errno)} ({errno.errorcode.get(error.errno, error.errno)})"
+
+
+def require_free_space(settings: Settings, bytes_to_read: int, table_bytes: int, published: Manifest | None) -> None:
+    """Stop a run that the disk has no room for: its staging, and a snapshot beside the published one.
+
+    Args:
+        bytes_to_read: About so much of the tables will be staged.
+        table_bytes: Size of both tables.
+        published: The published snapshot, as a measure for the next one; None: the tables are the measure.
+
+    Raises:
+        StagingError: Names what is needed and what is free, and what `lei-exports prune` would free.
+    """
+    built = published.bytes if published is not None else int(_BUILT_PER_BYTE * table_bytes)
+    needed = int(_STAGED_PER_BYTE * bytes_to_read) + built
+    free = shutil.disk_usage(settings.export_dir).free
+    if free < needed:
+        raise StagingError(
+            f"{settings.export_dir} has too little room for this run",
+            expected=f"about {needed:,} bytes free, for the rows to be read and a snapshot beside the published one",
+            found=f"{free:,} bytes",
+            fix=how_to_make_room(settings),
+        )
+
+
+def how_to_make_room(settings: Settings) -> str:
+    """What an operator can do about a full disk: the command that frees something, with how much."""
+    ways = [("lei-exports prune", False), ("lei-exports prune --all-but-current", True)]
+    for command, all_but_current in ways:
+        freed = _would_free(settings, all_but_current=all_but_current)
+        if freed:
+            return f"`{command}` frees {freed:,} bytes; or set EXPORT_DIR to a larger disk"
+    return "set EXPORT_DIR to a larger disk, or make room on this one: no older snapshot is left to be deleted"
+
+
+def _would_free(settings: Settings, *, all_but_current: bool) -> int:
+    keep, hours, now = settings.keep_snapshots, settings.keep_hours, datetime.now(UTC)
+    try:
+        report = prune_now(
+            settings.export_dir, keep, hours, now, all_but_current=all_but_current, is_trial=True, lock_wait_seconds=0
+        )
+    except (BusyError, SnapshotError, OSError):
+        return 0
+    return report.freed_bytes
 
 
 def machine_questions(settings: Settings) -> list[Question]:

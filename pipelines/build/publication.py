@@ -7,22 +7,23 @@ from datetime import UTC, datetime
 
 import polars as pl
 
+from pipelines.build.base import columns_kept_checks
 from pipelines.build.extraction import shrink_checks
-from pipelines.build.lost_columns import columns_kept_checks
 from pipelines.build.reporting import making_report
 from pipelines.build.staging import StagingFolder, claim_staging, remove_stagings
 from pipelines.checks.definitions import SHRINK_CHECK
-from pipelines.checks.reconciliation import compare_counts, count_rejects, reconcile_rows
+from pipelines.checks.evaluation import compare_counts, count_rejects, reconcile_rows
 from pipelines.contracts.records import CheckRecord, Manifest, StagingRecord, TableRecord
 from pipelines.contracts.tables import published_tables
 from pipelines.errors import LockLostError, PublishError, StagingError
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.settings import Settings
+from pipelines.snapshots.assembly import SnapshotInputs
+from pipelines.snapshots.folder import no_extras
 from pipelines.snapshots.guards import reference_snapshot
 from pipelines.snapshots.publishing import publish_snapshot
-from pipelines.snapshots.side_files import no_extras
 from pipelines.snapshots.switch import current_id
-from pipelines.system.run_lock import RunLock
+from pipelines.system.run_lock import RunLock, guarded
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ def raise_if_failed(checks: Sequence[CheckRecord]) -> None:
         raise ChecksFailedError(checks)
 
 
+@guarded
 def publish_tables(
     settings: Settings,
     lock: RunLock,
@@ -86,9 +88,6 @@ def publish_tables(
     """Publish the tables that were built from the last complete staging.
 
     Args:
-        settings: The settings of the run.
-        lock: The lock of the run.
-        on_progress: Hears of each step.
         with_report: Draw report.html as well; a report that can't be drawn is a warning.
         in_process: Write exports.duckdb in this process: for tests that are not about the process.
 
@@ -99,13 +98,6 @@ def publish_tables(
         ChecksFailedError: A blocking check failed.
         PublishError: The snapshot could not be written, verified or switched to; `current` is as it was.
     """
-    with lock.guard():
-        return _publish(settings, lock, on_progress, with_report=with_report, in_process=in_process)
-
-
-def _publish(
-    settings: Settings, lock: RunLock, on_progress: OnProgress, *, with_report: bool, in_process: bool
-) -> Publication:
     staging = claim_staging(settings.export_dir, lock)
     record = staging.read_record()
     tables = published_tables(include_full_data=record.include_full_data)
@@ -122,22 +114,25 @@ def _publish(
 
     with ExitStack() as stack:
         report = stack.enter_context(making_report()) if with_report else None
-        manifest = publish_snapshot(
-            export_dir=settings.export_dir,
-            lock=lock,
+        inputs = SnapshotInputs(
             staging=record,
             tables=tables,
             built=built,
             tables_dir=staging.tables_dir,
-            checks=checks,
-            keep_snapshots=settings.keep_snapshots,
-            keep_hours=settings.keep_hours,
-            now=lambda: datetime.now(UTC),
             timings=_timings(record, built),
+            now=lambda: datetime.now(UTC),
+            checks=checks,
             on_progress=hear,
             memory_mb=settings.database_memory_mb,
             extras=report or no_extras,
             in_process=in_process,
+        )
+        manifest = publish_snapshot(
+            inputs,
+            export_dir=settings.export_dir,
+            lock=lock,
+            keep_snapshots=settings.keep_snapshots,
+            keep_hours=settings.keep_hours,
         )
     # It is published: from here on nothing may fail.
     with suppress(OSError, LockLostError):

@@ -14,15 +14,15 @@ from pipelines.report.figures import measure_tables
 from pipelines.report.page import make_page
 from pipelines.report.rendering import REPORT, SNAPSHOT, plots_for
 from pipelines.settings import Settings
+from pipelines.snapshots.folder import SideFiles
 from pipelines.snapshots.opening import Snapshot
-from pipelines.snapshots.side_files import SideFiles
 
 DRAWN_TABLES = ("domain_exports", "candidate_exports", "rejected_rows")
 _COMPARED_TABLE = "batch_summaries"
 
 
 class ReportMaker:
-    """Makes report.html of a snapshot that is about to be published; a `publish.extras.MakeExtras`.
+    """Makes report.html of a snapshot that is about to be published; a `MakeExtras`.
 
     Attributes:
         plots: Afterwards the plots of the snapshot's asset, Markdown by metadata key; empty where drawing failed.
@@ -60,7 +60,6 @@ def plots_of_built(
     """Plots of tables that were just built.
 
     Args:
-        settings: The settings of the run.
         names: The tables.
         say: Hears why there are none.
 

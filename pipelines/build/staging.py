@@ -25,6 +25,7 @@ from pydantic import ValidationError
 from pipelines.contracts.records import SegmentRecord, StagingRecord, TableRecord
 from pipelines.contracts.segments import segment_name
 from pipelines.errors import StagingError
+from pipelines.system.files import written_beside
 from pipelines.system.run_lock import RunLock
 
 _RECORD = "staging.json"
@@ -238,9 +239,8 @@ def remove_stagings(export_dir: Path, lock: RunLock, keep: Callable[[StagingFold
 
 
 def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    with written_beside(path, is_synced=False) as beside:
+        beside.write_text(text, encoding="utf-8")
 
 
 def unwritable(path: Path, error: OSError) -> StagingError:

@@ -20,8 +20,7 @@ from pipelines.contracts.tables import Table
 from pipelines.contracts.version import CONTRACT_VERSION
 from pipelines.snapshots.opening import Snapshot
 from pipelines.snapshots.parquet import write_parquet
-from pipelines.system.digests import Digests
-from pipelines.system.files import link_or_copy, write_failure
+from pipelines.system.files import Digests, link_or_copy, write_failure
 
 
 class ContentChecks(Protocol):
@@ -142,7 +141,6 @@ class TableBuild:
         """Take the rows of all other keys from a published snapshot; where none is named, its file as it is.
 
         Args:
-            base: The snapshot.
             keys: Keys (of one column, which the table is sorted by) whose rows in the snapshot no longer count.
             rows: Their rows now, sorted.
 

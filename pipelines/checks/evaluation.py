@@ -1,14 +1,26 @@
-"""Evaluates the checks of a table while it is built, one frame (segment) after the other, in one pass.
+"""Checks of a table's numbers while it is built, frame after frame: the contract's rules, and sums that have to agree.
 
 The rules themselves are the contract's: dataframely counts the rows that break each.
 """
 
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 import polars as pl
 
-from pipelines.checks.definitions import columns_match, key_unique, required_present, values_conform
+from pipelines.checks.definitions import (
+    COUNTS_AGREE,
+    ROWS_RECONCILE,
+    SUMMED_COUNTS,
+    adds_up,
+    columns_match,
+    key_unique,
+    required_present,
+    values_conform,
+)
 from pipelines.contracts.records import CheckRecord
+from pipelines.contracts.source import DOMAINS, GLEIF_CANDIDATES
 from pipelines.contracts.tables import Table
 
 _KEY_RULE = "primary_key"
@@ -67,3 +79,82 @@ def _difference(expected: pl.Schema, found: pl.Schema) -> str:
     retyped = [f"{n}: {found[n]} instead of {expected[n]}" for n in expected if n in found and found[n] != expected[n]]
     parts = {"missing": missing, "extra": extra, "other type": retyped}
     return "; ".join(f"{what} {', '.join(names)}" for what, names in parts.items() if names) or "other order"
+
+
+class SumChecks:
+    """The running sums of a table's counts."""
+
+    def __init__(self, table: Table, rows: Mapping[str, int]) -> None:
+        """Begin with nothing.
+
+        Args:
+            table: The table whose counts are added.
+            rows: Rows of the tables that it was computed from.
+        """
+        self._table = table
+        self._rows = rows
+        self._sums: Counter[str] = Counter()
+        self._counts = {name: source for name, source in SUMMED_COUNTS.items() if name in table.columns}
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the counts."""
+        return list(self._counts)
+
+    def update(self, frame: pl.DataFrame) -> None:
+        """Add the counts of some rows, of which only `columns` are looked at."""
+        for name in self._counts:
+            self._sums[name] += int(frame[name].cast(pl.Int64).sum())
+
+    def results(self) -> list[CheckRecord]:
+        """One record a count."""
+        return [
+            adds_up(self._table, name).result(
+                passed=self._sums[name] == self._rows[source],
+                **{f"sum_of_{name}": self._sums[name], f"{source}_rows": self._rows[source]},
+            )
+            for name, source in self._counts.items()
+        ]
+
+    def findings(self) -> dict[str, dict[str, Any]]:
+        """Nothing: the tables with sums are always computed as a whole."""
+        return {}
+
+
+def reconcile_rows(
+    source_rows: Mapping[str, int], exported_rows: Mapping[str, int], rejected_rows: pl.LazyFrame
+) -> CheckRecord:
+    """Compare the rows of each source table with the rows exported and rejected.
+
+    Args:
+        source_rows: By source table.
+        exported_rows: By published table.
+        rejected_rows: The table rejected_rows.
+    """
+    rejected = dict(rejected_rows.group_by("source_table").len().collect().iter_rows())
+    exported = {
+        DOMAINS.name: exported_rows["domain_exports"],
+        GLEIF_CANDIDATES.name: exported_rows["candidate_exports"],
+    }
+    found = {
+        table: {"source": rows, "exported": exported[table], "rejected": int(rejected.get(table, 0))}
+        for table, rows in source_rows.items()
+    }
+    passed = all(rows["source"] == rows["exported"] + rows["rejected"] for rows in found.values())
+    return ROWS_RECONCILE.result(passed=passed, **found)
+
+
+def compare_counts(domain_exports: pl.LazyFrame, candidate_exports_rows: int) -> CheckRecord:
+    """Compare the candidates that domain_exports counts with the rows of candidate_exports."""
+    counted = domain_exports.select(pl.col("gleif_candidate_count").cast(pl.Int64).sum()).collect().item()
+    return COUNTS_AGREE.result(
+        passed=counted == candidate_exports_rows,
+        sum_of_gleif_candidate_count=counted,
+        candidate_exports_rows=candidate_exports_rows,
+    )
+
+
+def count_rejects(rejected_rows: pl.LazyFrame) -> dict[str, int]:
+    """Rejected rows by reason, most frequent first."""
+    counts = rejected_rows.group_by("reason").len().sort(["len", "reason"], descending=[True, False]).collect()
+    return dict(counts.iter_rows())

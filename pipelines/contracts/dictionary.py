@@ -8,11 +8,10 @@ import polars as pl
 from pipelines.contracts.columns import sources_of, unit_of
 from pipelines.contracts.exports import REJECT_REASONS
 from pipelines.contracts.orders import RANK_ORDER_TEXT
-from pipelines.contracts.snapshot_info import INFO_COLUMNS, INFO_DESCRIPTION, SNAPSHOT_INFO
 from pipelines.contracts.source import FULL_DATA_COLUMN, KNOWN_STATUSES, SOURCE_TABLES, SourceTable
 from pipelines.contracts.tables import DUCKDB_TYPES, Table, published_tables
 from pipelines.contracts.version import CONTRACT_VERSION
-from pipelines.contracts.views import VIEWS, View
+from pipelines.contracts.views import INFO_COLUMNS, INFO_DESCRIPTION, SNAPSHOT_INFO, VIEWS, View
 from pipelines.contracts.vocabularies import JURISDICTION_PATTERN, KNOWN_VALUES
 
 _INTRODUCTION = f"""\

@@ -98,7 +98,6 @@ class StagingRecord(_Record):
     Attributes:
         staging_id: Its id, also the id of the snapshot that is published from it.
         source: What was read.
-        segment_size: SEGMENT_SIZE.
         segment_numbers: Numbers of all segments, ascending.
         include_full_data: Whether gleif_full_data was read.
         segments: Those that were read, in segment order, None last. With a base snapshot these are the changed ones;
@@ -180,10 +179,8 @@ class TableRecord(_Record):
     """A built table.
 
     Attributes:
-        name: Its name.
         staging_id: Staging that it was computed from.
         contract_version: Contract that it keeps.
-        rows: Its rows.
         files: Its Parquet files, in name order.
         checks: What was checked of it while it was built.
         timings_s: Seconds per stage.
@@ -209,10 +206,8 @@ class Manifest(_Record):
         created_at: When it was built, UTC.
         contract_version: Contract that its tables keep.
         source: Which database it is a copy of, and of which instant.
-        segment_size: SEGMENT_SIZE.
         segment_numbers: Numbers of all segments, ascending; the next run keeps them.
         include_full_data: Whether gleif_full_data is published.
-        tables: The tables.
         database: exports.duckdb.
         checks: Checks of the whole snapshot; those of a table are in its record.
         versions: Versions of this project and of the libraries that wrote the files.

@@ -40,7 +40,6 @@ class Segmentation:
     """How the domain ids are cut. Every id is in exactly one segment.
 
     Attributes:
-        size: SEGMENT_SIZE.
         numbers: Number of each segment, ascending: its first id divided by `size`. A segment ends where the next one
             begins; the first has no lower end and the last no upper end.
     """

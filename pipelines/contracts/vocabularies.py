@@ -1,4 +1,7 @@
-"""Values that GLEIF is known to use (FACTS 10). Vocabularies change: an unknown value is warned of and published."""
+"""Values that GLEIF is known to use (FACTS 10), and the characters that the application takes for white space.
+
+Vocabularies change: an unknown value is warned of and published.
+"""
 
 # LEI-CDF 3.1 writes the text NULL for records that no entity status applies to.
 ENTITY_STATUSES = ("ACTIVE", "INACTIVE", "NULL")
@@ -32,3 +35,10 @@ KNOWN_VALUES = {
     "registration_status": REGISTRATION_STATUSES,
     "entity_category": ENTITY_CATEGORIES,
 }
+
+
+# JavaScript's trim set, the application's rule (DESIGN 4); U+0085 is not in it.
+WHITE_SPACE = (
+    "\u0009\u000a\u000b\u000c\u000d\u0020\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000\ufeff"
+)

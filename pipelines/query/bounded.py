@@ -62,7 +62,6 @@ class BoundedSession:
         """All rows of a query.
 
         Args:
-            sql: The query.
             parameters: Values of its `$name`.
 
         Raises:
@@ -91,7 +90,6 @@ class BoundedSession:
         """All rows of a query for a part of a batch.
 
         Args:
-            sql: The query.
             parameters: Values of its `$name`.
             alone: While no other query runs: then DuckDB has more memory.
 
@@ -125,7 +123,6 @@ class BoundedSession:
         """All rows of a query for a part of a batch, with their types.
 
         Args:
-            sql: The query.
             parameters: Values of its `$name`.
             alone: While no other query runs: then DuckDB has more memory.
             is_least: Less of them can't be asked for: then they may be more bytes.

@@ -56,7 +56,6 @@ class Reader:
         """All rows of a query.
 
         Args:
-            sql: The query.
             parameters: Values of its `$name`.
 
         Raises:
@@ -141,7 +140,6 @@ def open_database(snapshot: Snapshot, memory: QueryMemory) -> SnapshotDatabase:
     """Open a snapshot's DuckDB file for many readers, about 20 ms.
 
     Args:
-        snapshot: The snapshot.
         memory: What its queries and those of other snapshots may take together; nothing is spilled to disk.
 
     Raises:

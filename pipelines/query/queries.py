@@ -20,7 +20,7 @@ from pipelines.contracts.tables import (
     UNIQUE_DOMAINS,
     candidate_exports,
 )
-from pipelines.contracts.text import WHITE_SPACE
+from pipelines.contracts.vocabularies import WHITE_SPACE
 from pipelines.query.attached import DATABASE
 from pipelines.query.batch.expressions import json_escaped
 from pipelines.query.batch.reals import real_text

@@ -6,8 +6,7 @@ A database that has one of the two tables is left as it is.
 import sys
 
 from pipelines.errors import ExportError, SettingsError
-from pipelines.sample.built_in import SAMPLE_DIR
-from pipelines.sample.load import fill_if_empty
+from pipelines.sample.load import ensure_sample
 from pipelines.settings import load_settings
 from pipelines.system.printable import printable
 
@@ -18,7 +17,7 @@ def main() -> int:
         settings = load_settings()
         if settings.database_url is None:
             raise SettingsError("There is no database to fill", found="no DATABASE_URL", fix="set DATABASE_URL")
-        filled = fill_if_empty(settings.database_url.get_secret_value(), SAMPLE_DIR, settings.source_schema)
+        filled = ensure_sample(settings.database_url.get_secret_value(), settings.source_schema)
     except ExportError as error:
         sys.stderr.write(f"Error: {printable(str(error))}\n")
         return 1

@@ -22,6 +22,7 @@ import psycopg
 
 from pipelines.errors import SampleError
 from pipelines.sample.locks import FileLock
+from pipelines.system.files import sync_folder
 
 POSTGRES_VERSION = "18"
 PORT = 5432
@@ -87,7 +88,7 @@ class Cluster:
                 os.chown(target, self._account.uid, self._account.gid)
             self._make(target)
             target.rename(self.data)
-            _sync_folder(self._root)
+            sync_folder(self._root)
         except OSError as error:
             raise SampleError(
                 f"No cluster can be made in {self._root}",
@@ -273,11 +274,3 @@ def _permit(path: Path, bits: int) -> bool:
         return False
     path.chmod(stat.S_IMODE(mode) | bits)
     return True
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

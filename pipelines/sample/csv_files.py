@@ -1,4 +1,4 @@
-"""CSV files of a source table as they lie on disk: which file, its header, its bytes."""
+"""CSV files of a source table as they lie on disk: which file, its header, its bytes; those of the built-in sample."""
 
 import csv
 import gzip
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from pipelines.contracts.records import SAMPLE_IDENTITY, SourceRecord
 from pipelines.errors import SampleError
 
 _CHUNK_BYTES = 1 << 20
@@ -16,6 +17,7 @@ _LONGEST_HEADER_BYTES = 1 << 16
 _LONGEST_NAME_BYTES = 63
 _SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 _BOM = b"\xef\xbb\xbf"
+SAMPLE_DIR = Path(__file__).resolve().parent / "data"
 
 
 @dataclass(frozen=True)
@@ -141,3 +143,18 @@ def _bad_header(path: Path, found: str, fix: str) -> SampleError:
     return SampleError(
         f"The header of {path} can't be used", expected="column names, `id` among them", found=found, fix=fix
     )
+
+
+def is_built_in_sample(source: SourceRecord) -> bool:
+    """Whether a source is the embedded PostgreSQL with as many rows in each table as the built-in files have.
+
+    `lei-exports sample load --from DIR` may have put other rows there.
+    """
+    if source.identity != SAMPLE_IDENTITY:
+        return False
+    return all(_rows(SAMPLE_DIR / f"{name}.csv") == relation.rows for name, relation in source.relations.items())
+
+
+def _rows(path: Path) -> int:
+    with path.open(encoding="utf-8", newline="") as file:
+        return sum(1 for _ in csv.reader(file)) - 1

@@ -13,9 +13,7 @@ from pathlib import Path
 import psycopg
 
 from pipelines.errors import SampleError
-from pipelines.sample.built_in import SAMPLE_DIR
 from pipelines.sample.cluster import PORT, Cluster, server_url
-from pipelines.sample.load import fill_if_empty, has_no_tables
 from pipelines.sample.locks import FileLock
 
 DATABASE = "lei_exports"
@@ -56,35 +54,6 @@ def embedded_server(data_dir: Path) -> Iterator[str]:
             yield server_url(socket_dir, DATABASE)
         finally:
             _leave(cluster, starting, using)
-
-
-def is_empty(conninfo: str, schema: str = "public") -> bool:
-    """Whether neither `domains` nor `gleif_candidates` is there, as a table or a view.
-
-    Args:
-        conninfo: Connection string or URL.
-        schema: Schema to look in.
-
-    Raises:
-        SampleError: No connection.
-    """
-    return has_no_tables(conninfo, schema)
-
-
-def ensure_sample(conninfo: str, schema: str = "public") -> bool:
-    """Load the built-in sample when neither table is there; one transaction, safe to call from several processes.
-
-    Args:
-        conninfo: Connection string or URL, with the right to create tables.
-        schema: Schema to fill; created when missing.
-
-    Returns:
-        Whether the sample was loaded.
-
-    Raises:
-        SampleError: No connection, or the sample can't be loaded; nothing was changed then.
-    """
-    return fill_if_empty(conninfo, SAMPLE_DIR, schema)
 
 
 def _own_folder(data_dir: Path) -> Path:

@@ -14,7 +14,7 @@ from psycopg import sql
 
 from pipelines.contracts.source import SOURCE_TABLES, SourceTable
 from pipelines.errors import SampleError
-from pipelines.sample.csv_files import CsvFile, find_csv, open_csv
+from pipelines.sample.csv_files import SAMPLE_DIR, CsvFile, find_csv, open_csv
 
 _LOCK_TIMEOUT = "30s"
 _TIMESTAMP = "timestamp without time zone"
@@ -69,22 +69,25 @@ def load_directory(conninfo: str, directory: Path, schema: str = "public") -> di
             return _replace(cursor, opened, schema)
 
 
-def fill_if_empty(conninfo: str, directory: Path, schema: str) -> bool:
-    """Load a folder when neither table is there; True when it was loaded.
+def ensure_sample(conninfo: str, schema: str = "public") -> bool:
+    """Load the built-in sample when neither table is there; one transaction, safe to call from several processes.
+
+    Returns:
+        Whether the sample was loaded.
 
     Raises:
-        SampleError: As load_directory.
+        SampleError: No connection, or the sample can't be loaded; nothing was changed then.
     """
     with ExitStack() as files, _transaction(conninfo) as cursor:
         _take_turn(cursor)
         if not _has_no_tables(cursor, schema):
             return False
-        _replace(cursor, _open_all(files, directory), schema)
+        _replace(cursor, _open_all(files, SAMPLE_DIR), schema)
         return True
 
 
-def has_no_tables(conninfo: str, schema: str) -> bool:
-    """Whether neither table is there.
+def is_empty(conninfo: str, schema: str = "public") -> bool:
+    """Whether neither `domains` nor `gleif_candidates` is there, as a table or a view.
 
     Raises:
         SampleError: No connection.
@@ -194,6 +197,3 @@ def _explained(what: str, error: psycopg.Error, types: dict[str, str] | None = N
             what += f", column {column}"
             expected = types[column]
     return SampleError(what, expected=expected, found=f"{meaning} (SQLSTATE {code})" if code else meaning, fix=fix)
-
-
-__all__ = ["fill_if_empty", "has_no_tables", "load_directory"]

@@ -8,24 +8,44 @@ from pathlib import Path
 
 from pipelines.contracts.records import DRAWING_STAGE, CheckRecord, Manifest, StagingRecord, TableRecord
 from pipelines.contracts.segments import segment_name
-from pipelines.contracts.snapshot_info import SnapshotInfo
 from pipelines.contracts.tables import Table
-from pipelines.contracts.version import CONTRACT_VERSION
+from pipelines.contracts.version import CONTRACT_VERSION, library_versions
+from pipelines.contracts.views import SnapshotInfo
 from pipelines.errors import PublishError, SnapshotError
-from pipelines.progress import OnProgress, Progress
-from pipelines.snapshots.database import WriterOptions
-from pipelines.snapshots.folder import WrittenDatabase, add_database, link_tables, write_manifest
+from pipelines.progress import OnProgress, Progress, ignore_progress
+from pipelines.snapshots.database import DEFAULT_MEMORY_MB, WriterOptions
+from pipelines.snapshots.folder import (
+    MakeExtras,
+    WrittenDatabase,
+    add_database,
+    link_tables,
+    no_extras,
+    write_extras,
+    write_manifest,
+)
 from pipelines.snapshots.opening import Snapshot
-from pipelines.snapshots.side_files import MakeExtras, write_extras
 from pipelines.snapshots.verification import describe_check, failed_checks, lacks_memory, raise_failed, verify_faces
-from pipelines.snapshots.versions import library_versions
-from pipelines.system.digests import Digests
 from pipelines.system.files import sync_folder
+from pipelines.system.run_lock import RunLock
 
 
 @dataclass(frozen=True)
 class SnapshotInputs:
-    """What a snapshot is made of: the arguments of publish_snapshot that its content depends on."""
+    """What a snapshot is made of.
+
+    Attributes:
+        staging: What was read. With a base snapshot, exports.duckdb is a changed copy of the base's where that will do.
+        tables: The tables to publish.
+        built: What was built of each: all files, those of unchanged segments too.
+        tables_dir: Where the paths of the built files begin; on the same file system they are linked, not copied.
+        timings: Seconds per stage of the run so far.
+        now: The clock, UTC.
+        checks: Checks of the run as a whole (such as guards.check_shrink): recorded, and a failed one blocks.
+        on_progress: Gets a message after each step.
+        memory_mb: DuckDB's memory while exports.duckdb is written, MB; half as much more to verify it.
+        extras: Makes files beside the data, once that is verified; what it raises stops the run.
+        in_process: Write exports.duckdb in this process: for tests that are not about the process.
+    """
 
     staging: StagingRecord
     tables: Sequence[Table]
@@ -33,11 +53,10 @@ class SnapshotInputs:
     tables_dir: Path
     timings: dict[str, float]
     now: Callable[[], datetime]
-    checks: Sequence[CheckRecord]
-    memory_mb: int
-    digests: Digests
-    on_progress: OnProgress
-    extras: MakeExtras
+    checks: Sequence[CheckRecord] = ()
+    on_progress: OnProgress = ignore_progress
+    memory_mb: int = DEFAULT_MEMORY_MB
+    extras: MakeExtras = no_extras
     in_process: bool = False
 
     def say(self, what: str) -> None:
@@ -46,17 +65,13 @@ class SnapshotInputs:
 
 
 def build_snapshot(  # noqa: PLR0913 - each is a fact of the snapshot
-    inputs: SnapshotInputs, folder: Path, snapshot_id: str, *, sequence: int, newest: Snapshot | None, lock: int
+    inputs: SnapshotInputs, folder: Path, snapshot_id: str, *, sequence: int, newest: Snapshot | None, lock: RunLock
 ) -> Manifest:
     """Fill an empty folder with a verified snapshot; its manifest is written last.
 
     Args:
-        inputs: What it is made of.
-        folder: The folder.
-        snapshot_id: Its id.
-        sequence: Its sequence number.
         newest: The newest snapshot so far: files that are the same are taken over from it.
-        lock: Descriptor of the run's lock, which the writer's process holds too.
+        lock: The run's lock, which the writer's process holds too.
 
     Returns:
         The manifest.
@@ -66,7 +81,7 @@ def build_snapshot(  # noqa: PLR0913 - each is a fact of the snapshot
         OSError: The disk refused.
     """
     clock = _Stopwatch()
-    records = link_tables(folder, snapshot_id, inputs.built, inputs.tables_dir, newest, inputs.digests, say=inputs.say)
+    records = link_tables(folder, snapshot_id, inputs.built, inputs.tables_dir, newest, lock.digests, say=inputs.say)
     files = [file for table in records for file in table.files]
     unchanged = sum(file.first_snapshot != snapshot_id for file in files)
     inputs.say(f"{len(files)} Parquet files linked, {unchanged} of them unchanged")
@@ -74,7 +89,7 @@ def build_snapshot(  # noqa: PLR0913 - each is a fact of the snapshot
     options = WriterOptions(
         memory_mb=inputs.memory_mb,
         on_table=lambda name, rows: inputs.say(f"{name}: {rows:,} rows in exports.duckdb"),
-        keep_open=(lock,),
+        keep_open=(lock.descriptor,),
         on_stderr=lambda said: inputs.say(f"the process that wrote exports.duckdb said {said}"),
         in_process=inputs.in_process,
     )
@@ -97,7 +112,7 @@ def build_snapshot(  # noqa: PLR0913 - each is a fact of the snapshot
             staging=inputs.staging,
             base=base,
             info=info,
-            digests=inputs.digests,
+            digests=lock.digests,
             say=inputs.say,
         )
         clock.lap("publish_database")

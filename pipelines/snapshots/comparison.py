@@ -13,9 +13,8 @@ import polars as pl
 
 from pipelines.contracts.records import CheckRecord, FileRecord
 from pipelines.contracts.segments import Segmentation
-from pipelines.contracts.snapshot_info import SNAPSHOT_INFO
 from pipelines.contracts.tables import Table
-from pipelines.contracts.views import views_of
+from pipelines.contracts.views import SNAPSHOT_INFO, views_of
 from pipelines.snapshots.content_hash import (
     Fingerprint,
     count_descents,
@@ -24,9 +23,8 @@ from pipelines.snapshots.content_hash import (
     parquet_relation,
     table_relation,
 )
-from pipelines.snapshots.duckdb_connections import open_scratch, quoted_text
+from pipelines.snapshots.duckdb_connections import DOMAIN_ID, open_scratch, quoted_text
 from pipelines.snapshots.opening import Snapshot
-from pipelines.snapshots.row_sql import DOMAIN_ID
 from pipelines.snapshots.table_changes import TableChanges, whole
 
 SNAPSHOT = "snapshot"
@@ -45,7 +43,6 @@ def verify_parquet(snapshot: Snapshot, table: Table, scope: TableChanges | None 
     """Check a table's Parquet files: each has the contract's columns and its own rows; all are in sort order.
 
     Args:
-        snapshot: The snapshot.
         table: What the files should hold.
         scope: The files to look at; None: all. The order of segments follows from every row being in its own.
     """
@@ -93,7 +90,6 @@ class DatabaseFace:
         """Open nothing yet.
 
         Args:
-            snapshot: The snapshot.
             memory_mb: DuckDB's memory, MB.
         """
         self.snapshot = snapshot
@@ -131,7 +127,7 @@ class DatabaseFace:
 def verify_database(face: DatabaseFace, tables: Sequence[Table]) -> list[CheckRecord]:
     """Check the DuckDB file: exactly these tables and views, with the contract's columns, types, comments, rows.
 
-    What snapshot_info says: info_check.py.
+    What snapshot_info says: verification.py.
     """
     snapshot = face.snapshot
     try:
@@ -170,7 +166,6 @@ def verify_equal(face: DatabaseFace, table: Table, scope: TableChanges | None = 
 
     Args:
         face: The DuckDB file of the snapshot.
-        table: The table.
         scope: The rows to compare; None: all.
     """
     snapshot = face.snapshot

@@ -8,8 +8,7 @@ import duckdb
 import polars as pl
 
 from pipelines.contracts.tables import Table
-from pipelines.snapshots.duckdb_connections import literal_path, quoted
-from pipelines.snapshots.row_sql import row_hash
+from pipelines.snapshots.duckdb_connections import literal_path, quoted, row_hash
 
 # Rows of the sort columns that are in memory at a time: three columns are 16 to 40 MB.
 _ROWS_PER_SLICE = 1_000_000
@@ -43,7 +42,7 @@ def fingerprint(
 ) -> Fingerprint:
     """Hash whole rows of a relation: 0.1 s a million rows of 24 columns on two cores, in constant memory.
 
-    What makes rows equal: row_sql.row_hash.
+    What makes rows equal: row_hash.
 
     Args:
         connection: Where the relation can be read.

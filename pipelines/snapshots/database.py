@@ -7,9 +7,8 @@ from pathlib import Path
 
 from pipelines.contracts.columns import Storage
 from pipelines.contracts.records import FileRecord
-from pipelines.contracts.snapshot_info import INFO_COLUMNS, INFO_DESCRIPTION, SNAPSHOT_INFO, SnapshotInfo
 from pipelines.contracts.tables import Table
-from pipelines.contracts.views import View, views_of
+from pipelines.contracts.views import INFO_COLUMNS, INFO_DESCRIPTION, SNAPSHOT_INFO, SnapshotInfo, View, views_of
 from pipelines.errors import PublishError
 from pipelines.snapshots.database_writer import (
     ColumnTask,
@@ -66,7 +65,6 @@ def build_database(
 
     Args:
         database: The file to build, in an existing folder; an older one there is removed.
-        tables: Its tables.
         files: Parquet files of each in name order, by table name.
         options: How the process runs.
         info: What the file says of itself in the table snapshot_info; None: it has none.
@@ -104,7 +102,6 @@ def update_database(  # noqa: PLR0913 - what is written, from what, and how
 
     Args:
         database: The copy, to be changed; it holds all tables with the columns of the contract.
-        tables: Its tables.
         scopes: What changed of each table, by name; the files' paths begin in the folder of the database.
         most_changes: Give up where more rows would be deleted and inserted.
         options: How the process runs.

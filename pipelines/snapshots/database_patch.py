@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines.contracts.records import StagingRecord, TableRecord
-from pipelines.contracts.snapshot_info import SnapshotInfo
 from pipelines.contracts.tables import Table
-from pipelines.contracts.version import CONTRACT_VERSION
+from pipelines.contracts.version import CONTRACT_VERSION, library_versions
+from pipelines.contracts.views import SnapshotInfo
 from pipelines.snapshots.database import WriterOptions, update_database
 from pipelines.snapshots.opening import Snapshot
 from pipelines.snapshots.table_changes import TableChanges, differing
-from pipelines.snapshots.versions import library_versions
-from pipelines.system.digests import Digests
+from pipelines.system.files import Digests
 
 MOST_GROWTH = 1.5  # DESIGN 4
 # Replacing a row costs about what inserting three again does, and comparing all rows a third of building the file.
@@ -75,11 +74,9 @@ def patch_database(  # noqa: PLR0913 - what is written, from what, and how
     Args:
         database: The file to make, in the new snapshot's folder, its Parquet files complete.
         base: The snapshot whose file is copied.
-        tables: The tables.
         scopes: What of each differs from the base.
         options: How the writer's process runs.
         info: What the new file says of itself.
-        digests: Those that the run knows.
 
     Returns:
         Rows by table name.

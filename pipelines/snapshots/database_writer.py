@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import duckdb
 
 from pipelines.contracts.segments import Bounds
-from pipelines.snapshots.duckdb_connections import CONFIG, quoted, quoted_text
-from pipelines.snapshots.row_sql import in_ranges, row_hash
+from pipelines.contracts.version import STORAGE_VERSION
+from pipelines.snapshots.duckdb_connections import CONFIG, in_ranges, quoted, quoted_text, row_hash
 
-STORAGE_VERSION = "v1.4.0"  # the oldest DuckDB that must open the file (DESIGN 4); 2.0's own format is unreadable there
 _ALIAS = "exports"
 _SOURCE = "read_parquet(?, hive_partitioning = false)"
 # Of an update: each takes a share of the memory limit; hashing gains from two, deleting and inserting from none.

@@ -1,8 +1,11 @@
-"""How this project opens DuckDB: one configuration, and the quoting of names and paths in SQL."""
+"""How this project opens DuckDB, and its SQL: quoting, a hash that tells rows apart, the rows of some segments."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import duckdb
+
+from pipelines.contracts.segments import Bounds
 
 # No extension is ever fetched: a published file must open on a machine without network, and what is read stays what it
 # is. All connections to one file in one process must have one configuration, DuckDB refuses them otherwise.
@@ -10,13 +13,13 @@ CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
 }
+DOMAIN_ID = "domain_id"  # what segments are cut by
+_REALS = ("FLOAT", "DOUBLE")
+_RANGES_IN_A_ROW = 8
 
 
 def open_read_only(database: Path) -> duckdb.DuckDBPyConnection:
     """Open a DuckDB file for reading.
-
-    Args:
-        database: The file.
 
     Returns:
         A connection that can't write; several in one process share their cache.
@@ -58,3 +61,54 @@ def quoted_text(text: str) -> str:
 def literal_path(path: Path) -> str:
     """A path as read_parquet takes it: `[`, `*` and `?` in a folder's name stand for themselves."""
     return "".join(f"[{character}]" if character in "[*?" else character for character in str(path))
+
+
+def row_hash(columns: Mapping[str, str]) -> str:
+    """An expression of 64 bits that is equal for rows that are equal in every cell.
+
+    NULL, `''`, `[]` and a list of one NULL all differ, and so do 0.0 and -0.0; NaN equals NaN.
+
+    Args:
+        columns: DuckDB types by name of the columns that are hashed.
+    """
+    return f"hash({', '.join(part for name, kind in columns.items() for part in _hashed(name, kind))})"
+
+
+def in_ranges(ranges: Sequence[Bounds]) -> str:
+    """A condition: domain_id lies in one of the ranges.
+
+    Args:
+        ranges: In ascending order: the first id, and the one behind the last; None is no limit. None is true of no row.
+    """
+    if not ranges:
+        return "false"
+    # The outer limits stand first: they alone let DuckDB skip row groups by their statistics.
+    outer = _between((ranges[0][0], ranges[-1][1]))
+    return outer if len(ranges) == 1 else f"{outer} AND {_in_one_of(ranges)}"
+
+
+def _between(bounds: Bounds) -> str:
+    low, high = bounds
+    column = quoted(DOMAIN_ID)
+    limits = [f"{column} >= {low}"] if low is not None else []
+    limits += [f"{column} < {high}"] if high is not None else []
+    return " AND ".join(limits) or "true"
+
+
+def _in_one_of(ranges: Sequence[Bounds]) -> str:
+    """A binary search: a row is compared with few ranges. 3,000 joined by OR took 3.8 s a million rows, this 0.4."""
+    if len(ranges) <= _RANGES_IN_A_ROW:
+        return f"({' OR '.join(f'({_between(part)})' for part in ranges)})"
+    half = len(ranges) // 2
+    lower, upper = _in_one_of(ranges[:half]), _in_one_of(ranges[half:])
+    return f"CASE WHEN {quoted(DOMAIN_ID)} < {ranges[half][0]} THEN {lower} ELSE {upper} END"
+
+
+def _hashed(name: str, kind: str) -> list[str]:
+    column = quoted(name)
+    if kind in _REALS:
+        return [column, f"({column} = 0 AND signbit({column}))"]
+    if not kind.endswith("[]"):
+        return [column]
+    # DuckDB 2.0 hashes NULL, [] and [NULL] alike, and not the same in every vector: the length tells them apart.
+    return [f"len({column})", f"CASE WHEN len({column}) > 0 THEN {column} ELSE [''] END"]

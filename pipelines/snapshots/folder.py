@@ -1,20 +1,20 @@
-"""The content of a new snapshot folder: Parquet files by link, exports.duckdb, the manifest (DESIGN 4)."""
+"""The content of a new snapshot folder: Parquet files by link, exports.duckdb, other files, the manifest (DESIGN 4)."""
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipelines.contracts.records import FileRecord, Manifest, StagingRecord, TableRecord
-from pipelines.contracts.snapshot_info import SnapshotInfo
+from pipelines.contracts.records import CheckRecord, FileRecord, Manifest, StagingRecord, TableRecord
 from pipelines.contracts.tables import Table
+from pipelines.contracts.views import SnapshotInfo
 from pipelines.errors import PublishError
 from pipelines.snapshots.database import WriterOptions, build_database
 from pipelines.snapshots.database_patch import CannotPatch, patch_database, scopes_of
 from pipelines.snapshots.opening import DATABASE, MANIFEST, Snapshot
 from pipelines.snapshots.table_changes import TableChanges
-from pipelines.system.digests import Digests
-from pipelines.system.files import PUBLISHED_MODE, link_or_copy, sync_file, sync_folder, write_atomically
+from pipelines.system.files import PUBLISHED_MODE, Digests, link_or_copy, sync_file, sync_folder, write_atomically
 
 _LINKING_THREADS = 4
 
@@ -55,7 +55,6 @@ def link_tables(  # noqa: PLR0913, PLR0917 - from where to where, and who hears 
         built: The tables.
         tables_dir: Where the paths of their files begin.
         before: The snapshot whose files are taken over where they are the same.
-        digests: Those that the run knows.
         say: Hears of published files that are damaged.
 
     Returns:
@@ -103,13 +102,10 @@ def add_database(  # noqa: PLR0913 - what is written, from what, and how
 
     Args:
         folder: The new snapshot's folder, its Parquet files complete.
-        tables: The tables.
         records: What was built of each.
         options: How the writer's process runs.
-        staging: What was read.
         base: The snapshot whose file is copied and changed where that will do; None: build it again.
         info: What the file says of itself.
-        digests: Those that the run knows.
         say: Hears why it was built again although there is a base.
 
     Returns:
@@ -197,3 +193,54 @@ def _link_built(source: Path, target: Path, file: FileRecord, digests: Digests) 
 def _finish(path: Path) -> None:
     path.chmod(PUBLISHED_MODE)
     sync_file(path)
+
+
+@dataclass(frozen=True)
+class SideFiles:
+    """Files beside the data.
+
+    Attributes:
+        files: Their content by name; they lie directly in the snapshot's folder.
+        checks: What is to be said of them; they only warn, because the data is right by now.
+    """
+
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    checks: Sequence[CheckRecord] = ()
+
+
+MakeExtras = Callable[[Snapshot, Snapshot | None], SideFiles]
+"""Takes the verified new snapshot (its manifest as known by then) and the newest one before it."""
+
+
+def no_extras(_: Snapshot, __: Snapshot | None) -> SideFiles:
+    """No file beside the data."""
+    return SideFiles()
+
+
+def write_extras(folder: Path, snapshot_id: str, files: Mapping[str, bytes]) -> tuple[FileRecord, ...]:
+    """Write files to the folder of a new snapshot, synced and read-only.
+
+    Returns:
+        Their records, in name order.
+
+    Raises:
+        OSError: The disk refused, or the snapshot has a file of that name.
+    """
+    records = []
+    for name, content in sorted(files.items()):
+        path = folder / name
+        with path.open("xb") as file:
+            file.write(content)
+        path.chmod(PUBLISHED_MODE)
+        sync_file(path)
+        records.append(
+            FileRecord(
+                path=name,
+                segment=None,
+                rows=0,
+                bytes=len(content),
+                sha256=hashlib.sha256(content).hexdigest(),
+                first_snapshot=snapshot_id,
+            )
+        )
+    return tuple(records)

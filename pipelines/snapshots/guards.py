@@ -45,7 +45,6 @@ def require_same_source(published: Manifest | None, identity: str, address: str,
     Args:
         published: The manifest to compare with; None: there is none, so any source will do.
         identity: Identity of the source of this run (records.SourceRecord).
-        address: Its address.
         is_accepted: The operator accepts another source in this run.
 
     Raises:

@@ -34,7 +34,6 @@ def evaluate_health(export_dir: Path, stale_after_hours: float, now: datetime | 
     """Look at an export folder.
 
     Args:
-        export_dir: The export folder.
         stale_after_hours: Longest time since the last successful look at the source, hours (STALE_AFTER_HOURS).
         now: The clock, UTC; None asks it.
 

@@ -43,7 +43,6 @@ class Switch(_Line):
     Attributes:
         at: When, UTC. It is written right before the switch, so a killed one may stand here too.
         snapshot_id: The snapshot that it points at since.
-        sequence: Its sequence number.
         previous: The snapshot that it pointed at until then; `from` in the file.
         why: A run published it, an operator rolled back or released the rollback, or a run that was killed between
             building and switching was completed.
@@ -63,7 +62,6 @@ class SourceCheck(_Line):
         checked_at: When, UTC.
         result: A snapshot was published, built only (a rollback holds), or nothing had changed.
         snapshot_id: The snapshot that was current afterwards.
-        sequence: Its sequence number.
     """
 
     checked_at: datetime

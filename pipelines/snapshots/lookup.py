@@ -88,7 +88,6 @@ def wait_for_snapshot(export_dir: Path, after: str | int, timeout_s: float | Non
     that can't be read is nothing new either: the next run replaces it.
 
     Args:
-        export_dir: The export folder.
         after: Id or sequence number of the last snapshot that the caller has seen; 0 for none.
         timeout_s: How long to wait, seconds; None: for ever.
 

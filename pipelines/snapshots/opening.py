@@ -24,7 +24,6 @@ class Snapshot:
     """One snapshot. Its folder is a real one, never the link `current`: what is read from it is of one instant.
 
     Attributes:
-        folder: Its folder.
         manifest: What its manifest says.
     """
 
@@ -138,9 +137,6 @@ def read_number(folder: Path) -> int | None:
 
 def current_snapshot(export_dir: Path) -> Snapshot | None:
     """The snapshot that `current` points at, resolved once, so that a switch meanwhile is not noticed (DESIGN 4).
-
-    Args:
-        export_dir: The export folder (EXPORT_DIR).
 
     Returns:
         The snapshot in its real folder, or None where nothing was published yet.

@@ -8,8 +8,7 @@ from pipelines.contracts.records import FileRecord
 from pipelines.contracts.tables import Table
 from pipelines.contracts.version import CONTRACT_VERSION
 from pipelines.errors import ContractError, PublishError
-from pipelines.system.digests import Digests
-from pipelines.system.files import DISK_FULL_FIX, sync_file, sync_folder, temporary_path, write_failure
+from pipelines.system.files import DISK_FULL_FIX, Digests, sync_file, write_failure, written_beside
 
 # zstd 1: levels 1 and 3 give the same size, uncompressed is 4 times as large (FACTS 4.3).
 _COMPRESSION_LEVEL = 1
@@ -46,41 +45,33 @@ def write_parquet(
     """
     lazy = frame.lazy()
     _require_schema(lazy, table)
-    beside = temporary_path(path)
     what = f"{table.name}/{path.name} could not be written"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        with written_beside(path) as beside:
+            try:
+                lazy.sink_parquet(
+                    beside,
+                    compression="zstd",
+                    compression_level=_COMPRESSION_LEVEL,
+                    statistics=True,
+                    row_group_size=_ROWS_PER_GROUP,
+                    maintain_order=True,
+                    metadata=footer(table, segment),
+                )
+            except pl.exceptions.PolarsError as error:
+                _raise_if_disk_failed(what, beside, error)
+                raise
+            rows = pl.scan_parquet(beside, glob=False, hive_partitioning=False).select(pl.len()).collect().item()
+            return FileRecord(
+                path=f"{table.name}/{path.name}",
+                segment=segment,
+                rows=rows,
+                bytes=beside.stat().st_size,
+                sha256=(digests or Digests()).of(beside),
+            )
     except OSError as error:
         raise write_failure(what, error) from error
-    try:
-        lazy.sink_parquet(
-            beside,
-            compression="zstd",
-            compression_level=_COMPRESSION_LEVEL,
-            statistics=True,
-            row_group_size=_ROWS_PER_GROUP,
-            maintain_order=True,
-            metadata=footer(table, segment),
-        )
-        sync_file(beside)
-        rows = pl.scan_parquet(beside, glob=False, hive_partitioning=False).select(pl.len()).collect().item()
-        record = FileRecord(
-            path=f"{table.name}/{path.name}",
-            segment=segment,
-            rows=rows,
-            bytes=beside.stat().st_size,
-            sha256=(digests or Digests()).of(beside),
-        )
-        beside.replace(path)
-        sync_folder(path.parent)
-    except OSError as error:
-        raise write_failure(what, error) from error
-    except pl.exceptions.PolarsError as error:
-        _raise_if_disk_failed(what, beside, error)
-        raise
-    finally:
-        beside.unlink(missing_ok=True)
-    return record
 
 
 def footer(table: Table, segment: int | None) -> dict[str, str]:

@@ -2,17 +2,15 @@
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
-from pipelines.contracts.records import CheckRecord, Manifest, StagingRecord, TableRecord
-from pipelines.contracts.tables import Table
+from pipelines.contracts.records import Manifest
 from pipelines.errors import ExportError
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.snapshots.assembly import SnapshotInputs, build_snapshot
-from pipelines.snapshots.database import DEFAULT_MEMORY_MB
 from pipelines.snapshots.guards import reference_snapshot, require_same_source
 from pipelines.snapshots.history import RollbackHold, SourceCheckResult, read_hold
 from pipelines.snapshots.inputs import require_base, require_publishable
@@ -20,7 +18,6 @@ from pipelines.snapshots.lookup import largest_number, newest_snapshot
 from pipelines.snapshots.opening import CURRENT, SNAPSHOTS, Snapshot, require_link, try_current
 from pipelines.snapshots.retention import prune_snapshots
 from pipelines.snapshots.rollback import complete_switch
-from pipelines.snapshots.side_files import MakeExtras, no_extras
 from pipelines.snapshots.switch import (
     LOCK_WAIT_SECONDS,
     building_folder,
@@ -31,30 +28,20 @@ from pipelines.snapshots.switch import (
     switch_to,
 )
 from pipelines.system.files import sync_folder, write_failure
+from pipelines.system.processes import uninterrupted
 from pipelines.system.run_lock import RunLock
-from pipelines.system.signals import uninterrupted
 
 _SUFFIX_DIGITS = 8
 
 
-def publish_snapshot(  # noqa: PLR0913 - each is a fact of the run, and all are by keyword
+def publish_snapshot(  # noqa: PLR0913 - what, where, and the settings of retention
+    inputs: SnapshotInputs,
     *,
     export_dir: Path,
     lock: RunLock,
-    staging: StagingRecord,
-    tables: Sequence[Table],
-    built: Sequence[TableRecord],
-    tables_dir: Path,
     keep_snapshots: int,
     keep_hours: float,
-    timings: dict[str, float],
-    now: Callable[[], datetime],
-    checks: Sequence[CheckRecord] = (),
-    on_progress: OnProgress = ignore_progress,
-    memory_mb: int = DEFAULT_MEMORY_MB,
     lock_wait_seconds: float = LOCK_WAIT_SECONDS,
-    extras: MakeExtras = no_extras,
-    in_process: bool = False,
 ) -> Manifest:
     """Publish built tables as a new snapshot and switch `current` to it, or only build it while a rollback holds.
 
@@ -64,22 +51,12 @@ def publish_snapshot(  # noqa: PLR0913 - each is a fact of the run, and all are 
     through `on_progress` only, because the snapshot is published then. After the switch only an interrupt is raised.
 
     Args:
+        inputs: What it is made of.
         export_dir: The export folder (EXPORT_DIR).
         lock: The lock of the run, read back right before the switch.
-        staging: What was read. With a base snapshot, exports.duckdb is a changed copy of the base's where that will do.
-        tables: The tables to publish.
-        built: What was built of each: all files, those of unchanged segments too.
-        tables_dir: Where the paths of the built files begin; on the same file system they are linked, not copied.
         keep_snapshots: So many of the newest snapshots stay (KEEP_SNAPSHOTS).
         keep_hours: Snapshots that were current in so many last hours stay (KEEP_HOURS).
-        timings: Seconds per stage of the run so far.
-        now: The clock, UTC.
-        checks: Checks of the run as a whole (such as guards.check_shrink): recorded, and a failed one blocks.
-        on_progress: Gets a message after each step.
-        memory_mb: DuckDB's memory while exports.duckdb is written, MB; half as much more to verify it.
         lock_wait_seconds: How long to wait for a command that switches or deletes snapshots.
-        extras: Makes files beside the data, once that is verified; what it raises stops the run.
-        in_process: Write exports.duckdb in this process: for tests that are not about the process.
 
     Returns:
         The manifest of the new snapshot; it is current now, unless a rollback holds (history.read_hold).
@@ -93,20 +70,7 @@ def publish_snapshot(  # noqa: PLR0913 - each is a fact of the run, and all are 
         PublishError: A blocking check failed, a file is damaged, the disk is full, the DuckDB file could not be built,
             or the new snapshot did not pass verification.
     """
-    inputs = SnapshotInputs(
-        staging=staging,
-        tables=tables,
-        built=built,
-        tables_dir=tables_dir,
-        timings=timings,
-        now=now,
-        checks=checks,
-        memory_mb=memory_mb,
-        digests=lock.digests,
-        on_progress=on_progress,
-        extras=extras,
-        in_process=in_process,
-    )
+    staging = inputs.staging
     with _disk_errors(export_dir):
         (export_dir / SNAPSHOTS).mkdir(parents=True, exist_ok=True)
     require_link(export_dir)
@@ -114,14 +78,14 @@ def publish_snapshot(  # noqa: PLR0913 - each is a fact of the run, and all are 
         remove_leftovers(export_dir, lock)
         if read_hold(export_dir) is not None:
             publish_lock.require_held()
-            complete_switch(export_dir, now(), on_progress)
+            complete_switch(export_dir, inputs.now(), inputs.on_progress)
     reference, newest = reference_snapshot(export_dir), newest_snapshot(export_dir)
     published = None if reference is None else reference.manifest
     require_same_source(
         published, staging.source.identity, staging.source.address, is_accepted=staging.accept_new_source
     )
     require_base(staging, None if newest is None else newest.manifest)
-    require_publishable(staging, tables, built, checks)
+    require_publishable(staging, inputs.tables, inputs.built, inputs.checks)
     snapshot_id = free_id(export_dir, staging.staging_id)
     building = building_folder(export_dir, snapshot_id, lock.owner)
     try:
@@ -133,7 +97,7 @@ def publish_snapshot(  # noqa: PLR0913 - each is a fact of the run, and all are 
                 snapshot_id,
                 sequence=largest_number(export_dir) + 1,
                 newest=newest,
-                lock=lock.descriptor,
+                lock=lock,
             )
         with hold_publish_lock(export_dir, lock_wait_seconds) as publish_lock:
             hold = read_hold(export_dir)
@@ -212,8 +176,6 @@ def record_unchanged(
     switch is made now.
 
     Args:
-        export_dir: The export folder.
-        lock: The lock of the run.
         now: The clock, UTC.
         on_progress: Hears of such a switch.
         lock_wait_seconds: How long to wait for a command that switches or deletes snapshots.

@@ -54,7 +54,6 @@ def prune_snapshots(  # noqa: PLR0913 - the settings of retention, and how to go
     """Delete the snapshots that need not stay. Call it with the publish lock held.
 
     Args:
-        export_dir: The export folder.
         keep_snapshots: So many of the newest stay (KEEP_SNAPSHOTS).
         keep_hours: Of what was current in so many last hours one an hour stays (KEEP_HOURS).
         now: The time.
@@ -110,7 +109,6 @@ def prune_now(  # noqa: PLR0913 - the settings of retention, and how to go about
     """As `prune_snapshots`, on demand of an operator: it waits for a run that is switching. Stagings go as well.
 
     Args:
-        export_dir: The export folder.
         keep_snapshots: So many of the newest stay (KEEP_SNAPSHOTS).
         keep_hours: Of what was current in so many last hours one an hour stays (KEEP_HOURS).
         now: The time.

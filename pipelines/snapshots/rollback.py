@@ -14,7 +14,7 @@ from pipelines.snapshots.opening import CURRENT, SNAPSHOTS, Snapshot, list_snaps
 from pipelines.snapshots.switch import LOCK_WAIT_SECONDS, current_id, hold_publish_lock, switch_to
 from pipelines.snapshots.verification import verify_snapshot
 from pipelines.system.files import sync_folder, write_atomically, write_failure
-from pipelines.system.signals import uninterrupted
+from pipelines.system.processes import uninterrupted
 
 
 def rollback(
@@ -32,7 +32,6 @@ def rollback(
     that switches.
 
     Args:
-        export_dir: The export folder.
         snapshot_id: Id or sequence number of the snapshot; the current one may be held too.
         now: The clock, UTC.
         tables: What its tables should be; None: this version's contract.
@@ -76,7 +75,6 @@ def release_rollback(
     before both or after both.
 
     Args:
-        export_dir: The export folder.
         now: The clock, UTC.
         tables: What its tables should be; None: this version's contract.
         lock_wait_seconds: How long to wait for whatever else switches or deletes snapshots.
@@ -128,9 +126,7 @@ def complete_switch(
     another one.
 
     Args:
-        export_dir: The export folder.
         at: The time, UTC.
-        on_progress: Hears of it.
         tables: What the snapshot's tables should be; None: this version's contract.
 
     Raises:

@@ -1,4 +1,7 @@
-"""The names by which readers find things: `current`, its history, last_checked.json; what killed runs left."""
+"""The names by which readers find things: `current`, its history, last_checked.json; what killed runs left.
+
+Whether these names can be had is asked before a run reads: no hour of reading is lost to one that is taken.
+"""
 
 import json
 import os
@@ -7,7 +10,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
+from pipelines.errors import SnapshotError
 from pipelines.snapshots.history import (
     FAILED_RUN,
     HOLD,
@@ -17,6 +22,7 @@ from pipelines.snapshots.history import (
     SourceCheckResult,
     Switch,
     SwitchReason,
+    read_hold,
     read_switches,
 )
 from pipelines.snapshots.opening import CURRENT, SNAPSHOTS, Snapshot
@@ -37,7 +43,6 @@ def hold_publish_lock(export_dir: Path, wait_seconds: float) -> AbstractContextM
     """The lock of what readers see: held to switch `current` and to delete snapshots, not while a run builds.
 
     Args:
-        export_dir: The export folder.
         wait_seconds: How long to wait for another holder.
 
     Raises:
@@ -51,8 +56,6 @@ def building_folder(export_dir: Path, snapshot_id: str, owner: str) -> Path:
     """Where a run builds a snapshot: hidden, beside its final place, so that a rename brings it there.
 
     Args:
-        export_dir: The export folder.
-        snapshot_id: Its id.
         owner: The run (RunLock.owner): no other one writes or removes there.
     """
     return export_dir / SNAPSHOTS / f".{snapshot_id}.{owner}{_BUILDING}"
@@ -75,7 +78,6 @@ def switch_to(
     The switch is put on record first: a record too many only keeps a snapshot longer.
 
     Args:
-        export_dir: The export folder.
         snapshot: A promoted snapshot.
         why: What caused it.
         at: The time, UTC.
@@ -117,11 +119,9 @@ def record_last_checked(
     """Write down that the source was looked at, with what result (DESIGN 4, freshness).
 
     Args:
-        export_dir: The export folder.
         checked_at: When, UTC.
         result: `published`, `held` (built, but a rollback is in force) or `unchanged`.
         snapshot_id: The snapshot that is current afterwards.
-        sequence: Its sequence number.
 
     Raises:
         OSError: It could not be written; the old one stands.
@@ -193,3 +193,48 @@ def _append(path: Path, switch: Switch) -> None:
 
 def _line(switch: Switch) -> bytes:
     return switch.model_dump_json(by_alias=True).encode() + b"\n"
+
+
+def require_switchable(export_dir: Path) -> None:
+    """See that a snapshot can be put into an export folder, switched to, and put on record.
+
+    Args:
+        export_dir: The export folder; what is not there yet is made by the run.
+
+    Raises:
+        SnapshotError: A name is taken by something else (a folder, a pipe, a link to itself), or can't be read or
+            written; or the record of a rollback can't be read.
+    """
+    for name in (SWITCHES, SWITCH_LOCK):
+        _require_file(export_dir / name, "r+b")
+    for name in (LAST_CHECKED, HOLD):  # replaced, never written to
+        _require_file(export_dir / name, "rb")
+    folder = export_dir / SNAPSHOTS
+    if os.path.lexists(folder) and not (folder.is_dir() and os.access(folder, os.R_OK | os.W_OK | os.X_OK)):
+        raise SnapshotError(
+            f"{folder} can't hold a snapshot",
+            expected="a folder that this user may write to",
+            found="no such folder" if not folder.is_dir() else "it can't be written to",
+            fix="move away what is there, or give this user the right to write there",
+        )
+    read_hold(export_dir)
+
+
+def _require_file(path: Path, mode: Literal["rb", "r+b"]) -> None:
+    if not os.path.lexists(path):
+        return
+    found = "something else"
+    if path.is_file():
+        try:
+            with path.open(mode) as file:
+                file.read(1)
+        except OSError as error:
+            found = os.strerror(error.errno) if error.errno else type(error).__name__
+        else:
+            return
+    raise SnapshotError(
+        f"{path} can't be used",
+        expected="a file that this user may use",
+        found=found,
+        fix="move it away, or give this user the right to it; a run makes the file where it is missing",
+    )

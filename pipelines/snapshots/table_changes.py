@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pipelines.contracts.records import FileRecord, TableRecord
 from pipelines.contracts.segments import Bounds, Segmentation
 from pipelines.contracts.tables import Table
-from pipelines.snapshots.row_sql import in_ranges
+from pipelines.snapshots.duckdb_connections import in_ranges
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,6 @@ def differing(table: Table, before: TableRecord, now: TableRecord, segmentation:
     """What of a table changed.
 
     Args:
-        table: The table.
         before: Its record in the older snapshot.
         now: Its record in the newer one.
         segmentation: How the ids of the newer snapshot are cut. The cuts of the older one are among these.

@@ -3,12 +3,16 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import duckdb
+
 from pipelines.contracts.records import CheckRecord, FileRecord
 from pipelines.contracts.tables import Table, published_tables
 from pipelines.contracts.version import CONTRACT_VERSION
+from pipelines.contracts.views import INFO_COLUMNS, INFO_DESCRIPTION, SNAPSHOT_INFO, SnapshotInfo
 from pipelines.errors import SnapshotError
 from pipelines.snapshots.comparison import (
     DEFAULT_MEMORY_MB,
+    FACE,
     SNAPSHOT,
     DatabaseFace,
     check,
@@ -16,12 +20,48 @@ from pipelines.snapshots.comparison import (
     verify_equal,
     verify_parquet,
 )
-from pipelines.snapshots.info_check import verify_info
+from pipelines.snapshots.content_hash import table_relation
+from pipelines.snapshots.duckdb_connections import quoted
 from pipelines.snapshots.opening import MANIFEST, Snapshot
 from pipelines.snapshots.table_changes import TableChanges
-from pipelines.system.digests import Digests
+from pipelines.system.files import Digests
 
 _OUT_OF_MEMORY = "OutOfMemoryException"
+
+
+def verify_info(face: DatabaseFace) -> CheckRecord:
+    """Check that snapshot_info is one row with the manifest's values, with the contract's columns and comments."""
+    try:
+        with face.session() as connection:
+            is_described = _is_described(connection)
+            same = _compare(connection, SnapshotInfo.of(face.snapshot.manifest))
+    except (duckdb.Error, UnicodeDecodeError) as error:  # the latter where a message quotes damaged bytes
+        return check(SNAPSHOT, "snapshot_info", passed=False, metadata={"error": type(error).__name__})
+    differs = sorted({name for row in same for name, is_same in zip(INFO_COLUMNS, row, strict=True) if not is_same})
+    metadata = {"rows": len(same), "differs": differs, "other_columns_or_comments": not is_described}
+    return check(SNAPSHOT, "snapshot_info", passed=len(same) == 1 and not differs and is_described, metadata=metadata)
+
+
+def _is_described(connection: duckdb.DuckDBPyConnection) -> bool:
+    columns = connection.execute(
+        "SELECT column_name, data_type, is_nullable, comment FROM duckdb_columns()"
+        " WHERE database_name = ? AND table_name = ? ORDER BY column_index",
+        [FACE, SNAPSHOT_INFO],
+    ).fetchall()
+    comments = connection.execute(
+        "SELECT comment FROM duckdb_tables() WHERE database_name = ? AND table_name = ?", [FACE, SNAPSHOT_INFO]
+    ).fetchall()
+    wanted = [(name, column.kind, False, column.description) for name, column in INFO_COLUMNS.items()]
+    return (columns, comments) == (wanted, [(INFO_DESCRIPTION,)])
+
+
+def _compare(connection: duckdb.DuckDBPyConnection, info: SnapshotInfo) -> list[tuple[bool, ...]]:
+    """Per row, whether each cell is what it must be; of two rows and more, two."""
+    cells = ", ".join(
+        f"{quoted(name)} IS NOT DISTINCT FROM CAST(? AS {column.kind})" for name, column in INFO_COLUMNS.items()
+    )
+    query = f"SELECT {cells} FROM {table_relation(FACE, SNAPSHOT_INFO)} LIMIT 2"
+    return connection.execute(query, list(info.values)).fetchall()
 
 
 def check_snapshot(
@@ -30,7 +70,6 @@ def check_snapshot(
     """Verify all of a snapshot: every file's digest first, and if these are right both faces.
 
     Args:
-        snapshot: The snapshot.
         tables: What its tables should be; None: this version's contract.
         memory_mb: DuckDB's memory, MB.
 
@@ -47,7 +86,6 @@ def verify_snapshot(snapshot: Snapshot, tables: Sequence[Table] | None = None) -
     """Verify all of a snapshot, and raise where it is damaged.
 
     Args:
-        snapshot: The snapshot.
         tables: What its tables should be; None: this version's contract.
 
     Returns:
@@ -65,7 +103,6 @@ def verify_files(snapshot: Snapshot, digests: Digests | None = None) -> list[Che
     """Compare size and sha256 of every file with the manifest, and look for files that are not in it.
 
     Args:
-        snapshot: The snapshot.
         digests: Those that a run knows; None: every file is read.
 
     Returns:
@@ -107,7 +144,6 @@ def verify_faces(
     the contract are left out, and a warning says so.
 
     Args:
-        snapshot: The snapshot.
         tables: What its tables should be; None: this version's contract.
         scopes: Per table the part whose files and rows are looked at; the rest must have been taken over from a
             snapshot by verified copies. Shape, comments and counts are always those of the whole. None: everything.
@@ -142,7 +178,6 @@ def raise_failed(checks: Sequence[CheckRecord], what: str) -> None:
     """Raise if a blocking check failed.
 
     Args:
-        checks: The checks.
         what: What is wrong then, the first words of the error.
 
     Raises:

@@ -9,7 +9,7 @@ from psycopg import sql
 from pipelines.contracts.records import RelationRecord
 from pipelines.contracts.source import SOURCE_TABLES, SourceTable, source_columns
 from pipelines.errors import SourceError
-from pipelines.source.casts import ReadColumn, accepted_types, cast_expression
+from pipelines.source.chunk import ReadColumn, accepted_types, cast_expression
 
 OLDEST_SERVER = 140_000
 _KINDS = {"r": "table", "p": "partitioned table", "v": "view", "m": "materialized view", "f": "foreign table"}

@@ -1,7 +1,7 @@
-"""Which segments of the source have to be read, found out before the read."""
+"""Which segments of the source have to be read, found out before the read, and whether all their rows came."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 
@@ -9,13 +9,15 @@ import psycopg
 
 from pipelines.contracts.records import Fingerprints, Manifest
 from pipelines.contracts.segments import Segmentation, in_order, segment_name, segment_number
+from pipelines.errors import ExtractError
 from pipelines.source.catalog import Relation
 from pipelines.source.exported_snapshot import SourceSnapshot
 from pipelines.source.failed_read import explain_failed_read
 from pipelines.source.fingerprint import Answer, Connection, changed_segments, take_fingerprints
 from pipelines.source.ranges import plan_whole
 from pipelines.source.read_watchdog import ReadWatchdog
-from pipelines.source.watched_calls import run_watched
+from pipelines.source.segment_writer import SegmentFiles
+from pipelines.source.workers import run_watched
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,6 @@ def find_changes(snapshot: SourceSnapshot, base: Manifest | None, segment_size: 
     Args:
         snapshot: The snapshot of the source.
         base: The published snapshot that is compared with; None: every segment has to be read.
-        segment_size: SEGMENT_SIZE.
         watch: Watches the queries.
 
     Raises:
@@ -81,3 +82,43 @@ def _ask_or_explain(
     except psycopg.DataError:
         query = plan_whole(relation).as_string(connection)
         raise explain_failed_read(snapshot, relation, query, time.monotonic() - started) from None
+
+
+def count_rows(fingerprints: Fingerprints, only: Collection[int | None] | None = None) -> dict[str, int]:
+    """Rows of each source table in the snapshot, by table name.
+
+    Args:
+        fingerprints: Fingerprints of all segments.
+        only: Segments that count; None is all.
+    """
+    names = None if only is None else {segment_name(number) for number in only}
+    return {
+        table: sum(found.rows for name, found in segments.items() if names is None or name in names)
+        for table, segments in fingerprints.items()
+    }
+
+
+def require_all_rows(fingerprints: Fingerprints, files: SegmentFiles, only: Collection[int | None]) -> None:
+    """Compare what was read with the snapshot, segment by segment.
+
+    Args:
+        fingerprints: Fingerprints of all segments, with their rows.
+        files: What was read.
+        only: Segments that were to be read.
+
+    Raises:
+        ExtractError: Other rows came than the snapshot has.
+    """
+    wanted = {segment_name(number) for number in only}
+    read = {segment_name(segment.segment): segment.rows for segment in files.segments()}
+    for table, segments in fingerprints.items():
+        expected = {name: found.rows for name, found in segments.items() if name in wanted}
+        found = {name: rows[table] for name, rows in read.items() if table in rows}
+        if found != expected:
+            others = sorted(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n))
+            raise ExtractError(
+                f"Source table {table} was not read whole",
+                expected=f"{sum(expected.values())} rows, counted by segment in the same snapshot",
+                found=f"{sum(found.values())} rows; other numbers in segments {', '.join(others[:5])}",
+                fix="start the run again; if it stays so, report it with the versions of PostgreSQL and connectorx",
+            )

@@ -64,7 +64,6 @@ def try_to_connect(address: SourceAddress, application_name: str, **more: str) -
     """Open a psycopg connection in autocommit mode, where nobody asks why it can't be had.
 
     Args:
-        address: Where the source is.
         application_name: What the server shows it as.
         more: Settings of libpq that win over those of the address.
 

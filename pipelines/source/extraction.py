@@ -17,7 +17,7 @@ from pipelines.contracts.source import SourceTable, source_columns
 from pipelines.errors import ExtractError
 from pipelines.progress import OnProgress, Progress
 from pipelines.source.catalog import Relation
-from pipelines.source.changes import Changes, find_changes
+from pipelines.source.changes import Changes, count_rows, find_changes, require_all_rows
 from pipelines.source.chunk import clean_chunk
 from pipelines.source.connection import SourceAddress
 from pipelines.source.exported_snapshot import SourceSnapshot
@@ -26,10 +26,8 @@ from pipelines.source.preflight import open_snapshot, wanted_connections
 from pipelines.source.ranges import plan_ranges
 from pipelines.source.read_watchdog import ReadWatchdog
 from pipelines.source.reader import read_query
-from pipelines.source.row_counts import count_rows, require_all_rows
 from pipelines.source.segment_writer import SegmentFiles
-from pipelines.source.watched_calls import cancel_until_done, wait_for
-from pipelines.source.workers import Workers
+from pipelines.source.workers import Workers, cancel_until_done, wait_for
 from pipelines.system.memory import trim_memory
 
 
@@ -39,10 +37,8 @@ class ExtractOptions:
 
     Attributes:
         schema: Schema of both tables.
-        segment_size: SEGMENT_SIZE.
         read_connections: Reads at a time.
         longest_s: Longest time that the snapshot may be held, seconds.
-        include_full_data: Whether gleif_full_data is read.
         base: Snapshot whose unchanged segments need not be read again; None reads all.
     """
 

@@ -30,7 +30,7 @@ from pipelines.contracts.segments import (
 from pipelines.contracts.source import SOURCE_TABLES
 from pipelines.source.catalog import Relation
 from pipelines.source.connection import failed_query
-from pipelines.source.id_ranges import in_ranges, int8_array
+from pipelines.source.ranges import in_ranges, int8_array
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 Answer = TypeVar("Answer")
@@ -63,7 +63,6 @@ def take_fingerprints(ask_both: AskBoth, size: int, numbers: Sequence[int] | Non
 
     Args:
         ask_both: Asks of both tables.
-        size: SEGMENT_SIZE.
         numbers: Numbers of the published segments; None: cut all ids by the rows that there are.
 
     Returns:

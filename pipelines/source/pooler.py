@@ -21,7 +21,6 @@ def require_session_pooling(address: SourceAddress, exporter: Connection, name: 
     """Open as many connections as the read needs, at once, and close them: connectorx would try for 30 s (FACTS 1.2).
 
     Args:
-        address: Where the source is.
         exporter: The connection that will export the snapshot; nothing was asked of it yet.
         name: application_name of the connections.
         wanted: Connections besides the exporter.

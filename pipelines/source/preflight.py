@@ -11,7 +11,6 @@ from pydantic import SecretStr
 
 from pipelines.checks.findings import Finding, Question, require_answers
 from pipelines.contracts.records import SourceRecord
-from pipelines.source import described
 from pipelines.source import exported_snapshot as snapshot
 from pipelines.source.catalog import Relation, check_server, find_relations
 from pipelines.source.connection import Connection, SourceAddress, connect, cutting_off_after, failed_query, pin
@@ -40,7 +39,6 @@ class SourcePreflight:
     Attributes:
         address: Where the source is; once connected, the very server that was reached.
         schema: Schema of both tables.
-        include_full_data: Whether gleif_full_data will be read.
         longest_s: Longest time for a statement of the exporting connection, seconds.
         connections: Connections that must be had at once besides the exporting one.
         relations: Both source tables, once they are found.
@@ -111,7 +109,7 @@ class SourcePreflight:
     def _connect(self) -> list[Finding]:
         self._connection = connect(self.address, self._name)
         self.address = pin(self.address, self._connection)
-        return [described.connection(self._connection)]
+        return [_describe_connection(self._connection)]
 
     def _ask_pooler(self, connection: Connection) -> list[Finding]:
         require_session_pooling(self.address, connection, self._name, self.connections)
@@ -122,15 +120,15 @@ class SourcePreflight:
         self._settings = snapshot.set_up(connection, self.longest_s)
         facts = connection.execute(_FACTS).fetchone()
         assert facts is not None  # noqa: S101  a SELECT without FROM gives one row
-        yield described.server(str(facts[0]), is_standby=bool(facts[1]), has_feedback=bool(facts[2]))
-        yield described.role(is_superuser=bool(facts[3]))
+        yield _describe_server(str(facts[0]), is_standby=bool(facts[1]), has_feedback=bool(facts[2]))
+        yield _describe_role(is_superuser=bool(facts[3]))
 
     def _ask_drivers(self, connection: Connection) -> list[Finding]:
         is_bound = binds_channel(connection, self.address, self._name)
         self._reader_url = reader_url(connection, self.address, self._name, is_bound=bool(is_bound))
         setup = snapshot.set_statements(self._settings)
         compare_drivers(connection, self.address, self._name, self._reader_url, setup)
-        return [described.drivers(is_bound=is_bound, checks_host_name=checks_host_name(connection))]
+        return [_describe_drivers(is_bound=is_bound, checks_host_name=checks_host_name(connection))]
 
     def _ask_identity(self, connection: Connection) -> list[Finding]:
         connection.execute(snapshot.POSITION)
@@ -138,7 +136,7 @@ class SourcePreflight:
 
     def _ask_tables(self, connection: Connection) -> list[Finding]:
         self.relations = find_relations(connection, self.schema, include_full_data=self.include_full_data)
-        return [described.table(relation) for relation in self.relations]
+        return [_describe_table(relation) for relation in self.relations]
 
     def _export(self, connection: Connection) -> list[Finding]:
         self.relations = snapshot.begin(
@@ -170,9 +168,7 @@ def open_snapshot(
     a table look empty to a snapshot that is older than it.
 
     Args:
-        address: Where the source is.
         schema: Schema of both tables.
-        include_full_data: Whether gleif_full_data will be read.
         longest_s: Longest time for a statement of the exporting connection, seconds.
         connections: Connections that must be had at once besides the exporting one.
 
@@ -189,3 +185,81 @@ def open_snapshot(
             yield exported
     finally:
         preflight.close()
+
+
+def _describe_connection(connection: Connection) -> Finding:
+    """How safe the connection is."""
+    has_tls = bool(connection.pgconn.ssl_in_use)
+    is_local = connection.info.hostaddr in {"", "127.0.0.1", "::1"}
+    if has_tls or is_local:
+        return Finding("connection", "ok", "encrypted (TLS)" if has_tls else "on this machine")
+    return Finding(
+        "connection",
+        "warning",
+        "not encrypted, to another machine",
+        "add sslmode=verify-full and sslrootcert to DATABASE_URL (docs/security.md)",
+    )
+
+
+def _describe_drivers(*, is_bound: bool | None, checks_host_name: bool) -> Finding:
+    """How the connections that read rows are.
+
+    Args:
+        is_bound: Whether they are bound to the certificate that was checked; None: none was.
+        checks_host_name: Whether its host name was to be checked too.
+    """
+    found = "connectorx reaches the same server, role and database, set up alike"
+    if is_bound:
+        return Finding("row connections", "ok", f"{found}; bound to the certificate that was checked (SCRAM)")
+    if is_bound is None or not checks_host_name:
+        return Finding("row connections", "ok", found)
+    return Finding(
+        "row connections",
+        "warning",
+        f"{found}; they check the certificate's CA and not its host name: the role does not log in with SCRAM",
+        "give the role a SCRAM password, or have sslrootcert be a CA that signs for no other host (docs/security.md)",
+    )
+
+
+def _describe_server(version: str, *, is_standby: bool, has_feedback: bool) -> Finding:
+    """Which server it is."""
+    if is_standby and not has_feedback:
+        return Finding(
+            "server",
+            "warning",
+            f"PostgreSQL {version}, a standby without hot_standby_feedback: it may cancel long reads",
+            "turn hot_standby_feedback on, or raise max_standby_streaming_delay",
+        )
+    return Finding("server", "ok", f"PostgreSQL {version}{', a standby' if is_standby else ''}")
+
+
+def _describe_table(relation: Relation) -> Finding:
+    """What will be read of a table, and what makes every run slower."""
+    topic = f"table {relation.table.name}"
+    size = sum(leaf.bytes for leaf in relation.leaves)
+    found = f"{relation.kind}, {len(relation.read_columns)} columns are read, {size:,} bytes"
+    if relation.absent:
+        found += f"; published as NULL: {', '.join(relation.absent)}"
+    if relation.unknown:
+        found += f"; left out: {', '.join(relation.unknown)}"
+    if not all(leaf.has_pages for leaf in relation.leaves):
+        return Finding(
+            topic,
+            "warning",
+            f"{found}; without pages: it is read as one query",
+            "export from the table itself, where memory or time is short",
+        )
+    if not relation.has_unique_id:
+        return Finding(
+            topic, "warning", f"{found}; no unique index on id: every run looks for repeated ids", "add a primary key"
+        )
+    return Finding(topic, "ok", found)
+
+
+def _describe_role(*, is_superuser: bool) -> Finding:
+    """Whether the role may more than it needs."""
+    if is_superuser:
+        return Finding(
+            "privileges", "warning", "the role is a superuser", "use a role that can read two tables (docs/security.md)"
+        )
+    return Finding("privileges", "ok", "the role is no superuser")

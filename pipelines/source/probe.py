@@ -36,7 +36,6 @@ def probe_source(address: SourceAddress, schema: str) -> str:
     """A text that changes when the source may have changed.
 
     Args:
-        address: Where the source is.
         schema: Schema of both tables.
 
     Returns:

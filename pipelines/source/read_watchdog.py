@@ -49,7 +49,6 @@ class ReadWatchdog:
     raises in place of the errors that the cancelled reads then report.
 
     Args:
-        address: Where the source is.
         snapshot: What is read.
         longest_s: Longest time for the read, seconds.
 

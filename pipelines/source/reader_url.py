@@ -73,7 +73,6 @@ def reader_url(
     the file of CAs, which checks the certificate and not the host name: connectorx has no more.
 
     Args:
-        connection: An open connection to the server.
         address: What it was opened with.
         application_name: What the server shows the connections as.
         is_bound: Demand channel binding (see `binds_channel`).
@@ -119,7 +118,6 @@ def binds_channel(connection: Connection, address: SourceAddress, application_na
     holds the key of the very certificate that the client sees. Nobody in between can.
 
     Args:
-        connection: An open connection to the server.
         address: What it was opened with.
         application_name: What the server shows the connection as that is tried.
 

@@ -47,7 +47,6 @@ class Place:
         started: When the server started, microseconds since 1970.
         address: The server's address; empty over a Unix socket.
         port: The server's port; 0 over a Unix socket.
-        database: Its database.
         role: Its role, of the login and now.
         tls: Whether the server sees TLS.
         settings: What is set for this session alone, as JSON.

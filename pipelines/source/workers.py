@@ -1,4 +1,4 @@
-"""Threads for calls that may never return, such as a read from a peer that fell silent.
+"""Threads for calls that may never return, such as a read from a peer that fell silent, and how to wait for them.
 
 They are daemons: neither a run that gives them up nor the end of the process waits for them for ever, as it would for
 those of ThreadPoolExecutor.
@@ -6,14 +6,20 @@ those of ThreadPoolExecutor.
 
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
+
+from pipelines.source.read_watchdog import ReadWatchdog
 
 Result = TypeVar("Result")
 _END_SECONDS = 1.0
+_WAIT_SECONDS = 0.5
+# A server that is there cancels within milliseconds; a peer that fell silent never answers.
+_GIVE_UP_SECONDS = 5.0
+Answer = TypeVar("Answer")
 
 
 class Workers:
@@ -77,3 +83,37 @@ class Workers:
             else:
                 future.set_result(result)
             del future, call, item
+
+
+def run_watched(calls: Sequence[Callable[[], Answer]], watch: ReadWatchdog) -> list[Answer]:
+    """Make calls at the same time; what they return, in their order."""
+    with Workers(len(calls), "export-ask") as pool:
+        futures = [pool.submit(call) for call in calls]
+        try:
+            wait_for(futures, watch)
+        except BaseException:
+            cancel_until_done(futures, watch)
+            watch.raise_reason()
+            raise
+        return [future.result() for future in futures]
+
+
+def wait_for(futures: list[Future[Any]], watch: ReadWatchdog) -> None:
+    """Wait in short steps: a signal reaches the main thread between two of them."""
+    pending = set(futures)
+    while pending and not watch.has_reason:
+        done, pending = wait(pending, timeout=_WAIT_SECONDS, return_when=FIRST_EXCEPTION)
+        for future in done:
+            future.result()
+    watch.raise_reason()
+
+
+def cancel_until_done(futures: list[Future[Any]], watch: ReadWatchdog) -> None:
+    """Cancel what runs on the server until every call has ended; give up a server that does not answer."""
+    # Again and again: a connection that is between two statements when it is cancelled goes on to the next one.
+    until = time.monotonic() + _GIVE_UP_SECONDS
+    while (pending := [future for future in futures if not future.done()]) and time.monotonic() < until:
+        watch.cancel()
+        wait(pending, timeout=_WAIT_SECONDS)
+    if pending:
+        watch.give_up()

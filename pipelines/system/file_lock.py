@@ -53,9 +53,7 @@ class FileLock:
     """A lock that is held; `hold_lock` makes one.
 
     Attributes:
-        path: Its file.
         descriptor: Open file; a child process that inherits it holds the lock until it ends too.
-        holder: This holder.
     """
 
     def __init__(self, path: Path, descriptor: int) -> None:

@@ -1,15 +1,22 @@
-"""Writing files so that a crash leaves the old or the new one, never half of one (DESIGN 2.1)."""
+"""Writing files so that a crash leaves the old or the new one, never half of one (DESIGN 2.1), and their digests."""
 
 import errno
+import hashlib
 import os
+import secrets
 import shutil
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from pipelines.errors import PublishError
 
 PUBLISHED_MODE = 0o444
 # What a full disk says: no space, over the quota, over the largest file size.
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+DISK_FULL_FIX = "free space on the disk of EXPORT_DIR (an export needs room beside the last one), then run again"
 
 
 def sync_file(path: Path) -> None:
@@ -40,15 +47,84 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         OSError: It could not be written; the target is as it was.
     """
+    with written_beside(path) as beside:
+        beside.write_bytes(content)
+
+
+@contextmanager
+def written_beside(path: Path, *, is_synced: bool = True) -> Iterator[Path]:
+    """A path beside a file: what the block writes there is renamed over the file when the block has ended well.
+
+    Args:
+        path: The file.
+        is_synced: Bring it to the disk first, and its folder's entries afterwards.
+
+    Raises:
+        OSError: The disk refused; the file is as it was, or (where its folder can't be synced) already the new one.
+    """
     beside = temporary_path(path)
     try:
-        beside.write_bytes(content)
-        sync_file(beside)
+        yield beside
+        if is_synced:
+            sync_file(beside)
         beside.replace(path)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    if is_synced:
+        sync_folder(path.parent)
+
+
+@contextmanager
+def replace_file(target: Path) -> Iterator[BinaryIO]:
+    """Write a file beside its target and rename it over it when the block has ended well.
+
+    Meanwhile it has no name where the system can do that (Linux), so that even a killed writer leaves nothing;
+    elsewhere it is hidden. A target that is a link is followed; one that is a device or pipe is written directly.
+
+    Args:
+        target: The file.
+
+    Yields:
+        The file to write, open for reading too, seekable unless the target is a pipe.
+
+    Raises:
+        OSError: It can't be written; the target is as it was.
+    """
+    target = Path(os.path.realpath(target))
+    if target.exists() and not (target.is_file() or target.is_dir()):
+        with target.open("wb") as file:
+            yield file
+        return
+    if target.is_dir():
+        raise IsADirectoryError(None, "Is a directory", str(target))
+    named = target.with_name(f".lei-exports-{secrets.token_hex(8)}.tmp")
+    folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        descriptor, has_name = _open_new(named)
+        with open(descriptor, "w+b") as file:  # noqa: PTH123  of a descriptor
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            if not has_name:
+                # The folder's descriptor makes it linkat(2): link(2) would not follow /proc.
+                os.link(f"/proc/self/fd/{file.fileno()}", named.name, dst_dir_fd=folder, follow_symlinks=True)
+        named.replace(target)
+        os.fsync(folder)
+    except BaseException:
+        with suppress(OSError):
+            named.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(folder)
+
+
+def _open_new(named: Path) -> tuple[int, bool]:
+    nameless = getattr(os, "O_TMPFILE", None)
+    if nameless is not None and Path("/proc/self/fd").is_dir():
+        with suppress(OSError):  # the file system can't: the plain way says what is really wrong
+            return os.open(named.parent, nameless | os.O_RDWR | os.O_CLOEXEC, 0o666), False
+    return os.open(named, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666), True
 
 
 def temporary_path(path: Path) -> Path:
@@ -96,12 +172,64 @@ def write_failure(what: str, error: OSError) -> PublishError:
     )
 
 
-DISK_FULL_FIX = "free space on the disk of EXPORT_DIR (an export needs room beside the last one), then run again"
-
-
 def _sync(path: Path, flags: int) -> None:
     descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sha256_of(path: Path) -> str:
+    """Digest of a file's content, lower-case hex.
+
+    Raises:
+        OSError: The file is missing or can't be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Digests:
+    """Digests of files. One that was computed stands for the same file: its number, size and time of writing.
+
+    Reading a file once more says nothing new: it comes from memory. So one object lasts for a run, not longer.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, int, int, int], str] = {}
+
+    def of(self, path: Path) -> str:
+        """Digest of a file, under whatever name.
+
+        Raises:
+            OSError: The file is missing or can't be read.
+        """
+        key = _identity(path)
+        if key not in self._known:
+            self._known[key] = sha256_of(path)
+        return self._known[key]
+
+    def known(self, path: Path) -> str | None:
+        """The digest of a file, if it was computed and the file was not written since."""
+        return self._known.get(_identity(path))
+
+    def of_all(self, paths: Iterable[Path]) -> list[str | None]:
+        """Digests of several files in the order given, on all cores (hashlib lets the others run).
+
+        Returns:
+            None in the place of a file that is missing or can't be read.
+        """
+        with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+            return list(pool.map(self._try, paths))
+
+    def _try(self, path: Path) -> str | None:
+        try:
+            return self.of(path)
+        except OSError:
+            return None
+
+
+def _identity(path: Path) -> tuple[int, int, int, int]:
+    stat = path.stat()
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns

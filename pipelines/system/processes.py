@@ -1,13 +1,17 @@
-"""Processes of this program's own: how one is started, how it ends with its parent."""
+"""Processes of this program's own: how one is started, how it ends with its parent, and signals that have to wait."""
 
 import ctypes
 import os
 import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 _PR_SET_PDEATHSIG = 1
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 def command_of(module: str) -> list[str]:
@@ -29,7 +33,6 @@ def die_with_parent(parent: int, number: signal.Signals = signal.SIGKILL) -> Non
     """End when the parent ends, even by SIGKILL. On Linux only: elsewhere a process sees the end of its stdin.
 
     Args:
-        parent: Process id of the parent.
         number: The signal that ends this one then.
     """
     if sys.platform == "linux":
@@ -42,10 +45,35 @@ def ending_with(parent: int, command: Sequence[str]) -> list[str]:
     """Command of a program that is asked to end (SIGTERM) when a process does: `end_with` for what is not ours.
 
     Args:
-        parent: Process id of the parent.
         command: Path of the program, and its arguments.
     """
     return [*command_of(__name__), str(parent), *command]
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Keep SIGINT and SIGTERM back while the block runs; they arrive at its end.
+
+    Python handles signals in the main thread only, so in another one there is nothing to keep back. The block must be
+    short: milliseconds.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    received: list[int] = []
+
+    def keep(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+
+    former = {number: signal.signal(number, keep) for number in _STOPPING}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            # None: set by something other than Python, which can't be put back from here.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        for each in dict.fromkeys(received):
+            signal.raise_signal(each)
 
 
 if __name__ == "__main__":  # as `ending_with` starts it; prctl(2) outlives the exec

@@ -3,23 +3,38 @@
 A folder that a run works in carries the run's name, and only that run writes there. Another run removes such a folder
 only where its owner is certain to be gone: it ran under the same kernel, whose lock we hold now, or the folder was not
 touched for a day.
+
+Each run of Dagster holds the lock of a file of its own too, from its start to the end of its process. The kernel gives
+that back when the process ends, however it ends. So a run whose file is free is dead, also where it never had the lock
+of the export folder (it waited for it), or has it no more (it is writing down how it ended).
 """
 
+import functools
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
 
-from pipelines.errors import BusyError, LockLostError, SettingsError
-from pipelines.system.digests import Digests
-from pipelines.system.file_lock import FileLock, Holder, hold_lock, is_held, read_holder
+from pipelines.errors import BusyError, ExportError, LockLostError, SettingsError
+from pipelines.system.file_lock import FileLock, Holder, hold_abandoned, hold_lock, is_held, read_holder
+from pipelines.system.files import Digests
 
 RUN_LOCK = ".run.lock"
 WAIT_SECONDS = 600.0
 # The longest silence of a living run in its folder is a query on the source: at most EXPORT_MAX_SECONDS, an hour.
 _ABANDONED_SECONDS = 24 * 3600.0
 _CLAIM = ".claim"
+RUNNING = ".running"
+_KEPT_SECONDS = 24 * 3600.0
+_SUFFIX = ".lock"
+_RUN_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
+
+Settings = TypeVar("Settings")
+Result = TypeVar("Result")
+Options = ParamSpec("Options")
 
 
 class RunLock:
@@ -131,6 +146,19 @@ class RunLock:
         self.claimed = None
 
 
+def guarded(
+    step: Callable[Concatenate[Settings, RunLock, Options], Result],
+) -> Callable[Concatenate[Settings, RunLock, Options], Result]:
+    """A step of a run, inside of `RunLock.guard`."""
+
+    @functools.wraps(step)
+    def run(settings: Settings, lock: RunLock, /, *args: Options.args, **options: Options.kwargs) -> Result:
+        with lock.guard():
+            return step(settings, lock, *args, **options)
+
+    return run
+
+
 @contextmanager
 def hold_run_lock(
     export_dir: Path,
@@ -197,3 +225,63 @@ def _last_change(path: Path) -> float:
         except OSError:
             continue
     return newest
+
+
+@contextmanager
+def hold_running(export_dir: Path, run_id: str) -> Iterator[bool]:
+    """Show that a run is going on, as long as the block lasts.
+
+    Files of runs that ended long ago are removed: nobody asks for them any more.
+
+    Args:
+        export_dir: The export folder, made where missing.
+
+    Yields:
+        Whether it can be seen: not where the folder can't be written to.
+    """
+    path, is_shown = _file_of(export_dir, run_id), False
+    with ExitStack() as stack:
+        with suppress(OSError, ExportError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _remove_old(path.parent)
+            stack.enter_context(hold_lock(path, wait_seconds=0))
+            is_shown = True
+        yield is_shown
+        if is_shown:  # after an error the file stays: it shows that the run is dead
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def hold_dead(export_dir: Path, run_id: str) -> Iterator[Holder | None]:
+    """Keep others from dealing with a dead run while the block lasts.
+
+    Args:
+        export_dir: The export folder that the run works on.
+
+    Yields:
+        The process that is gone; None: the run may be alive.
+    """
+    with hold_abandoned(_file_of(export_dir, run_id)) as holder:
+        yield holder
+        if holder is not None:
+            with suppress(OSError):
+                _file_of(export_dir, run_id).unlink()
+
+
+def is_running(export_dir: Path, run_id: str) -> bool:
+    """Whether a run is alive for certain."""
+    return is_held(_file_of(export_dir, run_id))
+
+
+def _file_of(export_dir: Path, run_id: str) -> Path:
+    """The file of a run; of an id that is no name of a file, one that is never there."""
+    return export_dir / RUNNING / f"{run_id if _RUN_ID.fullmatch(run_id) else '-'}{_SUFFIX}"
+
+
+def _remove_old(folder: Path) -> None:
+    for path in folder.glob(f"*{_SUFFIX}"):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > _KEPT_SECONDS:
+                with hold_abandoned(path) as holder:
+                    if holder is not None:
+                        path.unlink()

@@ -4,7 +4,7 @@ import hashlib
 
 import polars as pl
 
-from pipelines.contracts.text import WHITE_SPACE
+from pipelines.contracts.vocabularies import WHITE_SPACE
 
 LEI_PATTERN = "^[A-Z0-9]{18}[0-9]{2}$"
 _LEI_LENGTH = 20

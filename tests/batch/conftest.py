@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from pipelines.sample.embedded import SAMPLE_DIR
+from pipelines.sample.csv_files import SAMPLE_DIR
 from pipelines.snapshots.opening import Snapshot
 from tests.batch.kit import Cells, cells_in_postgres
 from tests.exporting import export, settings_for

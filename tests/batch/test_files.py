@@ -18,7 +18,7 @@ from pipelines.query.batch import text_formats
 from pipelines.query.batch.batches import open_batch, shown_id
 from pipelines.query.batch.chunks import ChunkSize
 from pipelines.query.batch.files import BatchFormat, BatchOptions, file_name, stream_batch, write_batch
-from pipelines.query.batch.target import replace_file
+from pipelines.system.files import replace_file
 from tests.batch.conftest import AWKWARD_IDS, Exported
 from tests.batch.kit import csv_rows, file_of
 from tests.exporting import export, settings_for
@@ -69,7 +69,7 @@ def test_a_failed_writer_leaves_what_was_there(tmp_path: Path, has_older: bool) 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from pipelines.query.batch.target import replace_file
+from pipelines.system.files import replace_file
 with replace_file(Path(sys.argv[1])) as file:
     file.write(b"half of it")
     file.flush()

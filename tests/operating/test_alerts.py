@@ -5,8 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import SecretStr
 
-from pipelines.alerts.events import REPEAT, Alert, StaleMemory, decide_stale, decide_success
-from pipelines.alerts.webhook import post_alert
+from pipelines.alerts.webhook import REPEAT, Alert, StaleMemory, decide_stale, decide_success, post_alert
 from pipelines.errors import SettingsError
 from pipelines.settings import load_settings
 from pipelines.snapshots.history import SourceCheck

@@ -12,7 +12,7 @@ from dagster import DagsterInstance
 
 from assets.defs.definitions import build_definitions
 from assets.defs.resources import ExportsResource
-from pipelines.system.running import hold_running
+from pipelines.system.run_lock import hold_running
 from tests.faults.kit import Operator
 from tests.hostile import random_rows
 from tests.integration.kit import wait_until
@@ -44,7 +44,7 @@ from assets.cli.commands import main
 sys.argv = ["lei-exports", "run", "--full-refresh"]
 main()
 """
-BEFORE_IT_BEGINS = "assets.defs.command_run:execute_run"
+BEFORE_IT_BEGINS = "assets.defs.running:execute_run"
 WITHOUT_THE_LOCK = "assets.defs.resources:hold_run_lock"
 WITH_THE_LOCK = "pipelines.export:publish_tables"
 BEHIND_THE_LOCK = "dagster._core.events:DagsterEvent.job_success"

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from pipelines.contracts.records import (
 from pipelines.contracts.segments import segment_name
 from pipelines.contracts.tables import Table, published_tables
 from pipelines.contracts.version import CONTRACT_VERSION
+from pipelines.snapshots.assembly import SnapshotInputs
 from pipelines.snapshots.lookup import newest_snapshot
 from pipelines.snapshots.opening import Snapshot, current_snapshot
 from pipelines.snapshots.parquet import write_parquet
@@ -244,7 +245,10 @@ class Kit:
             **options,
         }
         with hold_run_lock(self.export_dir, wait_seconds=20) as lock:
-            return publish_snapshot(lock=lock, **arguments)
+            made_of = {
+                field.name: arguments.pop(field.name) for field in fields(SnapshotInputs) if field.name in arguments
+            }
+            return publish_snapshot(SnapshotInputs(**made_of), lock=lock, **arguments)
 
     def look(self, hours: float, **options: Any) -> Snapshot | None:
         """A run that finds the source unchanged, so many hours after the beginning."""

@@ -7,8 +7,8 @@ import pytest
 
 from pipelines.contracts.records import CheckRecord, FileRecord
 from pipelines.errors import PublishError, SnapshotError
+from pipelines.snapshots.folder import MakeExtras, SideFiles
 from pipelines.snapshots.opening import Snapshot, current_snapshot
-from pipelines.snapshots.side_files import MakeExtras, SideFiles
 from pipelines.snapshots.verification import failed_checks, verify_files, verify_snapshot
 from tests.publish.kit import Kit, flip_a_byte, in_process, new_id
 

@@ -4,8 +4,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.system import files
-from pipelines.system.digests import sha256_of
-from pipelines.system.files import link_or_copy, temporary_path, write_atomically, write_failure
+from pipelines.system.files import link_or_copy, sha256_of, temporary_path, write_atomically, write_failure
 
 pytestmark = pytest.mark.fast
 

@@ -18,12 +18,12 @@ from pipelines.errors import PublishError, StagingError
 from pipelines.snapshots import database as database_module
 from pipelines.snapshots.database import WriterOptions, build_database, update_database
 from pipelines.snapshots.database_writer import Task
+from pipelines.snapshots.duckdb_connections import in_ranges
 from pipelines.snapshots.opening import Snapshot, list_snapshots
 from pipelines.snapshots.parquet import write_parquet
-from pipelines.snapshots.row_sql import in_ranges
 from pipelines.snapshots.table_changes import TableChanges, differing
 from pipelines.snapshots.verification import verify_snapshot
-from pipelines.system.digests import sha256_of
+from pipelines.system.files import sha256_of
 from tests.publish.kit import (
     DOMAIN_EXPORTS,
     REJECTED_ROWS,

@@ -8,7 +8,7 @@ from polars.testing import assert_frame_equal
 from pipelines.contracts.tables import candidate_exports
 from pipelines.errors import ContractError, PublishError
 from pipelines.snapshots.parquet import footer, write_parquet
-from pipelines.system.digests import sha256_of
+from pipelines.system.files import sha256_of
 from tests.publish.kit import (
     CANDIDATE_EXPORTS,
     DOMAIN_EXPORTS,

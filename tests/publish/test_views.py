@@ -5,9 +5,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from pipelines.contracts.snapshot_info import INFO_COLUMNS, INFO_DESCRIPTION, SNAPSHOT_INFO
 from pipelines.contracts.tables import published_tables
-from pipelines.contracts.views import VIEWS, views_of
+from pipelines.contracts.views import INFO_COLUMNS, INFO_DESCRIPTION, SNAPSHOT_INFO, VIEWS, views_of
 from pipelines.snapshots.database import build_database
 from pipelines.snapshots.opening import list_snapshots
 from pipelines.snapshots.parquet import write_parquet

@@ -9,7 +9,8 @@ import psycopg
 import pytest
 
 from pipelines.errors import SampleError
-from pipelines.sample.embedded import embedded_server, ensure_sample, is_empty
+from pipelines.sample.embedded import embedded_server
+from pipelines.sample.load import ensure_sample, is_empty
 from pipelines.sample.locks import FileLock
 from tests.integration.kit import wait_until
 from tests.sample.conftest import copy_used
@@ -19,7 +20,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.standard]
 OWNER = """
 import sys
 from pathlib import Path
-from pipelines.sample.embedded import embedded_server, ensure_sample
+from pipelines.sample.embedded import embedded_server
+from pipelines.sample.load import ensure_sample
 with embedded_server(Path(sys.argv[1])) as url:
     print("loaded" if ensure_sample(url) else "there", flush=True)
     sys.stdin.readline()

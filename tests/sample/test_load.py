@@ -11,9 +11,8 @@ from stdnum import lei
 
 from pipelines.contracts.source import SOURCE_TABLES
 from pipelines.errors import SampleError
-from pipelines.sample.built_in import SAMPLE_DIR
-from pipelines.sample.embedded import ensure_sample, is_empty
-from pipelines.sample.load import load_directory
+from pipelines.sample.csv_files import SAMPLE_DIR
+from pipelines.sample.load import ensure_sample, is_empty, load_directory
 
 pytestmark = [pytest.mark.integration, pytest.mark.fast]
 

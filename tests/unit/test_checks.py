@@ -6,10 +6,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pipelines.checks.content import CandidateChecks, DomainChecks
+from pipelines.checks.content import CandidateChecks, DomainChecks, find_other_joins
 from pipelines.checks.definitions import CANDIDATE_CHECKS, DOMAIN_CHECKS, SUMMED_COUNTS, table_checks
-from pipelines.checks.joined_texts import find_other_joins
-from pipelines.checks.sums import SumChecks
+from pipelines.checks.evaluation import SumChecks
 from pipelines.contracts.records import CheckRecord
 from pipelines.contracts.tables import (
     BATCH_SUMMARIES,

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from psycopg import sql
 
 from pipelines.contracts.source import DOMAINS
-from pipelines.source.casts import ReadColumn
 from pipelines.source.catalog import Leaf, Relation
+from pipelines.source.chunk import ReadColumn
 from pipelines.source.ranges import RANGE_BYTES, plan_ranges
 
 pytestmark = pytest.mark.fast

@@ -13,9 +13,8 @@ from pipelines.contracts.source import DOMAINS, GLEIF_CANDIDATES, SourceTable, s
 from pipelines.contracts.tables import published_tables
 from pipelines.transform.candidate_exports import build_candidate_exports
 from pipelines.transform.domain_exports import build_domain_exports
-from pipelines.transform.rejected_rows import build_rejected_rows
 from pipelines.transform.text import is_valid_lei
-from pipelines.transform.validation import validate_candidates, validate_domains
+from pipelines.transform.validation import build_rejected_rows, validate_candidates, validate_domains
 from tests.oracle.expected import SCHEMAS
 from tests.unit.tables import md5
 

@@ -51,7 +51,6 @@ class Batch:
 
     Attributes:
         snapshot: Where it is read from.
-        batch_id: Its id.
         domain_count: Its rows of domain_exports.
         candidate_count: Its rows of candidate_exports.
         domain_columns: DuckDB types of domain_exports by name, in published order.
@@ -227,7 +226,6 @@ def batch_of(
 
     Args:
         session: Where the snapshot's file is attached.
-        snapshot: The snapshot.
         batch_id: The batch's id. Of an unknown one the batch has no rows.
         columns: DuckDB types by name of the columns of domain_exports and of candidate_exports.
         on_close: Called after the session was closed.

@@ -1,4 +1,4 @@
-"""A part of a batch: how large it is, and what is asked of it."""
+"""A part of a batch: how large it is, what is asked of it, and the columns that it has."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -78,3 +78,46 @@ class ChunkQueries:
             DoesNotFitError: They need more memory than a chunk may take, or than one domain may.
         """
         return self._session.table(sql, self._parameters, alone=self._alone, is_least=self._is_one_domain)
+
+
+class SheetColumn(NamedTuple):
+    """A column of the CSV and of the workbook.
+
+    Attributes:
+        header: What stands in the first row.
+        name: The column of domain_exports.
+        width: Its width in the workbook, characters.
+    """
+
+    header: str
+    name: str
+    width: int
+
+
+SHEET_COLUMNS = (
+    SheetColumn("Domain", "domain", 28),
+    SheetColumn("Company Name", "company_name", 32),
+    SheetColumn("Extraction Method", "extraction_method", 20),
+    SheetColumn("Confidence Score", "confidence_score", 17),
+    SheetColumn("Primary LEI Code", "primary_lei_code", 24),
+    SheetColumn("Primary GLEIF Name", "primary_gleif_name", 32),
+    SheetColumn("Country", "guessed_country", 10),
+    SheetColumn("Total GLEIF Candidates", "gleif_candidate_count", 23),
+    SheetColumn("All LEI Codes", "all_lei_codes", 48),
+    SheetColumn("All Legal Names", "all_legal_names", 48),
+    SheetColumn("All Jurisdictions", "all_jurisdictions", 20),
+    SheetColumn("All Entity Statuses", "all_entity_statuses", 20),
+    SheetColumn("Level 2 Status", "level2_status", 22),
+    SheetColumn("Level 2 Candidates Count", "level2_candidates_count", 25),
+    SheetColumn("Final Legal Name", "final_legal_name", 32),
+    SheetColumn("Final Confidence", "final_confidence", 17),
+    SheetColumn("Recommendation", "recommendation", 24),
+    SheetColumn("Processing Time (ms)", "processing_time_ms", 21),
+    SheetColumn("Status", "status", 12),
+    SheetColumn("Error Message", "error_message", 32),
+    SheetColumn("Failure Category", "failure_category", 20),
+    SheetColumn("Technical Details", "technical_details", 32),
+    SheetColumn("Retry Count", "retry_count", 13),
+    SheetColumn("Created At", "created_at", 24),
+    SheetColumn("Processed At", "processed_at", 24),
+)

@@ -14,9 +14,9 @@ from typing import BinaryIO
 from pipelines.errors import BatchFileError
 from pipelines.query.batch.batches import Batch
 from pipelines.query.batch.chunks import DEFAULT_CHUNK, ChunkSize
-from pipelines.query.batch.target import replace_file
 from pipelines.query.batch.text_formats import stream_csv, stream_json, stream_ndjson
 from pipelines.query.batch.workbook import EXCEL_ROWS, Cut, check_fits, write_workbook
+from pipelines.system.files import replace_file
 
 _BLOCK = 1 << 20
 _NAME_CHARACTERS = 80
@@ -75,7 +75,6 @@ def stream_batch(batch: Batch, batch_format: BatchFormat, options: BatchOptions 
 
     Args:
         batch: The open batch; it must stay open until the last part.
-        batch_format: The format.
         options: How to write it.
 
     Returns:
@@ -101,8 +100,6 @@ def encode_batch(
     """Write the batch into an open file or pipe.
 
     Args:
-        batch: The open batch.
-        batch_format: The format.
         file: Where to; it stays open.
         options: How to write it.
 
@@ -138,8 +135,6 @@ def write_batch(
     """Write the batch to a path: beside it, then renamed over it, so that there is never half a file.
 
     Args:
-        batch: The open batch.
-        batch_format: The format.
         target: The file; an older one is replaced.
         options: How to write it.
 

@@ -28,8 +28,6 @@ class LargeRow:
 
         Args:
             session: Where the snapshot's file is attached.
-            snapshot: The snapshot.
-            relation: The table.
             key: Values of the columns that name the row, domain_id among them.
         """
         self._session = session

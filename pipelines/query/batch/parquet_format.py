@@ -25,7 +25,6 @@ def write_parquet(batch: Batch, file: BinaryIO, size: ChunkSize = DEFAULT_CHUNK)
     """Write the batch; a row group is in memory at a time.
 
     Args:
-        batch: The open batch.
         file: Where to; it stays open.
         size: How much is read at a time.
 

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pipelines.contracts.orders import RANK_ORDER_SQL
 from pipelines.query.batch.batches import CANDIDATES, DOMAINS, Batch
-from pipelines.query.batch.chunks import ChunkQueries, ChunkSize
-from pipelines.query.batch.columns import SHEET_COLUMNS
+from pipelines.query.batch.chunks import SHEET_COLUMNS, ChunkQueries, ChunkSize
 from pipelines.query.batch.expressions import csv_cell, json_escaped, json_value
 from pipelines.query.batch.large_rows import LargeDomain, LargeRow
 from pipelines.snapshots.duckdb_connections import quoted, quoted_text
@@ -24,7 +23,6 @@ def stream_csv(batch: Batch, size: ChunkSize, *, raw: bool, bom: bool) -> Iterat
     """The batch as CSV (RFC 4180): every cell quoted, lines end with CR LF.
 
     Args:
-        batch: The open batch.
         size: How much is in memory at a time.
         raw: Leave texts alone that a spreadsheet would run as a formula.
         bom: Begin with the mark by which Excel knows UTF-8.

@@ -17,8 +17,7 @@ from xlsxwriter.worksheet import Worksheet
 
 from pipelines.errors import BatchFileError
 from pipelines.query.batch.batches import DOMAINS, Batch
-from pipelines.query.batch.chunks import ChunkQueries, ChunkSize
-from pipelines.query.batch.columns import SHEET_COLUMNS
+from pipelines.query.batch.chunks import SHEET_COLUMNS, ChunkQueries, ChunkSize
 from pipelines.query.batch.expressions import cell_text
 from pipelines.query.batch.large_rows import LargeDomain, LargeRow
 from pipelines.query.batch.text_formats import OF_CHUNK
@@ -77,7 +76,6 @@ def write_workbook(batch: Batch, file: BinaryIO, size: ChunkSize, most_rows: int
     """Write the batch as xlsx.
 
     Args:
-        batch: The open batch.
         file: Where to, seekable; it stays open.
         size: How much is in memory at a time.
         most_rows: Most rows of a sheet.
