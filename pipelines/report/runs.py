@@ -42,6 +42,11 @@ class Checks(NamedTuple):
     says: str
     table: pl.DataFrame
 
+    @property
+    def all_passed(self) -> bool:
+        """Whether none of them warned or failed."""
+        return self.table["verdict"].eq("passed").all()
+
 
 def compare_snapshots(manifest: Manifest, previous: Manifest | None) -> Changes:
     """Say what changed since the snapshot before."""
