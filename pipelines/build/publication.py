@@ -113,7 +113,7 @@ def _publish(settings: Settings, lock: RunLock, on_progress: OnProgress, *, with
         on_progress(progress)
 
     with ExitStack() as stack:
-        report = stack.enter_context(making_report()) if with_report else None
+        report = stack.enter_context(making_report(settings.keep_snapshots)) if with_report else None
         manifest = publish_snapshot(
             export_dir=settings.export_dir,
             lock=lock,

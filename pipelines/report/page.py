@@ -3,6 +3,7 @@
 The template escapes every text; values from the data are made harmless before (texts.plain).
 """
 
+from collections.abc import Sequence
 from functools import partial
 
 import polars as pl
@@ -10,25 +11,38 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from pipelines.contracts.records import Manifest
+from pipelines.contracts.tables import Table, published_tables
 from pipelines.report.drawing import Draw, draw_here, inline_svg
 from pipelines.report.figures import Figures
-from pipelines.report.runs import compare_snapshots, list_checks, show_batch_changes, show_timings
+from pipelines.report.history import VALUE, show_history
+from pipelines.report.runs import (
+    compare_snapshots,
+    list_checks,
+    show_batch_changes,
+    show_changed_rows,
+    show_timings,
+)
 from pipelines.report.sections import Section
 from pipelines.report.tables import candidate_sections, domain_sections, reject_sections
-from pipelines.report.texts import plain, share, whole
+from pipelines.report.texts import LONGEST, WHOLE, plain, share, whole
 
 _SIGNS = {"passed": "✓", "warning": "!", "failed": "✗"}
 # Columns of texts that are numbers with a unit or a sign.
-_NUMBER_TEXTS = {"share", "seconds", "before", "now", "difference"}
+_NUMBER_TEXTS = {"share", "seconds", "before", "now", "difference", "new", "gone", "changed", VALUE}
 
 
-def make_page(figures: Figures, manifest: Manifest, previous: Manifest | None, draw: Draw = draw_here) -> str:
+def make_page(
+    figures: Figures,
+    manifest: Manifest,
+    earlier: Sequence[Manifest] = (),
+    draw: Draw = draw_here,
+) -> str:
     """The page of a snapshot.
 
     Args:
         figures: What was counted in its tables.
         manifest: Its manifest, or what is known of it before it is written.
-        previous: Manifest of the snapshot before.
+        earlier: Manifests of the last snapshots before it, oldest first; the last one is what it is compared with.
         draw: What draws the charts.
 
     Raises:
@@ -43,16 +57,25 @@ def make_page(figures: Figures, manifest: Manifest, previous: Manifest | None, d
         keep_trailing_newline=True,
     )
     environment.filters.update(plain=plain, cell=_cell, columns=_columns, drawing=partial(_drawing, draw=draw))
-    sections = [*domain_sections(figures), *candidate_sections(figures), *reject_sections(figures)]
+    tables = published_tables(include_full_data=manifest.include_full_data)
     return environment.get_template("report.html.jinja").render(
         manifest=manifest,
+        as_of=f"{manifest.source.snapshot_at:%Y-%m-%d %H:%M} UTC",
         facts=_facts(manifest),
         tiles=_tiles(figures, manifest),
-        changes=compare_snapshots(manifest, previous),
+        changes=compare_snapshots(manifest, earlier[-1] if earlier else None),
         changes_by_kind=None if figures.changes is None else show_batch_changes(figures.changes),
-        sections=[*sections, show_timings(manifest)],
+        changed_rows=None if figures.rows is None else show_changed_rows(figures.rows),
+        history=show_history([*earlier, manifest]),
+        contents={
+            "domain_exports": domain_sections(figures),
+            "candidate_exports": candidate_sections(figures),
+            "rejected_rows": reject_sections(figures),
+            "": [show_timings(manifest)],
+        },
         checks=list_checks(manifest),
         signs=_SIGNS,
+        tables=[(table, _dictionary(table)) for table in tables],
         versions=", ".join(f"{name} {version}" for name, version in manifest.versions.items()),
     )
 
@@ -60,6 +83,7 @@ def make_page(figures: Figures, manifest: Manifest, previous: Manifest | None, d
 def _facts(manifest: Manifest) -> dict[str, str]:
     source = manifest.source
     return {
+        "Snapshot": f"{manifest.id}, sequence {manifest.sequence}",
         "Source": f"{source.description}, PostgreSQL {source.server_version}",
         "As of": f"{source.snapshot_at:%Y-%m-%d %H:%M:%S} UTC",
         "Published": f"{manifest.created_at:%Y-%m-%d %H:%M:%S} UTC",
@@ -95,6 +119,19 @@ def _columns(frame: pl.DataFrame) -> list[tuple[str, str]]:
 
 
 def _cell(value: object) -> Markup:
+    """What stands in a cell; of a long text its beginning, and the whole on demand."""
     if isinstance(value, int):
         return escape(whole(value))
-    return Markup("<bdi>{}</bdi>").format(plain(str(value)))
+    text = plain(str(value), WHOLE) if value else ""
+    if len(text) <= LONGEST:
+        return Markup("<bdi>{}</bdi>").format(text)
+    return Markup("<details class=whole><summary><bdi>{}</bdi></summary><bdi>{}</bdi></details>").format(
+        plain(text), text
+    )
+
+
+def _dictionary(table: Table) -> pl.DataFrame:
+    """The columns of a table, as the contract has them."""
+    texts = table.column_descriptions
+    rows = [(name, kind, texts[name]) for name, kind in table.duckdb_types.items()]
+    return pl.DataFrame(rows, dict.fromkeys(("column", "type", "what"), pl.String), orient="row")
