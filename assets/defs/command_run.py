@@ -15,7 +15,8 @@ from assets.defs.running import showing
 # The name of the code location in workspace.yaml, in docs/deploy and of `lei-exports ui`.
 LOCATION = "lei-exports"
 # Its value is the run's own id: a re-execution that is started in the UI has the tags of the run before.
-_COMMAND_TAG = "lei_exports/run_of_command"
+# Hidden in the UI by its prefix, as Dagster's own.
+_COMMAND_TAG = ".dagster/lei_exports_run_of_command"
 
 
 def execute_as_command(
