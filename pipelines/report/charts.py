@@ -137,8 +137,10 @@ def draw_columns(
     y = {"field": "value", "type": "quantitative", "axis": _COUNT_AXIS}
     edge = {"strokeWidth": _EDGE_PX} if len(series) > 1 else {}
     totals = [sum(values[part.name][i] for part in series) for i in range(len(labels))]
-    ends = [{"label": a, "value": b, "text": compact(b)} for a, b in zip(labels, totals, strict=True)]
+    ends = [{"label": a, "value": b, "text": compact(b) if b else ""} for a, b in zip(labels, totals, strict=True)]
     has_room = max(width_px(compact(b)) for b in totals) <= (WIDTH - _COUNT_AXIS_PX) / len(totals)
+    if has_room:  # above the highest column too
+        y["scale"] = {"domainMax": max(totals) * (1 + TEXT_PX * 1.5 / _COLUMNS_PX)}
     numbers = {"data": {"values": ends}, "mark": {"type": "text", "dy": -7}, "encoding": {"text": {"field": "text"}}}
     columns = {
         "mark": {"type": "bar", **(_EDGE if len(series) > 1 else {})},

@@ -49,7 +49,7 @@ def _rows_section(manifests: Sequence[Manifest]) -> Section:
     table = _whens(manifests).with_columns(
         pl.Series(name, [counts.get(name) for counts in rows], pl.Int64) for name in names
     )
-    says = _trend(totals, [*map(whole, totals)], "domain rows and candidates")
+    says = _trend([*map(whole, totals)], "domain rows and candidates")
     texts = [compact(total) for total in totals]
     chart = draw_stacked_bars(_labels(manifests), series, values, texts) if any(totals) else None
     return Section("history-rows", "Rows", says, chart, table)
@@ -60,15 +60,15 @@ def _section(
 ) -> Section:
     table = _whens(manifests).with_columns(pl.Series(VALUE, texts, pl.String))
     chart = draw_bars(_labels(manifests), values, texts) if any(values) else None
-    return Section(f"history-{name}", title, _trend(values, texts), chart, table)
+    return Section(f"history-{name}", title, _trend(texts), chart, table)
 
 
-def _trend(values: Sequence[float], texts: Sequence[str], noun: str = "") -> str:
+def _trend(texts: Sequence[str], noun: str = "") -> str:
     """The oldest and the newest value in words."""
     what = f" {noun}" if noun else ""
-    if min(values) == max(values):
-        return f"{texts[-1]}{what} in each of the last {counted(len(values), 'snapshot')}."
-    return f"From {texts[0]} to {texts[-1]}{what} in the last {counted(len(values), 'snapshot')}."
+    if len(set(texts)) == 1:
+        return f"{texts[-1]}{what} in each of the last {counted(len(texts), 'snapshot')}."
+    return f"From {texts[0]} to {texts[-1]}{what} in the last {counted(len(texts), 'snapshot')}."
 
 
 def _whens(manifests: Sequence[Manifest]) -> pl.DataFrame:

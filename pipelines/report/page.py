@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from pipelines.contracts.records import Manifest
-from pipelines.contracts.tables import Table, published_tables
+from pipelines.contracts.tables import published_tables
 from pipelines.report.drawing import Draw, draw_here, inline_svg
 from pipelines.report.figures import Figures
 from pipelines.report.history import VALUE, show_history
@@ -57,7 +57,6 @@ def make_page(
         keep_trailing_newline=True,
     )
     environment.filters.update(plain=plain, cell=_cell, columns=_columns, drawing=partial(_drawing, draw=draw))
-    tables = published_tables(include_full_data=manifest.include_full_data)
     return environment.get_template("report.html.jinja").render(
         manifest=manifest,
         as_of=f"{manifest.source.snapshot_at:%Y-%m-%d %H:%M} UTC",
@@ -75,7 +74,7 @@ def make_page(
         },
         checks=list_checks(manifest),
         signs=_SIGNS,
-        tables=[(table, _dictionary(table)) for table in tables],
+        tables=published_tables(include_full_data=manifest.include_full_data),
         versions=", ".join(f"{name} {version}" for name, version in manifest.versions.items()),
     )
 
@@ -128,10 +127,3 @@ def _cell(value: object) -> Markup:
     return Markup("<details class=whole><summary><bdi>{}</bdi></summary><bdi>{}</bdi></details>").format(
         plain(text), text
     )
-
-
-def _dictionary(table: Table) -> pl.DataFrame:
-    """The columns of a table, as the contract has them."""
-    texts = table.column_descriptions
-    rows = [(name, kind, texts[name]) for name, kind in table.duckdb_types.items()]
-    return pl.DataFrame(rows, dict.fromkeys(("column", "type", "what"), pl.String), orient="row")
