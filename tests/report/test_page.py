@@ -284,7 +284,7 @@ def test_too_many_rows_to_compare_are_said() -> None:
     changed = {"domain_exports": ChangedFiles(("domain_id",), rows, rows, MAX_COMPARED_ROWS + 1)}
     read = Page(render_report(lazy(frames), manifest_of(frames), [manifest_of(frames)], changed=changed))
     assert read.tables["Rows that differ, by table"][1:] == [["domain_exports", *["not compared"] * 3]]
-    assert "Tables with more than 1,000,000 rows in files that differ were not compared." in read.texts
+    assert "Tables with more than 500,000 rows in files that differ were not compared." in read.texts
 
 
 def test_history_of_the_last_snapshots() -> None:
