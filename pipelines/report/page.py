@@ -82,7 +82,7 @@ def make_page(
 def _facts(manifest: Manifest) -> dict[str, str]:
     source = manifest.source
     return {
-        "Snapshot": f"{manifest.id}, sequence {manifest.sequence}",
+        "Snapshot": manifest.id,
         "Source": f"{source.description}, PostgreSQL {source.server_version}",
         "As of": f"{source.snapshot_at:%Y-%m-%d %H:%M:%S} UTC",
         "Published": f"{manifest.created_at:%Y-%m-%d %H:%M:%S} UTC",
