@@ -92,15 +92,19 @@ def write_report(
     """Draw the published snapshot: one HTML file with charts and their figures, for a browser without a network."""
     if is_opened and str(out) == "-":
         raise typer.BadParameter("--open needs a file, not standard output")
-    from pipelines.build.reporting import batches_of  # noqa: PLC0415
+    from pipelines.build.reporting import batches_of, changed_files, earlier_manifests  # noqa: PLC0415
     from pipelines.report.rendering import render_report  # noqa: PLC0415  loads a drawing engine of 84 MB
 
-    export_dir = load_settings().export_dir
-    snapshot = published_snapshot(export_dir)
-    earlier = snapshot_before(export_dir, snapshot)
-    previous, before = (None, None) if earlier is None else (earlier.manifest, batches_of(earlier))
-    tables = {name: snapshot.scan(name) for name in snapshot.table_names}
-    content = render_report(tables, snapshot.manifest, previous, before)
+    settings = load_settings()
+    snapshot = published_snapshot(settings.export_dir)
+    previous = snapshot_before(settings.export_dir, snapshot)
+    content = render_report(
+        {name: snapshot.scan(name) for name in snapshot.table_names},
+        snapshot.manifest,
+        earlier_manifests(snapshot, settings.keep_snapshots),
+        None if previous is None else batches_of(previous),
+        changed_files(snapshot, previous),
+    )
     if str(out) == "-":
         sys.stdout.buffer.write(content)
         return

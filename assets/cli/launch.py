@@ -47,7 +47,8 @@ telemetry:
 nux:
   enabled: false
 """
-_INSTANCE_CONFIG = f"""{_FIRST_INSTANCE_CONFIG}# Each sensor has a thread: a webhook that is slow delays no other.
+_SECOND_INSTANCE_CONFIG = f"""{_FIRST_INSTANCE_CONFIG}\
+# Each sensor has a thread: a webhook that is slow delays no other.
 sensors:
   use_threads: true
   num_workers: 4
@@ -60,6 +61,10 @@ retention:
       skipped: 3
       failure: 30
       success: 90
+"""
+_INSTANCE_CONFIG = f"""{_SECOND_INSTANCE_CONFIG}# What runs print; the page of a run has every event all the same.
+python_logs:
+  python_log_level: INFO
 """
 
 
@@ -74,7 +79,8 @@ def prepare_home(settings: Settings) -> None:
     config = settings.dagster_home / "dagster.yaml"
     try:
         settings.dagster_home.mkdir(parents=True, exist_ok=True)
-        if not config.exists() or config.read_text(encoding="utf-8") == _FIRST_INSTANCE_CONFIG:
+        written_before = {_FIRST_INSTANCE_CONFIG, _SECOND_INSTANCE_CONFIG}
+        if not config.exists() or config.read_text(encoding="utf-8") in written_before:
             config.write_text(_INSTANCE_CONFIG, encoding="utf-8")
     except OSError as error:
         raise SettingsError(

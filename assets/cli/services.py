@@ -114,12 +114,12 @@ def run_services(
     address, workspace = _address(home, folder), home / _WORKSPACE_FILE
     workspace.write_text(_WORKSPACE.format(socket=json.dumps(address), location=LOCATION), encoding="utf-8")
     try:
-        code = _Service("code server", [*_program("dagster"), *_code_server(address)])
+        code = _Service("code server", [*_dagster(), *_code_server(address)])
         services.append(code)
         if not _wait_until_up(address, code, stop):
             return "" if stop.is_set() else f"{_describe_start(code)}, before it served"
         services.append(_web_server(listening, workspace, read_only=read_only))
-        command = [*_program("dagster-daemon"), "run", "-w", str(workspace)]
+        command = [*command_of("assets.cli.daemon"), "-w", str(workspace)]
         services.append(_Service("daemon", command, inherits=(daemon_lock,)))
         return _watch(code, services, stop, say)
     finally:
@@ -178,9 +178,9 @@ def _web_server(listening: socket.socket, workspace: Path, *, read_only: bool) -
     return _Service("web server", command, inherits=(descriptor,))
 
 
-def _program(name: str) -> list[str]:
-    """Command of a program of Dagster's, in this very interpreter."""
-    return [sys.executable, str(Path(sysconfig.get_path("scripts")) / name)]
+def _dagster() -> list[str]:
+    """Command of Dagster's program, in this very interpreter."""
+    return [sys.executable, str(Path(sysconfig.get_path("scripts")) / "dagster")]
 
 
 def _wait_until_up(address: str, server: _Service, stop: threading.Event) -> bool:

@@ -17,7 +17,7 @@ class BatchConfig(dg.Config):
     """Which batch, and as what."""
 
     batch_id: str = Field(description="Id of the batch, as in batch_summaries.")
-    batch_format: BatchFormat = Field(BatchFormat.CSV, description="csv, json, ndjson, xlsx or parquet.")
+    batch_format: BatchFormat = Field(BatchFormat.CSV, description="CSV, JSON, NDJSON, XLSX or PARQUET.")
     raw: bool = Field(False, description="CSV: do not put ' before texts that a spreadsheet would run as a formula.")
     bom: bool = Field(False, description="CSV: begin with a byte order mark, for Excel.")
 

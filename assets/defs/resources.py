@@ -21,6 +21,8 @@ from pipelines.system.unexpected import as_unexpected
 # Dagster's concurrency pool of every step that works on the export folder: with a limit of 1 (docs/deploy/dagster.yaml)
 # a second run waits in the queue. Without one it waits inside its first step (RunLockHolder).
 EXPORT_FOLDER = "export_folder"
+# What came of a run, in words.
+RESULT_TAG = "lei_exports/result"
 # A run tells its story in about twenty lines, however long it takes; the terminal hears each message.
 _LOG_SECONDS = 30.0
 # 2, 4 and 8 s: longer than a restart of PostgreSQL takes.
@@ -40,13 +42,13 @@ _errors: ContextVar[dict[str, ExportError] | None] = ContextVar("errors", defaul
 
 
 class ExportsResource(dg.ConfigurableResource[Any]):
-    """The settings of DESIGN 5, read from the environment when a run starts.
+    """The settings (docs/settings.md), read from the environment when a run starts."""
 
-    Attributes:
-        overrides: Settings by field name that win over the environment; for tests. Not for secrets: Dagster shows them.
-    """
-
-    overrides: dict[str, str] = Field(default_factory=dict)
+    overrides: dict[str, str] = Field(
+        default_factory=dict,
+        description="Settings by name in lower case, such as export_dir, that win over the environment in this run."
+        " Not for secrets: Dagster shows them.",
+    )
 
     def settings(self) -> Settings:
         """The settings of this run.
@@ -62,6 +64,8 @@ class ExportsResource(dg.ConfigurableResource[Any]):
         if context.run is not None and context.instance is not None:
             with suppress(ExportError):
                 show(context.instance, context.run.run_id, load_settings(self.overrides).export_dir)
+            if RESULT_TAG in context.run.tags:  # of the run that this one is a re-execution of
+                context.instance.add_run_tags(context.run.run_id, {RESULT_TAG: "none yet"})
 
 
 class RunLockHolder:
@@ -83,7 +87,13 @@ class RunLockHolder:
         return Run(settings, self._lock, on_progress)
 
 
-@dg.resource
+def tag_result(context: dg.AssetExecutionContext, result: str) -> None:
+    """Say in a tag of the run what came of it, for the list of runs; what prevents that fails nothing."""
+    with suppress(Exception):
+        context.instance.add_run_tags(context.run_id, {RESULT_TAG: result})
+
+
+@dg.resource(description="Nothing to configure: the lock of the export folder, held to the end of the run.")
 def run_lock(_: dg.InitResourceContext) -> Iterator[RunLockHolder]:
     """Gives the lock back when the run ends, however it ends: Dagster closes resources after a failure too.
 

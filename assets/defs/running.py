@@ -23,7 +23,8 @@ _shown: dict[str, ExitStack] = {}
 # The name of the code location in workspace.yaml, in docs/deploy and of `lei-exports ui`.
 LOCATION = "lei-exports"
 # Its value is the run's own id: a re-execution that is started in the UI has the tags of the run before.
-_COMMAND_TAG = "lei_exports/run_of_command"
+# Hidden in the UI by its prefix, as Dagster's own.
+_COMMAND_TAG = ".dagster/lei_exports_run_of_command"
 
 
 @contextmanager

@@ -22,7 +22,8 @@ from pipelines.source.connection import SourceAddress
 from pipelines.source.probe import probe_source
 from pipelines.system.printable import printable
 
-POSITION_TAG = "lei_exports/position"
+# Hidden in the UI by its prefix, as Dagster's own: a hash says nothing to a person.
+POSITION_TAG = ".dagster/lei_exports_position"
 FIRST_PAUSE = timedelta(minutes=1)
 LONGEST_PAUSE = timedelta(hours=1)
 

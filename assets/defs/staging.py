@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from assets.defs.catalog import check_results, check_specs, key_of, source_spec
-from assets.defs.resources import EXPORT_FOLDER, ExportsResource, RunLockHolder, failures, report_to
+from assets.defs.resources import EXPORT_FOLDER, ExportsResource, RunLockHolder, failures, report_to, tag_result
 from assets.defs.unchanged import report_unchanged
 from pipelines.build.extraction import Acceptance
 from pipelines.build.publication import raise_if_failed
@@ -19,17 +20,16 @@ from pipelines.system.printable import printable
 
 
 class ExtractionConfig(dg.Config):
-    """What an operator knowingly accepts in this run (DESIGN 4).
+    """What an operator knowingly accepts in this run."""
 
-    Attributes:
-        accept_new_source: Publish although the source is not the one of the published snapshot.
-        accept_shrink: Publish although the source lost more rows than MIN_ROWS_PCT allows, or known columns.
-        full_refresh: Read everything, changed or not.
-    """
-
-    accept_new_source: bool = False
-    accept_shrink: bool = False
-    full_refresh: bool = False
+    accept_new_source: bool = Field(
+        default=False, description="Publish although the source is not the one of the published snapshot."
+    )
+    accept_shrink: bool = Field(
+        default=False,
+        description="Publish although the source lost more rows than MIN_ROWS_PCT allows, or known columns.",
+    )
+    full_refresh: bool = Field(default=False, description="Read everything, changed or not.")
 
 
 @dg.multi_asset(
@@ -60,6 +60,15 @@ def staging(
     settings, on_progress = exports.settings(), report_to(context.log.info)
     with failures(context.retry_number):
         staged = run_lock.hold(settings, on_progress).stage(accepted, full_refresh=config.full_refresh)
+    if staged.unchanged_since is not None:
+        manifest = staged.unchanged_since.manifest
+        context.log.info(
+            "Nothing changed since snapshot %s (sequence %s): it stays, nothing is built, and its checks are reported"
+            " again.",
+            manifest.id,
+            manifest.sequence,
+        )
+        tag_result(context, f"nothing changed since snapshot {manifest.sequence}")
     _tell(context.log.info, staged.record)
     for table in SOURCE_TABLES:
         key = key_of("staging", table.name)
@@ -84,8 +93,6 @@ def staging(
         raise_if_failed(staged.checks)
     if staged.unchanged_since is not None:
         report_unchanged(context, staged.unchanged_since)
-        since = staged.unchanged_since.manifest.id
-        context.log.info("Nothing changed since snapshot %s: it stays, and its checks are reported again.", since)
 
 
 def _tell(say: Callable[[str], None], record: StagingRecord) -> None:

@@ -113,7 +113,7 @@ def publish_tables(
         on_progress(progress)
 
     with ExitStack() as stack:
-        report = stack.enter_context(making_report()) if with_report else None
+        report = stack.enter_context(making_report(settings.keep_snapshots)) if with_report else None
         inputs = SnapshotInputs(
             staging=record,
             tables=tables,

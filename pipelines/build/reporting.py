@@ -7,15 +7,18 @@ import polars as pl
 
 from pipelines.build.staging import latest_staging
 from pipelines.checks.definitions import REPORT_DRAWN
+from pipelines.contracts.records import FileRecord, Manifest
+from pipelines.contracts.tables import published_tables
 from pipelines.errors import ExportError, ReportError, SnapshotError
 from pipelines.report.charts import Spec
+from pipelines.report.differences import ChangedFiles
 from pipelines.report.drawing import Draw, drawing_process
 from pipelines.report.figures import measure_tables
 from pipelines.report.page import make_page
 from pipelines.report.rendering import REPORT, SNAPSHOT, plots_for
 from pipelines.settings import Settings
 from pipelines.snapshots.folder import SideFiles
-from pipelines.snapshots.opening import Snapshot
+from pipelines.snapshots.opening import Snapshot, list_snapshots
 
 DRAWN_TABLES = ("domain_exports", "candidate_exports", "rejected_rows")
 _COMPARED_TABLE = "batch_summaries"
@@ -28,8 +31,9 @@ class ReportMaker:
         plots: Afterwards the plots of the snapshot's asset, Markdown by metadata key; empty where drawing failed.
     """
 
-    def __init__(self, draw: Draw) -> None:
+    def __init__(self, draw: Draw, keep_snapshots: int) -> None:
         self._draw = draw
+        self._keep_snapshots = keep_snapshots
         self.plots: dict[str, str] = {}
 
     def __call__(self, snapshot: Snapshot, previous: Snapshot | None) -> SideFiles:
@@ -38,8 +42,9 @@ class ReportMaker:
         checks = (*snapshot.manifest.checks, REPORT_DRAWN.result(passed=True))
         manifest = snapshot.manifest.model_copy(update={"checks": checks})
         try:
-            earlier, before = (None, None) if previous is None else (previous.manifest, batches_of(previous))
-            figures = measure_tables(_scans(snapshot), before)
+            before = None if previous is None else batches_of(previous)
+            figures = measure_tables(_scans(snapshot), before, changed_files(snapshot, previous))
+            earlier = earlier_manifests(snapshot, self._keep_snapshots)
             page = make_page(figures, manifest, earlier, self._draw).encode()
             self.plots = plots_for(SNAPSHOT, figures, manifest, self._draw)
         except Exception as error:  # noqa: BLE001  see above: whatever it is, it is told
@@ -48,10 +53,14 @@ class ReportMaker:
 
 
 @contextmanager
-def making_report() -> Iterator[ReportMaker]:
-    """A maker of report.html; what draws for it starts at once, and is ready when the snapshot is."""
+def making_report(keep_snapshots: int) -> Iterator[ReportMaker]:
+    """A maker of report.html; what draws for it starts at once, and is ready when the snapshot is.
+
+    Args:
+        keep_snapshots: So many snapshots are in its history (KEEP_SNAPSHOTS).
+    """
     with ExitStack() as stack:
-        yield ReportMaker(_drawing(stack))
+        yield ReportMaker(_drawing(stack), keep_snapshots)
 
 
 def plots_of_built(
@@ -97,6 +106,41 @@ def batches_of(snapshot: Snapshot) -> pl.LazyFrame | None:
         return snapshot.scan(_COMPARED_TABLE)
     except SnapshotError:
         return None
+
+
+def earlier_manifests(snapshot: Snapshot, keep_snapshots: int) -> list[Manifest]:
+    """Manifests of the newest readable snapshots before this one, oldest first: with it `keep_snapshots`, or two."""
+    export_dir = snapshot.folder.parent.parent
+    manifests = [other.manifest for other in list_snapshots(export_dir).snapshots]
+    earlier = [manifest for manifest in manifests if manifest.sequence < snapshot.manifest.sequence]
+    return earlier[-max(keep_snapshots - 1, 1) :]
+
+
+def changed_files(snapshot: Snapshot, previous: Snapshot | None) -> dict[str, ChangedFiles] | None:
+    """What of each table differs from the snapshot before; None where there is none, or it has lost such a file."""
+    if previous is None:
+        return None
+    changed = {}
+    for table in published_tables(include_full_data=snapshot.manifest.include_full_data):
+        if table.name not in snapshot.table_names or table.name not in previous.table_names:
+            continue
+        files = [snapshot_.record_of(table.name).files for snapshot_ in (previous, snapshot)]
+        digests = [{(file.path, file.sha256) for file in side} for side in files]
+        old, new = (
+            [file for file in side if (file.path, file.sha256) not in others]
+            for side, others in zip(files, reversed(digests), strict=True)
+        )
+        if not all((previous.folder / file.path).is_file() for file in old):
+            return None
+        if old or new:
+            rows = max(sum(file.rows for file in side) for side in (old, new))
+            changed[table.name] = ChangedFiles(table.key, _scan(previous, old), _scan(snapshot, new), rows)
+    return changed
+
+
+def _scan(snapshot: Snapshot, files: Sequence[FileRecord]) -> pl.LazyFrame | None:
+    paths = [snapshot.folder / file.path for file in files]
+    return pl.scan_parquet(paths, glob=False, hive_partitioning=False) if paths else None
 
 
 def _scans(snapshot: Snapshot) -> dict[str, pl.LazyFrame]:

@@ -97,10 +97,10 @@ def find_candidates_json(reader: Reader, domain_id: int, keys: Mapping[str, str]
     Args:
         reader: Of the snapshot.
         domain_id: The row's id.
-        keys: Name in the answer of each column; of a column that the snapshot lacks the value is null.
+        keys: The column of each key of the answer; of a column that the snapshot lacks the value is null.
     """
     columns = reader.columns_of(CANDIDATE_EXPORTS.name)
-    names = [name for name in {**dict.fromkeys(RANK_ORDER), **keys} if name in columns]
+    names = [name for name in dict.fromkeys((*RANK_ORDER, *keys.values())) if name in columns]
     values = ", ".join(f"epoch_us({quoted(n)})" if columns[n] == "TIMESTAMP" else quoted(n) for n in names)
     found = reader.rows(
         f"SELECT {values} FROM {_relation(CANDIDATE_EXPORTS.name)} WHERE domain_id = $id", {"id": domain_id}
@@ -112,7 +112,7 @@ def find_candidates_json(reader: Reader, domain_id: int, keys: Mapping[str, str]
     # A column that is not there is asked for behind the last one.
     members = [
         (f'"{key}":', place.get(name, len(names)), spellings.get(columns.get(name, ""), str))
-        for name, key in keys.items()
+        for key, name in keys.items()
     ]
     objects = []
     for row in sorted(found, key=lambda row: rank_key(row[0], row[1])):

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pipelines.report.texts import width_px
+from pipelines.report.texts import compact, width_px
 
 Spec = dict[str, Any]
 
@@ -27,7 +27,10 @@ _ROW_PX, _COLUMNS_PX, _CELL_PX = 24, 190, 34
 _COUNT_AXIS_PX, _GAP_PX, _WIDE_LABEL_PX = 45, 10, 60
 # A legend's symbol and the gap to the next entry.
 _SYMBOL_PX = 26
+# What a number in a bar needs besides its width.
+_INSIDE_PX = 6
 _DARK_CELL = 0.55
+_DARK = {BLUE}  # colours that take white text; black is read on the others
 _INK = "currentColor"
 
 
@@ -95,9 +98,20 @@ def draw_differences(labels: Sequence[str], values: Sequence[int], texts: Sequen
 def draw_stacked_bars(
     labels: Sequence[str], series: Sequence[Series], values: Mapping[str, Sequence[int]], texts: Sequence[str]
 ) -> Spec:
-    """Horizontal bars of several parts, each with the number of its whole; labels are all different."""
-    rows = _stacked(labels, series, values)
+    """Horizontal bars of several parts, each with its number where it fits; at the end that of the whole.
+
+    Args:
+        labels: From top to bottom, all different.
+        series: The parts, from left to right.
+        values: Lengths, by part.
+        texts: What stands at the end of each bar.
+    """
     totals = [sum(values[part.name][i] for part in series) for i in range(len(labels))]
+    px = (WIDTH - _extent_px(labels)) / _longest(labels, totals, texts)
+    rows = _stacked(labels, series, values)
+    for row in rows:
+        text = compact(row["value"])
+        row["number"] = text if width_px(text) + _INSIDE_PX <= row["value"] * px else ""
     ends = [{"label": a, "value": b, "text": c} for a, b, c in zip(labels, totals, texts, strict=True)]
     bars = {
         "mark": {"type": "bar", "height": {"band": 0.68}, **_EDGE},
@@ -107,23 +121,36 @@ def draw_stacked_bars(
         rows,
         height={"step": _ROW_PX},
         encoding={"y": _rows_axis(labels), "x": _lengths(labels, totals, texts)},
-        layer=[bars, {"data": {"values": ends}, **_NUMBERS}],
+        layer=[bars, _inside(series), {"data": {"values": ends}, **_NUMBERS}],
     )
 
 
 def draw_columns(
     labels: Sequence[str], series: Sequence[Series], values: Mapping[str, Sequence[int]], title: str
 ) -> Spec:
-    """Vertical columns in the order of an axis, of one part (then without legend) or of several."""
+    """Vertical columns in the order of an axis, of one part (then without legend) or of several.
+
+    Above each stands its number, where there is room for all.
+    """
     axis = {"title": title, "labelAngle": 0, "values": _fitting(labels), "grid": False}
     x = {"field": "label", "type": "ordinal", "sort": None, "axis": axis, "scale": {"paddingInner": 0.12}}
     y = {"field": "value", "type": "quantitative", "axis": _COUNT_AXIS}
     edge = {"strokeWidth": _EDGE_PX} if len(series) > 1 else {}
+    totals = [sum(values[part.name][i] for part in series) for i in range(len(labels))]
+    ends = [{"label": a, "value": b, "text": compact(b) if b else ""} for a, b in zip(labels, totals, strict=True)]
+    has_room = max(width_px(compact(b)) for b in totals) <= (WIDTH - _COUNT_AXIS_PX) / len(totals)
+    if has_room:  # above the highest column too
+        y["scale"] = {"domainMax": max(totals) * (1 + TEXT_PX * 1.5 / _COLUMNS_PX)}
+    numbers = {"data": {"values": ends}, "mark": {"type": "text", "dy": -7}, "encoding": {"text": {"field": "text"}}}
+    columns = {
+        "mark": {"type": "bar", **(_EDGE if len(series) > 1 else {})},
+        "encoding": {"order": _ORDER, "color": _colors(series, WIDTH - _COUNT_AXIS_PX), **edge},
+    }
     return _spec(
         _stacked(labels, series, values),
         height=_COLUMNS_PX,
-        mark={"type": "bar", **(_EDGE if len(series) > 1 else {})},
-        encoding={"x": x, "y": y, "order": _ORDER, "color": _colors(series, WIDTH - _COUNT_AXIS_PX), **edge},
+        encoding={"x": x, "y": y},
+        layer=[columns, *([numbers] if has_room else [])],
     )
 
 
@@ -198,10 +225,30 @@ def _extent_px(labels: Sequence[str]) -> float:
 
 def _lengths(labels: Sequence[str], values: Sequence[float], texts: Sequence[str]) -> dict[str, Any]:
     """The axis of bars that leaves room right of the longest for its number."""
+    scale = {"domain": [0, _longest(labels, values, texts)], "nice": False}
+    return {"field": "value", "type": "quantitative", "axis": None, "scale": scale}
+
+
+def _longest(labels: Sequence[str], values: Sequence[float], texts: Sequence[str]) -> float:
+    """The value at the right edge of bars, so that the longest one's number has room."""
     room = WIDTH - _extent_px(labels)
     text = max((width_px(text) for text in texts), default=0) + 8
-    most = (max(values, default=0) or 1) * room / max(room - text, room / 4)
-    return {"field": "value", "type": "quantitative", "axis": None, "scale": {"domain": [0, most], "nice": False}}
+    return (max(values, default=0) or 1) * room / max(room - text, room / 4)
+
+
+def _inside(series: Sequence[Series]) -> Spec:
+    """Numbers in the middle of stacked parts, in the ink that is read on each colour."""
+    dark = " || ".join(f"datum.part == {part.name!r}" for part in series if part.color in _DARK) or "false"
+    return {
+        "mark": {"type": "text"},
+        "encoding": {
+            "x": {"field": "value", "type": "quantitative", "stack": "zero", "bandPosition": 0.5},
+            "text": {"field": "number"},
+            "order": _ORDER,
+            "detail": {"field": "part"},
+            "color": {"condition": {"test": dark, "value": "white"}, "value": "black"},
+        },
+    }
 
 
 def _fitting(labels: Sequence[str]) -> list[str]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from pipelines.report.differences import ChangedFiles, RowChanges, compare_rows
 from pipelines.report.timeline import STARTS_AT, Timeline, to_timeline
 from pipelines.transform.text import is_blank
 
@@ -93,6 +94,7 @@ class Figures:
         candidates: Rows of candidate_exports by jurisdiction, entity_status, registration_status; most rows first.
         rejects: Rows of rejected_rows by reason and source_table; most rows first.
         changes: Of batch_summaries, since the snapshot before.
+        rows: Of all tables, since the snapshot before.
     """
 
     domains: DomainFigures | None
@@ -100,14 +102,20 @@ class Figures:
     candidates: pl.DataFrame | None
     rejects: pl.DataFrame | None
     changes: BatchChanges | None = None
+    rows: RowChanges | None = None
 
 
-def measure_tables(tables: Mapping[str, pl.LazyFrame], before: pl.LazyFrame | None = None) -> Figures:
+def measure_tables(
+    tables: Mapping[str, pl.LazyFrame],
+    before: pl.LazyFrame | None = None,
+    changed: Mapping[str, ChangedFiles] | None = None,
+) -> Figures:
     """Count what the charts show.
 
     Args:
         tables: By name, those of domain_exports, candidate_exports, rejected_rows and batch_summaries that there are.
         before: batch_summaries of the snapshot before; None where there is none.
+        changed: What differs from the snapshot before, by table; None where there is none.
     """
     domains, candidates, rejects = (
         tables.get(name) for name in ("domain_exports", "candidate_exports", "rejected_rows")
@@ -135,6 +143,7 @@ def measure_tables(tables: Mapping[str, pl.LazyFrame], before: pl.LazyFrame | No
         changes=None
         if before is None or "batch_summaries" not in tables
         else _compare(tables["batch_summaries"], before),
+        rows=None if changed is None else compare_rows(changed),
     )
 
 
@@ -199,7 +208,9 @@ def _valid_primaries(domains: pl.LazyFrame, candidates: pl.LazyFrame) -> pl.Lazy
 
 
 def _count_by(table: pl.LazyFrame, *columns: str) -> pl.LazyFrame:
-    counts = table.group_by(columns).agg(pl.len().cast(pl.Int64).alias("rows"))
+    """Rows by values; a blank one counts as none."""
+    values = (pl.when(~is_blank(pl.col(name))).then(pl.col(name)).alias(name) for name in columns)
+    counts = table.group_by(values).agg(pl.len().cast(pl.Int64).alias("rows"))
     return counts.sort(["rows", *columns], descending=[True, *(False for _ in columns)], nulls_last=True)
 
 

@@ -3,11 +3,12 @@
 All work before the snapshot is published and after.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
 from pipelines.contracts.records import Manifest
+from pipelines.report.differences import ChangedFiles
 from pipelines.report.drawing import Draw, draw_here, image_uri
 from pipelines.report.figures import Figures, measure_tables
 from pipelines.report.page import make_page
@@ -24,16 +25,18 @@ _ON_SNAPSHOT = ("over-time", "primaries", "jurisdictions", "rejects")
 def render_report(
     tables: Mapping[str, pl.LazyFrame],
     manifest: Manifest,
-    previous: Manifest | None,
+    earlier: Sequence[Manifest] = (),
     batches_before: pl.LazyFrame | None = None,
+    changed: Mapping[str, ChangedFiles] | None = None,
 ) -> bytes:
     """The content of report.html.
 
     Args:
         tables: Scans by table name; those that charts are made of are read, a missing one leaves its charts out.
         manifest: The snapshot's manifest, or what is known of it before it is written.
-        previous: Manifest of the snapshot before; None where there is none.
+        earlier: Manifests of the last snapshots before it, oldest first; the last one is what it is compared with.
         batches_before: batch_summaries of the snapshot before; None leaves the chart of changes out.
+        changed: What differs from the snapshot before, by table; None leaves the changed rows out.
 
     Returns:
         UTF-8; the same for the same arguments.
@@ -41,7 +44,7 @@ def render_report(
     Raises:
         ReportError: A chart could not be drawn.
     """
-    return make_page(measure_tables(tables, batches_before), manifest, previous).encode()
+    return make_page(measure_tables(tables, batches_before, changed), manifest, earlier).encode()
 
 
 def plots_for(

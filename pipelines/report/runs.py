@@ -8,6 +8,7 @@ import polars as pl
 from pipelines.checks.results import checks_of
 from pipelines.contracts.records import DRAWING_STAGE, CheckRecord, Manifest
 from pipelines.report.charts import draw_bars, draw_differences
+from pipelines.report.differences import MAX_COMPARED_ROWS, NAMED, RowChanges
 from pipelines.report.figures import BatchChanges
 from pipelines.report.sections import Section
 from pipelines.report.texts import counted, format_seconds, plain, signed, whole
@@ -42,6 +43,11 @@ class Checks(NamedTuple):
     says: str
     table: pl.DataFrame
 
+    @property
+    def all_passed(self) -> bool:
+        """Whether none of them warned or failed."""
+        return self.table["verdict"].eq("passed").all()
+
 
 def compare_snapshots(manifest: Manifest, previous: Manifest | None) -> Changes:
     """Say what changed since the snapshot before."""
@@ -62,6 +68,40 @@ def compare_snapshots(manifest: Manifest, previous: Manifest | None) -> Changes:
         says.append(f"Its contract version is {previous.contract_version}.")
     says.append(_segments_read(manifest))
     return Changes(says, pl.DataFrame(rows, schema, orient="row"))
+
+
+class ChangedRows(NamedTuple):
+    """The rows that differ from the snapshot before, for people.
+
+    Attributes:
+        says: In words.
+        counts: New, gone and changed rows of each table that differs.
+        domains: Domain rows that differ, the first of each kind.
+    """
+
+    says: list[str]
+    counts: pl.DataFrame
+    domains: pl.DataFrame
+
+
+def show_changed_rows(changes: RowChanges) -> ChangedRows:
+    """Say how many rows are new, gone and changed, and what was not compared."""
+    says = []
+    of_domains = changes.counts.filter(pl.col("table") == "domain_exports").drop_nulls()
+    if of_domains.height:
+        kinds = {kind: of_domains[kind].item() for kind in ("new", "gone", "changed")}
+        numbers = ", ".join(f"{whole(number)} {kind}" for kind, number in kinds.items())
+        first = f" The first {NAMED} of each kind, by id, are named." if max(kinds.values()) > NAMED else ""
+        says.append(f"Domain rows: {numbers}.{first}")
+    elif "domain_exports" not in changes.counts["table"]:
+        says.append("No domain row differs.")
+    if changes.counts["new"].null_count():
+        says.append(f"Tables with more than {whole(MAX_COMPARED_ROWS)} rows in files that differ were not compared.")
+    counts = changes.counts.with_columns(
+        pl.Series(kind, ["not compared" if n is None else whole(n) for n in changes.counts[kind]], pl.String)
+        for kind in ("new", "gone", "changed")
+    )
+    return ChangedRows(says, counts, changes.domains.cast({"domain_id": pl.String}))
 
 
 def show_batch_changes(changes: BatchChanges) -> Section:

@@ -18,7 +18,7 @@ from pipelines.report.charts import (
     draw_stacked_bars,
 )
 from pipelines.report.figures import ABOVE, BELOW, SCORE_MAX, SCORE_STEP, STATUS_COUNTS, DomainFigures, PrimaryFigures
-from pipelines.report.texts import LONGEST, compact, counted, distinct_labels, plain, share, whole
+from pipelines.report.texts import LONGEST, WHOLE, compact, counted, distinct_labels, plain, share, whole
 
 _HIGH_SCORE = 80
 _STATUS_COLORS = dict(zip(STATUS_COUNTS, (BLUE, VERMILLION, SKY, YELLOW, PURPLE), strict=True))
@@ -89,7 +89,10 @@ def show_batches(figures: DomainFigures) -> Section:
     listed, rest = batches.head(_BATCHES_LISTED), batches.slice(_BATCHES_LISTED)
     created = pl.col("first_created_at").dt.strftime("%Y-%m-%d %H:%M").fill_null("")
     table = listed.select(
-        pl.Series("batch", distinct_labels(listed["batch_id"]), pl.String), created.alias("first row"), "rows", *names
+        pl.Series("batch", distinct_labels(listed["batch_id"], WHOLE), pl.String),
+        created.alias("first row"),
+        "rows",
+        *names,
     )
     if rest.height:
         others = pl.lit(f"{whole(rest.height)} {_OTHERS}").alias("batch")

@@ -3,8 +3,10 @@
 import unicodedata
 from collections.abc import Iterable
 
-NULL, BLANK = "(none)", "(blank)"
+NONE = "(none)"  # NULL and blank alike
 LONGEST = 40
+# A batch id as a whole, on demand.
+WHOLE = 1000
 _THOUSAND = 1000
 _UNITS = ("", "k", "M", "G", "T")
 # Marks on one letter; more would pile up over the lines above.
@@ -22,12 +24,12 @@ _WIDTHS_PX = {
 def plain(text: str | None, longest: int = LONGEST) -> str:
     """A value from the data, on one line, short, without control, formatting or direction-changing characters."""
     if text is None:
-        return NULL
+        return NONE
     # A text of megabytes costs nothing: what is far beyond the end is not looked at.
     start = unicodedata.normalize("NFC", text[: longest * 4])
     head = " ".join(_visible(start).split())
     if not head:
-        return BLANK
+        return NONE
     return head if len(head) <= longest and len(text) <= longest * 4 else f"{head[: longest - 1]}…"
 
 

@@ -65,6 +65,7 @@ def create_app(settings: ServingSettings, host: str, connections: Connections) -
         redoc_url=None,
         openapi_url=OPENAPI_PATH,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
         lifespan=lifespan,
         middleware=_middleware(settings, host, connections),
     )

@@ -1,11 +1,11 @@
-"""The page /docs: Swagger UI from the installed package fastapi-swagger, so that no other server is asked."""
+"""The page /docs, where / leads: Swagger UI from the package fastapi-swagger, so that no other server is asked."""
 
 from functools import cache
 from html import escape
 from importlib import resources
 
 from fastapi import APIRouter, FastAPI
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 _PACKAGE = "fastapi_swagger.resources"
 _FILES = {
@@ -16,7 +16,7 @@ _FILES = {
 OPENAPI_PATH = "/openapi.json"
 _START_PATH = "/docs/start.js"
 # What a browser has to load to show /docs.
-PAGES = frozenset({"/docs", OPENAPI_PATH, _START_PATH, *_FILES})
+PAGES = frozenset({"/", "/docs", OPENAPI_PATH, _START_PATH, *_FILES})
 _HEADERS = {
     # Swagger UI sets styles on elements and draws from data: URLs; scripts and requests are this server's only.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline';"
@@ -65,6 +65,10 @@ def add_documentation(app: FastAPI) -> None:
     async def start() -> Response:
         return Response(_START, media_type="text/javascript", headers=_HEADERS)
 
+    async def lead_to_page() -> Response:
+        return RedirectResponse("docs")  # relative: a proxy may have put it below a path of its own
+
+    router.add_api_route("/", lead_to_page, methods=["GET"])
     router.add_api_route("/docs", show_page, methods=["GET"])
     router.add_api_route(_START_PATH, start, methods=["GET"])
     for path, (name, media_type) in _FILES.items():

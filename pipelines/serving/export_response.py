@@ -52,6 +52,11 @@ _OPTIONS = BatchOptions(size=ChunkSize(domains=600, candidates=3_000))
 _NAME_CHARACTERS = 80
 
 
+def media_type_of(batch_format: BatchFormat) -> str:
+    """The media type of a format, without parameters."""
+    return MEDIA_TYPES[batch_format].partition(";")[0]
+
+
 class _Source(Protocol):
     """Where the bytes of a batch come from. Of use to one thread at a time; `stop` may come from any."""
 
@@ -82,8 +87,9 @@ class _File:
 class ExportResponse(Response):
     """A batch as a file."""
 
-    def __init__(self, batch_id: str, batch_format: BatchFormat) -> None:
+    def __init__(self, batch_id: str, batch_format: BatchFormat, varies_by: str = "") -> None:
         super().__init__()
+        self._varies_by = varies_by
         self._batch_id = batch_id
         self._format = batch_format
 
@@ -100,6 +106,7 @@ class ExportResponse(Response):
             encoding = choose_encoding(asked.get("accept-encoding")) if self._format.is_text else None
             variant = f"{self._format}-{short_hash(self._batch_id)}"
             headers = snapshot_headers(opened.snapshot, variant, encoding)
+            headers["Vary"] = f"{self._varies_by}{headers['Vary']}"
             if_none_match = asked.get("if-none-match")
             if is_any_known(if_none_match) or is_known(if_none_match, opened.snapshot, variant):
                 await not_modified(headers)(scope, receive, send)

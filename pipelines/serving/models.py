@@ -1,6 +1,7 @@
 """What answers look like: Pydantic models, those of published rows made from the contracts.
 
-Keys are the published column names in camelCase, as in the application.
+Keys are the published column names, as in every file. Until version 3 of the contract each answer has the earlier keys
+too, in camelCase; the document does not describe these.
 """
 
 import math
@@ -8,11 +9,24 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, create_model
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    SerializerFunctionWrapHandler,
+    WithJsonSchema,
+    create_model,
+    model_serializer,
+)
 from pydantic.alias_generators import to_camel
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from pipelines.contracts.source import FULL_DATA_COLUMN
 from pipelines.contracts.tables import BATCH_SUMMARIES, DOMAIN_EXPORTS, ENTITIES, UNIQUE_DOMAINS, Table
+from pipelines.query.batch.batches import OF_THE_DOMAIN
 from pipelines.query.batch.reals import real_text
 from pipelines.query.queries import CANDIDATE_EXPORTS, SEARCH_COLUMNS
 
@@ -49,8 +63,28 @@ _TYPES: dict[str, Any] = {
 }
 
 
+_Next = Annotated[
+    str | None,
+    Field(
+        description="Address of the next page, relative to the address of this one, such as `?limit=100&offset=100`;"
+        " null: there is none",
+        json_schema_extra={"format": "uri-reference"},
+    ),
+]
+
+
 class _Answer(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by_alias=False, frozen=True)
+    model_config = ConfigDict(frozen=True)
+
+    @model_serializer(mode="wrap")
+    def _with_old_keys(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found: dict[str, Any] = serialize(self)
+        return {**found, **{to_camel(name): value for name, value in found.items()}}
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The fields: without it, the schema is that of what the serializer returns, any object."""
+        return handler({name: part for name, part in schema.items() if name != "serialization"})
 
 
 def _model(
@@ -70,8 +104,11 @@ def _model(
 Candidate = _model(
     "Candidate", CANDIDATE_EXPORTS, "A candidate of a row of `domains`; ranked.", absent=(FULL_DATA_COLUMN,)
 )
-# Of its columns, the name in the answer.
-CANDIDATE_KEYS = {name: to_camel(name) for name in CANDIDATE_EXPORTS.columns}
+# Keys of the answer, the earlier ones too, and the column of each.
+CANDIDATE_KEYS = {
+    **{name: name for name in CANDIDATE_EXPORTS.columns},
+    **{to_camel(name): name for name in CANDIDATE_EXPORTS.columns},
+}
 Batch = _model("Batch", BATCH_SUMMARIES, "A batch, with its counts, percentages and times.")
 Entity = _model("Entity", ENTITIES, "A legal entity, with the domains that it is a candidate of.")
 DomainRow = _model("DomainRow", DOMAIN_EXPORTS, "A row of `domains`, with its candidates joined in rank order.")
@@ -82,7 +119,22 @@ Domain = create_model(
     __base__=_UniqueDomain,
     __doc__="A domain across all batches, with its best row and all its rows.",
     __module__=__name__,
-    history=(list[DomainRow], Field(description="Its rows, by id; resultCount says how many there are")),  # type: ignore[valid-type]
+    history=(list[DomainRow], Field(description="Its rows, by id; result_count says how many there are")),  # type: ignore[valid-type]
+    next=(_Next, None),
+)
+_ExportedCandidate = _model(
+    "ExportedCandidate",
+    CANDIDATE_EXPORTS,
+    "A candidate in the file of a batch; without what it shares with its row.",
+    [name for name in CANDIDATE_EXPORTS.columns if name not in OF_THE_DOMAIN],
+    absent=(FULL_DATA_COLUMN,),
+)
+ExportedDomain = create_model(
+    "ExportedDomain",
+    __base__=DomainRow,
+    __doc__="A row of `domains` in the file of a batch, with its candidates in rank order.",
+    __module__=__name__,
+    candidates=(list[_ExportedCandidate], Field(description="Its candidates, in rank order")),  # type: ignore[valid-type]
 )
 
 
@@ -92,6 +144,7 @@ class BatchPage(_Answer):
     total: int = Field(description="How many batches there are")
     limit: int
     offset: int
+    next: _Next
     items: list[Batch]  # type: ignore[valid-type]
 
 
@@ -101,6 +154,7 @@ class SearchPage(_Answer):
     has_more: bool = Field(description="Whether there is more after these")
     limit: int
     offset: int
+    next: _Next
     items: list[SearchHit]  # type: ignore[valid-type]
 
 

@@ -4,7 +4,9 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
 
+from pipelines.serving.models import ExportedDomain
 from pipelines.serving.problems import MEDIA_TYPE, Problem
 from pipelines.serving.responses import SNAPSHOT_ID
 from pipelines.serving.security import OPEN_PATHS
@@ -15,6 +17,7 @@ _DESCRIPTIONS = {
     400: "The request can't be understood",
     401: "The token is missing or wrong",
     404: "The current snapshot has no such thing",
+    406: "None of the formats is accepted",
     422: "A parameter can't be used",
     503: "Nothing is published, the query was stopped, or too much is being sent: Retry-After says when",
     507: "The answer, or a row of it, needs more memory than the server may take (API_MEMORY_MB)",
@@ -49,9 +52,11 @@ def add_openapi(app: FastAPI, *, has_token: bool) -> None:
 def _complete(app: FastAPI, *, has_token: bool) -> dict[str, Any]:
     document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
     components = document.setdefault("components", {})
-    components.setdefault("schemas", {})["Problem"] = Problem.model_json_schema(
-        ref_template="#/components/schemas/{model}"
+    # What no route names as its model.
+    _, others = models_json_schema(
+        [(Problem, "serialization"), (ExportedDomain, "serialization")], ref_template="#/components/schemas/{model}"
     )
+    components.setdefault("schemas", {}).update(others["$defs"])
     for path, operations in document["paths"].items():
         for operation in operations.values():
             if has_token and path not in OPEN_PATHS:

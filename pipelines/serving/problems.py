@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, cast
+from typing import cast
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -22,6 +22,13 @@ _LOG = logging.getLogger(__name__)
 _RETRY_AFTER = {"Retry-After": "5"}
 
 
+class UnusableParameter(BaseModel):
+    """A parameter that can't be used."""
+
+    place: str = Field(alias="in", description="Where it stands, such as `query.limit`")
+    message: str = Field(description="Why it can't be used")
+
+
 class Problem(BaseModel):
     """A problem document (RFC 9457)."""
 
@@ -32,7 +39,7 @@ class Problem(BaseModel):
     status: int = Field(description="HTTP status")
     detail: str | None = Field(default=None, description="What is wrong with this request, and how to fix it")
     closest: list[str] | None = Field(default=None, description="Unknown batch: the ids that are spelled most like it")
-    errors: list[dict[str, Any]] | None = Field(default=None, description="Unusable parameters: where, and why")
+    errors: list[UnusableParameter] | None = Field(default=None, description="Unusable parameters: where, and why")
 
 
 class ProblemError(Exception):
@@ -65,7 +72,9 @@ def too_large(detail: str) -> ProblemError:
 
 def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
     """A problem document as a response."""
-    content = json.dumps(problem.model_dump(exclude_none=True), ensure_ascii=False).encode("utf-8", "replace")
+    content = json.dumps(problem.model_dump(exclude_none=True, by_alias=True), ensure_ascii=False).encode(
+        "utf-8", "replace"
+    )
     return Response(
         content, problem.status, headers={"Cache-Control": "no-store", **(headers or {})}, media_type=MEDIA_TYPE
     )
@@ -118,14 +127,14 @@ async def _on_export_error(_: Request, error: Exception) -> Response:
 
 async def _on_invalid(_: Request, error: Exception) -> Response:
     errors = [
-        {"in": ".".join(map(str, found["loc"])), "message": found["msg"]}
+        UnusableParameter.model_validate({"in": ".".join(map(str, found["loc"])), "message": found["msg"]})
         for found in cast("RequestValidationError", error).errors()
     ]
     problem = ProblemError(
         HTTPStatus.UNPROCESSABLE_ENTITY,
         "unusable-parameters",
         "Unusable parameters",
-        "; ".join(f"{found['in']}: {found['message']}" for found in errors),
+        "; ".join(f"{found.place}: {found.message}" for found in errors),
     )
     problem.problem.errors = errors
     return problem_response(problem.problem)

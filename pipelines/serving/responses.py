@@ -108,7 +108,7 @@ async def answer(request: Request, shape: TypeAdapter[_Result], work: Callable[[
     """
 
     def serialize(reader: Reader) -> bytes:
-        return shape.dump_json(shape.validate_python(work(reader)), by_alias=True)
+        return shape.dump_json(shape.validate_python(work(reader)))
 
     return await answer_bytes(request, serialize)
 
@@ -132,6 +132,21 @@ async def answer_bytes(request: Request, work: Callable[[Reader], bytes]) -> Res
     if is_any_known(if_none_match):  # there is an answer: what is not there was raised
         return not_modified(headers)
     return Answer(content, headers=headers, media_type="application/json")
+
+
+def next_page(request: Request, limit: int, offset: int, last_offset: int, *, has_more: bool) -> str | None:
+    """The address of the next page, relative to that of the request: a proxy may have put it below a path of its own.
+
+    Args:
+        request: The request for this page.
+        limit: Most items of it.
+        offset: Items that it leaves out before.
+        last_offset: The largest offset that is taken; behind it there is no next page.
+        has_more: Whether there are items behind this page.
+    """
+    if not has_more or offset + limit > last_offset:
+        return None
+    return f"?{request.url.include_query_params(limit=limit, offset=offset + limit).query}"
 
 
 def _compressed(content: bytes, encoding: Encoding | None) -> tuple[bytes, Encoding | None]:

@@ -12,7 +12,7 @@ from pipelines.query import queries
 from pipelines.query.batch.batches import shown_id
 from pipelines.query.batch.files import BatchFormat
 from pipelines.query.database import Reader
-from pipelines.serving.export_response import MEDIA_TYPES, ExportResponse, require_batch
+from pipelines.serving.export_response import ExportResponse, media_type_of, require_batch
 from pipelines.serving.models import (
     CANDIDATE_KEYS,
     Batch,
@@ -21,13 +21,15 @@ from pipelines.serving.models import (
     CheckSummary,
     Domain,
     Entity,
+    ExportedDomain,
     Health,
     Readiness,
     SearchPage,
 )
+from pipelines.serving.negotiation import choose_format
 from pipelines.serving.openapi import from_snapshot, problems
 from pipelines.serving.problems import not_found
-from pipelines.serving.responses import SNAPSHOT_ID, answer, answer_bytes, service_of
+from pipelines.serving.responses import SNAPSHOT_ID, answer, answer_bytes, next_page, service_of
 from pipelines.snapshots.opening import Snapshot
 
 ID_MIN, ID_MAX = -(2**63), 2**63 - 1
@@ -55,31 +57,62 @@ _domain, _entity, _search = TypeAdapter(Domain), TypeAdapter(Entity), TypeAdapte
 
 Limit = Annotated[int, Query(ge=1, le=_LONGEST_PAGE, description="Most items of the answer")]
 Offset = Annotated[int, Query(ge=0, le=_LAST_OFFSET, description="Items to leave out before the first")]
-_BINARY = {"type": "string", "format": "binary"}
-_FILE: dict[str, Any] = {
-    "description": "The batch as a file, with the columns and rows that `lei-exports batch` writes",
-    "content": {
-        media_type.partition(";")[0]: {"schema": {"type": "array", "items": {"type": "object"}}}
-        if kind is BatchFormat.JSON
-        else {"schema": {"type": "string"} if kind.is_text else _BINARY}
-        for kind, media_type in MEDIA_TYPES.items()
-    },
+# Of what the file of each format consists.
+_FILE_SCHEMAS: dict[BatchFormat, dict[str, Any]] = {
+    BatchFormat.JSON: {"type": "array", "items": {"$ref": f"#/components/schemas/{ExportedDomain.__name__}"}},
+    BatchFormat.CSV: {"type": "string"},
+    BatchFormat.NDJSON: {"type": "string"},
+    BatchFormat.XLSX: {"type": "string", "format": "binary"},
+    BatchFormat.PARQUET: {"type": "string", "format": "binary"},
 }
+_DESCRIBED = "The batch as a file, with the columns and rows that `lei-exports batch` writes"
+_BatchId = Annotated[str, Path(description="Id of the batch; `/` may stand in it as it is or encoded")]
+
+
+# Text first: generated clients read every answer as the first one, and only as text each can be read.
+_ANY_FILE = {media_type_of(one): {"schema": _FILE_SCHEMAS[one]} for one in (BatchFormat.CSV, *BatchFormat)}
 
 
 @router.get(
     "/export/{batch_id:text}",
     response_class=Response,
-    responses={200: _FILE, **from_snapshot(404)},
+    responses={200: {"description": _DESCRIBED, "content": _ANY_FILE}, **from_snapshot(404, 406)},
     tags=["batches"],
-    summary="A batch with all its candidates, as a file",
+    summary="A batch with all its candidates, as a file in a format that the request chooses",
 )
 async def export_batch(
-    batch_id: Annotated[str, Path(description="Id of the batch; `/` may stand in it as it is or encoded")],
-    batch_format: Annotated[BatchFormat, Query(alias="format", description="Format of the file")] = BatchFormat.JSON,
+    request: Request,
+    batch_id: _BatchId,
+    batch_format: Annotated[
+        BatchFormat | None, Query(alias="format", description="Format of the file; left out: what Accept prefers")
+    ] = None,
 ) -> Response:
-    """Stream a batch; memory does not grow with it. Every row is of one snapshot, whatever is published meanwhile."""
-    return ExportResponse(batch_id, batch_format)
+    """Stream a batch, as `/files/…` does: there each format has an address of its own, for generated clients."""
+    if batch_format is not None:
+        return ExportResponse(batch_id, batch_format)
+    return ExportResponse(batch_id, choose_format(request.headers.get("accept")), varies_by="Accept, ")
+
+
+def _add_file_route(batch_format: BatchFormat) -> None:
+
+    async def get_file(batch_id: _BatchId) -> Response:
+        """Stream a batch; memory does not grow with it. Every row is of one snapshot."""
+        return ExportResponse(batch_id, batch_format)
+
+    content = {media_type_of(batch_format): {"schema": _FILE_SCHEMAS[batch_format]}}
+    router.add_api_route(
+        f"/files/{batch_format}/{{batch_id:text}}",
+        get_file,
+        name=f"get_batch_as_{batch_format}",
+        response_class=Response,
+        responses={200: {"description": _DESCRIBED, "content": content}, **from_snapshot(404)},
+        tags=["batches"],
+        summary=f"A batch with all its candidates, as {batch_format.upper()}",
+    )
+
+
+for _format in BatchFormat:
+    _add_file_route(_format)
 
 
 @router.get("/batches", response_model=BatchPage, responses=from_snapshot(), tags=["batches"], summary="All batches")
@@ -95,7 +128,8 @@ async def list_batches(
 
     def work(reader: Reader) -> dict[str, Any]:
         rows, total = queries.list_batches(reader, sort, queries.Page(limit, offset), is_descending=descending)
-        return {"total": total, "limit": limit, "offset": offset, "items": rows}
+        following = next_page(request, limit, offset, _LAST_OFFSET, has_more=offset + limit < total)
+        return {"total": total, "limit": limit, "offset": offset, "next": following, "items": rows}
 
     return await answer(request, _batches, work)
 
@@ -103,7 +137,7 @@ async def list_batches(
 @router.get(
     "/batches/{batch_id:text}", response_model=Batch, responses=from_snapshot(404), tags=["batches"], summary="A batch"
 )
-async def show_batch(
+async def get_batch(
     request: Request, batch_id: Annotated[str, Path(description="Id of the batch; `/` may stand in it")]
 ) -> Response:
     """Show a batch's counts, percentages and times."""
@@ -139,7 +173,7 @@ async def list_candidates(
     tags=["domains"],
     summary="A domain across all batches",
 )
-async def show_domain(
+async def get_domain(
     request: Request,
     name: Annotated[str, Query(min_length=1, max_length=_LONGEST_NAME, description="The domain, in any case")],
     limit: Limit = 100,
@@ -151,7 +185,9 @@ async def show_domain(
         row = queries.find_domain(reader, name)
         if row is None:
             raise not_found("domain", f"Snapshot {reader.snapshot.manifest.id} has no domain {shown_id(name)}.")
-        return {**row, "history": queries.list_domain_rows(reader, row["domain_hash"], queries.Page(limit, offset))}
+        history = queries.list_domain_rows(reader, row["domain_hash"], queries.Page(limit, offset))
+        following = next_page(request, limit, offset, _LAST_OFFSET, has_more=offset + limit < row["result_count"])
+        return {**row, "history": history, "next": following}
 
     return await answer(request, _domain, work)
 
@@ -163,7 +199,7 @@ async def show_domain(
     tags=["entities"],
     summary="A legal entity",
 )
-async def show_entity(
+async def get_entity(
     request: Request, lei_code: Annotated[str, Path(description="LEI code, byte for byte; valid or not")]
 ) -> Response:
     """Show a legal entity with the domains that it is a candidate of."""
@@ -178,7 +214,7 @@ async def show_entity(
 
 
 @router.get("/search", response_model=SearchPage, responses=from_snapshot(), tags=["domains"], summary="Search")
-async def search(
+async def search_domains(
     request: Request,
     q: Annotated[str, Query(min_length=2, max_length=_LONGEST_TEXT, description="Part of a domain or company name")],
     limit: Annotated[int, Query(ge=1, le=_LONGEST_SEARCH, description="Most items of the answer")] = 20,
@@ -188,19 +224,20 @@ async def search(
 
     def work(reader: Reader) -> dict[str, Any]:
         rows, has_more = queries.search_domains(reader, q, queries.Page(limit, offset))
-        return {"has_more": has_more, "limit": limit, "offset": offset, "items": rows}
+        following = next_page(request, limit, offset, _LAST_HIT, has_more=has_more)
+        return {"has_more": has_more, "limit": limit, "offset": offset, "next": following, "items": rows}
 
     return await answer(request, _search, work)
 
 
 @router.get("/health", tags=["server"], summary="The server runs")
-async def health() -> Health:
+async def get_health() -> Health:
     """Say that the server runs; needs no token."""
     return Health()
 
 
 @router.get("/ready", responses=problems(), tags=["server"], summary="There is a snapshot to answer from")
-async def ready(request: Request, response: Response) -> Readiness:
+async def get_readiness(request: Request, response: Response) -> Readiness:
     """Say which snapshot is served, how old it is, and what its checks said."""
     service = service_of(request)
     async with service.lease() as opened:

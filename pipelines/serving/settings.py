@@ -15,6 +15,8 @@ from pipelines.system.folders import default_export_dir
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 _TOKEN = re.compile(r"[!-~]+")
+_TOKEN_LENGTH = 16  # below that a token can be guessed
+MAKE_ONE = '`python -c "import secrets; print(secrets.token_urlsafe(32))"`'
 _Names = Annotated[tuple[str, ...], NoDecode]
 
 
@@ -25,7 +27,9 @@ class ServingSettings(BaseSettings):
 
     export_dir: Path = Field(default_factory=default_export_dir, description="Where snapshots live")
     export_api_token: SecretStr | None = Field(
-        None, description="Bearer token that every request but /health must show; required beyond loopback"
+        None,
+        description="Bearer token of 16 characters or more that every request but /health must show; required beyond"
+        " loopback",
     )
     api_cors_origins: _Names = Field((), description="Web origins that may read answers, separated by commas")
     api_hosts: _Names = Field((), description="More names that requests may give as their Host, separated by commas")
@@ -62,9 +66,12 @@ class ServingSettings(BaseSettings):
 
     @field_validator("export_api_token")
     @classmethod
-    def _can_stand_in_a_header(cls, value: SecretStr | None) -> SecretStr | None:
+    def _is_usable(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not _TOKEN.fullmatch(value.get_secret_value()):
             msg = "must be of printable ASCII characters without spaces"
+            raise ValueError(msg)
+        if value is not None and len(value.get_secret_value()) < _TOKEN_LENGTH:
+            msg = f"must have at least {_TOKEN_LENGTH} characters; {MAKE_ONE} makes one"
             raise ValueError(msg)
         return value
 
@@ -139,6 +146,5 @@ def require_safe_address(host: str, settings: ServingSettings) -> None:
             "The server would be open to other machines without a token",
             expected="EXPORT_API_TOKEN set, or a loopback address such as 127.0.0.1",
             found=f"address {host}, no EXPORT_API_TOKEN",
-            fix='set EXPORT_API_TOKEN, for instance to the output of `python -c "import secrets;'
-            ' print(secrets.token_urlsafe(32))"`, or leave --host out',
+            fix=f"set EXPORT_API_TOKEN, for instance to the output of {MAKE_ONE}, or leave --host out",
         )

@@ -71,7 +71,7 @@ class Services:
         return self._folder / f"{service}.log"
 
     def _here(self, text: str) -> str:
-        text = text.replace("${EXPORT_API_TOKEN:-sample}", "sample")
+        text = text.replace("${EXPORT_API_TOKEN:-sample-token-of-compose}", "sample-token-of-compose")
         text = text.replace("@postgres/", f"@127.0.0.1:{self._ports['postgres']}/")
         for service, port in LISTENING.items():
             text = text.replace(f":{port}/", f":{self._ports[service]}/").replace(
@@ -104,7 +104,9 @@ def test_every_service_of_compose_runs_in_the_image(image: str, tmp_path: Path) 
         # Nobody asks for it: the sensor sees a source that is new.
         assert wait_for_run(ui, lives["web"], services.log("daemon")) == "SUCCESS"
         batches = f"http://127.0.0.1:{ports['serve']}/batches"
-        assert wait_for_answer(batches, lives["serve"], services.log("serve"), Authorization="Bearer sample")
+        assert wait_for_answer(
+            batches, lives["serve"], services.log("serve"), Authorization="Bearer sample-token-of-compose"
+        )
         for name, is_running in lives.items():
             run(*services.checked(name, config["Healthcheck"]["Test"]), cwd=tmp_path)
             assert is_running(), services.log(name).read_text()

@@ -29,6 +29,7 @@ def test_it_runs_shows_and_serves_the_sample_from_an_empty_folder(tmp_path: Path
         table.name for table in published_tables(include_full_data=False)
     }
     assert snapshot.scan("domain_exports").collect().height > 0
+    assert [file.path for file in snapshot.manifest.extras] == ["report.html"], "the template of the report travels too"
 
     log = tmp_path / "log"
     port = free_port()

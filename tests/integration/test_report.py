@@ -72,6 +72,22 @@ def test_the_report_is_of_the_snapshot_and_of_its_run(settings: Settings) -> Non
     verify_snapshot(second)
 
 
+def test_domain_rows_that_changed_are_named(database: Database, settings: Settings) -> None:
+    """Two segments of three differ; the third one's file is the same, and is not read."""
+    settings = settings.model_copy(update={"segment_size": 20})
+    first = publish(settings)
+    ids = first.scan("domain_exports").select("domain_id").collect()["domain_id"].to_list()
+    with database.connect() as connection:
+        connection.execute("UPDATE domains SET company_name = 'other than before' WHERE id = %s", [ids[0]])
+        connection.execute("DELETE FROM domains WHERE id = %s", [ids[-1]])
+    page = page_of(publish(settings))
+    rows = page.tables["Domain rows that differ, by id"][1:]
+    assert [(row[0], row[1]) for row in rows] == [("gone", str(ids[-1])), ("changed", str(ids[0]))]
+    assert rows[1][3] == "company_name"
+    assert page.tables["Rows that differ, by table"][1] == ["domain_exports", "0", "1", "1"]
+    assert [row[0] for row in page.tables["history-rows"][1:]] == ["1", "2"]
+
+
 def test_hostile_rows_are_drawn(database: Database, tmp_path: Path) -> None:
     with database.connect() as connection:
         create_source_tables(connection)

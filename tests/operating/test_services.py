@@ -1,10 +1,12 @@
 """`lei-exports ui`: its services live and die together, and its pages show what stands after a run without a change."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import dagster as dg
 import pytest
 from dagster import DagsterInstance
 
+from pipelines.contracts.tables import published_tables
 from pipelines.system.file_lock import hold_lock
 from pipelines.system.run_lock import hold_run_lock
 from tests.browser.kit import Server, allow_connections, serve_ui
@@ -22,6 +25,8 @@ from tests.oracle.source import create_source_tables, insert_source
 
 pytestmark = [pytest.mark.orchestration, pytest.mark.standard]
 
+ROOT = Path(__file__).resolve().parents[2]
+RUN_TAGS = "... on Run { tags { key value } }"
 PAGE = """{ assetNodes {
     assetKey { path } staleStatus freshnessStatusInfo { freshnessStatus }
     assetChecksOrError { ... on AssetChecks { checks {
@@ -63,6 +68,79 @@ def verdicts(server: Server) -> dict[tuple[str, str], Any]:
     }
 
 
+def assert_the_log_holds_what_matters(log: str) -> None:
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in log.splitlines()]
+    assert [line for line in lines if "DEBUG" in line or "BetaWarning" in line] == []
+    assert [line for line in lines if "Checking for new runs" in line or "empty result" in line] == []
+    said = Counter(line.partition(" - ")[2] for line in lines if "SensorDaemon" in line)
+    assert said
+    assert {line: count for line, count in said.items() if count > 1} == {}
+    assert [line for line in lines if line.endswith("INFO - Launched 1 runs.")]
+    assert [line for line in lines if "is published: " in line], "and what a run published"
+
+
+def assert_an_unchanged_run_says_so_first(server: Server) -> None:
+    logs = "... on EventConnection { events { ... on LogMessageEvent { message } } }"
+    query = f"query($id: ID!) {{ logsForRun(runId: $id) {{ {logs} }} runOrError(runId: $id) {{ {RUN_TAGS} }} }}"
+    found = server.ask(query, id=server.runs()[0][0])
+    first = next(event["message"] for event in found["logsForRun"]["events"] if event.get("message"))
+    assert re.match(r"Nothing changed since snapshot \S+ \(sequence 1\): ", first)
+    tags = {tag["key"]: tag["value"] for tag in found["runOrError"]["tags"]}
+    assert tags["lei_exports/result"] == "nothing changed since snapshot 1"
+    assert not [value for value in tags.values() if re.fullmatch("[0-9a-f-]{32,}", value)], "no hash, no id"
+
+
+def assert_plots_begin_with_what_matters(server: Server) -> None:
+    """Dagster draws every number of the metadata, by the letters of its name."""
+    entries = "... on Asset { assetMaterializations { metadataEntries { label __typename } } }"
+    query = f"query($k: AssetKeyInput!) {{ assetOrError(assetKey: $k) {{ {entries} }} }}"
+    found = server.ask(query, k={"path": ["published", "snapshot"]})["assetOrError"]["assetMaterializations"]
+    drawn = sorted(
+        entry["label"]
+        for entry in found[-1]["metadataEntries"]
+        if entry["__typename"] in {"IntMetadataEntry", "FloatMetadataEntry"}
+    )
+    rows = [f"exported_rows_{table.name}" for table in published_tables(include_full_data=False)]
+    rows.remove("exported_rows_rejected_rows")
+    first = [*sorted(rows), "rejected_rows", "run_s", "size_duckdb_bytes", "size_parquet_bytes"]
+    assert drawn[: len(first)] == first
+    assert all(label.startswith("time_") for label in drawn[len(first) :])
+    assert len(drawn) > len(first)
+
+
+def test_the_log_of_the_daemon_has_what_is_new_and_each_line_once() -> None:
+    """Dagster's SQLite storage logs to the root logger, which gives that a handler: every line was there twice."""
+    code = """if True:
+        import logging
+        from dagster._utils.log import configure_loggers
+        from assets.cli.daemon import set_up_log
+        set_up_log()
+        logging.warning("a library")
+        configure_loggers()
+        log = logging.getLogger("dagster.daemon.SensorDaemon")
+        for _ in range(3):
+            log.info("Checking for new runs for sensor: source_changed")
+            log.info("Sensor source_changed skipped: the source can't be reached")
+            log.info("Sensor old_runs skipped: 0 runs deleted")
+            log.error("Sensor daemon caught an error")
+        log.info("Sensor source_changed skipped: nothing changed")
+        log.info("Sensor source_changed skipped: the source can't be reached")
+        log.info("Launching run for source_changed")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr).splitlines()
+    assert Counter(line.rpartition(" - ")[2] for line in lines) == {
+        "Sensor source_changed skipped: the source can't be reached": 2,
+        "Sensor source_changed skipped: nothing changed": 1,
+        "Sensor old_runs skipped: 0 runs deleted": 1,
+        "Sensor daemon caught an error": 3,
+        "Launching run for source_changed": 1,
+        "WARNING:root:a library": 1,
+    }
+
+
 @pytest.mark.extended
 @pytest.mark.integration
 def test_services_are_started_again_or_end_and_an_unchanged_source_leaves_the_page_as_it_was(
@@ -101,6 +179,9 @@ def test_services_are_started_again_or_end_and_an_unchanged_source_leaves_the_pa
                 assert {"found_by_snapshot", "reported_again"} <= labels, key
         assert again.keys() == first.keys()
         assert "without gating" not in server.log.read_text()
+        assert_the_log_holds_what_matters(server.log.read_text())
+        assert_an_unchanged_run_says_so_first(server)
+        assert_plots_begin_with_what_matters(server)
 
         with hold_run_lock(server.export_dir):
             last = server.launch("export")
@@ -125,7 +206,7 @@ def test_a_service_that_ends_for_good_ends_everything_with_a_message(tmp_path: P
         with hold_run_lock(server.export_dir):
             last = server.launch("export")
             wait_until(lambda: server.runs()[0][1] == "STARTED", 60)
-            os.kill(only(home, "dagster-daemon run"), signal.SIGKILL)
+            os.kill(only(home, "assets.cli.daemon"), signal.SIGKILL)
             assert server.process.wait(60) == 1
         assert "daemon was killed by signal 9" in server.log.read_text()
         assert processes_of(home) == {}

@@ -1,6 +1,7 @@
 """What Dagster shows before any run: the code location loads with no service and no secret."""
 
 import json
+import re
 import subprocess
 import sys
 from datetime import timedelta
@@ -93,6 +94,27 @@ def test_the_daily_schedule_runs_by_default_and_has_a_time_zone() -> None:
     assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
     assert schedule.execution_timezone == "UTC"
     assert schedule.job_name == "export"
+
+
+def test_the_config_of_every_job_explains_itself_to_a_person() -> None:
+    definitions, described = build_definitions(), {}
+    for name in ("export", "full_refresh", "export_batch"):
+        for kind in definitions.resolve_job_def(name).run_config_schema.config_type.type_iterator():
+            for field_name, field in getattr(kind, "fields", {}).items():
+                described[field_name] = field.description or ""
+    for_maintainers = r"\b[A-Z]{5,6} \d|Attributes:|Args:"  # a section of their documents, a docstring
+    assert {name for name, text in described.items() if re.search(for_maintainers, text)} == set()
+    explained = {"accept_new_source", "accept_shrink", "full_refresh", "exports", "overrides", "run_lock"}
+    explained |= {"batch_id", "batch_format", "raw", "bom"}
+    assert {name for name in explained if not described[name]} == set()
+
+
+def test_every_asset_that_is_made_here_leads_to_its_code() -> None:
+    graph = build_definitions().resolve_asset_graph()
+    for key in graph.materializable_asset_keys:
+        (reference,) = graph.get(key).metadata["dagster/code_references"].code_references
+        line = Path(reference.file_path).read_text(encoding="utf-8").splitlines()[reference.line_number - 1]
+        assert line.startswith(("@dg.multi_asset", "def ")), key
 
 
 def test_extraction_can_not_be_split() -> None:

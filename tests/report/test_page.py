@@ -6,18 +6,21 @@ import re
 import polars as pl
 import pytest
 
-from pipelines.contracts.records import CheckRecord
+from pipelines.contracts.records import CheckRecord, FileRecord
+from pipelines.contracts.tables import published_tables
+from pipelines.report.differences import MAX_COMPARED_ROWS, ChangedFiles
 from pipelines.report.rendering import render_report
 from tests.report.kit import HOSTILE, SCRIPT, Frames, Page, batches, empty, hostile, lazy, manifest_of, ordinary
 
 pytestmark = pytest.mark.fast
 
+HISTORY = ["history-rows", "history-rejects", "history-warnings", "history-duration", "history-size"]
 CARDS = ["over-time", "batches", "primaries", "candidates-per-domain", "confidence", "jurisdictions", "statuses"]
 CARDS += ["rejects", "timings"]
 
 
 def page_of(frames: Frames) -> bytes:
-    return render_report(lazy(frames), manifest_of(frames), manifest_of(frames, id="before", sequence=1))
+    return render_report(lazy(frames), manifest_of(frames), [manifest_of(frames, id="before", sequence=1)])
 
 
 @pytest.fixture(scope="module", params=[ordinary, empty, hostile], ids=lambda make: make.__name__)
@@ -32,7 +35,7 @@ def ordinary_page() -> Page:
 
 def test_is_well_formed_with_every_card_in_its_place(page: bytes) -> None:
     read = Page(page)
-    assert [attributes["id"] for tag, attributes in read.tags if tag == "article"] == CARDS
+    assert [attributes["id"] for tag, attributes in read.tags if tag == "article"] == HISTORY + CARDS
     levels = [int(tag[1]) for tag, _ in read.tags if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1
@@ -46,8 +49,10 @@ def test_loads_nothing_and_runs_nothing(page: bytes) -> None:
     assert b"http:" not in page.replace(b"http-equiv", b"")
     assert not {tag for tag, _ in read.tags} & {"script", "iframe", "img", "link", "object", "embed", "base", "image"}
     for tag, attributes in read.tags:
-        assert not {"src", "href", "xlink:href", "style", "srcset", "action"} & set(attributes), tag
+        assert not {"src", "xlink:href", "style", "srcset", "action"} & set(attributes), tag
         assert not [name for name in attributes if name.startswith("on")], tag
+    links = {attributes["href"] for tag, attributes in read.tags if "href" in attributes}
+    assert links <= {f"#{attributes['id']}" for _, attributes in read.tags if "id" in attributes}, "within the page"
     style = page[page.index(b"<style>") : page.index(b"</style>")]
     assert b"url(" not in style
     assert b"@import" not in style
@@ -71,18 +76,18 @@ def test_is_the_same_for_the_same_tables() -> None:
 
 def test_works_with_the_tables_that_there_are() -> None:
     frames = ordinary()
-    read = Page(render_report(lazy({"rejected_rows": frames["rejected_rows"]}), manifest_of(frames), None))
+    read = Page(render_report(lazy({"rejected_rows": frames["rejected_rows"]}), manifest_of(frames)))
     assert [attributes["id"] for tag, attributes in read.tags if tag == "article"] == ["rejects", "timings"]
 
 
 def test_of_empty_tables_says_so_without_drawings() -> None:
     read = Page(page_of(empty()))
-    assert set(read.labels) == {"timings"}
+    assert set(read.labels) == {"timings", "history-warnings", "history-duration"}
     assert "No source row was rejected." in read.texts
 
 
 def test_hostile_values_are_text() -> None:
-    page = page_of(hostile())
+    page = page_of_rows(*(frames["domain_exports"] for frames in (hostile(), ordinary())), hostile())
     assert SCRIPT.encode() not in page
     assert b"<iframe" not in page
     assert SCRIPT in "".join(Page(page).texts)
@@ -197,7 +202,7 @@ def test_figures_of_rejects(ordinary_page: Page) -> None:
 def test_changes_since_the_snapshot_before() -> None:
     now, before = ordinary(), empty()
     manifest = manifest_of(now, base_snapshot="20261122T065932Z-00000001", changed_segments=("000003", "000007"))
-    read = Page(render_report(lazy(now), manifest, manifest_of(before, id="20261122T065932Z-00000001", sequence=1)))
+    read = Page(render_report(lazy(now), manifest, [manifest_of(before, id="20261122T065932Z-00000001", sequence=1)]))
     assert read.tables["Rows per table"][1:] == [
         ["domain_exports", "0", "40", "+40"],
         ["candidate_exports", "0", "80", "+80"],
@@ -211,7 +216,7 @@ def test_changes_since_the_snapshot_before() -> None:
 def page_of_batches(now: pl.DataFrame, before: pl.DataFrame) -> Page:
     frames = {**ordinary(), "batch_summaries": now}
     previous = manifest_of(frames, id="before", sequence=1)
-    return Page(render_report(lazy(frames), manifest_of(frames), previous, before.lazy()))
+    return Page(render_report(lazy(frames), manifest_of(frames), [previous], before.lazy()))
 
 
 def test_changes_of_batches_are_counted_and_drawn() -> None:
@@ -239,6 +244,92 @@ def test_batches_of_an_older_contract_are_compared_by_what_both_have() -> None:
     assert [row[0] for row in read.tables["changes-by-kind"][1:]] == ["success"]
 
 
+def page_of_rows(before: pl.DataFrame, now: pl.DataFrame, frames: Frames) -> bytes:
+    changed = {"domain_exports": ChangedFiles(("domain_id",), before.lazy(), now.lazy(), now.height)}
+    earlier = [manifest_of(frames, id="before", sequence=1)]
+    return render_report(lazy(frames), manifest_of(frames), earlier, changed=changed)
+
+
+def test_domain_rows_that_are_new_gone_or_changed_are_named_by_id() -> None:
+    frames = ordinary()
+    now = frames["domain_exports"].with_columns(domain=pl.format("d{}.example", "domain_id"))
+    is_third = pl.col("domain_id") == 3
+    other = [
+        pl.when(is_third).then(pl.lit(text)).otherwise(name).alias(name)
+        for name, text in (("status", "failed"), ("company_name", "Acme"))
+    ]
+    before = now.with_columns(other).filter(pl.col("domain_id") <= 9).filter(pl.col("domain_id") != 5)
+    read = Page(page_of_rows(before, now.filter(pl.col("domain_id") != 2), frames))
+    text = "".join(read.texts)
+    assert "Domain rows: 32 new, 1 gone, 1 changed. The first 20 of each kind, by id, are named." in text
+    assert read.tables["Rows that differ, by table"][1:] == [["domain_exports", "32", "1", "1"]]
+    header, *rows = read.tables["Domain rows that differ, by id"]
+    assert header == ["kind", "domain_id", "domain", "differs in", "batch"]
+    assert [row[1] for row in rows if row[0] == "new"] == ["5", *map(str, range(10, 29))]
+    assert rows[20:] == [
+        ["gone", "2", "d2.example", "", "batch-2"],
+        ["changed", "3", "d3.example", "status, company_name", "batch-0"],
+    ]
+
+
+def test_rows_of_an_older_contract_are_compared_by_what_both_have() -> None:
+    now = ordinary()["domain_exports"]
+    read = Page(page_of_rows(now.drop("company_name"), now, ordinary()))
+    assert read.tables["Rows that differ, by table"][1:] == [["domain_exports", "0", "0", "0"]]
+
+
+def test_too_many_rows_to_compare_are_said() -> None:
+    frames = ordinary()
+    rows = frames["domain_exports"].lazy()
+    changed = {"domain_exports": ChangedFiles(("domain_id",), rows, rows, MAX_COMPARED_ROWS + 1)}
+    read = Page(render_report(lazy(frames), manifest_of(frames), [manifest_of(frames)], changed=changed))
+    assert read.tables["Rows that differ, by table"][1:] == [["domain_exports", *["not compared"] * 3]]
+    assert "Tables with more than 500,000 rows in files that differ were not compared." in read.texts
+
+
+def test_history_of_the_last_snapshots() -> None:
+    frames = ordinary()
+    file = FileRecord(path="exports.duckdb", segment=None, rows=0, bytes=2_500_000, sha256="")
+    earlier = [
+        manifest_of(empty(), id=f"s{number}", sequence=number, timings_s={"stage_read": number}) for number in (7, 8)
+    ]
+    manifest = manifest_of(frames, sequence=9, database=file, timings_s={"stage_read": 90})
+    read = Page(render_report(lazy(frames), manifest, earlier))
+    assert [row[0] for row in read.tables["history-rows"]] == ["sequence", "7", "8", "9"]
+    assert read.tables["history-rows"][3][2:] == ["40", "80", "7"]
+    assert read.tables["history-rejects"][3][2] == "7"
+    assert read.tables["history-warnings"][3][2] == "1"
+    assert [row[2] for row in read.tables["history-duration"][1:]] == [f"{n}.0 s" for n in (7, 8, 90)]
+    assert read.tables["history-size"][3][2] == "2.5 MB"
+    assert "From 0 to 120 domain rows and candidates in the last 3 snapshots." in read.texts
+    assert "history-rows" not in Page(render_report(lazy(frames), manifest)).labels
+
+
+def test_a_long_batch_id_is_shown_whole_on_demand() -> None:
+    frames = ordinary()
+    long = "a-batch-" * 10
+    frames["domain_exports"] = frames["domain_exports"].with_columns(batch_id=pl.lit(long))
+    page = page_of(frames)
+    assert Page(page).tables["batches"][1][0] == f"{long[:39]}…{long}"
+    assert b"<details class=whole>" in page
+
+
+def test_blank_and_none_are_one_thing() -> None:
+    """The heat map had a column (blank) beside (none), which nobody could tell apart."""
+    frames = ordinary()
+    blank = [pl.when(pl.col("candidate_id") % 2 == 0).then(pl.lit(" ")).alias("jurisdiction")]
+    frames["candidate_exports"] = frames["candidate_exports"].with_columns(blank)
+    assert Page(page_of(frames)).tables["jurisdictions"][1:] == [["(none)", "80"]]
+
+
+def test_every_table_is_in_the_dictionary_that_its_charts_lead_to(ordinary_page: Page) -> None:
+    for table in published_tables(include_full_data=False):
+        rows = ordinary_page.tables[f"Columns of {table.name}"][1:]
+        assert [row[0] for row in rows] == list(table.columns)
+    links = {attributes["href"] for tag, attributes in ordinary_page.tags if tag == "a"}
+    assert links >= {f"#table-{name}" for name in ordinary()} | {"#changes", "#history", "#checks", "#dictionary"}
+
+
 def test_checks_worst_first_and_open_where_one_did_not_pass() -> None:
     frames = ordinary()
     failed = CheckRecord(
@@ -249,14 +340,14 @@ def test_checks_worst_first_and_open_where_one_did_not_pass() -> None:
         metadata={"failed": [SCRIPT], "rows": 1234},
     )
     manifest = manifest_of(frames)
-    page = render_report(lazy(frames), manifest.model_copy(update={"checks": (*manifest.checks, failed)}), None)
+    page = render_report(lazy(frames), manifest.model_copy(update={"checks": (*manifest.checks, failed)}))
     rows = Page(page).tables["Checks of the snapshot and its tables"]
     assert [row[0].split()[-1] for row in rows[1:]] == ["failed", "warning", "passed"]
     assert rows[1][3] == f'failed ["{SCRIPT}"], rows 1,234'
     assert rows[2][1:] == ["domain_exports", "source_hash_agrees", "rows differ 1"]
     assert b"<details open>" in page
     calm = tuple(table.model_copy(update={"checks": ()}) for table in manifest.tables)
-    assert b"<details open>" not in render_report(lazy(frames), manifest.model_copy(update={"tables": calm}), None)
+    assert b"<details open>" not in render_report(lazy(frames), manifest.model_copy(update={"tables": calm}))
 
 
 def test_header_says_which_snapshot_of_what(ordinary_page: Page) -> None:

@@ -37,8 +37,8 @@ def test_colours_are_of_the_palette_of_okabe_and_ito() -> None:
     ("text", "expected"),
     [
         (None, "(none)"),
-        ("", "(blank)"),
-        (" \u00a0\t", "(blank)"),
+        ("", "(none)"),
+        (" \u00a0\t", "(none)"),
         ("a\nb\u2028c", "a b c"),
         ("a\u202eb", "a\ufffdb"),
         ("e\u0301", "\u00e9"),

@@ -4,7 +4,7 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import openpyxl
 import psycopg
@@ -51,7 +51,7 @@ def camel(name: str) -> str:
 
 
 class Wanted:
-    """What PostgreSQL itself makes of its tables, as JSON with the keys and times of the answers."""
+    """What PostgreSQL itself makes of its tables, as JSON with the times of the answers."""
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self._connection = connection
@@ -61,7 +61,7 @@ class Wanted:
         body = oracle_sql(self._connection, table)
         described = self._connection.execute(f"SELECT * FROM ({body}) AS t LIMIT 0".encode()).description or ()
         columns = ", ".join(
-            f'{time_text(column.name) if column.type_code == 1114 else column.name} AS "{camel(column.name)}"'
+            f'{time_text(column.name) if column.type_code == 1114 else column.name} AS "{column.name}"'
             for column in described
         )
         numbered = f"SELECT row_number() OVER () AS place, t.* FROM ({body}) AS t"
@@ -107,13 +107,24 @@ def client(case: tuple[Source, Served]) -> Iterator[Client]:
 def told(client: Client, path: str) -> Any:
     answer = client.ask(path)
     assert answer.status == 200, (path, answer.body)
-    return parse(answer.body)
+    return without_old_keys(parse(answer.body))
+
+
+def without_old_keys(value: Any) -> Any:
+    """The answer without its camelCase keys, each of which says what its new one says."""
+    if isinstance(value, list):
+        return [without_old_keys(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    old = {camel(name): name for name in value if "_" in name}
+    assert {name: value[name] for name in old} == {name: value[new] for name, new in old.items()}
+    return {name: without_old_keys(item) for name, item in value.items() if name not in old}
 
 
 def test_candidates_of_domains(client: Client, wanted: dict[str, list[Row]]) -> None:
-    of_domain: dict[int, list[Row]] = {row["domainId"]: [] for row in wanted["domain_exports"]}
+    of_domain: dict[int, list[Row]] = {row["domain_id"]: [] for row in wanted["domain_exports"]}
     for row in wanted["candidate_exports"]:
-        of_domain[row["domainId"]].append({**row, "gleifFullData": None})
+        of_domain[row["domain_id"]].append({**row, "gleif_full_data": None})
     assert of_domain
     for domain_id, rows in some(list(of_domain.items())):
         assert told(client, f"/domains/{domain_id}/candidates") == rows
@@ -122,33 +133,50 @@ def test_candidates_of_domains(client: Client, wanted: dict[str, list[Row]]) -> 
 def test_domains_with_their_history(client: Client, wanted: dict[str, list[Row]]) -> None:
     history: dict[str, list[Row]] = {}
     for row in wanted["domain_exports"]:
-        history.setdefault(row["domainHash"], []).append(row)
+        history.setdefault(row["domain_hash"], []).append(row)
     asked = 0
     for row in some(wanted["unique_domains"]):
         name = row["domain"]
         if len(name) > 2000:  # the limit of the parameter
             continue
-        rows = history[row["domainHash"]][:1000]
-        assert told(client, with_query("/domains", name=f" {name}\t", limit=1000)) == {**row, "history": rows}
+        rows = history[row["domain_hash"]][:1000]
+        found = told(client, with_query("/domains", name=f" {name}\t", limit=1000))
+        assert found == {**row, "history": rows, "next": None}
         asked += 1
     assert asked
+
+
+def test_the_history_of_a_domain_in_pages(client: Client, wanted: dict[str, list[Row]]) -> None:
+    row = max(
+        (row for row in wanted["unique_domains"] if len(row["domain"]) <= 2000), key=lambda row: row["result_count"]
+    )
+    ids: list[int] = []
+    following: str | None = f"?{urlencode({'name': row['domain'], 'limit': 1})}"
+    while following is not None:
+        page = told(client, f"/domains{following}")
+        ids += [found["domain_id"] for found in page["history"]]
+        following = page["next"]
+    assert len(ids) == row["result_count"] > 1
+    assert ids == sorted(set(ids))
 
 
 def test_entities(client: Client, wanted: dict[str, list[Row]]) -> None:
     assert wanted["entities"]
     for row in some(wanted["entities"]):
-        assert told(client, f"/entities/{quote(row['leiCode'], safe='')}") == row
+        assert told(client, f"/entities/{quote(row['lei_code'], safe='')}") == row
 
 
 def test_every_batch_alone_and_in_pages(client: Client, wanted: dict[str, list[Row]]) -> None:
     rows = wanted["batch_summaries"]
     for row in some(rows):
-        assert told(client, f"/batches/{quote(row['batchId'], safe='')}") == row
-    pages = []
-    for offset in range(0, len(rows) + 17, 17):
-        page = told(client, with_query("/batches", limit=17, offset=offset))
-        assert (page["total"], page["limit"], page["offset"]) == (len(rows), 17, offset)
+        assert told(client, f"/batches/{quote(row['batch_id'], safe='')}") == row
+    pages: list[Row] = []
+    following: str | None = "?limit=17&descending=false"
+    while following is not None:
+        page = told(client, f"/batches{following}")
+        assert (page["total"], page["limit"], page["offset"]) == (len(rows), 17, len(pages))
         pages += page["items"]
+        following = page["next"]
     assert pages == rows
 
 
@@ -158,12 +186,11 @@ def test_batches_in_another_order(
     client: Client, wanted: dict[str, list[Row]], column: str, *, descending: bool
 ) -> None:
     found = told(client, with_query("/batches", sort=column, descending=descending, limit=1000))["items"]
-    key = camel(column)
-    known = [row[key] for row in found if row[key] is not None]
+    known = [row[column] for row in found if row[column] is not None]
     assert known == sorted(known, reverse=descending)
-    assert [row[key] for row in found[len(known) :]] == [None] * (len(found) - len(known))
-    assert sorted(found, key=lambda row: row["batchId"]) == sorted(
-        wanted["batch_summaries"], key=lambda row: row["batchId"]
+    assert [row[column] for row in found[len(known) :]] == [None] * (len(found) - len(known))
+    assert sorted(found, key=lambda row: row["batch_id"]) == sorted(
+        wanted["batch_summaries"], key=lambda row: row["batch_id"]
     )
 
 
@@ -179,11 +206,12 @@ def test_search_finds_what_postgres_finds(case: tuple[Source, Served], client: C
         )
         found = [row[0] for row in connection.execute(query.encode())]
     ids: list[int] = []
-    has_more = True
-    while has_more:
-        page = told(client, with_query("/search", q=text, limit=100, offset=len(ids)))
-        ids += [row["domainId"] for row in page["items"]]
-        has_more = page["hasMore"]
+    following: str | None = f"?{urlencode({'limit': 100, 'q': text})}"
+    while following is not None:
+        page = told(client, f"/search{following}")
+        ids += [row["domain_id"] for row in page["items"]]
+        following = page["next"]
+        assert page["has_more"] == (following is not None)
     assert sorted(ids) == found
 
 
@@ -213,5 +241,5 @@ def test_batch_ids_of_any_characters(hostile: Source, hostile_server: Served) ->
     ids = hostile.snapshot.scan("batch_summaries").collect()["batch_id"].to_list()
     assert any("\n" in batch_id for batch_id in ids)
     for batch_id in ids:
-        told_id = json.loads(hostile_server.ask(f"/batches/{quote(batch_id, safe='')}").body)["batchId"]
+        told_id = json.loads(hostile_server.ask(f"/batches/{quote(batch_id, safe='')}").body)["batch_id"]
         assert told_id == batch_id

@@ -5,11 +5,12 @@ import json
 import os
 import subprocess
 from email.message import Message
-from urllib.parse import unquote, urljoin
+from urllib.parse import quote, unquote, urljoin
 
 import pytest
 from backports.zstd import decompress as zstd_decompress
 
+from pipelines.query.batch.files import BatchFormat
 from tests.serving.conftest import Source
 from tests.serving.kit import SCRIPT, Served, export_path, served, with_query
 
@@ -90,9 +91,54 @@ def test_documentation_needs_no_network(hostile_server: Served) -> None:
         assert hostile_server.ask(urljoin("/docs", name)).status == 200, name
     paths = json.loads(hostile_server.ask("/openapi.json").body)["paths"]
     assert {
+        *(f"/files/{form}/{{batch_id}}" for form in BatchFormat),
         "/export/{batch_id}", "/batches", "/batches/{batch_id}", "/domains/{domain_id}/candidates", "/domains",
         "/entities/{lei_code}", "/search", "/health", "/ready",
     } == set(paths)  # fmt: skip
+
+
+def test_the_root_leads_to_the_documentation(hostile_server: Served) -> None:
+    answer = hostile_server.ask("/")
+    assert (answer.status, answer.headers["location"]) == (307, "docs")
+
+
+@pytest.mark.parametrize(
+    ("accept", "media_type"),
+    [
+        ("text/csv", "text/csv"),
+        ("application/x-ndjson;q=0.5, text/*;q=0.9, application/json;q=0.1", "text/csv"),
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "application/json"),
+        ("*/*, application/json;q=0", "text/csv"),
+        ("", "application/json"),
+    ],
+)
+def test_accept_chooses_the_format_of_a_batch(
+    hostile_server: Served, batch_id: str, accept: str, media_type: str
+) -> None:
+    path = export_path(batch_id).partition("?")[0]
+    answer = hostile_server.ask(path, Accept=accept)
+    assert answer.status == 200
+    assert answer.headers["content-type"].startswith(media_type)
+    assert answer.headers["vary"] == "Accept, Accept-Encoding"
+    named = hostile_server.ask(f"{path}?format=ndjson", Accept=accept)
+    assert named.headers["content-type"] == "application/x-ndjson", "what is named wins"
+    assert named.headers["vary"] == "Accept-Encoding"
+
+
+def test_a_format_that_is_not_offered_is_not_acceptable(hostile_server: Served, batch_id: str) -> None:
+    answer = hostile_server.ask(export_path(batch_id).partition("?")[0], Accept="text/html, image/*;q=0.8")
+    assert (answer.status, answer.headers["content-type"]) == (406, "application/problem+json")
+    assert "text/csv" in json.loads(answer.body)["detail"]
+
+
+def test_each_format_has_an_address_of_its_own(hostile_server: Served, batch_id: str) -> None:
+    for form in BatchFormat:
+        own = hostile_server.ask(f"/files/{form}/{quote(batch_id, safe='')}")
+        named = hostile_server.ask(export_path(batch_id, form))
+        assert own.status == 200
+        for header in ("content-type", "content-disposition", "etag"):
+            assert own.headers[header] == named.headers[header]
+        assert form is BatchFormat.XLSX or own.body == named.body, "a workbook holds the time of its making"
 
 
 def test_a_known_answer_is_not_sent_again(hostile: Source, hostile_server: Served, batch_id: str) -> None:
@@ -214,6 +260,23 @@ def test_a_token_is_asked_for_once_it_is_set(hostile: Source) -> None:
                 assert TOKEN.encode() not in answer.body
         for path in ("/batches", "/ready", "/openapi.json"):
             assert server.ask(path, Authorization=f"Bearer {TOKEN}").status == 200
+
+
+@pytest.mark.parametrize(("token", "why"), [("x" * 15, "at least 16 characters"), ("x y" * 9, "without spaces")])
+def test_a_token_that_is_none_is_refused(hostile: Source, token: str, why: str) -> None:
+    done = subprocess.run(
+        [SCRIPT, "serve", "--port", "0"],
+        env={"PATH": os.environ["PATH"], "EXPORT_DIR": str(hostile.export_dir), "EXPORT_API_TOKEN": token},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    said = " ".join(done.stderr.split())
+    assert "EXPORT_API_TOKEN" in said
+    assert why in said
+    assert token not in said
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.com"])  # noqa: S104  the point of the test

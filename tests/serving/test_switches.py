@@ -162,7 +162,7 @@ def test_without_current_what_is_served_stays(database: Database, tmp_path: Path
         while True:
             answer = server.ask("/ready")
             assert (answer.status, answer.headers["snapshot-id"]) == (200, published), how
-            if json.loads(answer.body)["isCurrent"] == is_current:
+            if json.loads(answer.body)["is_current"] == is_current:
                 return
             assert time.monotonic() < until, how
 

