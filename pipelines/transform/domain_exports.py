@@ -65,5 +65,5 @@ def build_domain_exports(judged_domains: pl.DataFrame, candidate_exports: pl.Dat
         .join(joined, on="domain_id", how="left", maintain_order="left")
         .with_columns(pl.col("gleif_candidate_count").fill_null(0), *fill_without_candidates())
         .select(DOMAIN_EXPORTS.columns.keys())
-        .collect()
+        .collect()  # the default engine: its chunks shape the bytes of the published file
     )

@@ -53,4 +53,8 @@ def build_entities(candidate_exports: pl.DataFrame) -> pl.DataFrame:
             pl.col("created_at").max().alias("last_seen_at"),
         )
     )
-    return domains.join(figures, on="lei_code", maintain_order="left").select(ENTITIES.columns.keys()).collect()
+    return (
+        domains.join(figures, on="lei_code", maintain_order="left")
+        .select(ENTITIES.columns.keys())
+        .collect(engine="in-memory")
+    )

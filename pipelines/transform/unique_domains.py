@@ -37,7 +37,7 @@ def build_unique_domains(domain_exports: pl.DataFrame, candidate_exports: pl.Dat
         .with_columns(pl.col("distinct_lei_count").fill_null(0), *fill_without_candidates())
         .sort("domain_number")
         .select(UNIQUE_DOMAINS.columns.keys())
-        .collect()
+        .collect(engine="in-memory")
     )
 
 
