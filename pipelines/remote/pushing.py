@@ -1,0 +1,269 @@
+"""Sends the current snapshot to object storage and makes it current there.
+
+Every step can be repeated: a push that was killed is completed by the next one, also where others were published since.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from pydantic import ValidationError
+
+from pipelines.checks.definitions import OLD_SNAPSHOTS_REMOVED
+from pipelines.contracts.records import CheckRecord, FileRecord
+from pipelines.contracts.tables import published_tables
+from pipelines.errors import RemoteConflictError, RemoteError
+from pipelines.progress import OnProgress, Progress, ignore_progress
+from pipelines.remote.delta import commit_table
+from pipelines.remote.layout import (
+    CURRENT,
+    RECORD,
+    SNAPSHOTS,
+    RemoteRecord,
+    object_name,
+    record_of,
+    side_files,
+    snapshot_object,
+)
+from pipelines.remote.retention import prune_remote
+from pipelines.remote.store import RemoteStore, Versioned
+from pipelines.remote.verification import check_objects, check_versions
+from pipelines.settings import Settings
+from pipelines.snapshots.history import read_switches
+from pipelines.snapshots.opening import MANIFEST, Snapshot, list_snapshots
+from pipelines.system.files import write_failure
+
+_FILES_AT_A_TIME = 4
+_TELL_SECONDS = 0.5
+
+
+@dataclass
+class Sent:
+    """What was sent so far.
+
+    Attributes:
+        objects: Number of objects that were sent; those that lay there already are not.
+        bytes: Their size.
+    """
+
+    objects: int = 0
+    bytes: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, objects: int, size: int) -> None:
+        """Count, from any thread."""
+        with self._lock:
+            self.objects += objects
+            self.bytes += size
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """What a push did.
+
+    Attributes:
+        url: The prefix.
+        record: The snapshot that is current there now.
+        is_new: Whether it was made current by this push.
+        sent_objects: Objects that were sent.
+        sent_bytes: Their size.
+        seconds: How long it took.
+        checks: What was checked afterwards; those of severity `error` all passed.
+    """
+
+    url: str
+    record: RemoteRecord
+    is_new: bool
+    sent_objects: int
+    sent_bytes: int
+    seconds: float
+    checks: tuple[CheckRecord, ...]
+
+
+def push_snapshot(  # noqa: PLR0913 - what an operator may choose
+    settings: Settings,
+    snapshot: Snapshot,
+    on_progress: OnProgress = ignore_progress,
+    *,
+    replace: bool = False,
+    check_all: bool = False,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> Pushed:
+    """Publish a local snapshot under PUBLISH_URL. The caller holds the lock of the run.
+
+    In this order: data objects, each read back; a commit to each Delta table; the snapshot's record; current.json by
+    one conditional write, the commit point; then checks and retention.
+
+    Args:
+        settings: The settings; PUBLISH_URL is set.
+        snapshot: The current local snapshot.
+        on_progress: Hears how many bytes were sent.
+        replace: Publish although what is current there was never published from this export folder.
+        check_all: Read back also what was sent earlier, and send again what is damaged.
+        now: The clock, UTC.
+
+    Raises:
+        RemoteConflictError: Another publisher was there before, or meanwhile.
+        RemoteError: The store refused or failed; what is current there is as it was.
+        PublishError: A local file can't be read.
+    """
+    started = time.monotonic()
+    store = RemoteStore(settings.publish_url or "", settings.publish_retry_seconds, settings.publish_mb_per_s)
+    manifest, sent = snapshot.manifest, Sent()
+    before = store.read(CURRENT)
+    current = None if before is None else _as_record(store, before)
+    if not replace:
+        _require_own(settings, store, current)
+    beside = tuple(side_files(manifest)) if settings.publish_database else ()
+    on_progress(Progress("push", f"snapshot {manifest.id} to {store.url}"))
+    try:
+        _send_files(store, snapshot, beside, sent, on_progress, check_all=check_all)
+        if _tag(store.read(CURRENT)) != _tag(before):
+            raise store.conflict(CURRENT)
+        versions = _commit_tables(store, snapshot, on_progress)
+    except OSError as error:
+        raise write_failure(f"Snapshot {manifest.id} could not be sent", error) from error
+    record = record_of(manifest, versions, tuple(file.path for file in beside), now())
+    is_new = current is None or current.model_copy(update={"published_at": record.published_at}) != record
+    if current is not None and not is_new:
+        record = current
+    if is_new or store.read(snapshot_object(manifest.id, RECORD)) is None:
+        store.write(snapshot_object(manifest.id, RECORD), record.content())
+    if is_new:
+        store.replace(CURRENT, record.content(), before)
+        on_progress(Progress("push", f"{CURRENT} is snapshot {manifest.id}"))
+    checks = (*check_objects(store, manifest, record), *check_versions(store, manifest, record))
+    _require_passed(store, checks)
+    pruned = _prune(settings, store, record, now())
+    return Pushed(store.url, record, is_new, sent.objects, sent.bytes, time.monotonic() - started, (*checks, pruned))
+
+
+def _as_record(store: RemoteStore, found: Versioned) -> RemoteRecord:
+    try:
+        return RemoteRecord.model_validate_json(found.content)
+    except ValidationError:
+        raise RemoteError(
+            f"{CURRENT} of {store.url} is not the record of a snapshot",
+            fix="set PUBLISH_URL to a prefix of its own, or delete that object",
+        ) from None
+
+
+def _require_own(settings: Settings, store: RemoteStore, current: RemoteRecord | None) -> None:
+    """Refuse to replace what was never published from this export folder: it may be another publisher's prefix."""
+    if current is None:
+        return
+    known = {switch.snapshot_id for switch in read_switches(settings.export_dir)}
+    known |= {snapshot.manifest.id for snapshot in list_snapshots(settings.export_dir).snapshots}
+    if current.snapshot_id not in known:
+        raise RemoteConflictError(
+            f"{store.url} holds a snapshot that was never published from {settings.export_dir}",
+            expected="one EXPORT_DIR for each PUBLISH_URL",
+            found=f"snapshot {current.snapshot_id} (sequence {current.sequence}) of source {current.source}",
+            fix="set PUBLISH_URL to a prefix of its own, or replace that snapshot: lei-exports push --replace",
+        )
+
+
+def _send_files(  # noqa: PLR0913 - what to send, and who hears of it
+    store: RemoteStore,
+    snapshot: Snapshot,
+    beside: Sequence[FileRecord],
+    sent: Sent,
+    on_progress: OnProgress,
+    *,
+    check_all: bool,
+) -> None:
+    """Send the files that the store lacks, several at a time, and read each back."""
+    manifest = snapshot.manifest
+    files = [(object_name(file), file) for table in manifest.tables for file in table.files]
+    files += [(snapshot_object(manifest.id, file.path), file) for file in beside]
+    found = {
+        name: listed.bytes
+        for prefix in (*snapshot.table_names, f"{SNAPSHOTS}/{manifest.id}")
+        for name, listed in store.sizes(prefix).items()
+    }
+    missing = [(name, file) for name, file in files if found.get(name) != file.bytes]
+    total = sum(file.bytes for _, file in missing)
+
+    def send(name: str, file: FileRecord) -> None:
+        store.upload(name, snapshot.folder / file.path, lambda size: sent.add(0, size))
+        sent.add(1, 0)
+        if store.digest(name, file.bytes) != file.sha256:
+            raise RemoteError(
+                f"{name} of {store.url} is not what was published",
+                expected=f"the sha256 of {file.path} in the manifest of snapshot {manifest.id}",
+                fix="lei-exports verify tells whether the local file is damaged; else push again",
+            )
+
+    def check(name: str, file: FileRecord) -> None:
+        if store.digest(name, file.bytes) != file.sha256:
+            send(name, file)
+
+    jobs = [(send, name, file) for name, file in missing]
+    if check_all:
+        jobs += [(check, name, file) for name, file in files if found.get(name) == file.bytes]
+    with ThreadPoolExecutor(max_workers=_FILES_AT_A_TIME) as pool:
+        try:
+            _follow([pool.submit(work, name, file) for work, name, file in jobs], sent, total, on_progress)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    content = (snapshot.folder / MANIFEST).read_bytes()
+    name = snapshot_object(manifest.id, MANIFEST)
+    if found.get(name) != len(content) or check_all:
+        store.write(name, content)
+
+
+def _follow(futures: Sequence[Future[None]], sent: Sent, total: int, on_progress: OnProgress) -> None:
+    """Tell how far it is, from this thread, until all is done or one failed."""
+    pending = set(futures)
+    while pending:
+        done, pending = wait(pending, _TELL_SECONDS, FIRST_EXCEPTION)
+        for future in done:
+            future.result()
+        if sent.bytes:
+            on_progress(Progress("push", "files", sent.bytes, max(total, sent.bytes)))
+
+
+def _commit_tables(store: RemoteStore, snapshot: Snapshot, on_progress: OnProgress) -> dict[str, int]:
+    known = {table.name: table for table in published_tables(include_full_data=snapshot.manifest.include_full_data)}
+    versions = {}
+    for record in snapshot.manifest.tables:
+        state = commit_table(store, snapshot.folder, record, known.get(record.name), snapshot.manifest.id)
+        versions[record.name] = state.version
+        on_progress(Progress("push", f"table {record.name}, version {state.version}"))
+    return versions
+
+
+def _require_passed(store: RemoteStore, checks: Sequence[CheckRecord]) -> None:
+    failed = [check for check in checks if not check.passed]
+    if failed:
+        raise RemoteError(
+            f"{store.url} does not hold what was published",
+            expected="objects and bytes as the manifest says, versions as current.json says",
+            found="; ".join(f"{check.name}: {check.metadata}" for check in failed),
+            fix="lei-exports push --check-all sends again what is missing or damaged",
+        )
+
+
+def _prune(settings: Settings, store: RemoteStore, record: RemoteRecord, now: datetime) -> CheckRecord:
+    """Retention; the snapshot is published, so that it can't do its work is a warning."""
+    try:
+        deleted = prune_remote(
+            store,
+            record,
+            keep_snapshots=settings.publish_keep_snapshots,
+            keep_hours=settings.publish_keep_hours,
+            now=now,
+        )
+    except RemoteError as error:
+        return OLD_SNAPSHOTS_REMOVED.result(passed=False, error=str(error))
+    return OLD_SNAPSHOTS_REMOVED.result(
+        passed=True, snapshots=list(deleted.snapshots), objects=deleted.objects, bytes=deleted.bytes
+    )
+
+
+def _tag(found: Versioned | None) -> str | None:
+    return None if found is None else found.tag
