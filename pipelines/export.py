@@ -6,7 +6,7 @@ from pipelines.build.extraction import NOTHING_ACCEPTED, Acceptance, stage_sourc
 from pipelines.build.publication import Publication, publish_tables, raise_if_failed
 from pipelines.progress import OnProgress, ignore_progress, tell_wait
 from pipelines.settings import Settings
-from pipelines.system.run_lock import WAIT_SECONDS, hold_run_lock
+from pipelines.system.run_lock import WAIT_SECONDS, RunLock, hold_run_lock
 
 
 def run_export(  # noqa: PLR0913 - what an operator may choose for a run
@@ -34,15 +34,33 @@ def run_export(  # noqa: PLR0913 - what an operator may choose for a run
     Raises:
         BusyError: Another run still worked on the same export folder after `wait_seconds`.
         LockLostError: Another run took the lock; nothing was published.
-        ExportError: Whatever stopped the run; the published snapshot is as it was.
+        RemoteError: Object storage (PUBLISH_URL) failed; the local publication stands.
+        ExportError: Whatever else stopped the run; the published snapshot is as it was.
     """
     with hold_run_lock(settings.export_dir, tell_wait(on_progress), wait_seconds) as lock:
-        staged = stage_source(settings, lock, accepted, on_progress, full_refresh=full_refresh)
-        raise_if_failed(staged.checks)
-        if staged.unchanged_since is not None:
-            return None
-        for table in build_tables(settings, lock, None, on_progress):
-            raise_if_failed(table.checks)
-        for table in build_derived_tables(settings, lock, None, on_progress):
-            raise_if_failed(table.checks)
-        return publish_tables(settings, lock, on_progress, with_report=with_report)
+        publication = _export(settings, lock, accepted, on_progress, full_refresh=full_refresh, with_report=with_report)
+        if settings.publish_url is not None:
+            from pipelines.remote.pushing import push_current  # noqa: PLC0415  needs the extra `cloud`
+
+            push_current(settings, on_progress)
+        return publication
+
+
+def _export(  # noqa: PLR0913 - what an operator may choose for a run
+    settings: Settings,
+    lock: RunLock,
+    accepted: Acceptance,
+    on_progress: OnProgress,
+    *,
+    full_refresh: bool,
+    with_report: bool,
+) -> Publication | None:
+    staged = stage_source(settings, lock, accepted, on_progress, full_refresh=full_refresh)
+    raise_if_failed(staged.checks)
+    if staged.unchanged_since is not None:
+        return None
+    for table in build_tables(settings, lock, None, on_progress):
+        raise_if_failed(table.checks)
+    for table in build_derived_tables(settings, lock, None, on_progress):
+        raise_if_failed(table.checks)
+    return publish_tables(settings, lock, on_progress, with_report=with_report)

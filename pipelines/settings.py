@@ -151,6 +151,20 @@ def require_store_url(url: str) -> str:
     return parts.geturl().rstrip("/")
 
 
+def require_store(url: str) -> str:
+    """As `require_store_url`, for a URL that is no setting.
+
+    Raises:
+        SettingsError: It can't be used, or the extra `cloud` is not installed.
+    """
+    try:
+        return require_store_url(url)
+    except ValueError as error:
+        raise SettingsError(
+            "The URL of object storage can't be used", found=str(error), fix="correct it (docs/object-storage.md)"
+        ) from None
+
+
 def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
     """Read the settings from the environment.
 

@@ -20,7 +20,7 @@ from assets.cli.interrupts import end_interrupted, watch_interrupts
 from assets.cli.new_folder import name_new_folder
 from assets.cli.output import dispensable_output
 from assets.cli.services import run_services
-from assets.cli.summary import show_publication, show_unchanged
+from assets.cli.summary import show_fact, show_publication, show_unchanged
 from assets.cli.terminal import ProgressView, show_error
 from assets.defs.alerting import alert_failure, alert_success, failure_reasons
 from assets.defs.command_run import execute_as_command
@@ -209,6 +209,8 @@ def _show_result(console: Console, settings: Settings, result: dg.JobExecutionRe
         if newest is None:
             return
         show_unchanged(console, newest.manifest, str(newest.folder), seconds)
+    if settings.publish_url is not None:
+        show_fact(console, "Remote", f"{settings.publish_url} has the current snapshot")
     if hold is not None:
         what = (
             f": {hold.snapshot_id} stays current since {hold.held_at:%Y-%m-%d %H:%M} UTC; the newest is used after:"

@@ -24,6 +24,7 @@ _STAGES: dict[Stage, str] = {
     "summarize": "Summarizing",
     "publish": "Publishing",
     "push": "Sending",
+    "pull": "Fetching",
 }
 _LINE_SECONDS = 5.0
 # What stands before the words of a stage: its name, its bar, the percentage, a space after each.

@@ -87,6 +87,10 @@ def staging(
         report_unchanged(context, staged.unchanged_since)
         since = staged.unchanged_since.manifest.id
         context.log.info("Nothing changed since snapshot %s: it stays, and its checks are reported again.", since)
+        if settings.publish_url is not None:
+            from assets.defs.remote import catch_up  # noqa: PLC0415  needs the extra `cloud`
+
+            catch_up(context, settings)
 
 
 def _tell(say: Callable[[str], None], record: StagingRecord) -> None:

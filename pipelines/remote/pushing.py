@@ -15,9 +15,9 @@ from pydantic import ValidationError
 from pipelines.checks.definitions import OLD_SNAPSHOTS_REMOVED
 from pipelines.contracts.records import CheckRecord, FileRecord
 from pipelines.contracts.tables import published_tables
-from pipelines.errors import RemoteConflictError, RemoteError
+from pipelines.errors import RemoteConflictError, RemoteError, SnapshotError
 from pipelines.progress import OnProgress, Progress, ignore_progress
-from pipelines.remote.delta import commit_table
+from pipelines.remote.delta import DeltaState, commit_table
 from pipelines.remote.layout import (
     CURRENT,
     RECORD,
@@ -33,7 +33,7 @@ from pipelines.remote.store import RemoteStore, Versioned
 from pipelines.remote.verification import check_objects, check_versions
 from pipelines.settings import Settings
 from pipelines.snapshots.history import read_switches
-from pipelines.snapshots.opening import MANIFEST, Snapshot, list_snapshots
+from pipelines.snapshots.opening import MANIFEST, Snapshot, current_snapshot, list_snapshots
 from pipelines.system.files import write_failure
 
 _FILES_AT_A_TIME = 4
@@ -123,9 +123,10 @@ def push_snapshot(  # noqa: PLR0913 - what an operator may choose
         _send_files(store, snapshot, beside, sent, on_progress, check_all=check_all)
         if _tag(store.read(CURRENT)) != _tag(before):
             raise store.conflict(CURRENT)
-        versions = _commit_tables(store, snapshot, on_progress)
+        states = _commit_tables(store, snapshot, on_progress)
     except OSError as error:
         raise write_failure(f"Snapshot {manifest.id} could not be sent", error) from error
+    versions = {name: state.version for name, state in states.items()}
     record = record_of(manifest, versions, tuple(file.path for file in beside), now())
     is_new = current is None or current.model_copy(update={"published_at": record.published_at}) != record
     if current is not None and not is_new:
@@ -135,10 +136,32 @@ def push_snapshot(  # noqa: PLR0913 - what an operator may choose
     if is_new:
         store.replace(CURRENT, record.content(), before)
         on_progress(Progress("push", f"{CURRENT} is snapshot {manifest.id}"))
-    checks = (*check_objects(store, manifest, record), *check_versions(store, manifest, record))
+    stored = store.read(CURRENT)
+    published = record if stored is None else _as_record(store, stored)
+    checks = (*check_objects(store, manifest, published), *check_versions(manifest, published, states))
     _require_passed(store, checks)
     pruned = _prune(settings, store, record, now())
     return Pushed(store.url, record, is_new, sent.objects, sent.bytes, time.monotonic() - started, (*checks, pruned))
+
+
+def push_current(
+    settings: Settings, on_progress: OnProgress = ignore_progress, *, replace: bool = False, check_all: bool = False
+) -> Pushed:
+    """As `push_snapshot`, of the snapshot that is current in EXPORT_DIR.
+
+    Raises:
+        SnapshotError: Nothing is published there, or it can't be read.
+        RemoteError: The store refused or failed; what is current there is as it was.
+        PublishError: A local file can't be read.
+    """
+    snapshot = current_snapshot(settings.export_dir)
+    if snapshot is None:
+        raise SnapshotError(
+            "Nothing is published yet",
+            expected=f"a snapshot in {settings.export_dir}",
+            fix="run `lei-exports run`, or set EXPORT_DIR to where one is",
+        )
+    return push_snapshot(settings, snapshot, on_progress, replace=replace, check_all=check_all)
 
 
 def _as_record(store: RemoteStore, found: Versioned) -> RemoteRecord:
@@ -227,14 +250,14 @@ def _follow(futures: Sequence[Future[None]], sent: Sent, total: int, on_progress
             on_progress(Progress("push", "files", sent.bytes, max(total, sent.bytes)))
 
 
-def _commit_tables(store: RemoteStore, snapshot: Snapshot, on_progress: OnProgress) -> dict[str, int]:
+def _commit_tables(store: RemoteStore, snapshot: Snapshot, on_progress: OnProgress) -> dict[str, DeltaState]:
     known = {table.name: table for table in published_tables(include_full_data=snapshot.manifest.include_full_data)}
-    versions = {}
+    states = {}
     for record in snapshot.manifest.tables:
         state = commit_table(store, snapshot.folder, record, known.get(record.name), snapshot.manifest.id)
-        versions[record.name] = state.version
+        states[record.name] = state
         on_progress(Progress("push", f"table {record.name}, version {state.version}"))
-    return versions
+    return states
 
 
 def _require_passed(store: RemoteStore, checks: Sequence[CheckRecord]) -> None:

@@ -1,6 +1,5 @@
 """Opens a snapshot in object storage: its record once, then each table at the version that belongs to it."""
 
-import os
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -9,11 +8,11 @@ from deltalake import DeltaTable
 from pydantic import BaseModel, ValidationError
 
 from pipelines.contracts.records import Manifest
-from pipelines.errors import RemoteError, SettingsError
+from pipelines.errors import RemoteError
 from pipelines.remote.errors import store_errors
 from pipelines.remote.layout import CURRENT, RECORD, RemoteRecord, snapshot_object
 from pipelines.remote.store import RemoteStore
-from pipelines.settings import require_store_url
+from pipelines.settings import require_store
 from pipelines.snapshots.opening import MANIFEST
 
 _RETRY_SECONDS = 60.0
@@ -80,10 +79,7 @@ def open_remote(url: str, snapshot_id: str | None = None, retry_seconds: float =
         SettingsError: The URL can't be used.
         RemoteError: There is no such snapshot, or the store can't be read.
     """
-    try:
-        store = RemoteStore(require_store_url(os.fspath(url)), retry_seconds)
-    except ValueError as error:
-        raise SettingsError("The URL can't be used", found=str(error)) from None
+    store = RemoteStore(require_store(url), retry_seconds)
     name = CURRENT if snapshot_id is None else snapshot_object(snapshot_id, RECORD)
     return RemoteSnapshot(store, _parsed(RemoteRecord, store, name))
 

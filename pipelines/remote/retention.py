@@ -74,15 +74,17 @@ def prune_remote(
     }
     for table in current.tables:
         objects = store.sizes(table)
-        newest = read_state(store, table)
-        needed |= {f"{table}/{name}" for name in (newest.files if newest else ())}
-        gone |= {
+        unneeded = {
             name: found
             for name, found in objects.items()
             if DATA_OBJECT.fullmatch(name.removeprefix(f"{table}/"))
             and name not in needed
             and found.modified_at < oldest
         }
+        # The newest version may be that of a publisher which did not come to its switch.
+        newest = read_state(store, table) if unneeded else None
+        in_use = {f"{table}/{name}" for name in newest.files} if newest else set()
+        gone |= {name: found for name, found in unneeded.items() if name not in in_use}
         versions = [records[i].tables[table].version for i in kept if table in records[i].tables]
         gone |= _old_log(table, objects, min(versions))
     store.delete(gone)

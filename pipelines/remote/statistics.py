@@ -34,18 +34,25 @@ def statistics_of(path: Path) -> str:
         if any(each is None or not each.has_null_count for each in found):
             continue
         nulls[column.name] = sum(each.null_count for each in found)
-        bounded = [each for each in found if each.num_values]
-        if not bounded or not all(each.has_min_max for each in bounded):
-            continue
-        bounds = min(each.min for each in bounded), max(each.max for each in bounded)
-        values = [_value(bound) for bound in bounds]
-        if None not in values:
-            smallest[column.name], largest[column.name] = values
+        bounds = _bounds([each for each in found if each.num_values])
+        if bounds is not None:
+            smallest[column.name], largest[column.name] = bounds
     return json.dumps(
         {"numRecords": footer.num_rows, "minValues": smallest, "maxValues": largest, "nullCount": nulls},
         ensure_ascii=False,
         allow_nan=False,
     )
+
+
+def _bounds(groups: list[Any]) -> tuple[Any, Any] | None:
+    """Smallest and largest value over row groups, as JSON; None where one is missing or can't be said."""
+    if not groups or not all(each.has_min_max for each in groups):
+        return None
+    try:
+        values = _value(min(each.min for each in groups)), _value(max(each.max for each in groups))
+    except (OverflowError, ValueError):  # PostgreSQL's years go from 4713 BC to 294276
+        return None
+    return None if None in values else values
 
 
 def _value(bound: Any) -> Any:  # noqa: ANN401  a value of any column

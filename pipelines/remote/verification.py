@@ -1,10 +1,11 @@
 """Whether object storage holds what was published: sizes, versions of the tables, and on demand every byte."""
 
 import posixpath
+from collections.abc import Mapping
 
 from pipelines.checks.definitions import CONTENT_INTACT, OBJECTS_COMPLETE, VERSIONS_COMMITTED
 from pipelines.contracts.records import CheckRecord, FileRecord, Manifest
-from pipelines.remote.delta import read_state
+from pipelines.remote.delta import DeltaState, read_state
 from pipelines.remote.layout import RemoteRecord, object_name, side_files, snapshot_object
 from pipelines.remote.store import RemoteStore
 
@@ -28,17 +29,31 @@ def check_objects(store: RemoteStore, manifest: Manifest, record: RemoteRecord) 
     return [OBJECTS_COMPLETE.result(passed=not wrong, objects=len(wanted), bytes=size, missing_or_cut=wrong)]
 
 
-def check_versions(store: RemoteStore, manifest: Manifest, record: RemoteRecord) -> list[CheckRecord]:
-    """Whether each version that the record names has the files, rows and bytes of the manifest.
+def read_states(store: RemoteStore, record: RemoteRecord) -> dict[str, DeltaState | None]:
+    """Each table at the version that the record names.
 
     Raises:
-        RemoteError: A log can't be read.
+        RemoteError: A log can't be read, or has no such version.
+    """
+    return {name: read_state(store, name, table.version) for name, table in record.tables.items()}
+
+
+def check_versions(
+    manifest: Manifest, record: RemoteRecord, states: Mapping[str, DeltaState | None]
+) -> list[CheckRecord]:
+    """Whether each version that the record names has the files, rows and bytes of the manifest.
+
+    Args:
+        manifest: Of the snapshot.
+        record: Its record.
+        states: The tables as they were read back.
     """
     wrong = []
     for table in manifest.tables:
-        state = read_state(store, table.name, record.tables[table.name].version)
+        state = states.get(table.name)
         files = {posixpath.basename(object_name(file)): file.bytes for file in table.files}
-        if state is None or state.files != files or state.rows != table.rows:
+        found = None if state is None else (state.version, state.files, state.rows)
+        if found != (record.tables[table.name].version, files, table.rows):
             wrong.append(table.name)
     versions = {name: table.version for name, table in record.tables.items()}
     return [VERSIONS_COMMITTED.result(passed=not wrong, versions=versions, wrong=wrong)]
@@ -61,5 +76,5 @@ def verify_remote(store: RemoteStore, manifest: Manifest, record: RemoteRecord) 
     Raises:
         RemoteError: The store can't be read.
     """
-    checks = [*check_objects(store, manifest, record), *check_versions(store, manifest, record)]
+    checks = [*check_objects(store, manifest, record), *check_versions(manifest, record, read_states(store, record))]
     return checks if not checks[0].passed else [*checks, *check_content(store, manifest, record)]

@@ -49,7 +49,7 @@ def publish_change(kit: Kit, number: int) -> None:
 @pytest.mark.parametrize(
     ("step", "when"),
     [
-        pytest.param(step, when, marks=STANDARD if (step, when) in {("the first commit", "after")} else ())
+        pytest.param(step, when, marks=STANDARD if (step, when) == ("the first commit", "after") else ())
         for step in STEPS
         for when in ("before", "after")
     ],
