@@ -17,6 +17,7 @@ _RIGHTS = "give these credentials the rights that docs/security.md lists, on thi
 _CREDENTIALS = "set the credentials of the store, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 _LATER = "try again later: lei-exports push sends what is missing; if it stays, check endpoint, network and bucket"
 _FORBIDDEN, _UNAUTHORIZED = "403", "401"
+_DENIED = "AccessDenied"  # of one object among those that one request deletes
 # Words in the texts of both libraries, and what they mean.
 _CAUSES = {
     "NoSuchBucket": "no such bucket",
@@ -51,7 +52,7 @@ def as_remote_error(what: str, error: Exception) -> RemoteError:
     text = re.sub(r" +", " ", _DRAWN.sub(" ", str(error)))
     status = _STATUS.search(text)
     code = status.group(1) if status else ""
-    if isinstance(error, PermissionDeniedError) or code == _FORBIDDEN:
+    if isinstance(error, PermissionDeniedError) or code == _FORBIDDEN or _DENIED in text:
         return RemoteError(what, found="the store refuses it (403)", fix=_RIGHTS)
     if isinstance(error, UnauthenticatedError) or code == _UNAUTHORIZED or _INSTANCE_METADATA in text:
         return RemoteError(what, found="no credentials, or wrong ones", fix=_CREDENTIALS)
