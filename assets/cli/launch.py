@@ -20,7 +20,7 @@ from assets.cli.interrupts import end_interrupted, watch_interrupts
 from assets.cli.new_folder import name_new_folder
 from assets.cli.output import dispensable_output
 from assets.cli.services import run_services
-from assets.cli.summary import show_fact, show_publication, show_unchanged
+from assets.cli.summary import show_publication, show_unchanged
 from assets.cli.terminal import ProgressView, show_error
 from assets.defs.alerting import alert_failure, alert_success, failure_reasons
 from assets.defs.command_run import execute_as_command
@@ -199,18 +199,17 @@ def _clear_dead_runs(console: Console, instance: DagsterInstance, settings: Sett
 def _show_result(console: Console, settings: Settings, result: dg.JobExecutionResult, seconds: float) -> None:
     """Show the snapshot of the run, or the one that is as the source is."""
     hold = read_hold(settings.export_dir)
+    there = f" and {settings.publish_url}" if settings.publish_url is not None else ""
     built = [event.metadata for event in result.asset_materializations_for_node("published")]
     if built:
         snapshot = find_snapshot(settings.export_dir, str(built[0]["snapshot_id"].value))
         rejects = count_rejects(snapshot.scan("rejected_rows"))
-        show_publication(console, snapshot.manifest, rejects, str(snapshot.folder), seconds)
+        show_publication(console, snapshot.manifest, rejects, f"{snapshot.folder}{there}", seconds)
     else:
         newest = current_snapshot(settings.export_dir) if hold is None else newest_snapshot(settings.export_dir)
         if newest is None:
             return
-        show_unchanged(console, newest.manifest, str(newest.folder), seconds)
-    if settings.publish_url is not None:
-        show_fact(console, "Remote", f"{settings.publish_url} has the current snapshot")
+        show_unchanged(console, newest.manifest, f"{newest.folder}{there}", seconds)
     if hold is not None:
         what = (
             f": {hold.snapshot_id} stays current since {hold.held_at:%Y-%m-%d %H:%M} UTC; the newest is used after:"

@@ -3,17 +3,15 @@
 Every step can be repeated: a push that was killed is completed by the next one, also where others were published since.
 """
 
-import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
 from pipelines.checks.definitions import OLD_SNAPSHOTS_REMOVED
-from pipelines.contracts.records import CheckRecord, FileRecord
+from pipelines.contracts.records import CheckRecord
 from pipelines.contracts.tables import published_tables
 from pipelines.errors import RemoteConflictError, RemoteError, SnapshotError
 from pipelines.progress import OnProgress, Progress, ignore_progress
@@ -21,43 +19,21 @@ from pipelines.remote.delta import DeltaState, commit_table
 from pipelines.remote.layout import (
     CURRENT,
     RECORD,
-    SNAPSHOTS,
     RemoteRecord,
-    object_name,
     record_of,
     side_files,
     snapshot_object,
 )
 from pipelines.remote.retention import prune_remote
+from pipelines.remote.sending import Sent, send_files
 from pipelines.remote.store import RemoteStore, Versioned
 from pipelines.remote.verification import check_objects, check_versions
 from pipelines.settings import Settings
 from pipelines.snapshots.history import read_switches
-from pipelines.snapshots.opening import MANIFEST, Snapshot, current_snapshot, list_snapshots
+from pipelines.snapshots.opening import Snapshot, current_snapshot, list_snapshots
 from pipelines.system.files import write_failure
 
-_FILES_AT_A_TIME = 4
-_TELL_SECONDS = 0.5
-
-
-@dataclass
-class Sent:
-    """What was sent so far.
-
-    Attributes:
-        objects: Number of objects that were sent; those that lay there already are not.
-        bytes: Their size.
-    """
-
-    objects: int = 0
-    bytes: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def add(self, objects: int, size: int) -> None:
-        """Count, from any thread."""
-        with self._lock:
-            self.objects += objects
-            self.bytes += size
+_LOOK_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -120,7 +96,7 @@ def push_snapshot(  # noqa: PLR0913 - what an operator may choose
     beside = tuple(side_files(manifest)) if settings.publish_database else ()
     on_progress(Progress("push", f"snapshot {manifest.id} to {store.url}"))
     try:
-        _send_files(store, snapshot, beside, sent, on_progress, check_all=check_all)
+        send_files(store, snapshot, beside, sent, on_progress, check_all=check_all)
         if _tag(store.read(CURRENT)) != _tag(before):
             raise store.conflict(CURRENT)
         states = _commit_tables(store, snapshot, on_progress)
@@ -164,6 +140,22 @@ def push_current(
     return push_snapshot(settings, snapshot, on_progress, replace=replace, check_all=check_all)
 
 
+def require_pushable(settings: Settings) -> RemoteRecord | None:
+    """Look at PUBLISH_URL without writing there: whether it can be read, and is this export folder's own.
+
+    Returns:
+        The snapshot that is current there; None: none yet.
+
+    Raises:
+        RemoteError: A push would fail.
+    """
+    store = RemoteStore(settings.publish_url or "", min(settings.publish_retry_seconds, _LOOK_SECONDS))
+    before = store.read(CURRENT)
+    current = None if before is None else _as_record(store, before)
+    _require_own(settings, store, current)
+    return current
+
+
 def _as_record(store: RemoteStore, found: Versioned) -> RemoteRecord:
     try:
         return RemoteRecord.model_validate_json(found.content)
@@ -187,67 +179,6 @@ def _require_own(settings: Settings, store: RemoteStore, current: RemoteRecord |
             found=f"snapshot {current.snapshot_id} (sequence {current.sequence}) of source {current.source}",
             fix="set PUBLISH_URL to a prefix of its own, or replace that snapshot: lei-exports push --replace",
         )
-
-
-def _send_files(  # noqa: PLR0913 - what to send, and who hears of it
-    store: RemoteStore,
-    snapshot: Snapshot,
-    beside: Sequence[FileRecord],
-    sent: Sent,
-    on_progress: OnProgress,
-    *,
-    check_all: bool,
-) -> None:
-    """Send the files that the store lacks, several at a time, and read each back."""
-    manifest = snapshot.manifest
-    files = [(object_name(file), file) for table in manifest.tables for file in table.files]
-    files += [(snapshot_object(manifest.id, file.path), file) for file in beside]
-    found = {
-        name: listed.bytes
-        for prefix in (*snapshot.table_names, f"{SNAPSHOTS}/{manifest.id}")
-        for name, listed in store.sizes(prefix).items()
-    }
-    missing = [(name, file) for name, file in files if found.get(name) != file.bytes]
-    total = sum(file.bytes for _, file in missing)
-
-    def send(name: str, file: FileRecord) -> None:
-        store.upload(name, snapshot.folder / file.path, lambda size: sent.add(0, size))
-        sent.add(1, 0)
-        if store.digest(name, file.bytes) != file.sha256:
-            raise RemoteError(
-                f"{name} of {store.url} is not what was published",
-                expected=f"the sha256 of {file.path} in the manifest of snapshot {manifest.id}",
-                fix="lei-exports verify tells whether the local file is damaged; else push again",
-            )
-
-    def check(name: str, file: FileRecord) -> None:
-        if store.digest(name, file.bytes) != file.sha256:
-            send(name, file)
-
-    jobs = [(send, name, file) for name, file in missing]
-    if check_all:
-        jobs += [(check, name, file) for name, file in files if found.get(name) == file.bytes]
-    with ThreadPoolExecutor(max_workers=_FILES_AT_A_TIME) as pool:
-        try:
-            _follow([pool.submit(work, name, file) for work, name, file in jobs], sent, total, on_progress)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    content = (snapshot.folder / MANIFEST).read_bytes()
-    name = snapshot_object(manifest.id, MANIFEST)
-    if found.get(name) != len(content) or check_all:
-        store.write(name, content)
-
-
-def _follow(futures: Sequence[Future[None]], sent: Sent, total: int, on_progress: OnProgress) -> None:
-    """Tell how far it is, from this thread, until all is done or one failed."""
-    pending = set(futures)
-    while pending:
-        done, pending = wait(pending, _TELL_SECONDS, FIRST_EXCEPTION)
-        for future in done:
-            future.result()
-        if sent.bytes:
-            on_progress(Progress("push", "files", sent.bytes, max(total, sent.bytes)))
 
 
 def _commit_tables(store: RemoteStore, snapshot: Snapshot, on_progress: OnProgress) -> dict[str, DeltaState]:

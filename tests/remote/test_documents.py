@@ -61,6 +61,7 @@ def guarded(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, dict[str, st
         yield endpoint, keys[0], keys[1]
 
 
+@pytest.mark.extended  # a server of its own
 def test_the_least_rights_are_enough_and_nothing_less(kit: Kit, guarded, monkeypatch: pytest.MonkeyPatch) -> None:
     _, publisher, reader = guarded
 

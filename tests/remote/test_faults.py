@@ -85,9 +85,8 @@ def test_killed_then_caught_up(kit: Kit, bucket: Bucket, flaky: Proxy, step: str
     assert_published(bucket.url, kit.current())
 
 
-@pytest.mark.standard
 @pytest.mark.parametrize("step", ["a data object", "the first commit", "the switch"])
-@pytest.mark.parametrize("fault", ["503", "cut", "cut_after"])
+@pytest.mark.parametrize("fault", ["503", "cut", pytest.param("cut_after", marks=STANDARD)])
 def test_a_fault_that_passes_is_not_noticed(kit: Kit, bucket: Bucket, flaky: Proxy, step: str, fault: str) -> None:
     """Also where the answer to a write that was made gets lost: the repetition is refused, and was ours."""
     faults = iter([fault, fault])
@@ -98,7 +97,7 @@ def test_a_fault_that_passes_is_not_noticed(kit: Kit, bucket: Bucket, flaky: Pro
 
 
 @pytest.mark.parametrize("step", ["a data object", "the first commit", "the switch"])
-@pytest.mark.parametrize("fault", ["503", pytest.param("403", marks=STANDARD), "stall"])
+@pytest.mark.parametrize("fault", ["503", "403", "stall"])
 def test_a_fault_that_stays_leaves_what_is_current(
     kit: Kit, bucket: Bucket, flaky: Proxy, step: str, fault: str
 ) -> None:
@@ -118,6 +117,7 @@ def test_a_fault_that_stays_leaves_what_is_current(
     assert_published(bucket.url, kit.current())
 
 
+@pytest.mark.standard
 def test_no_bucket_and_no_server(kit: Kit, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RemoteError, match="no such bucket"):
         push(kit, "s3://no-such-bucket/exports")

@@ -140,6 +140,8 @@ def test_commands(source: Database, bucket: Bucket, flaky: Proxy, tmp_path: Path
     assert "the store refuses it (403)" in alert["reason"]
 
     flaky.decide = lambda _: "pass"
+    status, said = run("doctor")
+    assert f"{bucket.url} can be read, and has nothing yet" in said
     status, said = run("push")
     assert (status, f"Snapshot {published} (sequence 1) is current now" in said) == (0, True), said
     status, said = run("verify", "--remote")
