@@ -76,7 +76,7 @@ class Settings(BaseSettings):
     )
     publish_mb_per_s: float = Field(0, ge=0, description="Most that is sent, megabytes a second; 0: no limit")
     publish_retry_seconds: float = Field(
-        180, ge=0, description="How long a request to object storage that fails is tried again, seconds"
+        60, ge=0, description="How long a request to object storage that fails is tried again, seconds"
     )
 
     @field_validator("database_url")

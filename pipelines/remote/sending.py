@@ -91,6 +91,7 @@ def send_files(  # noqa: PLR0913 - what to send, and who hears of it
         try:
             _follow([pool.submit(work, name, file) for work, name, file in jobs], sent, total, on_progress)
         except BaseException:
+            store.stop()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     content = (snapshot.folder / MANIFEST).read_bytes()

@@ -19,7 +19,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, PreconditionError
 from obstore.store import LocalStore, from_url
 
-from pipelines.errors import RemoteConflictError
+from pipelines.errors import RemoteConflictError, RemoteError
 from pipelines.remote.errors import store_errors
 from pipelines.system.file_lock import hold_lock
 
@@ -59,21 +59,41 @@ class Versioned:
 
 
 class Pace:
-    """Lets so many bytes a second pass, whoever sends them; 0: any number."""
+    """Lets so many bytes a second pass over all threads, until it is stopped.
+
+    Args:
+        mb_per_s: Megabytes a second; 0: any number.
+    """
 
     def __init__(self, mb_per_s: float) -> None:
         self._bytes_per_s = mb_per_s * _MEGABYTE
         self._free_at = 0.0
         self._lock = threading.Lock()
+        self.stopped = threading.Event()
 
     def wait_for(self, size: int) -> None:
-        """Wait until a number of bytes may be sent."""
-        if not self._bytes_per_s:
-            return
-        with self._lock:
-            begin = max(time.monotonic(), self._free_at)
-            self._free_at = begin + size / self._bytes_per_s
-        time.sleep(max(0.0, begin - time.monotonic()))
+        """Wait until a number of bytes may be sent.
+
+        Raises:
+            RemoteError: It was stopped.
+        """
+        delay = 0.0
+        if self._bytes_per_s:
+            with self._lock:
+                begin = max(time.monotonic(), self._free_at)
+                self._free_at = begin + size / self._bytes_per_s
+            delay = begin - time.monotonic()
+        self.stopped.wait(max(0.0, delay))
+        self.require_going()
+
+    def require_going(self) -> None:
+        """Raise where nobody waits for what is sent or read.
+
+        Raises:
+            RemoteError: It was stopped.
+        """
+        if self.stopped.is_set():
+            raise RemoteError("What was under way to or from object storage was stopped", fix="lei-exports push")
 
 
 class RemoteStore:
@@ -105,6 +125,10 @@ class RemoteStore:
         }
         with store_errors(f"{url} can't be used"):
             self._store = from_url(url, mkdir=True) if self._is_local else from_url(url, **more)
+
+    def stop(self) -> None:
+        """End what other threads send or read, at their next part; their uploads are aborted."""
+        self.pace.stopped.set()
 
     def table_url(self, table: str) -> str:
         """Where the Delta table of a table is."""
@@ -173,6 +197,7 @@ class RemoteStore:
             with store_errors(f"{name} of {self.url} can't be read"):
                 end = min(size, start + PART_BYTES)
                 part = bytes(obstore.get_range(self._store, name, start=start, end=end))
+            self.pace.require_going()
             yield part
 
     def digest(self, name: str, size: int) -> str:

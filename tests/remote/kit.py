@@ -3,6 +3,7 @@
 import http.client
 import http.server
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -237,13 +238,14 @@ def folder_objects(path: Path) -> list[str]:
     return sorted(str(found.relative_to(path)) for found in path.rglob("*") if found.is_file())
 
 
-def start_push(kit: Kit, url: str, endpoint: str) -> BaseProcess:
+def start_push(kit: Kit, url: str, endpoint: str, **overrides: Any) -> BaseProcess:
     """A push in a process of its own, which a test kills."""
-    process = CONTEXT.Process(target=_push, args=(kit, url, store_environment(endpoint)))
+    process = CONTEXT.Process(target=_push, args=(kit, url, store_environment(endpoint), overrides))
     process.start()
     return process
 
 
-def _push(kit: Kit, url: str, environment: dict[str, str]) -> None:
+def _push(kit: Kit, url: str, environment: dict[str, str], overrides: dict[str, Any]) -> None:
     os.environ.update(environment)
-    push(kit, url)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    push(kit, url, **overrides)

@@ -1,5 +1,6 @@
 """Pushes that are killed, refused, or not answered: what is current stays whole, and the next push completes."""
 
+import os
 import re
 import signal
 
@@ -8,6 +9,8 @@ import pytest
 from pipelines.errors import ExportError, RemoteConflictError, RemoteError
 from pipelines.remote.pushing import push_snapshot
 from pipelines.remote.reading import open_remote
+from pipelines.remote.store import Pace, RemoteStore
+from tests.integration.kit import wait_until
 from tests.publish.kit import Kit, new_id
 from tests.remote.kit import (
     KEY_ID,
@@ -159,13 +162,36 @@ def test_a_failed_upload_leaves_no_parts(kit: Kit, bucket: Bucket, flaky: Proxy,
     large = kit.current().folder / "large.bin"
     large.parent.chmod(0o755)
     large.write_bytes(bytes(12 * 1024 * 1024))
-    from pipelines.remote.store import RemoteStore  # noqa: PLC0415
-
     store = RemoteStore(bucket.url, 1)
     flaky.decide = lambda request: "403" if "partNumber=2" in request.path else "pass"
     with pytest.raises(ExportError, match="403"):
         store.upload("large.bin", large)
     assert bucket.open_uploads() == 0
+    stopped = RemoteStore(bucket.url, 1)
+
+    def stop(request: Request) -> str:
+        if "partNumber=1" in request.path:
+            stopped.stop()
+        return "pass"
+
+    flaky.decide = stop
+    stopped.pace = Pace(5)  # so slow that the second part is not begun when the first one is there
+    with pytest.raises(ExportError):
+        stopped.upload("large.bin", large)
+    assert bucket.open_uploads() == 0
+    assert "large.bin" not in bucket.objects()
     flaky.decide = lambda _: "pass"
     store.upload("large.bin", large)
     assert bucket.objects()["large.bin"] == large.stat().st_size
+
+
+def test_ctrl_c_ends_a_push_at_once(kit: Kit, bucket: Bucket, flaky: Proxy) -> None:
+    """At 10 kB a second it would take minutes."""
+    process = start_push(kit, bucket.url, flaky.endpoint, publish_mb_per_s=0.01)
+    wait_until(lambda: any(".parquet" in name for name in bucket.objects()), 30)
+    os.kill(process.pid or 0, signal.SIGINT)
+    process.join(10)
+    assert process.exitcode == 1
+    assert "current.json" not in bucket.objects()
+    push(kit, bucket.url)
+    assert_published(bucket.url, kit.current())
