@@ -76,8 +76,13 @@ def read_state(store: RemoteStore, table: str, version: int | None = None) -> De
         )
 
 
-def commit_table(
-    store: RemoteStore, folder: Path, record: TableRecord, table: Table | None, snapshot_id: str
+def commit_table(  # noqa: PLR0913, PLR0917 - from where to where
+    store: RemoteStore,
+    folder: Path,
+    record: TableRecord,
+    table: Table | None,
+    snapshot_id: str,
+    before: DeltaState | None,
 ) -> DeltaState:
     """Bring a Delta table to the files of a snapshot; where it has them already, nothing is written.
 
@@ -87,6 +92,7 @@ def commit_table(
         record: The table, as its manifest has it.
         table: The contract's table, for the comments; None: this version does not know it.
         snapshot_id: The snapshot; it stands in the commit's metadata.
+        before: The newest version, as it was read before anything was sent; None: there is no table yet.
 
     Returns:
         The version that holds the snapshot's files.
@@ -99,7 +105,6 @@ def commit_table(
     wanted = {posixpath.basename(object_name(file)): file for file in record.files}
     schema = _schema(pl.Schema(pl.read_parquet_schema(folder / record.files[0].path)), table)
     columns = {field.name: field.type.to_json() for field in schema.fields}
-    before = read_state(store, record.name)
     if before is not None and _is_at(before, wanted, columns):
         return before
     now_ms = int(time.time() * 1000)

@@ -4,18 +4,18 @@ Every step can be repeated: a push that was killed is completed by the next one,
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
 from pipelines.checks.definitions import OLD_SNAPSHOTS_REMOVED
-from pipelines.contracts.records import CheckRecord
+from pipelines.contracts.records import CheckRecord, Manifest
 from pipelines.contracts.tables import published_tables
 from pipelines.errors import RemoteConflictError, RemoteError, SnapshotError
 from pipelines.progress import OnProgress, Progress, ignore_progress
-from pipelines.remote.delta import DeltaState, commit_table
+from pipelines.remote.delta import DeltaState, commit_table, read_state
 from pipelines.remote.layout import (
     CURRENT,
     RECORD,
@@ -96,10 +96,12 @@ def push_snapshot(  # noqa: PLR0913 - what an operator may choose
     beside = tuple(side_files(manifest)) if settings.publish_database else ()
     on_progress(Progress("push", f"snapshot {manifest.id} to {store.url}"))
     try:
-        send_files(store, snapshot, beside, sent, on_progress, check_all=check_all)
+        newest = {name: read_state(store, name) for name in snapshot.table_names}
+        trusted = set() if check_all else _trusted(store, manifest, newest)
+        send_files(store, snapshot, beside, sent, on_progress, trusted=trusted)
         if _tag(store.read(CURRENT)) != _tag(before):
             raise store.conflict(CURRENT)
-        states = _commit_tables(store, snapshot, on_progress)
+        states = _commit_tables(store, snapshot, newest, on_progress)
     except OSError as error:
         raise write_failure(f"Snapshot {manifest.id} could not be sent", error) from error
     versions = {name: state.version for name, state in states.items()}
@@ -181,11 +183,25 @@ def _require_own(settings: Settings, store: RemoteStore, current: RemoteRecord |
         )
 
 
-def _commit_tables(store: RemoteStore, snapshot: Snapshot, on_progress: OnProgress) -> dict[str, DeltaState]:
+def _trusted(store: RemoteStore, manifest: Manifest, newest: Mapping[str, DeltaState | None]) -> set[str]:
+    """Objects that a push has read back: it commits, and writes the record, only when all of them are right.
+
+    Others may be what a push has left that was killed before it could look.
+    """
+    trusted = {f"{name}/{file}" for name, state in newest.items() if state is not None for file in state.files}
+    if store.read(snapshot_object(manifest.id, RECORD)) is not None:
+        trusted |= {snapshot_object(manifest.id, file.path) for file in side_files(manifest)}
+    return trusted
+
+
+def _commit_tables(
+    store: RemoteStore, snapshot: Snapshot, newest: Mapping[str, DeltaState | None], on_progress: OnProgress
+) -> dict[str, DeltaState]:
     known = {table.name: table for table in published_tables(include_full_data=snapshot.manifest.include_full_data)}
     states = {}
     for record in snapshot.manifest.tables:
-        state = commit_table(store, snapshot.folder, record, known.get(record.name), snapshot.manifest.id)
+        table, before = known.get(record.name), newest[record.name]
+        state = commit_table(store, snapshot.folder, record, table, snapshot.manifest.id, before)
         states[record.name] = state
         on_progress(Progress("push", f"table {record.name}, version {state.version}"))
     return states

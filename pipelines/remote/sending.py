@@ -43,7 +43,7 @@ def send_files(  # noqa: PLR0913 - what to send, and who hears of it
     sent: Sent,
     on_progress: OnProgress,
     *,
-    check_all: bool,
+    trusted: set[str],
 ) -> None:
     """Send the files that the store lacks, several at a time, and read each back; the manifest last.
 
@@ -53,7 +53,8 @@ def send_files(  # noqa: PLR0913 - what to send, and who hears of it
         beside: Its files beside the tables that are to be there.
         sent: Counts what was sent.
         on_progress: Hears how many bytes were sent.
-        check_all: Read back what lies there already too, and send again what is damaged.
+        trusted: Objects that were read back when they were sent. Others that lie there are read back now, and sent
+            again where they are damaged.
 
     Raises:
         RemoteError: The store failed, or holds something else than was sent.
@@ -85,8 +86,7 @@ def send_files(  # noqa: PLR0913 - what to send, and who hears of it
             send(name, file)
 
     jobs = [(send, name, file) for name, file in missing]
-    if check_all:
-        jobs += [(check, name, file) for name, file in files if found.get(name) == file.bytes]
+    jobs += [(check, name, file) for name, file in files if found.get(name) == file.bytes and name not in trusted]
     with ThreadPoolExecutor(max_workers=_FILES_AT_A_TIME) as pool:
         try:
             _follow([pool.submit(work, name, file) for work, name, file in jobs], sent, total, on_progress)
@@ -96,7 +96,8 @@ def send_files(  # noqa: PLR0913 - what to send, and who hears of it
             raise
     content = (snapshot.folder / MANIFEST).read_bytes()
     name = snapshot_object(manifest.id, MANIFEST)
-    if found.get(name) != len(content) or check_all:
+    stored = store.read(name) if name in found else None
+    if stored is None or stored.content != content:
         store.write(name, content)
 
 

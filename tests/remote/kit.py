@@ -31,7 +31,7 @@ from tests.publish.kit import Kit
 KEY_ID, SECRET = "AKIAEXAMPLE000000000", "wJalrXUtnFEMIsecretEXAMPLEKEY"
 _START_S = 30
 
-Behaviour = Literal["pass", "503", "403", "cut", "cut_after", "stall"]
+Behaviour = Literal["pass", "503", "403", "cut", "cut_after", "stall", "damage"]
 
 
 @contextmanager
@@ -120,6 +120,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.server.seen.append(request)
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         behaviour = self.server.decide(request)
+        if behaviour == "damage":
+            middle, behaviour = len(body) // 2, "pass"
+            body = body[:middle] + bytes([body[middle] ^ 0xFF]) + body[middle + 1 :]
         self.close_connection = behaviour != "pass"
         if behaviour == "stall":
             self.server.ended.wait(60)

@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from assets.cli.remote_commands import verify_published
 from pipelines.errors import ExportError, RemoteConflictError, RemoteError
 from pipelines.remote.pushing import push_snapshot
 from pipelines.remote.reading import open_remote
@@ -118,6 +119,20 @@ def test_a_fault_that_stays_leaves_what_is_current(
     flaky.decide = lambda _: "pass"
     push(kit, bucket.url)
     assert_published(bucket.url, kit.current())
+
+
+@pytest.mark.standard
+@pytest.mark.parametrize("step", ["a data object", "the database"])
+def test_what_is_damaged_on_its_way_is_not_published(kit: Kit, bucket: Bucket, flaky: Proxy, step: str) -> None:
+    """Nor by the next push, which finds it there with the right size."""
+    flaky.decide = lambda request: "damage" if is_step(step, request) else "pass"
+    with pytest.raises(RemoteError, match="is not what was published"):
+        push(kit, bucket.url)
+    assert "current.json" not in bucket.objects()
+    flaky.decide = lambda _: "pass"
+    push(kit, bucket.url)
+    assert_published(bucket.url, kit.current())
+    verify_published(settings_for(kit, bucket.url), None)
 
 
 @pytest.mark.standard
