@@ -115,7 +115,9 @@ def push_snapshot(  # noqa: PLR0913 - what an operator may choose
         store.replace(CURRENT, record.content(), before)
         on_progress(Progress("push", f"{CURRENT} is snapshot {manifest.id}"))
     stored = store.read(CURRENT)
-    published = record if stored is None else _as_record(store, stored)
+    published = None if stored is None else _as_record(store, stored)
+    if published is None or published.snapshot_id != manifest.id:
+        raise store.conflict(CURRENT)
     checks = (*check_objects(store, manifest, published), *check_versions(manifest, published, states))
     _require_passed(store, checks)
     pruned = _prune(settings, store, record, now())
