@@ -1,7 +1,7 @@
 """Which snapshots stay in object storage, and how the others go: their record first, so that nobody opens them.
 
 Not by Delta's vacuum: it goes by the age of a file's removal and knows no snapshots, so it would delete files that a
-kept version needs (or, told which versions to keep, write two commits to every table each time).
+kept version needs (or, given the versions to keep, write two commits to each table each time).
 """
 
 import itertools

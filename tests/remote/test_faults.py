@@ -167,7 +167,7 @@ def test_two_publishers(kit: Kit, bucket: Bucket, flaky: Proxy, moment: str, tmp
     assert remote.record.snapshot_id == new_id(3)
     for table in remote.table_names:
         assert_same_rows(remote.scan(table), other.current().scan(table))
-    # Newest versions that the loser committed are put right by whoever publishes next.
+    # Newest versions that the loser committed are put right by the next push.
     push(other, bucket.url)
     assert_published(bucket.url, other.current())
 
