@@ -6,13 +6,19 @@ from datetime import datetime
 from pathlib import Path
 
 from pipelines.contracts.records import FileRecord, Manifest
+from pipelines.contracts.snapshot_info import SnapshotInfo
+from pipelines.contracts.tables import published_tables
+from pipelines.contracts.version import CONTRACT_VERSION
 from pipelines.errors import RemoteError
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.remote.layout import object_name, side_files, snapshot_object
 from pipelines.remote.reading import RemoteSnapshot
 from pipelines.settings import Settings
+from pipelines.snapshots.database import build_database
+from pipelines.snapshots.database_process import WriterOptions
+from pipelines.snapshots.folder import write_manifest
 from pipelines.snapshots.history import read_hold
-from pipelines.snapshots.opening import MANIFEST, SNAPSHOTS, Snapshot, try_current
+from pipelines.snapshots.opening import MANIFEST, SNAPSHOTS, Snapshot, load_manifest, try_current
 from pipelines.snapshots.retention import prune_snapshots
 from pipelines.snapshots.switch import (
     LOCK_WAIT_SECONDS,
@@ -51,7 +57,7 @@ def pull_snapshot(
         The local snapshot.
 
     Raises:
-        RemoteError: The store failed, an object is damaged, or the snapshot has no exports.duckdb there.
+        RemoteError: The store failed, or an object is damaged.
         SnapshotError: The snapshot does not verify.
         BusyError: A run or a command still switches or deletes snapshots.
         PublishError: The disk refused.
@@ -67,6 +73,8 @@ def pull_snapshot(
             try:
                 building.mkdir()
                 _fetch(remote, manifest, building, try_current(export_dir)[0], on_progress)
+                if manifest.database.path not in remote.record.files:
+                    manifest = _build_database(settings, lock, remote, manifest, building)
                 checks = check_snapshot(Snapshot(building, manifest), memory_mb=settings.database_memory_mb * 3 // 2)
                 raise_failed(checks, f"Snapshot {manifest.id} of {remote.store.url} is damaged")
                 lock.require_held()
@@ -74,7 +82,7 @@ def pull_snapshot(
             finally:
                 shutil.rmtree(building, ignore_errors=True)
             sync_folder(target.parent)
-        snapshot = Snapshot(target, manifest)
+        snapshot = Snapshot(target, load_manifest(target))
         with hold_publish_lock(export_dir, LOCK_WAIT_SECONDS) as publish_lock:
             publish_lock.require_held()
             current, _ = try_current(export_dir)
@@ -90,12 +98,6 @@ def pull_snapshot(
 def _fetch(
     remote: RemoteSnapshot, manifest: Manifest, folder: Path, before: Snapshot | None, on_progress: OnProgress
 ) -> None:
-    if manifest.database.path not in remote.record.files:
-        raise RemoteError(
-            f"Snapshot {manifest.id} of {remote.store.url} has no {manifest.database.path}",
-            expected="a snapshot that was published with PUBLISH_DATABASE=true",
-            fix="let the publisher set that and push again; tables alone can be read where they are",
-        )
     files = [(object_name(file), file) for table in manifest.tables for file in table.files]
     files += [(snapshot_object(manifest.id, f.path), f) for f in side_files(manifest, remote.record.files)]
     local = (
@@ -117,6 +119,45 @@ def _fetch(
     for table in manifest.tables:
         sync_folder(folder / table.name)
     sync_folder(folder)
+
+
+def _build_database(
+    settings: Settings, lock: RunLock, remote: RemoteSnapshot, manifest: Manifest, folder: Path
+) -> Manifest:
+    """Build exports.duckdb from the Parquet files, as a run does, where it was not published (PUBLISH_DATABASE=false).
+
+    Returns:
+        The manifest, written to the folder: with this file, and without others that were not published.
+    """
+    if manifest.contract_version != CONTRACT_VERSION:
+        raise RemoteError(
+            f"Snapshot {manifest.id} of {remote.store.url} has no {manifest.database.path}",
+            expected=f"contract {CONTRACT_VERSION}, of which this version can build it",
+            found=f"contract {manifest.contract_version}",
+            fix="pull with the version of lei-exports that published it",
+        )
+    path = folder / manifest.database.path
+    rows = build_database(
+        path,
+        published_tables(include_full_data=manifest.include_full_data),
+        {table.name: [folder / file.path for file in table.files] for table in manifest.tables},
+        WriterOptions(settings.database_memory_mb, keep_open=(lock.descriptor,)),
+        info=SnapshotInfo.of(manifest),
+    )
+    path.chmod(PUBLISHED_MODE)
+    sync_file(path)
+    size = path.stat().st_size
+    changes = {"rows": sum(rows.values()), "bytes": size, "sha256": sha256_of(path)}
+    built = manifest.model_copy(
+        update={
+            "database": manifest.database.model_copy(update=changes),
+            "rebuilt_database_bytes": size,
+            "extras": tuple(file for file in manifest.extras if file.path in remote.record.files),
+        }
+    )
+    (folder / MANIFEST).unlink()
+    write_manifest(folder, built)
+    return built
 
 
 def _fetch_file(remote: RemoteSnapshot, name: str, file: FileRecord, target: Path) -> None:

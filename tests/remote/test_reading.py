@@ -68,10 +68,13 @@ def test_pull_brings_the_very_files_and_reuses_those_it_has(kit: Kit, bucket: Bu
     assert open_snapshot(there).manifest.id == new_id(2), "an older one does not become current"
 
 
-def test_pull_without_the_database_says_so(kit: Kit, bucket: Bucket, tmp_path: Path) -> None:
+def test_pull_builds_the_database_where_it_was_not_published(kit: Kit, bucket: Bucket, tmp_path: Path) -> None:
     push(kit, bucket.url, publish_database=False)
-    with pytest.raises(RemoteError, match="PUBLISH_DATABASE=true"):
-        pull(tmp_path / "reader", bucket.url)
+    pulled = pull(tmp_path / "reader", bucket.url)
+    verify_snapshot(pulled)
+    with pulled.connect() as connection, kit.current().connect() as published:
+        query = "SELECT * FROM candidate_exports ORDER BY domain_id, candidate_id"
+        assert connection.execute(query).fetchall() == published.execute(query).fetchall()
 
 
 def test_damage_is_found_and_mended(kit: Kit, bucket: Bucket, tmp_path: Path, monkeypatch, capsys) -> None:
