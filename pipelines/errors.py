@@ -68,6 +68,14 @@ class SourceChangedError(PublishError):
     """The source is not the one that the published snapshot was made from (DESIGN 4)."""
 
 
+class RemoteError(ExportError):
+    """Object storage refused, failed, or holds something else than expected. The local publication stands."""
+
+
+class RemoteConflictError(RemoteError):
+    """Another publisher switched the same prefix of object storage meanwhile, or before."""
+
+
 class SnapshotError(ExportError):
     """A published snapshot is missing or damaged."""
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pipelines.build.building import build_tables
 from pipelines.build.derived_tables import build_derived_tables
@@ -12,6 +13,9 @@ from pipelines.contracts.records import TableRecord
 from pipelines.progress import OnProgress, ignore_progress, tell_wait
 from pipelines.settings import Settings
 from pipelines.system.run_lock import WAIT_SECONDS, RunLock, hold_run_lock
+
+if TYPE_CHECKING:
+    from pipelines.remote.pushing import Pushed
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,12 @@ class Run:
         return publish_tables(
             self.settings, self.lock, self.on_progress, with_report=with_report, in_process=in_process
         )
+
+    def push(self) -> "Pushed":
+        """Send the published snapshot to object storage (PUBLISH_URL), where it is not current there."""
+        from pipelines.remote.pushing import push_current  # noqa: PLC0415  needs the extra `cloud`
+
+        return push_current(self.settings, self.on_progress)
 
 
 @contextmanager
@@ -79,15 +89,25 @@ def run_export(  # noqa: PLR0913 - what an operator may choose for a run
     Raises:
         BusyError: Another run still worked on the same export folder after `wait_seconds`.
         LockLostError: Another run took the lock; nothing was published.
-        ExportError: Whatever stopped the run; the published snapshot is as it was.
+        RemoteError: Object storage (PUBLISH_URL) failed; the local publication stands.
+        ExportError: Whatever else stopped the run; the published snapshot is as it was.
     """
     with hold_run(settings, on_progress, wait_seconds) as run:
-        staged = run.stage(accepted, full_refresh=full_refresh)
-        raise_if_failed(staged.checks)
-        if staged.unchanged_since is not None:
-            return None
-        for table in run.build():
-            raise_if_failed(table.checks)
-        for table in run.derive():
-            raise_if_failed(table.checks)
-        return run.publish(with_report=with_report, in_process=in_process)
+        publication = _publish(run, accepted, full_refresh=full_refresh, with_report=with_report, in_process=in_process)
+        if settings.publish_url is not None:
+            run.push()
+        return publication
+
+
+def _publish(
+    run: Run, accepted: Acceptance, *, full_refresh: bool, with_report: bool, in_process: bool
+) -> Publication | None:
+    staged = run.stage(accepted, full_refresh=full_refresh)
+    raise_if_failed(staged.checks)
+    if staged.unchanged_since is not None:
+        return None
+    for table in run.build():
+        raise_if_failed(table.checks)
+    for table in run.derive():
+        raise_if_failed(table.checks)
+    return run.publish(with_report=with_report, in_process=in_process)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-Stage = Literal["wait", "read", "build", "summarize", "publish"]
+Stage = Literal["wait", "read", "build", "summarize", "publish", "push", "pull"]
 
 
 @dataclass(frozen=True)
@@ -12,10 +12,10 @@ class Progress:
     """One message of a running stage.
 
     Attributes:
-        stage: `wait`, `read`, `build`, `summarize` or `publish`.
+        stage: `wait`, `read`, `build`, `summarize`, `publish`, `push` (to object storage) or `pull` (from there).
         what: What was just done, a table or a step.
-        done: Rows done so far in this stage; in `summarize` parts of rows.
-        total: Rows (parts) in this stage; 0 while unknown.
+        done: Rows done so far in this stage; in `summarize` parts of rows, in `push` and `pull` bytes.
+        total: Rows (parts, bytes) in this stage; 0 while unknown.
         published: Id of the snapshot that this run has just pointed `current` at; "" in every other message.
     """
 
@@ -28,7 +28,7 @@ class Progress:
     @property
     def unit(self) -> str:
         """What `done` and `total` count."""
-        return "parts" if self.stage == "summarize" else "rows"
+        return {"summarize": "parts", "push": "bytes", "pull": "bytes"}.get(self.stage, "rows")
 
 
 OnProgress = Callable[[Progress], None]

@@ -2,7 +2,9 @@
 
 import os
 import re
+import urllib.parse
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +18,9 @@ SMALLEST_SEGMENT = 100
 LARGEST_SEGMENT = 1_000_000
 # The job runs every day: a look that is an hour late is worth a look.
 STALE_AFTER_HOURS = 25.0
+# Of object storage, and the modules of the extra `cloud` that reach it.
+_STORES = ("s3", "gs", "az", "file")
+_STORE_MODULES = ("deltalake", "obstore")
 _HOST = re.compile(r"([\w.-]+|\[[\da-fA-F:.]+\])(:\d{1,5})?", re.ASCII)
 
 
@@ -61,6 +66,18 @@ class Settings(BaseSettings):
     stale_after_hours: float = Field(
         STALE_AFTER_HOURS, gt=0, description="Hours after the last successful look at the source that raise an alarm"
     )
+    publish_url: str | None = Field(
+        None, description="Where each snapshot is published in object storage too, such as s3://bucket/prefix"
+    )
+    publish_database: bool = Field(True, description="Publish exports.duckdb and report.html there as well")
+    publish_keep_snapshots: int = Field(5, ge=1, description="Newest snapshots that stay there")
+    publish_keep_hours: float = Field(
+        24, ge=1, description="Hours for which a snapshot stays there after the next one was published"
+    )
+    publish_mb_per_s: float = Field(0, ge=0, description="Most that is sent, megabytes a second; 0: no limit")
+    publish_retry_seconds: float = Field(
+        60, ge=0, description="How long a request to object storage that fails is tried again, seconds"
+    )
 
     @field_validator("database_url")
     @classmethod
@@ -80,6 +97,11 @@ class Settings(BaseSettings):
             raise ValueError(msg)
         return value
 
+    @field_validator("publish_url")
+    @classmethod
+    def _is_store_url(cls, value: str | None) -> str | None:
+        return None if value is None else require_store_url(value)
+
     @field_validator("ui_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
@@ -97,6 +119,50 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
+
+
+def require_store_url(url: str) -> str:
+    """A prefix in object storage, without a slash at its end.
+
+    Args:
+        url: As a person wrote it. It may not hold credentials: those are variables of the store, and it is shown.
+
+    Raises:
+        ValueError: It can't be used, or what reads it is not installed; the message does not hold the URL.
+    """
+    try:
+        parts = urllib.parse.urlsplit(url.strip())
+        is_plain = not (parts.username or parts.password or parts.query or parts.fragment)
+    except ValueError:
+        parts, is_plain = urllib.parse.urlsplit(""), False
+    if parts.scheme not in _STORES or not is_plain or not (parts.netloc or parts.scheme == "file"):
+        msg = (
+            "must be a prefix such as s3://bucket/prefix, with one of the schemes "
+            f"{', '.join(_STORES)}, without credentials and without ? or #"
+        )
+        raise ValueError(msg)
+    if parts.scheme == "file" and (parts.netloc or not parts.path.strip("/")):
+        msg = "must name an absolute folder, as in file:///srv/exports"
+        raise ValueError(msg)
+    missing = [name for name in _STORE_MODULES if find_spec(name) is None]
+    if missing:
+        msg = f"needs the module {missing[0]}, which is not installed: install lei-exports[cloud]"
+        raise ValueError(msg)
+    return parts.geturl().rstrip("/")
+
+
+def require_store(url: str) -> str:
+    """As `require_store_url`, for a URL that is no setting.
+
+    Raises:
+        SettingsError: It can't be used, or the extra `cloud` is not installed.
+    """
+    try:
+        return require_store_url(url)
+    except ValueError as error:
+        raise SettingsError(
+            "The URL of object storage can't be used", found=str(error), fix="correct it (docs/object-storage.md)"
+        ) from None
 
 
 def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:

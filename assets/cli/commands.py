@@ -18,6 +18,7 @@ from assets.cli.help import LOOK, OPERATE, add_command
 from assets.cli.inspect_commands import add_look_commands
 from assets.cli.interrupts import end_interrupted, interruptible
 from assets.cli.output import dispensable_output, required_output
+from assets.cli.remote_commands import add_remote_commands
 from assets.cli.serve_command import serve
 from assets.cli.snapshot_commands import add_snapshot_commands
 from assets.cli.terminal import show_error
@@ -141,6 +142,7 @@ add_command(
 )
 add_command(app, "serve", serve, LOOK, "lei-exports serve --port 8001")
 add_snapshot_commands(app)
+add_remote_commands(app)
 app.add_typer(sample_app, name="sample", rich_help_panel=OPERATE)
 
 

@@ -203,16 +203,17 @@ def _clear_dead_runs(console: Console, instance: DagsterInstance, settings: Sett
 def _show_result(console: Console, settings: Settings, result: dg.JobExecutionResult, seconds: float) -> None:
     """Show the snapshot of the run, or the one that is as the source is."""
     hold = read_hold(settings.export_dir)
+    there = f" and {settings.publish_url}" if settings.publish_url is not None else ""
     built = [event.metadata for event in result.asset_materializations_for_node("published")]
     if built:
         snapshot = find_snapshot(settings.export_dir, str(built[0]["snapshot_id"].value))
         rejects = count_rejects(snapshot.scan("rejected_rows"))
-        show_publication(console, snapshot.manifest, rejects, str(snapshot.folder), seconds)
+        show_publication(console, snapshot.manifest, rejects, f"{snapshot.folder}{there}", seconds)
     else:
         newest = current_snapshot(settings.export_dir) if hold is None else newest_snapshot(settings.export_dir)
         if newest is None:
             return
-        show_unchanged(console, newest.manifest, str(newest.folder), seconds)
+        show_unchanged(console, newest.manifest, f"{newest.folder}{there}", seconds)
     if hold is not None:
         what = (
             f": {hold.snapshot_id} stays current since {hold.held_at:%Y-%m-%d %H:%M} UTC; the newest is used after:"

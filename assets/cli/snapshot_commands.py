@@ -11,6 +11,7 @@ from rich.table import Table
 from assets.cli.console import cell, new_console, print_wrapped, styled
 from assets.cli.help import SNAPSHOTS, add_command
 from assets.cli.output import dispensable_output
+from assets.cli.remote_commands import verify_published
 from pipelines.contracts.records import Manifest
 from pipelines.errors import SnapshotError
 from pipelines.settings import load_settings
@@ -29,7 +30,7 @@ _MEGABYTE = 1_000_000
 def add_snapshot_commands(app: typer.Typer) -> None:
     """Make the commands of this module part of the console script."""
     add_command(app, "snapshots", show_snapshots, SNAPSHOTS, "lei-exports snapshots --json")
-    add_command(app, "verify", verify, SNAPSHOTS, "lei-exports verify 41")
+    add_command(app, "verify", verify, SNAPSHOTS, "lei-exports verify 41", "lei-exports verify --remote")
     add_command(app, "rollback", roll_back, SNAPSHOTS, "lei-exports rollback 41", "lei-exports rollback --release")
     add_command(app, "prune", prune, SNAPSHOTS, "lei-exports prune --dry-run")
     add_command(app, "wait", wait, SNAPSHOTS, "lei-exports wait --after 41 --timeout 600")
@@ -87,9 +88,16 @@ def verify(
         str | None,
         typer.Argument(metavar="[ID]", help="Its id or sequence number; left out: the current one."),
     ] = None,
+    *,
+    remote: Annotated[
+        bool, typer.Option("--remote", help="The one in object storage (PUBLISH_URL): every byte is read back.")
+    ] = False,
 ) -> None:
     """Compare every file with its digest, and DuckDB with Parquet cell by cell; exit status 1 where one differs."""
     settings = load_settings()
+    if remote:
+        verify_published(settings, snapshot_id)
+        return
     export_dir = settings.export_dir
     snapshot = published_snapshot(export_dir) if snapshot_id is None else find_snapshot(export_dir, snapshot_id)
     checks = check_snapshot(snapshot, memory_mb=settings.database_memory_mb * 3 // 2)

@@ -23,6 +23,8 @@ _STAGES: dict[Stage, str] = {
     "build": "Building tables",
     "summarize": "Summarizing",
     "publish": "Publishing",
+    "push": "Sending",
+    "pull": "Fetching",
 }
 _LINE_SECONDS = 5.0
 # What stands before the words of a stage: its name, its bar, the percentage, a space after each.
@@ -132,8 +134,8 @@ def describe_progress(message: Message, seconds: float) -> str:
     told = [
         f"{message.done:,} of {message.total:,} {message.unit}" if message.total else f"{message.done:,} {message.unit}"
     ]
-    if message.unit == "rows" and seconds >= _RATE_SECONDS:
-        told.append(f"{message.done / seconds:,.0f} rows/s")
+    if message.unit != "parts" and seconds >= _RATE_SECONDS:
+        told.append(f"{message.done / seconds:,.0f} {message.unit}/s")
     return ", ".join(told)
 
 

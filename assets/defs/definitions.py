@@ -20,13 +20,6 @@ from assets.defs.staging import staging
 from pipelines.errors import ExportError
 from pipelines.settings import STALE_AFTER_HOURS, load_settings
 
-_ASSETS: tuple[dg.AssetsDefinition | dg.AssetSpec, ...] = (
-    *source_tables,
-    staging,
-    exports_tables,
-    summary_tables,
-    published,
-)
 # Dagster takes none that is shorter.
 _SHORTEST_FRESHNESS = timedelta(minutes=1)
 
@@ -35,12 +28,20 @@ def build_definitions(exports: ExportsResource | None = None) -> dg.Definitions:
     """Everything Dagster sees.
 
     Args:
-        exports: The settings; None reads them from the environment when a run starts. STALE_AFTER_HOURS is read here:
-            Dagster has to know it before any run.
+        exports: The settings; None reads them from the environment when a run starts. STALE_AFTER_HOURS and
+            PUBLISH_URL are read here: Dagster has to know them before any run.
     """
     exports = exports or ExportsResource()
+    assets: list[dg.AssetsDefinition | dg.AssetSpec] = [
+        *source_tables,
+        staging,
+        exports_tables,
+        summary_tables,
+        published,
+        *_remote(exports),
+    ]
     return dg.Definitions(
-        assets=[*_with_code_references(_with_freshness(_ASSETS, exports))],
+        assets=[*_with_code_references(_with_freshness(assets, exports))],
         jobs=[export_job, full_refresh_job, batch_job],
         schedules=[daily_export],
         sensors=[source_changed, old_runs, dead_runs, *ALERT_SENSORS],
@@ -55,6 +56,19 @@ def _with_code_references(assets: Iterable[dg.AssetsDefinition | dg.AssetSpec]) 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)
         return dg.with_source_code_references([*assets])
+
+
+def _remote(exports: ExportsResource) -> list[dg.AssetsDefinition]:
+    """The asset of object storage, where PUBLISH_URL is set."""
+    try:
+        is_wanted = load_settings(exports.overrides).publish_url is not None
+    except ExportError:  # a setting that can't be used; the next run says which
+        return []
+    if not is_wanted:
+        return []
+    from assets.defs.remote import remote  # noqa: PLC0415  needs the extra `cloud`
+
+    return [remote]
 
 
 def _with_freshness(

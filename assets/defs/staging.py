@@ -93,6 +93,10 @@ def staging(
         raise_if_failed(staged.checks)
     if staged.unchanged_since is not None:
         report_unchanged(context, staged.unchanged_since)
+        if settings.publish_url is not None:
+            from assets.defs.remote import catch_up  # noqa: PLC0415  needs the extra `cloud`
+
+            catch_up(context, settings)
 
 
 def _tell(say: Callable[[str], None], record: StagingRecord) -> None:

@@ -30,6 +30,8 @@ def diagnose(settings: Settings) -> Iterator[Finding]:
     yield _home(settings.dagster_home)
     yield _published(settings)
     yield _alerts(settings)
+    if settings.publish_url is not None:
+        yield _object_storage(settings)
     if settings.database_url is None:
         yield Finding(
             "source",
@@ -82,3 +84,14 @@ def _alerts(settings: Settings) -> Finding:
     if settings.alert_webhook_url is None:
         return Finding("alerts", "ok", "ALERT_WEBHOOK_URL is unset: nobody is told of failures")
     return Finding("alerts", "ok", "ALERT_WEBHOOK_URL is set; lei-exports doctor --test-alert posts a test")
+
+
+def _object_storage(settings: Settings) -> Finding:
+    from pipelines.remote.pushing import require_pushable  # noqa: PLC0415  needs the extra `cloud`
+
+    try:
+        current = require_pushable(settings)
+    except ExportError as error:
+        return failed("object storage", error)
+    told = "nothing yet" if current is None else f"snapshot {current.snapshot_id} (sequence {current.sequence})"
+    return Finding("object storage", "ok", f"{settings.publish_url} can be read, and has {told}")

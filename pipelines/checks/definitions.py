@@ -183,6 +183,25 @@ def faces_check(verified: Sequence[CheckRecord]) -> CheckRecord:
 
 SNAPSHOT_CHECKS = (ROWS_RECONCILE, COUNTS_AGREE, FACES_AGREE, REPORT_DRAWN)
 
+REMOTE = "remote"
+OBJECTS_COMPLETE = CheckDefinition(
+    REMOTE,
+    "objects_complete",
+    "Object storage has every object of the snapshot, with the bytes of its manifest.",
+    "error",
+)
+VERSIONS_COMMITTED = CheckDefinition(
+    REMOTE,
+    "versions_committed",
+    "The versions of the Delta tables that current.json names have the files and rows of the manifest.",
+    "error",
+)
+CONTENT_INTACT = CheckDefinition(REMOTE, "content_intact", "Every object has the sha256 of the manifest.", "error")
+OLD_SNAPSHOTS_REMOVED = CheckDefinition(
+    REMOTE, "old_snapshots_removed", "What PUBLISH_KEEP_SNAPSHOTS and PUBLISH_KEEP_HOURS do not keep is gone.", "warn"
+)
+REMOTE_CHECKS = (OBJECTS_COMPLETE, VERSIONS_COMMITTED, OLD_SNAPSHOTS_REMOVED)
+
 
 def source_checks(source_table: str) -> tuple[CheckDefinition, ...]:
     """All checks of a source table."""

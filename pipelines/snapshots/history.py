@@ -14,7 +14,7 @@ LAST_CHECKED = "last_checked.json"
 FAILED_RUN = "last_failed_run.json"
 # How far the clocks of the machines that write and read these files may be apart.
 CLOCK_SKEW = timedelta(minutes=5)
-SwitchReason = Literal["published", "rollback", "release", "completed"]
+SwitchReason = Literal["published", "rollback", "release", "completed", "pulled"]
 SourceCheckResult = Literal["published", "held", "unchanged"]
 _FROM = AliasChoices("from", "previous")  # a keyword in Python, the plainest word in the files
 

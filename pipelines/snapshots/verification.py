@@ -174,11 +174,12 @@ def lacks_memory(checks: Sequence[CheckRecord]) -> bool:
     return bool(failed) and all(check.metadata.get("error") == _OUT_OF_MEMORY for check in failed)
 
 
-def raise_failed(checks: Sequence[CheckRecord], what: str) -> None:
+def raise_failed(checks: Sequence[CheckRecord], what: str, fix: str = "use another snapshot, export again") -> None:
     """Raise if a blocking check failed.
 
     Args:
         what: What is wrong then, the first words of the error.
+        fix: How to fix it.
 
     Raises:
         SnapshotError: Names every failed check with what decided it.
@@ -196,7 +197,7 @@ def raise_failed(checks: Sequence[CheckRecord], what: str) -> None:
             what,
             expected="every check passes",
             found="; ".join(describe_check(check) for check in failed),
-            fix="use another snapshot, export again",
+            fix=fix,
         )
 
 

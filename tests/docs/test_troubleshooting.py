@@ -34,7 +34,7 @@ LABEL = re.compile(r"^(?:Error|expected|found|fix):? ", re.IGNORECASE)
 HEADINGS_OF_CODE = {
     "Two connections to the source share one server process": "pipelines/source/pooler.py",
     "Another run or command works on": "pipelines/system/file_lock.py",
-    "too little room for this run": "pipelines/build/disk_space.py",
+    "too little room for this run": "pipelines/build/preflight.py",
     "The read took too long and was stopped": "pipelines/source/read_watchdog.py",
     "This server does not answer to the Host of the request": "assets/cli/web_guard.py",
     "lei-exports needs Python 3.11 to 3.14": "Makefile",

