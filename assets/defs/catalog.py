@@ -89,6 +89,7 @@ def check_results(
 
     Args:
         key: The asset.
+        checks: Its checks.
         found_by: Id of the snapshot whose run found what a record does not say it of.
     """
     severities = {"error": dg.AssetCheckSeverity.ERROR, "warn": dg.AssetCheckSeverity.WARN}
