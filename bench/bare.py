@@ -20,7 +20,7 @@ _CHECKS = (
     "pipelines.checks.content.CandidateChecks.update",
     "pipelines.checks.evaluation.SumChecks.update",
 )
-_RESULTS = ("pipelines.checks.evaluation.SumChecks.results", "pipelines.snapshots.assembly.verify_faces")
+_RESULTS = ("pipelines.checks.evaluation.SumChecks.results", "pipelines.snapshots.assembly.compare_duckdb_and_parquet")
 
 
 @contextmanager

@@ -28,7 +28,7 @@ TITLES = {
     "read": "both tables read with connectorx in page ranges, thrown away",
     "parquet": "every published Parquet file read and written again",
     "database": "`exports.duckdb` written again from these files",
-    "verify": "digests of all files, both faces verified",
+    "verify": "digests of all files, both formats verified",
 }
 
 
@@ -38,7 +38,7 @@ def read() -> None:
     with (
         open_source(settings) as address,
         open_snapshot(
-            address, settings.source_schema, include_full_data=False, longest_s=settings.export_max_seconds
+            address, settings.source_schema, include_full_data=False, timeout_s=settings.export_max_seconds
         ) as snapshot,
         ThreadPoolExecutor(settings.read_connections) as pool,
     ):

@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LIBRARIES = "connectorx dataframely duckdb polars psycopg pyarrow pydantic_settings".split()
 OPTIONS = "-xq -p no:cacheprovider -p no:schemathesis -Wignore::pytest.PytestAssertRewriteWarning"
 OPTIONS += " --hypothesis-seed=0 --hypothesis-profile=mutation"
-LONGEST_S = 30  # a mutant that takes longer is killed: it does not end
+TIMEOUT_S = 30  # a mutant that takes longer is killed: it does not end
 EXPORTS = "integration/test_agreement.py::test_"
 ROWS = f"unit/test_validation.py {EXPORTS}all_hostile_rows_at_once[True] {EXPORTS}random_rows[0]"
 # Modules, by the tests of each.
@@ -100,7 +100,7 @@ def survives(path: Path, code: CodeType | None, tests: list[str]) -> bool:
         return status == 0
     try:
         os.setpgid(0, 0)
-        signal.alarm(LONGEST_S)
+        signal.alarm(TIMEOUT_S)
         for stream in (1, 2):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
         for name in [name for name in sys.modules if name.split(".")[0] in {"pipelines", "tests"}]:

@@ -28,7 +28,7 @@ _SHOWN_SECONDS = 0.05
 NAMES = {
     FLOOR: "F: binary COPY of both tables, thrown away",
     "empty": "D: the same assets and checks, doing nothing",
-    "full": "ours, full: all tables, both faces",
+    "full": "ours, full: all tables, both formats",
     "bare": "the same without Dagster, checks, digests, verification and report",
     "two": "ours, domain_exports and candidate_exports alone",
     "nothing": "ours, nothing changed",
@@ -123,8 +123,8 @@ def blocks(results: Mapping[str, Sequence[Measurement]]) -> list[str]:
         *lines,
         f"| together | | {total:.1f} |",
         "",
-        f"{total:.1f} CPU seconds on {cores} cores are {least:.1f} s, {least / floor:.1f} F, before anything is judged,"
-        " sorted, joined or summed up.",
+        f"{total:.1f} CPU seconds on {cores} cores are {least:.1f} s, {least / floor:.1f} F, before anything is"
+        " validated, sorted, joined or summed up.",
     ]
 
 

@@ -22,8 +22,8 @@ from bench.session import BUILD, FLOOR, ROOT, RUN, Session, describe, open_sessi
 OURS = "ours"
 NAMES = {
     FLOOR: "F: binary COPY of both tables, thrown away",
-    OURS: "lei-exports: all tables, both faces, Dagster, verified",
-    "two": "lei-exports: two tables, both faces",
+    OURS: "lei-exports: all tables, both formats, Dagster, verified",
+    "two": "lei-exports: two tables, both formats",
     **{peer.name: peer.label for peer in PEERS},
 }
 
@@ -43,9 +43,9 @@ def python_of(environment: str) -> str:
     return str(python)
 
 
-def extrapolated(result: Measurement, told: dict[str, float]) -> Measurement:
+def extrapolated(result: Measurement, reported: dict[str, float]) -> Measurement:
     """What the whole work would have taken, where a sample was done; memory is that of the sample."""
-    whole = result.seconds - told["sampled_s"] + told["sampled_s"] / told["share"]
+    whole = result.seconds - reported["sampled_s"] + reported["sampled_s"] / reported["share"]
     factor = whole / result.seconds
     return replace(
         result,
@@ -67,12 +67,12 @@ def measure_peer(session: Session, peer: Peer, rows: dict[str, int], *, is_first
     script = [python_of(peer.environment), "-m", f"bench.peers.{peer.module}"]
     command = [*script, session.url, str(folder), *peer.arguments]
     said = session.measure(peer.name, command, {"PYTHONPATH": str(ROOT)})
-    told = json.loads(said.strip().splitlines()[-1])
-    if told["share"] < 1:
+    reported = json.loads(said.strip().splitlines()[-1])
+    if reported["share"] < 1:
         result = session.results[peer.name].pop()
-        session.keep(peer.name, extrapolated(result, told))
-    elif any(told["rows"][table] != rows[table] for table in told["rows"]):
-        raise RuntimeError(f"{peer.name} should have written {rows}, found {told['rows']}")
+        session.keep(peer.name, extrapolated(result, reported))
+    elif any(reported["rows"][table] != rows[table] for table in reported["rows"]):
+        raise RuntimeError(f"{peer.name} should have written {rows}, found {reported['rows']}")
     if is_first and (differing := differing_rows(folder, session.exports)):
         raise RuntimeError(f"{peer.name}: {differing:,} rows of domain_exports differ from ours")
 

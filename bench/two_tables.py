@@ -1,4 +1,4 @@
-"""domain_exports and candidate_exports alone, both faces: everything that a run does for these two, without Dagster."""
+"""domain_exports and candidate_exports alone, both formats: what a run does for these two, without Dagster."""
 
 import tempfile
 from pathlib import Path

@@ -10,7 +10,7 @@ from pipelines.build.derived_tables import build_derived_tables
 from pipelines.build.extraction import NOTHING_ACCEPTED, Acceptance, StagedSource, stage_source
 from pipelines.build.publication import Publication, publish_tables, raise_if_failed
 from pipelines.contracts.records import TableRecord
-from pipelines.progress import OnProgress, ignore_progress, tell_wait
+from pipelines.progress import OnProgress, ignore_progress, report_wait
 from pipelines.settings import Settings
 from pipelines.system.run_lock import WAIT_SECONDS, RunLock, hold_run_lock
 
@@ -61,7 +61,7 @@ def hold_run(
         BusyError: Another run still worked on the same export folder after `wait_seconds`.
         SettingsError: The export folder can't be used.
     """
-    with hold_run_lock(settings.export_dir, tell_wait(on_progress), wait_seconds) as lock:
+    with hold_run_lock(settings.export_dir, report_wait(on_progress), wait_seconds) as lock:
         yield Run(settings, lock, on_progress)
 
 

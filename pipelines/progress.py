@@ -38,6 +38,6 @@ def ignore_progress(_: Progress) -> None:
     """Take a message and do nothing."""
 
 
-def tell_wait(on_progress: OnProgress) -> Callable[[object], None]:
+def report_wait(on_progress: OnProgress) -> Callable[[object], None]:
     """What says that a run waits for another one; it takes who that is."""
     return lambda holder: on_progress(Progress("wait", f"for the run of {holder or 'another process'}"))

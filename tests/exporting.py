@@ -12,7 +12,7 @@ from pipelines.export import run_export
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.settings import Settings, load_settings
 from pipelines.snapshots.opening import Snapshot, current_snapshot
-from tests.oracle.compare import assert_faces
+from tests.oracle.compare import assert_formats
 from tests.oracle.postgres import Database
 
 
@@ -62,4 +62,4 @@ def assert_agrees(database: Database, snapshot: Snapshot, schema: str = "public"
     full, is_rebuilt = snapshot.manifest.include_full_data, snapshot.manifest.base_snapshot is None
     tables = published_tables(include_full_data=full)
     with database.connect() as connection:
-        assert_faces(connection, snapshot.folder, tables, schema, include_full_data=full, is_rebuilt=is_rebuilt)
+        assert_formats(connection, snapshot.folder, tables, schema, include_full_data=full, is_rebuilt=is_rebuilt)

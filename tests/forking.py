@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.killing", "tests.publish.kit"])
-_LONGEST_S = 60
+_MAX_S = 60
 
 
 def run_forked(script: str, *arguments: object, status: int | None = 0) -> "subprocess.CompletedProcess[str]":
@@ -25,7 +25,7 @@ def run_forked(script: str, *arguments: object, status: int | None = 0) -> "subp
     process.start()
     for _, sender in pipes:
         sender.close()
-    process.join(_LONGEST_S)
+    process.join(_MAX_S)
     if process.exitcode is None:
         process.kill()
         process.join()

@@ -19,7 +19,7 @@ from pipelines.settings import Settings
 from tests.forking import CONTEXT
 from tests.integration.kit import wait_until
 
-_LONGEST_RUN_S = 60
+_MAX_RUN_S = 60
 _RENAMES = ("replace", "rename", "symlink")
 _TABLES = "|".join(table.name for table in published_tables(include_full_data=False))
 _NAMES = re.compile(rf"\d{{8}}T\d{{6}}Z-[0-9a-f]{{8}}|{_TABLES}|-?\d{{6,}}|\ball\b|[0-9a-f]{{8,}}")
@@ -32,7 +32,7 @@ def run_and_measure(settings: Settings) -> tuple[float, dict[str, int]]:
     """
     receiver, sender = CONTEXT.Pipe(duplex=False)
     process = _start(_measured, settings, sender)
-    assert receiver.poll(_LONGEST_RUN_S), "the run did not end"
+    assert receiver.poll(_MAX_RUN_S), "the run did not end"
     seconds, renames = receiver.recv()
     process.join()
     assert process.exitcode == 0
@@ -49,21 +49,21 @@ def run_and_kill_after(settings: Settings, seconds: float) -> bool:
 def run_and_kill_once(settings: Settings, holds: Callable[[], bool]) -> bool:
     """Kill a run as soon as a condition holds; whether it was still running."""
     process = _begun(settings)
-    wait_until(holds, _LONGEST_RUN_S)
+    wait_until(holds, _MAX_RUN_S)
     return _kill(process)
 
 
 def run_and_kill_at_rename(settings: Settings, number: int, *, before: bool) -> None:
     """Let a run kill itself right before or after its n-th rename (from 0)."""
     process = _start(_killed_at_rename, settings, number, before)
-    process.join(_LONGEST_RUN_S)
+    process.join(_MAX_RUN_S)
     assert process.exitcode == -signal.SIGKILL, "the run ended before that rename"
 
 
 def _begun(settings: Settings) -> BaseProcess:
     receiver, sender = CONTEXT.Pipe(duplex=False)
     process = _start(_announced, settings, sender)
-    assert receiver.poll(_LONGEST_RUN_S), "the run did not start"
+    assert receiver.poll(_MAX_RUN_S), "the run did not start"
     receiver.recv()
     return process
 

@@ -21,7 +21,7 @@ from pipelines.query.attached import run_query
 from pipelines.settings import load_settings
 from pipelines.system.printable import printable
 
-_MOST_ROWS = 1000
+_MAX_ROWS = 1000
 # More columns than this do not fit beside each other.
 _WIDE = 8
 
@@ -40,12 +40,12 @@ def show_query(
     as_csv: Annotated[
         bool, typer.Option("--csv", help="As CSV with a header; values are exact, lists are JSON.")
     ] = False,
-    most_rows: Annotated[int, typer.Option("--rows", min=1, help="Rows to show at most.")] = _MOST_ROWS,
+    max_rows: Annotated[int, typer.Option("--rows", min=1, help="Rows to show at most.")] = _MAX_ROWS,
 ) -> None:
     """Run SQL on the published snapshot, read-only."""
     if as_json and as_csv:
         raise typer.BadParameter("give --json or --csv, not both")
-    frame = run_query(published_snapshot(load_settings().export_dir), sql, most_rows)
+    frame = run_query(published_snapshot(load_settings().export_dir), sql, max_rows)
     if as_json:
         typer.echo(ascii_controls(frame.write_ndjson()), nl=False)
     elif as_csv:
@@ -53,8 +53,8 @@ def show_query(
         typer.echo(printable(content, keep="\n") if sys.stdout.isatty() else content, nl=False)
     else:
         _show_rows(_as_texts(frame))
-    if frame.height == most_rows:
-        new_console(stderr=True).print(f"Only the first {most_rows} rows are shown; --rows shows more.")
+    if frame.height == max_rows:
+        new_console(stderr=True).print(f"Only the first {max_rows} rows are shown; --rows shows more.")
 
 
 def _as_texts(frame: pl.DataFrame) -> pl.DataFrame:

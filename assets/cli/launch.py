@@ -120,7 +120,7 @@ def launch_export(
             )
         except KeyboardInterrupt:
             _record_failed(settings, heard, None, "interrupted")
-            end_interrupted(heard.told("The run"))
+            end_interrupted(heard.reported("The run"))
 
 
 @dataclass
@@ -136,7 +136,7 @@ class _Heard:
     def hear(self, progress: Progress) -> None:
         self.published = progress.published or self.published
 
-    def told(self, run: str) -> str:
+    def reported(self, run: str) -> str:
         """What a person has to know of a run that did not end well."""
         if self.published:
             return f"{run} had published snapshot {self.published} before: that one is current."
@@ -178,13 +178,13 @@ def _launch(settings: Settings, accepted: dict[str, bool], heard: _Heard, starte
     if not result.success:
         _record_failed(settings, heard, result.run_id, "interrupted" if has_come() else "failed")
     if not result.success and has_come():
-        end_interrupted(heard.told(f"Run {result.run_id}"))
+        end_interrupted(heard.reported(f"Run {result.run_id}"))
     if not result.success:
         reasons = failure_reasons(result.all_events)
         for reason in reasons:
             show_error(errors.get(reason, reason))
-        show_error(f"Run {result.run_id} failed. {heard.told('It')}")
-        reasons += [heard.told("The run")] if heard.published else []
+        show_error(f"Run {result.run_id} failed. {heard.reported('It')}")
+        reasons += [heard.reported("The run")] if heard.published else []
         alert_failure(settings, result.run_id, reasons, show_error)
         sys.exit(1)
     try:

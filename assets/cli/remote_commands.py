@@ -10,7 +10,7 @@ from assets.cli.help import SNAPSHOTS, add_command
 from assets.cli.output import dispensable_output
 from assets.cli.terminal import ProgressView
 from pipelines.errors import SettingsError
-from pipelines.progress import tell_wait
+from pipelines.progress import report_wait
 from pipelines.settings import Settings, load_settings, require_store
 from pipelines.snapshots.switch import current_id
 from pipelines.snapshots.verification import describe_check, raise_failed
@@ -39,7 +39,7 @@ def push(
     from pipelines.remote.pushing import push_current  # noqa: PLC0415  needs the extra
 
     console = new_console()
-    with ProgressView(console) as view, hold_run_lock(settings.export_dir, tell_wait(view.show)):
+    with ProgressView(console) as view, hold_run_lock(settings.export_dir, report_wait(view.show)):
         pushed = push_current(settings, view.show, replace=replace, check_all=check_all)
         view.complete()
     state = "is current now" if pushed.is_new else "was current already"
@@ -69,7 +69,7 @@ def pull(
 
     console = new_console()
     remote = open_remote(source, snapshot_id, settings.publish_retry_seconds)
-    with ProgressView(console) as view, hold_run_lock(settings.export_dir, tell_wait(view.show)) as lock:
+    with ProgressView(console) as view, hold_run_lock(settings.export_dir, report_wait(view.show)) as lock:
         snapshot = pull_snapshot(settings, lock, remote, now=lambda: datetime.now(UTC), on_progress=view.show)
         view.complete()
     manifest = snapshot.manifest

@@ -25,13 +25,13 @@ from pipelines.errors import SettingsError
 from pipelines.system.processes import command_of, ending_with, environment_of
 
 _ROOT = Path(__file__).resolve().parents[2]
-_POLL_S, _LONGEST_START_S, _END_S = 0.2, 120.0, 20.0
+_POLL_S, _MAX_START_S, _END_S = 0.2, 120.0, 20.0
 # A code server that ends more often than this within that time would go on to do so.
-_MOST_RESTARTS, _RESTARTS_WITHIN_S = 5, 600.0
+_MAX_RESTARTS, _RESTARTS_WITHIN_S = 5, 600.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SOCKET, _WORKSPACE_FILE = "code.sock", "ui-workspace.yaml"
 # unix(7): 108 bytes on Linux, 104 elsewhere, with a zero byte at the end.
-_LONGEST_SOCKET_PATH = 103
+_MAX_SOCKET_PATH = 103
 _WORKSPACE = """load_from:
   - grpc_server:
       socket: {socket}
@@ -83,7 +83,7 @@ class _Service:
 
 
 def run_services(
-    listening: socket.socket, home: Path, daemon_lock: int, say: Callable[[str], None], *, read_only: bool = False
+    listening: socket.socket, home: Path, daemon_lock: int, log: Callable[[str], None], *, read_only: bool = False
 ) -> str:
     """Run the services on this machine's loopback, with DAGSTER_HOME as the environment has it.
 
@@ -93,7 +93,7 @@ def run_services(
         listening: Socket on 127.0.0.1 that the web server serves.
         home: DAGSTER_HOME, an absolute path; the socket of the code server is in it.
         daemon_lock: File descriptor of a lock that the daemon holds as long as it lives.
-        say: Hears that the code server is started again.
+        log: Hears that the code server is started again.
         read_only: Nothing can be started or changed in the UI; schedules and sensors run on.
 
     Returns:
@@ -121,24 +121,24 @@ def run_services(
         services.append(_web_server(listening, workspace, read_only=read_only))
         command = [*command_of("assets.cli.daemon"), "-w", str(workspace)]
         services.append(_Service("daemon", command, inherits=(daemon_lock,)))
-        return _watch(code, services, stop, say)
+        return _watch(code, services, stop, log)
     finally:
         _end(services)
         os.close(folder)
 
 
-def _watch(code: _Service, services: list[_Service], stop: threading.Event, say: Callable[[str], None]) -> str:
+def _watch(code: _Service, services: list[_Service], stop: threading.Event, log: Callable[[str], None]) -> str:
     """Wait until a signal comes or a service ends for good; the code server is started again."""
-    restarts: deque[float] = deque(maxlen=_MOST_RESTARTS)
+    restarts: deque[float] = deque(maxlen=_MAX_RESTARTS)
     while not stop.wait(_POLL_S):
         ended = [service for service in services if service.has_ended()]
         for service in ended:
             if service is not code:
                 return service.describe_end()
-            if len(restarts) == _MOST_RESTARTS and time.monotonic() - restarts[0] < _RESTARTS_WITHIN_S:
-                return f"{code.describe_end()}, {_MOST_RESTARTS + 1} times in {_RESTARTS_WITHIN_S / 60:g} minutes"
+            if len(restarts) == _MAX_RESTARTS and time.monotonic() - restarts[0] < _RESTARTS_WITHIN_S:
+                return f"{code.describe_end()}, {_MAX_RESTARTS + 1} times in {_RESTARTS_WITHIN_S / 60:g} minutes"
             restarts.append(time.monotonic())
-            say(f"{code.describe_end()}; it is started again.")
+            log(f"{code.describe_end()}; it is started again.")
             code.start()
     return ""
 
@@ -150,12 +150,12 @@ def _address(home: Path, folder: int) -> str:
         SettingsError: It is too long, and there is no /proc.
     """
     path = home / _SOCKET
-    if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH:
+    if len(os.fsencode(path)) <= _MAX_SOCKET_PATH:
         return str(path)
     if not Path("/proc/self/fd").exists():
         raise SettingsError(
             f"DAGSTER_HOME {home} is too long a path",
-            expected=f"at most {_LONGEST_SOCKET_PATH - len(_SOCKET) - 1} bytes: a socket is made in it",
+            expected=f"at most {_MAX_SOCKET_PATH - len(_SOCKET) - 1} bytes: a socket is made in it",
             found=f"{len(os.fsencode(home))} bytes",
             fix="set DAGSTER_HOME to another folder",
         )
@@ -184,7 +184,7 @@ def _dagster() -> list[str]:
 
 
 def _wait_until_up(address: str, server: _Service, stop: threading.Event) -> bool:
-    until = time.monotonic() + _LONGEST_START_S
+    until = time.monotonic() + _MAX_START_S
     while time.monotonic() < until and not server.has_ended() and not stop.wait(_POLL_S):
         with socket.socket(socket.AF_UNIX) as ours, suppress(OSError):
             ours.connect(address)
@@ -195,7 +195,7 @@ def _wait_until_up(address: str, server: _Service, stop: threading.Event) -> boo
 def _describe_start(server: _Service) -> str:
     if server.has_ended():
         return server.describe_end()
-    return f"Dagster's {server.name} was stopped after {_LONGEST_START_S:g} s"
+    return f"Dagster's {server.name} was stopped after {_MAX_START_S:g} s"
 
 
 def _is_there(group: int) -> bool:

@@ -46,7 +46,7 @@ class ProgressView:
             TextColumn("{task.description:<18}", table_column=Column(no_wrap=True, min_width=18)),
             BarColumn(bar_width=8, table_column=Column(min_width=8)),
             TextColumn("{task.percentage:>3.0f} %", table_column=Column(no_wrap=True, min_width=5)),
-            TextColumn("{task.fields[told]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
+            TextColumn("{task.fields[reported]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
             console=console,
             disable=not console.is_terminal,
         )
@@ -69,8 +69,8 @@ class ProgressView:
             self._end_stage()
         for task in self._progress.tasks:
             if not task.finished:
-                told = f"stopped: {task.fields['told']}" if task.fields["told"] else "stopped"
-                self._progress.update(task.id, total=task.total or 1, told=self._fitting(told))
+                reported = f"stopped: {task.fields['reported']}" if task.fields["reported"] else "stopped"
+                self._progress.update(task.id, total=task.total or 1, reported=self._fitting(reported))
         self._progress.stop()
         self._print_line()
 
@@ -90,23 +90,23 @@ class ProgressView:
             self._end_stage()
             self._print_line()
             self._started[message.stage] = now
-            self._tasks[message.stage] = self._progress.add_task(_STAGES[message.stage], total=None, told="")
+            self._tasks[message.stage] = self._progress.add_task(_STAGES[message.stage], total=None, reported="")
         how_far, what = describe_progress(message, now - self._started[message.stage]), printable(message.what)
         self._progress.update(
             self._tasks[message.stage],
             completed=message.done,
             total=message.total or None,
-            told=self._fitting(how_far or what),
+            reported=self._fitting(how_far or what),
         )
         self._line = f"{_STAGES[message.stage]}: {', '.join(part for part in (how_far, what) if part)}"
         if is_new or now - self._line_at >= _LINE_SECONDS:
             self._line_at = now
             self._print_line()
 
-    def _fitting(self, told: str) -> str:
+    def _fitting(self, reported: str) -> str:
         """As many words as have room beside a bar."""
         return shorten(
-            told, max(_NARROWEST, self._console.width - _BAR_WIDTH), placeholder=" …", break_on_hyphens=False
+            reported, max(_NARROWEST, self._console.width - _BAR_WIDTH), placeholder=" …", break_on_hyphens=False
         )
 
     def _print_line(self) -> None:
@@ -131,12 +131,12 @@ def describe_progress(message: Message, seconds: float) -> str:
     """
     if not message.done:
         return ""
-    told = [
+    reported = [
         f"{message.done:,} of {message.total:,} {message.unit}" if message.total else f"{message.done:,} {message.unit}"
     ]
     if message.unit != "parts" and seconds >= _RATE_SECONDS:
-        told.append(f"{message.done / seconds:,.0f} {message.unit}/s")
-    return ", ".join(told)
+        reported.append(f"{message.done / seconds:,.0f} {message.unit}/s")
+    return ", ".join(reported)
 
 
 def show_error(error: ExportError | str) -> None:

@@ -59,31 +59,31 @@ def alert_failure(
     settings: Settings,
     run_id: str,
     reasons: Iterable[str],
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     instance: dg.DagsterInstance | None = None,
 ) -> None:
     """Post that a run failed, where a webhook is set, and note in the run's log whether it was delivered.
 
     Args:
         reasons: Why it failed.
-        say: Hears why the alert could not be posted.
+        log: Hears why the alert could not be posted.
         instance: Dagster's; None: that of DAGSTER_HOME.
     """
     reason = "; ".join(reasons) or _NO_STEP
-    _post_of_run(settings, Alert("failure", datetime.now(UTC), reason, run_id, _published_id(settings)), say, instance)
+    _post_of_run(settings, Alert("failure", datetime.now(UTC), reason, run_id, _published_id(settings)), log, instance)
 
 
 def alert_success(
     settings: Settings,
     run_id: str,
     started_at: datetime,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     instance: dg.DagsterInstance | None = None,
 ) -> None:
     """Post that a run published, or found nothing to publish, as `alert_failure` does; of other runs nothing."""
     alert = decide_success(read_source_check(settings.export_dir), started_at, run_id, datetime.now(UTC))
     if alert is not None:
-        _post_of_run(settings, alert, say, instance)
+        _post_of_run(settings, alert, log, instance)
 
 
 @dg.run_failure_sensor(
@@ -143,24 +143,24 @@ ALERT_SENSORS = [alert_on_failure, alert_on_success, alert_on_staleness]
 
 
 def _post_of_run(
-    settings: Settings, alert: Alert, say: Callable[[str], None], instance: dg.DagsterInstance | None
+    settings: Settings, alert: Alert, log: Callable[[str], None], instance: dg.DagsterInstance | None
 ) -> None:
     if settings.alert_webhook_url is None:
         return
-    told: list[str] = []
-    if _post(settings, alert, told.append):
-        told.append(f"The alert ({alert.kind}) was delivered to ALERT_WEBHOOK_URL")
+    reported: list[str] = []
+    if _post(settings, alert, reported.append):
+        reported.append(f"The alert ({alert.kind}) was delivered to ALERT_WEBHOOK_URL")
     else:
-        say(told[-1])
+        log(reported[-1])
     with ExitStack() as stack:
         known = instance or stack.enter_context(dg.DagsterInstance.get())
         run = known.get_run_by_id(alert.run_id or "")
         if run is not None:
-            known.report_engine_event(told[-1], dagster_run=run)
+            known.report_engine_event(reported[-1], dagster_run=run)
 
 
-def _post(settings: Settings, alert: Alert, say: Callable[[str], None]) -> bool:
-    return settings.alert_webhook_url is not None and post_alert(settings.alert_webhook_url, alert, say)
+def _post(settings: Settings, alert: Alert, log: Callable[[str], None]) -> bool:
+    return settings.alert_webhook_url is not None and post_alert(settings.alert_webhook_url, alert, log)
 
 
 def _published_id(settings: Settings) -> str | None:
@@ -174,16 +174,16 @@ def _published_id(settings: Settings) -> str | None:
 def _memory(cursor: str | None) -> StaleMemory | None:
     if not cursor:
         return None
-    told = json.loads(cursor)
-    told_at = told["told_at"]
+    reported = json.loads(cursor)
+    reported_at = reported["told_at"]
     return StaleMemory(
-        since=datetime.fromisoformat(told["since"]),
-        told_at=None if told_at is None else datetime.fromisoformat(told_at),
+        since=datetime.fromisoformat(reported["since"]),
+        reported_at=None if reported_at is None else datetime.fromisoformat(reported_at),
     )
 
 
 def _as_json(memory: StaleMemory) -> dict[str, Any]:
     return {
         "since": memory.since.isoformat(),
-        "told_at": None if memory.told_at is None else memory.told_at.isoformat(),
+        "told_at": None if memory.reported_at is None else memory.reported_at.isoformat(),
     }

@@ -25,7 +25,7 @@ _LAUNCHED = [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING]
 _STARTED = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 # A process takes some seconds to its first event. A run that has begun says something each 30 s, and at least when a
 # query ends (EXPORT_MAX_SECONDS, an hour).
-_LONGEST_LAUNCH_S, _LONGEST_SILENCE_S = 600.0, 24 * 3600.0
+_MAX_LAUNCH_S, _MAX_SILENCE_S = 600.0, 24 * 3600.0
 _LOCK_WAIT_S = 10.0
 
 
@@ -41,7 +41,7 @@ def dead_runs(context: dg.SensorEvaluationContext, exports: ExportsResource) -> 
     return dg.SkipReason("; ".join(marked) or "no run is dead")
 
 
-def fail_dead_runs(instance: dg.DagsterInstance, settings: Settings, say: Callable[[str], None]) -> list[str]:
+def fail_dead_runs(instance: dg.DagsterInstance, settings: Settings, log: Callable[[str], None]) -> list[str]:
     """Mark dead runs as failed, or as canceled where somebody was stopping them.
 
     That frees their place in the concurrency pool. Of runs of the command the alert is posted here, once: their process
@@ -50,7 +50,7 @@ def fail_dead_runs(instance: dg.DagsterInstance, settings: Settings, say: Callab
     Args:
         instance: Where the runs are.
         settings: The settings; runs of other export folders are looked at too.
-        say: Hears why an alert could not be posted.
+        log: Hears why an alert could not be posted.
 
     Returns:
         What was marked, in words.
@@ -64,7 +64,7 @@ def fail_dead_runs(instance: dg.DagsterInstance, settings: Settings, say: Callab
             continue
         found.append(f"Run {run.run_id}: {why}")
         if is_of_command(run) and run.status != dg.DagsterRunStatus.CANCELING:
-            alert_failure(settings, run.run_id, [why], say, instance)
+            alert_failure(settings, run.run_id, [why], log, instance)
     return found
 
 
@@ -124,8 +124,8 @@ def _describe_silence(instance: dg.DagsterInstance, record: dg.RunRecord) -> str
     events = instance.get_records_for_run(record.dagster_run.run_id, limit=1, ascending=False).records
     last = events[0].timestamp if events else record.create_timestamp.timestamp()
     silent_s = time.time() - last
-    if record.dagster_run.status in _LAUNCHED and silent_s > _LONGEST_LAUNCH_S:
+    if record.dagster_run.status in _LAUNCHED and silent_s > _MAX_LAUNCH_S:
         return f"It was launched {silent_s / 60:.0f} minutes ago and has not begun: its process could not start"
-    if silent_s > _LONGEST_SILENCE_S:
+    if silent_s > _MAX_SILENCE_S:
         return f"It has said nothing for {silent_s / 3600:.0f} hours: its process is gone"
     return ""

@@ -75,7 +75,7 @@ def _results(
     tables = {table.name: table for table in published_tables(include_full_data=include_full_data)}
     for record in records:
         key = key_of("exports", record.name)
-        context.log.info(_told(record))
+        context.log.info(_format_summary(record))
         selected = {check.name for check in context.selected_asset_check_keys if check.asset_key == key}
         yield dg.MaterializeResult(
             asset_key=key,
@@ -95,7 +95,7 @@ def _results(
         raise_if_failed([check for record in records for check in record.checks])
 
 
-def _told(record: TableRecord) -> str:
+def _format_summary(record: TableRecord) -> str:
     """A table's line in the run's log: rows, files, and the checks that did not pass."""
     failed = [check.name for check in record.checks if not check.passed]
     checks = f"did not pass {', '.join(failed)}" if failed else f"{len(record.checks)} checks passed"

@@ -43,7 +43,7 @@ KEY = key_of("published", "snapshot")
 def published(
     context: dg.AssetExecutionContext, exports: ExportsResource, run_lock: dg.ResourceParam[RunLockHolder]
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
-    """Check, write the DuckDB file, verify both faces, switch."""
+    """Check, write the DuckDB file, verify both formats, switch."""
     settings, on_progress = exports.settings(), report_to(context.log.info)
     try:
         publication = run_lock.hold(settings, on_progress).publish(with_report=True)
@@ -56,7 +56,7 @@ def published(
     # The snapshot is published, or built during a rollback: from here on nothing may fail the step.
     manifest = publication.manifest
     snapshot = Snapshot(settings.export_dir / SNAPSHOTS / manifest.id, manifest)
-    context.log.info(_told(publication))
+    context.log.info(_format_summary(publication))
     state = "published" if publication.held_at is None else "built, not published,"
     tag_result(context, f"{state} snapshot {manifest.sequence}")
     yield dg.MaterializeResult(
@@ -100,7 +100,7 @@ def snapshot_checks(manifest: Manifest) -> list[CheckRecord]:
     return [check for check in checks_of(manifest) if check.table == SNAPSHOT]
 
 
-def _told(publication: Publication) -> str:
+def _format_summary(publication: Publication) -> str:
     """The snapshot's line in the run's log."""
     manifest, held_at = publication.manifest, publication.held_at
     state = "published" if held_at is None else f"built; a rollback holds, {held_at} stays published"

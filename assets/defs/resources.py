@@ -12,7 +12,7 @@ from pydantic import Field
 from assets.defs.running import show
 from pipelines.errors import ExportError, ExtractError, SourceError
 from pipelines.export import Run
-from pipelines.progress import OnProgress, Progress, ignore_progress, tell_wait
+from pipelines.progress import OnProgress, Progress, ignore_progress, report_wait
 from pipelines.settings import Settings, load_settings
 from pipelines.system.printable import printable
 from pipelines.system.run_lock import RunLock, hold_run_lock
@@ -26,7 +26,7 @@ RESULT_TAG = "lei_exports/result"
 # A run tells its story in about twenty lines, however long it takes; the terminal hears each message.
 _LOG_SECONDS = 30.0
 # 2, 4 and 8 s: longer than a restart of PostgreSQL takes.
-_MOST_RETRIES, _FIRST_DELAY_S = 3, 2.0
+_MAX_RETRIES, _FIRST_DELAY_S = 3, 2.0
 # Signals, Dagster's own, and what a block within has said already.
 _NOT_OURS_TO_CHANGE = (
     KeyboardInterrupt,
@@ -83,7 +83,7 @@ class RunLockHolder:
             SettingsError: The export folder can't be used.
         """
         if self._lock is None:
-            self._lock = self._stack.enter_context(hold_run_lock(settings.export_dir, tell_wait(on_progress)))
+            self._lock = self._stack.enter_context(hold_run_lock(settings.export_dir, report_wait(on_progress)))
         return Run(settings, self._lock, on_progress)
 
 
@@ -162,10 +162,10 @@ def failures(retry_number: int | None = None) -> Iterator[None]:
         failure = as_failure(error)
         # A source that was there at the first try and is gone now may be restarting.
         again = isinstance(error, ExtractError) or (bool(retry_number) and isinstance(error, SourceError))
-        if retry_number is None or retry_number >= _MOST_RETRIES or not again:
+        if retry_number is None or retry_number >= _MAX_RETRIES or not again:
             raise failure from None
         delay_s = _FIRST_DELAY_S * 2**retry_number
-        raise dg.RetryRequested(max_retries=_MOST_RETRIES, seconds_to_wait=delay_s) from failure
+        raise dg.RetryRequested(max_retries=_MAX_RETRIES, seconds_to_wait=delay_s) from failure
     except _NOT_OURS_TO_CHANGE:
         raise
     except BaseException as error:  # noqa: BLE001  a panic of Rust is no Exception

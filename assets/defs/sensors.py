@@ -25,7 +25,7 @@ from pipelines.system.printable import printable
 # Hidden in the UI by its prefix, as Dagster's own: a hash says nothing to a person.
 POSITION_TAG = ".dagster/lei_exports_position"
 FIRST_PAUSE = timedelta(minutes=1)
-LONGEST_PAUSE = timedelta(hours=1)
+MAX_PAUSE = timedelta(hours=1)
 
 Outcome = Literal["running", "succeeded", "failed"]
 
@@ -96,7 +96,7 @@ def decide(
     failed = [run for run in mine if run.outcome == "failed"]
     ended = [run.ended_at for run in failed if run.ended_at is not None]
     if ended:
-        pause = min(FIRST_PAUSE * 2 ** (len(failed) - 1), LONGEST_PAUSE)
+        pause = min(FIRST_PAUSE * 2 ** (len(failed) - 1), MAX_PAUSE)
         next_try = max(ended) + pause
         if now < next_try:
             return Decision(None, cursor, f"{len(failed)} tries failed; the next one is at {next_try:%H:%M:%S} UTC")

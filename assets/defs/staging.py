@@ -69,7 +69,7 @@ def staging(
             manifest.sequence,
         )
         tag_result(context, f"nothing changed since snapshot {manifest.sequence}")
-    _tell(context.log.info, staged.record)
+    _log_summary(context.log.info, staged.record)
     for table in SOURCE_TABLES:
         key = key_of("staging", table.name)
         checks = check_results(key, [check for check in staged.checks if check.table == table.name])
@@ -99,17 +99,17 @@ def staging(
             catch_up(context, settings)
 
 
-def _tell(say: Callable[[str], None], record: StagingRecord) -> None:
+def _log_summary(log: Callable[[str], None], record: StagingRecord) -> None:
     """The story of the read, for the run's log."""
     source = record.source
     described, instant = printable(source.description), f"{source.snapshot_at:%Y-%m-%d %H:%M} UTC"
-    say(f"Source {described}, PostgreSQL {source.server_version}, as of {instant}")
+    log(f"Source {described}, PostgreSQL {source.server_version}, as of {instant}")
     for name, relation in source.relations.items():
         left_out = f"; left out: {', '.join(map(printable, relation.unknown))}" if relation.unknown else ""
-        say(f"{name}: {relation.rows:,} rows{left_out}")
+        log(f"{name}: {relation.rows:,} rows{left_out}")
     base = record.base_snapshot
     scope = "segments read, all there are" if base is None else f"segments read, those changed since {base}"
-    say(f"{len(record.segments):,} {scope}; {format_seconds(sum(record.timings_s.values()))}")
+    log(f"{len(record.segments):,} {scope}; {format_seconds(sum(record.timings_s.values()))}")
 
 
 def _metadata(record: StagingRecord, table: str) -> dict[str, Any]:
@@ -136,5 +136,5 @@ def _data_version(record: StagingRecord, table: str) -> str | None:
     fingerprints = record.fingerprints.get(table)
     if not fingerprints:
         return None
-    told = repr(sorted((name, found.rows, found.digest) for name, found in fingerprints.items()))
-    return hashlib.md5(told.encode(), usedforsecurity=False).hexdigest()
+    reported = repr(sorted((name, found.rows, found.digest) for name, found in fingerprints.items()))
+    return hashlib.md5(reported.encode(), usedforsecurity=False).hexdigest()

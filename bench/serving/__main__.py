@@ -32,7 +32,7 @@ RESULTS = ROOT / "build" / "bench" / "serving.json"
 CLIENTS = (1, 8)
 _ASKED_BATCHES = 5
 _ASKED_DOMAINS = 2_000
-_MOST_REQUESTS = 200_000
+_MAX_REQUESTS = 200_000
 _WARM_UP_SECONDS = 120
 _LEAST_DOMAINS = 2 * BATCH_ROWS
 
@@ -65,7 +65,7 @@ def measure(  # noqa: PLR0913, PLR0917  what is varied
     with running(server) as (port, process):
         first = load(Plan(port, paths, 1, _WARM_UP_SECONDS, len(paths)))
         postgres_cpu, server_cpu = postgres.cpu_seconds(), cpu_seconds_of(process)
-        found = load(Plan(port, paths, clients, seconds, _MOST_REQUESTS))
+        found = load(Plan(port, paths, clients, seconds, _MAX_REQUESTS))
         postgres_cpu = postgres.cpu_seconds() - postgres_cpu
         server_cpu = cpu_seconds_of(process) - server_cpu
     after = postgres.counters()

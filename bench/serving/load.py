@@ -26,14 +26,14 @@ class Plan:
         paths: Asked in turn, over and over; each client begins elsewhere.
         clients: How many ask at a time.
         seconds: No request begins later.
-        most_requests: Of all clients together.
+        max_requests: Of all clients together.
     """
 
     port: int
     paths: list[str]
     clients: int
     seconds: float
-    most_requests: int
+    max_requests: int
 
 
 @dataclass
@@ -81,7 +81,7 @@ class _Clients:
     def _may_begin(self) -> bool:
         with self._lock:
             self._begun += 1
-            return self._begun <= self._plan.most_requests and time.perf_counter() < self._until
+            return self._begun <= self._plan.max_requests and time.perf_counter() < self._until
 
     def _ask(self, connection: http.client.HTTPConnection, path: str) -> None:
         begin = time.perf_counter()

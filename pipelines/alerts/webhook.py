@@ -24,7 +24,7 @@ _RESULTS = {
 _TRIES = 3
 _FIRST_PAUSE_S = 1.0
 # For all tries together. Dagster gives 60 s to a tick of a sensor, and such a tick has up to five runs to tell of.
-LONGEST_S = 10.0
+TIMEOUT_S = 10.0
 _TRY_AGAIN = frozenset(
     {HTTPStatus.TOO_MANY_REQUESTS, *(status for status in HTTPStatus if status >= HTTPStatus.INTERNAL_SERVER_ERROR)}
 )
@@ -66,11 +66,11 @@ class StaleMemory:
 
     Attributes:
         since: When watching began: staleness counts from here while there was no look at the source at all.
-        told_at: When the last alert about this staleness was sent; None: none was.
+        reported_at: When the last alert about this staleness was sent; None: none was.
     """
 
     since: datetime
-    told_at: datetime | None = None
+    reported_at: datetime | None = None
 
 
 def decide_success(look: SourceCheck | None, started_at: datetime, run_id: str, now: datetime) -> Alert | None:
@@ -104,7 +104,7 @@ def decide_stale(
     is_of_future = look is not None and last - now > CLOCK_SKEW
     if now - last <= stale_after and not is_of_future:
         return None, StaleMemory(memory.since)
-    if memory.told_at is not None and now - memory.told_at < REPEAT:
+    if memory.reported_at is not None and now - memory.reported_at < REPEAT:
         return None, memory
     hours = (now - last) / timedelta(hours=1)
     words = "the source was never looked at, for" if look is None else "the last successful look at the source was"
@@ -118,26 +118,26 @@ def _hours(duration: timedelta) -> str:
     return f"{duration / timedelta(hours=1):g}"
 
 
-def post_alert(url: SecretStr, alert: Alert, say: Callable[[str], None]) -> bool:
+def post_alert(url: SecretStr, alert: Alert, log: Callable[[str], None]) -> bool:
     """Post an alert as JSON; try again where that may help, for 10 s at most.
 
     Args:
         url: Where to; secret, it is in no message.
         alert: What to tell.
-        say: Hears why it could not be posted.
+        log: Hears why it could not be posted.
 
     Returns:
         Whether somebody took it (a status of 2xx). Redirects are not followed.
     """
     found: list[str] = []
-    until = time.monotonic() + LONGEST_S
+    until = time.monotonic() + TIMEOUT_S
     # The time limits of a request are for each part that comes: who sends a byte now and then holds it for ever.
     tries = threading.Thread(target=_post, args=(url, alert, until, found), name="alert", daemon=True)
     tries.start()
-    tries.join(LONGEST_S)
-    why = f"no answer within {LONGEST_S:g} s" if tries.is_alive() else found[-1]
+    tries.join(TIMEOUT_S)
+    why = f"no answer within {TIMEOUT_S:g} s" if tries.is_alive() else found[-1]
     if why:
-        say(f"The alert ({alert.kind}) could not be posted to ALERT_WEBHOOK_URL. Found: {why}. Fix: check the webhook")
+        log(f"The alert ({alert.kind}) could not be posted to ALERT_WEBHOOK_URL. Found: {why}. Fix: check the webhook")
     return not why
 
 

@@ -1,4 +1,4 @@
-"""What a run finds published: segments that it can take over unchanged, columns that the source had and has no more.
+"""What a run finds published: segments that it can reuse unchanged, columns that the source had and has no more.
 
 The values of such a column would else be replaced by NULL without a word (DESIGN 4).
 """
@@ -21,7 +21,7 @@ from pipelines.system.files import Digests
 
 
 def find_base(settings: Settings, digests: Digests, on_progress: OnProgress) -> Snapshot | None:
-    """The newest snapshot, if what it holds can be taken over as it is; else None, and the run reads everything.
+    """The newest snapshot, if what it holds can be reused as it is; else None, and the run reads everything.
 
     It can't where the contract, a library or a setting that shapes the files is another, and where one of its files is
     missing or no longer what was published: such a snapshot is rebuilt by this run.

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 # Of each column: 20 MB for all of them at most. 1,000,000 domains of the application have 200 batches, 250 countries.
-_MOST_VALUES = 65_536
-_MOST_BYTES = 1 << 21
+_MAX_VALUES = 65_536
+_MAX_BYTES = 1 << 21
 
 
 class TextCodes:
@@ -40,7 +40,7 @@ class TextCodes:
         found = texts.chunk(0).dictionary if texts.num_chunks else self._values.slice(0, 0)
         new = found.filter(pc.invert(pc.is_in(found, value_set=self._values)))
         count, size = len(self._values) + len(new), self._values.nbytes + new.nbytes
-        self.is_full = self.is_full or count > _MOST_VALUES or size > _MOST_BYTES
+        self.is_full = self.is_full or count > _MAX_VALUES or size > _MAX_BYTES
         if self.is_full:
             return texts.cast(pa.string())
         if len(new):

@@ -32,7 +32,7 @@ from pipelines.transform.validation import build_rejected_rows, validate_candida
 
 
 class SegmentCheckStates:
-    """Checks of content, kept by segment: those of a segment that is taken over are known from the run that read it."""
+    """Checks of content, kept by segment: those of a segment that is reused are known from the run that read it."""
 
     def __init__(self, make: type[DomainChecks] | type[CandidateChecks]) -> None:
         self._make = make
@@ -131,7 +131,7 @@ class _SegmentRows:
 
     segment: int | None
     source_rows: int
-    judged_domains: pl.DataFrame
+    validated_domains: pl.DataFrame
     domains: pl.DataFrame | None
     candidates: pl.DataFrame
     rejected: pl.DataFrame | None
@@ -144,20 +144,22 @@ def _compute(
     """Compute one segment once, for all wanted tables."""
     started = time.monotonic()
     # Rows are not kept here beside what is made of them: a copy of a segment's candidates is 60 MB.
-    judged_domains = validate_domains(_read(staging, record, segment, DOMAINS))
-    judged_candidates = validate_candidates(_read(staging, record, segment, GLEIF_CANDIDATES), judged_domains)
-    source_rows = judged_domains.height + judged_candidates.height
-    exported = build_candidate_exports(judged_candidates, builds.candidates)
+    validated_domains = validate_domains(_read(staging, record, segment, DOMAINS))
+    validated_candidates = validate_candidates(_read(staging, record, segment, GLEIF_CANDIDATES), validated_domains)
+    source_rows = validated_domains.height + validated_candidates.height
+    accepted = build_candidate_exports(validated_candidates, builds.candidates)
     rejected = frame = None
     if REJECTED_ROWS.name in builds.tables:
-        rejected = build_rejected_rows(judged_domains, judged_candidates, include_full_data=record.include_full_data)
-    del judged_candidates
-    judged = time.monotonic()
+        rejected = build_rejected_rows(
+            validated_domains, validated_candidates, include_full_data=record.include_full_data
+        )
+    del validated_candidates
+    validated = time.monotonic()
     if DOMAIN_EXPORTS.name in builds.tables:
-        frame = build_domain_exports(judged_domains, exported)
-    timings = {"judge": judged - started, "transform": time.monotonic() - judged}
-    for_checks = judged_domains.select(DomainChecks.JUDGED_COLUMNS)
-    return _SegmentRows(segment.segment, source_rows, for_checks, frame, exported, rejected, timings)
+        frame = build_domain_exports(validated_domains, accepted)
+    timings = {"judge": validated - started, "transform": time.monotonic() - validated}
+    for_checks = validated_domains.select(DomainChecks.VALIDATED_COLUMNS)
+    return _SegmentRows(segment.segment, source_rows, for_checks, frame, accepted, rejected, timings)
 
 
 def _add(rows: _SegmentRows, name: str, builds: _SegmentBuilds) -> None:
@@ -172,7 +174,7 @@ def _add(rows: _SegmentRows, name: str, builds: _SegmentBuilds) -> None:
         build.timings["transform"] += rows.timings["transform"]
         with build.timed("check"):
             checks = DomainChecks()
-            checks.update(rows.judged_domains, rows.domains, rows.candidates)
+            checks.update(rows.validated_domains, rows.domains, rows.candidates)
             builds.domain_checks.keep(name, checks)
         build.add(rows.domains, rows.segment)
         rows.domains = None

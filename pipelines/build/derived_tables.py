@@ -102,7 +102,7 @@ def build_derived_tables(
         changed = frozenset(segment.segment for segment in record.segments)
         now = State(inputs.tables_dir, inputs.domains.files, inputs.candidates.files)
         as_a_whole = derivation.apply(
-            IncrementalUpdate(base, now, changed, most_rows=_BUCKETS_AT_A_TIME * bucket_rows, tables=builds.keys()),
+            IncrementalUpdate(base, now, changed, max_rows=_BUCKETS_AT_A_TIME * bucket_rows, tables=builds.keys()),
             builds,
             on_progress,
         )

@@ -44,10 +44,10 @@ def diagnose(settings: Settings) -> Iterator[Finding]:
 
 
 def _versions() -> Finding:
-    told = ", ".join(f"{name} {version}" for name, version in library_versions().items())
+    found = ", ".join(f"{name} {version}" for name, version in library_versions().items())
     if _OLDEST_PYTHON <= sys.version_info[:2] < _FIRST_UNTRIED_PYTHON:
-        return Finding("versions", "ok", told)
-    return Finding("versions", "warning", told, "use Python 3.11 to 3.14: others were not tried")
+        return Finding("versions", "ok", found)
+    return Finding("versions", "warning", found, "use Python 3.11 to 3.14: others were not tried")
 
 
 def _home(home: Path) -> Finding:
@@ -74,10 +74,10 @@ def _published(settings: Settings) -> Finding:
         return failed("published", health.unreadable)
     if health.snapshot is None:
         return Finding("published", "ok", "nothing yet")
-    told = f"snapshot {health.snapshot.manifest.id} (sequence {health.snapshot.manifest.sequence})"
+    found = f"snapshot {health.snapshot.manifest.id} (sequence {health.snapshot.manifest.sequence})"
     if health.problems:
-        return Finding("published", "warning", f"{told}: {'; '.join(health.problems)}", "lei-exports status says more")
-    return Finding("published", "ok", told)
+        return Finding("published", "warning", f"{found}: {'; '.join(health.problems)}", "lei-exports status says more")
+    return Finding("published", "ok", found)
 
 
 def _alerts(settings: Settings) -> Finding:
@@ -93,5 +93,5 @@ def _object_storage(settings: Settings) -> Finding:
         current = require_pushable(settings)
     except ExportError as error:
         return failed("object storage", error)
-    told = "nothing yet" if current is None else f"snapshot {current.snapshot_id} (sequence {current.sequence})"
-    return Finding("object storage", "ok", f"{settings.publish_url} can be read, and has {told}")
+    found = "nothing yet" if current is None else f"snapshot {current.snapshot_id} (sequence {current.sequence})"
+    return Finding("object storage", "ok", f"{settings.publish_url} can be read, and has {found}")

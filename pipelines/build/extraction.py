@@ -100,7 +100,7 @@ def stage_source(
         schema=settings.source_schema,
         segment_size=settings.segment_size,
         read_connections=settings.read_connections,
-        longest_s=settings.export_max_seconds,
+        timeout_s=settings.export_max_seconds,
         include_full_data=settings.include_full_data,
         base=base.manifest if base else None,
     )

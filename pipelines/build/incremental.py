@@ -149,20 +149,20 @@ class IncrementalUpdate:
         base: The snapshot that the other segments are taken from.
         now: Both tables as they are now, all segments.
         changed: The segments that were read again.
-        most_rows: More keys or rows than these are not computed in one go.
+        max_rows: More keys or rows than these are not computed in one go.
         tables: Names of the derived tables that are asked for later.
     """
 
     base: Snapshot
     now: State
     changed: frozenset[int | None]
-    most_rows: int
+    max_rows: int
     tables: Collection[str] = field(default_factory=RULES.keys)
     _keys: dict[str, _ChangedKeys] = field(init=False)
 
     def __post_init__(self) -> None:
         """Compare the changed segments, one after the other, until no table is below the limit any more."""
-        self._keys = {name: _ChangedKeys(self.most_rows) for name in self.tables}
+        self._keys = {name: _ChangedKeys(self.max_rows) for name in self.tables}
         of_candidates = candidate_exports(include_full_data=self.base.manifest.include_full_data).name
         before = State(
             self.base.folder,
@@ -184,7 +184,7 @@ class IncrementalUpdate:
         """The rows of a table that have to be computed again; none where no row that it depends on changed.
 
         Returns:
-            None where they depend on more than `most_rows` rows: the table is to be computed as a whole.
+            None where they depend on more than `max_rows` rows: the table is to be computed as a whole.
         """
         rule, keys = RULES[table.name], self._keys[table.name].found()
         if keys is None:
@@ -193,7 +193,7 @@ class IncrementalUpdate:
             return KeyPatch(keys, table.schema.create_empty())
         domains = self._rows_of(self.now.domains, rule.domains, rule.key_of, keys)
         candidates = self._rows_of(self.now.candidates, rule.candidates, rule.key_of, keys)
-        if domains.height + candidates.height > self.most_rows:
+        if domains.height + candidates.height > self.max_rows:
             return None
         return KeyPatch(keys, rule.build(domains, candidates))
 
@@ -220,13 +220,13 @@ class IncrementalUpdate:
     def _rows_of(
         self, files: Sequence[FileRecord], columns: Sequence[str], key_of: pl.Expr, keys: pl.Series
     ) -> pl.DataFrame:
-        """Rows of some keys, of all segments: one more than `most_rows` at most."""
+        """Rows of some keys, of all segments: one more than `max_rows` at most."""
         scan = self.now.scan(files)
         if scan is None or not columns:
             return pl.DataFrame()
         wanted = scan.select(columns).with_columns(key_of.alias(_KEY))
         of_keys = wanted.join(keys.to_frame(_KEY).lazy(), on=_KEY, how="semi")
-        return of_keys.drop(_KEY).head(self.most_rows + 1).collect(engine="streaming")
+        return of_keys.drop(_KEY).head(self.max_rows + 1).collect(engine="streaming")
 
 
 def _by_segment(files: Iterable[FileRecord]) -> dict[int | None, list[FileRecord]]:

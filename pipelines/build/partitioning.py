@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # A bucket of 200,000 candidates takes about 100 MB while it is computed, and 0.2 s.
 BUCKET_ROWS = 200_000
-_MOST_BUCKETS = 4_096
+_MAX_BUCKETS = 4_096
 _HEX_DIGITS = 4
 _SAMPLED_LEIS = 200_000
 # Texts with few distinct values; they are moved as numbers.
@@ -186,7 +186,7 @@ class _Part:
 
 
 def _bucket_count(rows: int, bucket_rows: int) -> int:
-    return min(_MOST_BUCKETS, max(1, math.ceil(rows / bucket_rows)))
+    return min(_MAX_BUCKETS, max(1, math.ceil(rows / bucket_rows)))
 
 
 def _dtypes(schema: type[dy.Schema], names: Collection[str]) -> dict[str, pl.DataType]:

@@ -177,7 +177,7 @@ def _scan(staging: StagingFolder, table: TableRecord) -> pl.LazyFrame:
 
 
 def _timings(record: StagingRecord, built: Sequence[TableRecord]) -> dict[str, float]:
-    """Seconds per stage of the run so far. Judging is done once for all tables, so it is taken once."""
+    """Seconds per stage of the run so far. Validation is done once for all tables, so it is counted once."""
     timings = {f"stage_{name}": seconds for name, seconds in record.timings_s.items()}
     for table in built:
         for name, seconds in table.timings_s.items():

@@ -47,7 +47,7 @@ class ReportMaker:
             earlier = earlier_manifests(snapshot, self._keep_snapshots)
             page = make_page(figures, manifest, earlier, self._draw).encode()
             self.plots = plots_for(SNAPSHOT, figures, manifest, self._draw)
-        except Exception as error:  # noqa: BLE001  see above: whatever it is, it is told
+        except Exception as error:  # noqa: BLE001  see above: whatever it is, it is reported
             return SideFiles(checks=(REPORT_DRAWN.result(passed=False, reason=_reason(error)),))
         return SideFiles({REPORT: page}, (REPORT_DRAWN.result(passed=True, bytes=len(page)),))
 
@@ -64,13 +64,13 @@ def making_report(keep_snapshots: int) -> Iterator[ReportMaker]:
 
 
 def plots_of_built(
-    settings: Settings, names: Sequence[str], say: Callable[[str], None]
+    settings: Settings, names: Sequence[str], log: Callable[[str], None]
 ) -> Mapping[str, Mapping[str, str]]:
     """Plots of tables that were just built.
 
     Args:
         names: The tables.
-        say: Hears why there are none.
+        log: Hears why there are none.
 
     Returns:
         By table name, Markdown by metadata key; no table where nothing of them is drawn, or drawing failed.
@@ -84,7 +84,7 @@ def plots_of_built(
             figures = measure_tables(_staged_scans(settings))
             return {name: plots_for(name, figures, draw=draw) for name in drawn}
     except Exception as error:  # noqa: BLE001  the tables are built
-        say(f"no plots of {', '.join(drawn)}: {_reason(error)}")
+        log(f"no plots of {', '.join(drawn)}: {_reason(error)}")
         return {}
 
 

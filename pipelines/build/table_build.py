@@ -205,7 +205,7 @@ class TableBuild:
         try:
             link_or_copy(base.folder / file.path, self._file(file.segment))
         except OSError as error:
-            raise write_failure(f"{file.path} could not be taken over", error) from error
+            raise write_failure(f"{file.path} could not be reused", error) from error
         self._files.append(file)
 
     def _write(self, frame: pl.LazyFrame | pl.DataFrame, segment: int | None) -> FileRecord:

@@ -142,9 +142,9 @@ def _compare(rows: pl.DataFrame, row_id: str, is_compared: pl.Expr, is_broken: p
 
 
 class DomainChecks:
-    """Checks of domain_exports, with the rows that it was built from: of the source rows, JUDGED_COLUMNS."""
+    """Checks of domain_exports, with the rows that it was built from: of the source rows, VALIDATED_COLUMNS."""
 
-    JUDGED_COLUMNS = ("id", "reason", "domain_hash", "computed_hash")
+    VALIDATED_COLUMNS = ("id", "reason", "domain_hash", "computed_hash")
 
     def __init__(self) -> None:
         # In the order of the definitions; by names that published records keep.
@@ -155,17 +155,17 @@ class DomainChecks:
             "primary": _Finding(PRIMARY_IS_CANDIDATE),
         }
 
-    def update(self, judged_domains: pl.DataFrame, domain_exports: pl.DataFrame, candidates: pl.DataFrame) -> None:
+    def update(self, validated_domains: pl.DataFrame, domain_exports: pl.DataFrame, candidates: pl.DataFrame) -> None:
         """Look at one segment.
 
         Args:
-            judged_domains: The source rows with their verdict and computed_hash: JUDGED_COLUMNS.
+            validated_domains: The source rows with their verdict and computed_hash: VALIDATED_COLUMNS.
             domain_exports: The table's rows.
             candidates: Rows of candidate_exports of the same domain ids, in their order.
         """
         is_hashed = pl.col("reason").is_null() & pl.col("domain_hash").is_not_null()
         self._findings["hash"].add(
-            *_compare(judged_domains, "id", is_hashed, pl.col("domain_hash") != pl.col("computed_hash"))
+            *_compare(validated_domains, "id", is_hashed, pl.col("domain_hash") != pl.col("computed_hash"))
         )
         self._findings["joined"].add(domain_exports.height, find_other_joins(domain_exports, candidates))
         is_counted = pl.col("level2_candidates_count").is_not_null()

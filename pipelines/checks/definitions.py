@@ -166,7 +166,7 @@ ROWS_RECONCILE = CheckDefinition(
 COUNTS_AGREE = CheckDefinition(
     SNAPSHOT, "counts_agree", "The sum of gleif_candidate_count is the number of rows of candidate_exports.", "error"
 )
-FACES_AGREE = CheckDefinition(
+FORMATS_AGREE = CheckDefinition(
     SNAPSHOT, "faces_agree", "DuckDB and Parquet hold the same rows, columns, types and descriptions.", "error"
 )
 
@@ -175,13 +175,13 @@ REPORT_DRAWN = CheckDefinition(
 )
 
 
-def faces_check(verified: Sequence[CheckRecord]) -> CheckRecord:
+def formats_check(verified: Sequence[CheckRecord]) -> CheckRecord:
     """FACES_AGREE as the sum of what verifying a snapshot found."""
     failed = [f"{check.table}.{check.name}" for check in verified if not check.passed]
-    return FACES_AGREE.result(passed=not failed, verifications=len(verified), failed=failed)
+    return FORMATS_AGREE.result(passed=not failed, verifications=len(verified), failed=failed)
 
 
-SNAPSHOT_CHECKS = (ROWS_RECONCILE, COUNTS_AGREE, FACES_AGREE, REPORT_DRAWN)
+SNAPSHOT_CHECKS = (ROWS_RECONCILE, COUNTS_AGREE, FORMATS_AGREE, REPORT_DRAWN)
 
 REMOTE = "remote"
 OBJECTS_COMPLETE = CheckDefinition(

@@ -122,22 +122,22 @@ class SumChecks:
 
 
 def reconcile_rows(
-    source_rows: Mapping[str, int], exported_rows: Mapping[str, int], rejected_rows: pl.LazyFrame
+    source_rows: Mapping[str, int], accepted_rows: Mapping[str, int], rejected_rows: pl.LazyFrame
 ) -> CheckRecord:
     """Compare the rows of each source table with the rows exported and rejected.
 
     Args:
         source_rows: By source table.
-        exported_rows: By published table.
+        accepted_rows: By published table.
         rejected_rows: The table rejected_rows.
     """
     rejected = dict(rejected_rows.group_by("source_table").len().collect().iter_rows())
-    exported = {
-        DOMAINS.name: exported_rows["domain_exports"],
-        GLEIF_CANDIDATES.name: exported_rows["candidate_exports"],
+    accepted = {
+        DOMAINS.name: accepted_rows["domain_exports"],
+        GLEIF_CANDIDATES.name: accepted_rows["candidate_exports"],
     }
     found = {
-        table: {"source": rows, "exported": exported[table], "rejected": int(rejected.get(table, 0))}
+        table: {"source": rows, "exported": accepted[table], "rejected": int(rejected.get(table, 0))}
         for table, rows in source_rows.items()
     }
     passed = all(rows["source"] == rows["exported"] + rows["rejected"] for rows in found.values())

@@ -5,7 +5,7 @@ One list for the terminal, `status`, the report and Dagster's pages. What verify
 
 from typing import NamedTuple
 
-from pipelines.checks.definitions import SNAPSHOT_CHECKS, SOURCE_CHECKS, CheckDefinition, faces_check, table_checks
+from pipelines.checks.definitions import SNAPSHOT_CHECKS, SOURCE_CHECKS, CheckDefinition, formats_check, table_checks
 from pipelines.contracts.records import CheckRecord, Manifest
 from pipelines.contracts.tables import published_tables
 
@@ -34,7 +34,7 @@ def checks_of(manifest: Manifest) -> list[CheckRecord]:
     verified = [check for check in manifest.checks if check.name not in _OF_SNAPSHOT]
     return [
         *(check for check in manifest.checks if check.name in _OF_SNAPSHOT),
-        *([faces_check(verified)] if verified else []),
+        *([formats_check(verified)] if verified else []),
         *(check for table in manifest.tables for check in table.checks),
     ]
 
@@ -71,6 +71,6 @@ def _count(check: CheckRecord, names: tuple[str, ...]) -> int | None:
 
 def _decided(check: CheckRecord) -> str:
     """What decided a check that is not about rows: its figures and names that are not empty."""
-    told = {name: value for name, value in check.metadata.items() if value not in ([], {}, None, "")}
-    shown = {name: ", ".join(map(str, value)) if isinstance(value, list) else value for name, value in told.items()}
+    reported = {name: value for name, value in check.metadata.items() if value not in ([], {}, None, "")}
+    shown = {name: ", ".join(map(str, value)) if isinstance(value, list) else value for name, value in reported.items()}
     return "; ".join(f"{name.replace('_', ' ')}: {value}" for name, value in shown.items())

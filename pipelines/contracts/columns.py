@@ -1,4 +1,4 @@
-"""How the schema of a derived table takes over columns that are described elsewhere, and says where they come from."""
+"""How the schema of a derived table has columns that are described elsewhere, and says where they come from."""
 
 import copy
 import types
@@ -45,7 +45,7 @@ def text(storage: Storage, description: str, *, nullable: bool = True, **more: A
     return dy.String(nullable=nullable, description=description, metadata={_STORAGE: storage}, **more)
 
 
-def taken(table: str, schema: type[dy.Schema], name: str, **changes: Any) -> dy.Column:  # noqa: ANN401  attributes
+def with_lineage(table: str, schema: type[dy.Schema], name: str, **changes: Any) -> dy.Column:  # noqa: ANN401  attributes
     """A copy of a column of another table, with the same description and unit.
 
     Args:
@@ -57,10 +57,10 @@ def taken(table: str, schema: type[dy.Schema], name: str, **changes: Any) -> dy.
     column = copy.copy(schema.columns()[name])
     for attribute, value in {"primary_key": False, **changes}.items():
         setattr(column, attribute, value)
-    return made_from(column, f"{table}.{name}")
+    return derived_from(column, f"{table}.{name}")
 
 
-def made_from(column: dy.Column, *sources: str) -> dy.Column:
+def derived_from(column: dy.Column, *sources: str) -> dy.Column:
     """The column itself, told which columns (`<table>.<column>`) its values come from; what it said before is gone."""
     column.metadata = {**(column.metadata or {}), FROM: sources}
     return column

@@ -2,7 +2,7 @@
 
 import dataframely as dy
 
-from pipelines.contracts.columns import made_from, make_schema, stored_as, taken, text
+from pipelines.contracts.columns import derived_from, make_schema, stored_as, text, with_lineage
 from pipelines.contracts.source import (
     CODE,
     DOMAINS,
@@ -45,7 +45,7 @@ def joined_columns(order: str, table: str) -> dict[str, dy.Column]:
         "all_entity_statuses": ("Entity statuses", "entity_status", CODE),
     }
     texts: dict[str, dy.Column] = {
-        name: made_from(
+        name: derived_from(
             text(
                 storage,
                 f'{what} of the candidates, joined with "; " in {order}; aligned with the others',
@@ -56,12 +56,12 @@ def joined_columns(order: str, table: str) -> dict[str, dy.Column]:
         for name, (what, column, storage) in values.items()
     }
     codes = dy.List(dy.String(nullable=False), nullable=False, description=f"LEI codes in {order}; no candidates is []")
-    return {**texts, "lei_codes": made_from(codes, f"{table}.lei_code")}
+    return {**texts, "lei_codes": derived_from(codes, f"{table}.lei_code")}
 
 
 def _known(table: SourceTable, *, without: tuple[str, ...], include_full_data: bool = True) -> dict[str, dy.Column]:
     names = source_columns(table, include_full_data=include_full_data)
-    return {name: taken(table.name, table.schema, name) for name in names if name not in without}
+    return {name: with_lineage(table.name, table.schema, name) for name in names if name not in without}
 
 
 def _domain_exports() -> dict[str, dy.Column]:
@@ -69,10 +69,10 @@ def _domain_exports() -> dict[str, dy.Column]:
     domain_hash = text(KEY, _HASH, nullable=False, regex=HASH_PATTERN)
     count = dy.Int64(nullable=False, description="Rows in candidate_exports; 0 where none")
     return {
-        "domain_id": made_from(domain_id, "domains.id"),
-        "domain_hash": made_from(domain_hash, "domains.domain"),
+        "domain_id": derived_from(domain_id, "domains.id"),
+        "domain_hash": derived_from(domain_hash, "domains.domain"),
         **_known(DOMAINS, without=("id", "domain_hash")),
-        "gleif_candidate_count": made_from(count, "gleif_candidates.domain_id"),
+        "gleif_candidate_count": derived_from(count, "gleif_candidates.domain_id"),
         **joined_columns("rank order", GLEIF_CANDIDATES.name),
     }
 
@@ -86,14 +86,14 @@ def _candidate_exports(*, include_full_data: bool) -> dict[str, dy.Column]:
         nullable=False, description="Whether lei_code has the LEI format and right check digits (ISO 7064 MOD 97-10)"
     )
     return {
-        "candidate_id": made_from(candidate_id, "gleif_candidates.id"),
-        "domain_id": made_from(domain_id, "gleif_candidates.domain_id"),
-        "domain_hash": made_from(domain_hash, "domains.domain"),
-        "domain": stored_as(taken(DOMAINS.name, Domains, "domain"), CODE),
-        "batch_id": taken(DOMAINS.name, Domains, "batch_id", description="Batch that the domain row belongs to"),
-        "lei_code": taken(GLEIF_CANDIDATES.name, GleifCandidates, "lei_code", primary_key=True),
+        "candidate_id": derived_from(candidate_id, "gleif_candidates.id"),
+        "domain_id": derived_from(domain_id, "gleif_candidates.domain_id"),
+        "domain_hash": derived_from(domain_hash, "domains.domain"),
+        "domain": stored_as(with_lineage(DOMAINS.name, Domains, "domain"), CODE),
+        "batch_id": with_lineage(DOMAINS.name, Domains, "batch_id", description="Batch that the domain row belongs to"),
+        "lei_code": with_lineage(GLEIF_CANDIDATES.name, GleifCandidates, "lei_code", primary_key=True),
         **_known(GLEIF_CANDIDATES, without=("id", "domain_id", "lei_code"), include_full_data=include_full_data),
-        "is_valid_lei": made_from(is_valid, "gleif_candidates.lei_code"),
+        "is_valid_lei": derived_from(is_valid, "gleif_candidates.lei_code"),
     }
 
 
@@ -116,8 +116,8 @@ def _rejected_rows() -> dict[str, dy.Column]:
     source_id = dy.Int64(nullable=False, primary_key=True, description="Id of the row in source_table")
     return {
         "source_table": text(CODE, "`domains` or `gleif_candidates`", nullable=False, primary_key=True),
-        "source_id": made_from(source_id, "domains.id", "gleif_candidates.id"),
-        "domain_id": made_from(domain_id, "domains.id", "gleif_candidates.domain_id"),
+        "source_id": derived_from(source_id, "domains.id", "gleif_candidates.id"),
+        "domain_id": derived_from(domain_id, "domains.id", "gleif_candidates.domain_id"),
         "reason": text(CODE, f"First that fits of {', '.join(REJECT_REASONS)}", nullable=False),
         "detail": text(CODE, "The reason in words, with the ids that matter", nullable=False),
         "row_json": text(

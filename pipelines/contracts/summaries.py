@@ -2,7 +2,7 @@
 
 import dataframely as dy
 
-from pipelines.contracts.columns import Storage, made_from, make_schema, taken, text
+from pipelines.contracts.columns import Storage, derived_from, make_schema, text, with_lineage
 from pipelines.contracts.exports import HASH_PATTERN, CandidateExports, DomainExports, joined_columns
 from pipelines.contracts.orders import BEST_ROW, BEST_ROW_TEXT, LATEST_ROW
 
@@ -12,20 +12,20 @@ _PERCENT = "percent, 0 to 100"
 
 def _of_domains(name: str, description: str | None = None) -> dy.Column:
     changes = {} if description is None else {"description": description}
-    return taken(_DOMAINS, DomainExports, name, **changes)
+    return with_lineage(_DOMAINS, DomainExports, name, **changes)
 
 
 def _of_candidates(name: str, description: str | None = None) -> dy.Column:
     changes = {} if description is None else {"description": description}
-    return taken(_CANDIDATES, CandidateExports, name, **changes)
+    return with_lineage(_CANDIDATES, CandidateExports, name, **changes)
 
 
 def _count(description: str, *sources: str) -> dy.Column:
-    return made_from(dy.Int64(nullable=False, description=description), *sources)
+    return derived_from(dy.Int64(nullable=False, description=description), *sources)
 
 
 def _number(description: str, unit: str, *sources: str, nullable: bool = True) -> dy.Column:
-    return made_from(dy.Float64(nullable=nullable, description=description, metadata={"unit": unit}), *sources)
+    return derived_from(dy.Float64(nullable=nullable, description=description, metadata={"unit": unit}), *sources)
 
 
 def _unique_domains() -> dict[str, dy.Column]:
@@ -42,8 +42,8 @@ def _unique_domains() -> dict[str, dy.Column]:
         name: _of_domains(name, f"{DomainExports.columns()[name].description}; of the best row") for name in BEST_ROW
     }
     return {
-        "domain_hash": made_from(domain_hash, f"{_DOMAINS}.domain_hash"),
-        "domain": made_from(domain, f"{_DOMAINS}.domain"),
+        "domain_hash": derived_from(domain_hash, f"{_DOMAINS}.domain_hash"),
+        "domain": derived_from(domain, f"{_DOMAINS}.domain"),
         "result_count": _count("Rows of domain_exports", f"{_DOMAINS}.domain_hash"),
         "batch_count": _count("Batches that the domain is in", f"{_DOMAINS}.batch_id"),
         "success_count": _count("Rows with status success", status),
@@ -69,7 +69,7 @@ def _entities() -> dict[str, dy.Column]:
         for name in LATEST_ROW
     }
     return {
-        "lei_code": taken(_CANDIDATES, CandidateExports, "lei_code", primary_key=True),
+        "lei_code": with_lineage(_CANDIDATES, CandidateExports, "lei_code", primary_key=True),
         **latest,
         "is_valid_lei": _of_candidates("is_valid_lei"),
         "candidate_count": _count("Rows of candidate_exports", f"{_CANDIDATES}.lei_code"),
@@ -77,7 +77,7 @@ def _entities() -> dict[str, dy.Column]:
         "batch_count": _count("Batches that the LEI is in", f"{_CANDIDATES}.batch_id"),
         "primary_count": _count("Rows that the application chose", f"{_CANDIDATES}.is_primary_selection"),
         "best_rank": _of_candidates("rank_position", "Lowest rank among its rows"),
-        "domains": made_from(domains, f"{_CANDIDATES}.domain"),
+        "domains": derived_from(domains, f"{_CANDIDATES}.domain"),
         "first_seen_at": _of_candidates("created_at", "When the first of its rows was stored"),
         "last_seen_at": _of_candidates("created_at", "When the last of its rows was stored"),
     }
@@ -87,7 +87,7 @@ def _batch_summaries() -> dict[str, dy.Column]:
     status, count = f"{_DOMAINS}.status", f"{_DOMAINS}.gleif_candidate_count"
     score, duration = f"{_DOMAINS}.confidence_score", f"{_DOMAINS}.processing_time_ms"
     return {
-        "batch_id": taken(_DOMAINS, DomainExports, "batch_id", primary_key=True, description="The batch"),
+        "batch_id": with_lineage(_DOMAINS, DomainExports, "batch_id", primary_key=True, description="The batch"),
         "result_count": _count("Rows of domain_exports", f"{_DOMAINS}.batch_id"),
         "unique_domain_count": _count("Distinct domains (domain_hash)", f"{_DOMAINS}.domain_hash"),
         "success_count": _count("Rows with status success", status),
@@ -112,7 +112,7 @@ def _batch_summaries() -> dict[str, dy.Column]:
 
 
 def _jurisdiction_summaries() -> dict[str, dy.Column]:
-    jurisdiction = taken(
+    jurisdiction = with_lineage(
         _CANDIDATES,
         CandidateExports,
         "jurisdiction",

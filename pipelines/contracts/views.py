@@ -60,7 +60,7 @@ class View:
         return f"{self.prelude}SELECT\n{columns}\n{self.body}"
 
 
-def _taken(alias: str, table: Table, names: str) -> dict[str, ViewColumn]:
+def _with_lineage(alias: str, table: Table, names: str) -> dict[str, ViewColumn]:
     """Columns as they stand in a table, with their descriptions there."""
     types, descriptions = table.duckdb_types, table.column_descriptions
     return {name: ViewColumn(f"{alias}.{name}", types[name], descriptions[name]) for name in names.split()}
@@ -80,7 +80,7 @@ def _of_place(place: str) -> dict[str, ViewColumn]:
 
 
 _CANDIDATES = candidate_exports(include_full_data=False)
-_DOMAIN_ROW = _taken("d", DOMAIN_EXPORTS, "domain_id domain domain_hash batch_id status company_name")
+_DOMAIN_ROW = _with_lineage("d", DOMAIN_EXPORTS, "domain_id domain domain_hash batch_id status company_name")
 _RECORD = " ".join(LATEST_ROW)
 
 _FIRST_TWO = f"""\
@@ -128,9 +128,9 @@ DOMAIN_CANDIDATES = View(
     key=("domain_id", "lei_code"),
     columns={
         **_DOMAIN_ROW,
-        **_taken("d", DOMAIN_EXPORTS, "primary_lei_code"),
-        **_taken("c", _CANDIDATES, f"candidate_id rank_position lei_code {_RECORD} weighted_score match_method"),
-        **_taken("c", _CANDIDATES, "is_primary_selection is_valid_lei"),
+        **_with_lineage("d", DOMAIN_EXPORTS, "primary_lei_code"),
+        **_with_lineage("c", _CANDIDATES, f"candidate_id rank_position lei_code {_RECORD} weighted_score match_method"),
+        **_with_lineage("c", _CANDIDATES, "is_primary_selection is_valid_lei"),
     },
     reads=("domain_exports", "candidate_exports"),
     body="FROM candidate_exports AS c\nJOIN domain_exports AS d ON d.domain_id = c.domain_id",
@@ -141,13 +141,13 @@ PRIMARY_CANDIDATES = View(
     key=("domain_id",),
     columns={
         **_DOMAIN_ROW,
-        **_taken("d", DOMAIN_EXPORTS, "primary_lei_code primary_gleif_name primary_selection_confidence"),
+        **_with_lineage("d", DOMAIN_EXPORTS, "primary_lei_code primary_gleif_name primary_selection_confidence"),
         "is_candidate": ViewColumn(
             "c.lei_code IS NOT NULL",
             "BOOLEAN",
             "Whether primary_lei_code is among the candidates of the row; where not, the columns behind are NULL",
         ),
-        **_taken("c", _CANDIDATES, f"candidate_id rank_position {_RECORD} weighted_score is_valid_lei"),
+        **_with_lineage("c", _CANDIDATES, f"candidate_id rank_position {_RECORD} weighted_score is_valid_lei"),
     },
     reads=("domain_exports", "candidate_exports"),
     body=(
@@ -165,7 +165,7 @@ REVIEW_QUEUE = View(
     key=("domain_id",),
     columns={
         **_DOMAIN_ROW,
-        **_taken("d", DOMAIN_EXPORTS, "primary_lei_code manual_review_required selection_notes"),
+        **_with_lineage("d", DOMAIN_EXPORTS, "primary_lei_code manual_review_required selection_notes"),
         "has_close_scores": ViewColumn(
             f"coalesce(p.score_gap < {CLOSE_POINTS}, false)",
             "BOOLEAN",
@@ -193,7 +193,7 @@ DISAGREEING_DOMAINS = View(
     grain="One row per domain that has candidates in several batches, but not the same LEIs in all of them.",
     key=("domain_hash",),
     columns={
-        **_taken("u", UNIQUE_DOMAINS, "domain_hash domain best_domain_id best_batch_id primary_lei_code"),
+        **_with_lineage("u", UNIQUE_DOMAINS, "domain_hash domain best_domain_id best_batch_id primary_lei_code"),
         "batch_count": ViewColumn("b.batch_count", "BIGINT", "Batches in which the domain has candidates"),
         "distinct_lei_count": ViewColumn("l.distinct_lei_count", "BIGINT", "Distinct LEIs over these batches"),
         "shared_lei_count": ViewColumn(

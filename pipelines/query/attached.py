@@ -42,12 +42,12 @@ def open_attached(database: Path, memory_mb: int) -> duckdb.DuckDBPyConnection:
     return session
 
 
-def run_query(snapshot: Snapshot, query: str, most_rows: int) -> pl.DataFrame:
+def run_query(snapshot: Snapshot, query: str, max_rows: int) -> pl.DataFrame:
     """Run one query on the DuckDB file of a snapshot.
 
     Args:
         query: SQL of DuckDB; the file is open read-only.
-        most_rows: Rows to return at most.
+        max_rows: Rows to return at most.
 
     Raises:
         SnapshotError: The file can't be opened.
@@ -58,6 +58,6 @@ def run_query(snapshot: Snapshot, query: str, most_rows: int) -> pl.DataFrame:
             relation = connection.sql(query)
             if relation is None:
                 raise QueryError("That statement has no result", expected="a query", fix="begin it with SELECT or FROM")
-            return pl.DataFrame(relation.limit(most_rows).to_arrow_table())
+            return pl.DataFrame(relation.limit(max_rows).to_arrow_table())
         except duckdb.Error as error:
             raise QueryError("DuckDB refuses the query", found=str(error).strip(), fix="correct the SQL") from None

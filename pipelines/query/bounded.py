@@ -133,10 +133,10 @@ class BoundedSession:
         """
         import pyarrow as pa  # noqa: PLC0415
 
-        most_bytes = self.memory.alone_bytes if alone and is_least else self.memory.chunk_bytes
+        max_bytes = self.memory.alone_bytes if alone and is_least else self.memory.chunk_bytes
         with self._room(alone=alone):
             try:
-                if alone and self._bytes_of(sql, parameters) > most_bytes:
+                if alone and self._bytes_of(sql, parameters) > max_bytes:
                     raise DoesNotFitError(is_in_duckdb=False)
                 self._check()
                 relation = self._cursor.sql(sql, params=dict(parameters))
@@ -145,7 +145,7 @@ class BoundedSession:
                 for batch in reader:
                     found.append(batch)
                     size += batch.nbytes
-                    if size > most_bytes:
+                    if size > max_bytes:
                         raise DoesNotFitError(is_in_duckdb=False)
                 return pa.Table.from_batches(found, reader.schema)
             except duckdb.OutOfMemoryException as error:
@@ -171,7 +171,7 @@ class BoundedSession:
         return self._cursor.execute(sql, dict(parameters))
 
     def _fetch(
-        self, sql: str | duckdb.Statement, parameters: Mapping[str, object], most_bytes: int
+        self, sql: str | duckdb.Statement, parameters: Mapping[str, object], max_bytes: int
     ) -> list[tuple[Any, ...]]:
         try:
             cursor = self._execute(sql, parameters)
@@ -179,7 +179,7 @@ class BoundedSession:
             size = 0
             while some := cursor.fetchmany(_STEP):
                 size += sum(map(_size_of, some))
-                if size > most_bytes:
+                if size > max_bytes:
                     self._cursor.execute("SELECT 1")  # lets the rest of the answer go
                     raise DoesNotFitError(is_in_duckdb=False)
                 rows += some

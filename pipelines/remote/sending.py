@@ -13,7 +13,7 @@ from pipelines.remote.store import RemoteStore
 from pipelines.snapshots.opening import MANIFEST, Snapshot
 
 _FILES_AT_A_TIME = 4
-_TELL_SECONDS = 0.5
+_REPORT_SECONDS = 0.5
 
 
 @dataclass
@@ -105,7 +105,7 @@ def _follow(futures: Sequence[Future[None]], sent: Sent, total: int, on_progress
     """Tell how far it is, from this thread, until all is done or one failed."""
     pending = set(futures)
     while pending:
-        done, pending = wait(pending, _TELL_SECONDS, FIRST_EXCEPTION)
+        done, pending = wait(pending, _REPORT_SECONDS, FIRST_EXCEPTION)
         for future in done:
             future.result()
         if sent.bytes:

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 # Longer texts would make the log larger than what skipping by them saves.
-_LONGEST_TEXT = 64
+_MAX_TEXT = 64
 
 
 def statistics_of(path: Path) -> str:
@@ -65,7 +65,7 @@ def _value(bound: Any) -> Any:  # noqa: ANN401  a value of any column
         case float():
             return bound if math.isfinite(bound) else None
         case str():
-            return bound if len(bound) <= _LONGEST_TEXT else None
+            return bound if len(bound) <= _MAX_TEXT else None
         case int():
             return bound
     return None

@@ -27,8 +27,8 @@ from pipelines.system.file_lock import hold_lock
 PART_BYTES = 8 * 1024 * 1024
 _PARTS_AT_A_TIME = 4
 _CONNECT_SECONDS = 10
-_SHORTEST_ANSWER_S, _LONGEST_ANSWER_S = 2.0, 120.0
-_MOST_RETRIES = 100  # the time is what ends it
+_SHORTEST_ANSWER_S, _MAX_ANSWER_S = 2.0, 120.0
+_MAX_RETRIES = 100  # the time is what ends it
 _VARIABLES = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}
 # Variables of the stores about the connection; options that are given in the program would hide them.
 _OF_CLIENT = ("allow_http", "proxy_url", "proxy_excludes", "proxy_ca_certificate", "timeout", "connect_timeout")
@@ -108,19 +108,19 @@ class RemoteStore:
     def __init__(self, url: str, retry_seconds: float, mb_per_s: float = 0) -> None:
         self.url = url
         self.pace = Pace(mb_per_s)
-        answer_s = min(_LONGEST_ANSWER_S, max(_SHORTEST_ANSWER_S, retry_seconds))
+        answer_s = min(_MAX_ANSWER_S, max(_SHORTEST_ANSWER_S, retry_seconds))
         self._is_local = urllib.parse.urlsplit(url).scheme == "file"
         client = {
             "timeout": f"{answer_s:g}s",
             "connect_timeout": f"{_CONNECT_SECONDS}s",
             **_client_variables(url, os.environ),
         }
-        retry = {"max_retries": _MOST_RETRIES, "retry_timeout": timedelta(seconds=retry_seconds)}
+        retry = {"max_retries": _MAX_RETRIES, "retry_timeout": timedelta(seconds=retry_seconds)}
         more: dict[str, Any] = {"client_options": client, "retry_config": retry}
         # Delta's client takes the same as text.
         self.delta_options = {
             **client,
-            "max_retries": str(_MOST_RETRIES),
+            "max_retries": str(_MAX_RETRIES),
             "retry_timeout": f"{retry_seconds:g}s",
         }
         with store_errors(f"{url} can't be used"):

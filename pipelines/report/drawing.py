@@ -18,7 +18,7 @@ from pipelines.system.child import ChildEndedError, child_process
 Draw = Callable[[Spec], str]
 """Takes a specification and gives the SVG; raises ReportError."""
 
-MOST_SECONDS = 30.0  # for one drawing, a thousand times what it takes
+MAX_SECONDS = 30.0  # for one drawing, a thousand times what it takes
 _VEGA_LITE = "6.4"
 _SVG_TAG = re.compile(r'<svg [^>]*?width="([0-9.]+)" height="([0-9.]+)"[^>]*>')
 # Vega's helpers that show nothing: empty shapes, and roles for a reader that the drawing's own label serves.
@@ -46,11 +46,11 @@ def draw_here(spec: Spec) -> str:
 
 
 @contextmanager
-def drawing_process(most_seconds: float = MOST_SECONDS) -> Iterator[Draw]:
+def drawing_process(max_seconds: float = MAX_SECONDS) -> Iterator[Draw]:
     """A process that draws while the block runs. It starts at once and gets ready beside what the caller does.
 
     Args:
-        most_seconds: Longest time for one drawing (the first one waits for the engine too).
+        max_seconds: Longest time for one drawing (the first one waits for the engine too).
 
     Yields:
         What draws, one drawing at a time. It raises ReportError where the process ended, took too long or refused.
@@ -60,9 +60,9 @@ def drawing_process(most_seconds: float = MOST_SECONDS) -> Iterator[Draw]:
         def draw(spec: Spec) -> str:
             child.send(spec)
             try:
-                svg: str | None = child.receive(most_seconds)
+                svg: str | None = child.receive(max_seconds)
             except ChildEndedError as ended:
-                raise _ended(ended, most_seconds) from None
+                raise _ended(ended, max_seconds) from None
             if svg is None:
                 raise ReportError("A chart could not be drawn", found=_REFUSED)
             return svg
@@ -70,10 +70,10 @@ def drawing_process(most_seconds: float = MOST_SECONDS) -> Iterator[Draw]:
         yield draw
 
 
-def _ended(ended: ChildEndedError, most_seconds: float) -> ReportError:
+def _ended(ended: ChildEndedError, max_seconds: float) -> ReportError:
     return ReportError(
         "A chart could not be drawn",
-        expected=f"a drawing within {most_seconds:g} s",
+        expected=f"a drawing within {max_seconds:g} s",
         found=f"the drawing process ended with status {ended.status}{f' after {ended.said}' if ended.said else ''}",
         fix="draw it again with lei-exports report; a kernel short of memory kills processes",
     )

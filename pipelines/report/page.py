@@ -24,7 +24,7 @@ from pipelines.report.runs import (
 )
 from pipelines.report.sections import Section
 from pipelines.report.tables import candidate_sections, domain_sections, reject_sections
-from pipelines.report.texts import LONGEST, WHOLE, plain, share, whole
+from pipelines.report.texts import MAX_LABEL, WHOLE, plain, share, whole
 
 _SIGNS = {"passed": "✓", "warning": "!", "failed": "✗"}
 # Columns of texts that are numbers with a unit or a sign.
@@ -122,7 +122,7 @@ def _cell(value: object) -> Markup:
     if isinstance(value, int):
         return escape(whole(value))
     text = plain(str(value), WHOLE) if value else ""
-    if len(text) <= LONGEST:
+    if len(text) <= MAX_LABEL:
         return Markup("<bdi>{}</bdi>").format(text)
     return Markup("<details class=whole><summary><bdi>{}</bdi></summary><bdi>{}</bdi></details>").format(
         plain(text), text

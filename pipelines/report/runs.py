@@ -15,7 +15,7 @@ from pipelines.report.texts import counted, format_seconds, plain, signed, whole
 
 _STAGES_DRAWN, _LABEL = 14, 24
 _SEGMENTS_NAMED = 12
-_LONGEST_CAUSE = 240
+_MAX_CAUSE = 240
 _PARTS = {"stage": "extract", "build": "build", "publish": "publish"}
 VERDICTS = ("failed", "warning", "passed")
 
@@ -169,10 +169,10 @@ def _segments_read(manifest: Manifest) -> str:
         return "Everything was read again."
     changed = manifest.changed_segments
     if not changed:
-        return f"No segment changed: all were taken over from {manifest.base_snapshot}."
+        return f"No segment changed: all were reused from {manifest.base_snapshot}."
     names = ", ".join(changed[:_SEGMENTS_NAMED]) + (", …" if len(changed) > _SEGMENTS_NAMED else "")
     return (
-        f"{counted(len(changed), 'segment')} changed and read again ({names}); the others were taken over from"
+        f"{counted(len(changed), 'segment')} changed and read again ({names}); the others were reused from"
         f" {manifest.base_snapshot}."
     )
 
@@ -192,7 +192,7 @@ def _cause(check: CheckRecord) -> str:
     if check.passed:
         return ""
     parts = (f"{name.replace('_', ' ')} {_figure(value)}" for name, value in check.metadata.items())
-    return plain(", ".join(parts), _LONGEST_CAUSE)
+    return plain(", ".join(parts), _MAX_CAUSE)
 
 
 def _figure(value: object) -> str:

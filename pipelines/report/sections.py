@@ -18,14 +18,14 @@ from pipelines.report.charts import (
     draw_stacked_bars,
 )
 from pipelines.report.figures import ABOVE, BELOW, SCORE_MAX, SCORE_STEP, STATUS_COUNTS, DomainFigures, PrimaryFigures
-from pipelines.report.texts import LONGEST, WHOLE, compact, counted, distinct_labels, plain, share, whole
+from pipelines.report.texts import MAX_LABEL, WHOLE, compact, counted, distinct_labels, plain, share, whole
 
 _HIGH_SCORE = 80
 _STATUS_COLORS = dict(zip(STATUS_COUNTS, (BLUE, VERMILLION, SKY, YELLOW, PURPLE), strict=True))
 _BATCHES_DRAWN, _BATCHES_LISTED = 12, 100
 _JURISDICTIONS_DRAWN, _JURISDICTIONS_LISTED = 12, 100
 _REASONS_DRAWN = 12
-_CANDIDATES_MOST = 20
+_MAX_CANDIDATES = 20
 _ENTITY_STATUSES, _REGISTRATION_STATUSES = 2, 5
 _OTHERS = "others"
 # Characters of a label beside bars.
@@ -105,12 +105,12 @@ def show_candidates_per_domain(figures: DomainFigures) -> Section:
     counts = figures.candidates
     number = pl.col("gleif_candidate_count").cast(pl.Int64)
     candidates = int(counts.select((number * pl.col("rows")).sum()).item())
-    bins = counts.group_by(number.clip(0, _CANDIDATES_MOST + 1).alias("bin")).agg(pl.col("rows").sum())
+    bins = counts.group_by(number.clip(0, _MAX_CANDIDATES + 1).alias("bin")).agg(pl.col("rows").sum())
     without = int(bins.filter(pl.col("bin") == 0)["rows"].sum())
     most = max(bins["bin"].to_list(), default=0)
     every = pl.DataFrame({"bin": range(most + 1)}, schema={"bin": pl.Int64})
     bins = every.join(bins, on="bin", how="left", maintain_order="left").with_columns(pl.col("rows").fill_null(0))
-    labels = [f"{_CANDIDATES_MOST + 1}+" if n > _CANDIDATES_MOST else str(n) for n in bins["bin"]]
+    labels = [f"{_MAX_CANDIDATES + 1}+" if n > _MAX_CANDIDATES else str(n) for n in bins["bin"]]
     average = f"{candidates / figures.rows:,.1f}" if figures.rows else "0"
     says = f"{average} on average; {share(without, figures.rows)} of the domain rows have none."
     chart = draw_columns(labels, [Series("rows", BLUE)], {"rows": bins["rows"].to_list()}, "candidates of a domain row")
@@ -234,7 +234,7 @@ def _top(counts: pl.DataFrame, column: str, most: int, noun: str, longest: int |
     """The first rows with their labels, and all that follow as one."""
     top, rest = counts.head(most), counts.slice(most)
     others = [f"{whole(rest.height)} {_OTHERS}"] if rest.height else []
-    labels = distinct_labels([*top[column], *others], longest or LONGEST)
+    labels = distinct_labels([*top[column], *others], longest or MAX_LABEL)
     rows = [*top["rows"], *([int(rest["rows"].sum())] if others else [])]
     return pl.DataFrame({column: labels, noun: rows}, schema={column: pl.String, noun: pl.Int64})
 

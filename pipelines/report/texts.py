@@ -4,13 +4,13 @@ import unicodedata
 from collections.abc import Iterable
 
 NONE = "(none)"  # NULL and blank alike
-LONGEST = 40
+MAX_LABEL = 40
 # A batch id as a whole, on demand.
 WHOLE = 1000
 _THOUSAND = 1000
 _UNITS = ("", "k", "M", "G", "T")
 # Marks on one letter; more would pile up over the lines above.
-_MOST_MARKS = 2
+_MAX_MARKS = 2
 # Widths in DejaVu Sans at 12 px, the widest of each group; all that is not named is as wide as a digit at most.
 _WIDE_PX, _FOREIGN_PX, _DIGIT_PX = 12.5, 9.0, 7.7
 _WIDTHS_PX = {
@@ -21,23 +21,23 @@ _WIDTHS_PX = {
 }
 
 
-def plain(text: str | None, longest: int = LONGEST) -> str:
+def plain(text: str | None, max_length: int = MAX_LABEL) -> str:
     """A value from the data, on one line, short, without control, formatting or direction-changing characters."""
     if text is None:
         return NONE
     # A text of megabytes costs nothing: what is far beyond the end is not looked at.
-    start = unicodedata.normalize("NFC", text[: longest * 4])
+    start = unicodedata.normalize("NFC", text[: max_length * 4])
     head = " ".join(_visible(start).split())
     if not head:
         return NONE
-    return head if len(head) <= longest and len(text) <= longest * 4 else f"{head[: longest - 1]}…"
+    return head if len(head) <= max_length and len(text) <= max_length * 4 else f"{head[: max_length - 1]}…"
 
 
-def distinct_labels(texts: Iterable[str | None], longest: int = LONGEST) -> list[str]:
+def distinct_labels(texts: Iterable[str | None], max_length: int = MAX_LABEL) -> list[str]:
     """Labels of different values, in their order: no two alike, also where shortening made them so."""
     labels: dict[str, None] = {}
     for text in texts:
-        label = base = plain(text, longest)
+        label = base = plain(text, max_length)
         number = 2
         while label in labels:
             label, number = f"{base} ({number})", number + 1
@@ -108,6 +108,6 @@ def _visible(text: str) -> str:
             characters.append(" ")
         elif category[0] == "C":  # control, format (direction, zero width), surrogate, private, unassigned
             characters.append("\N{REPLACEMENT CHARACTER}")
-        elif marks <= _MOST_MARKS:
+        elif marks <= _MAX_MARKS:
             characters.append(character)
     return "".join(characters)

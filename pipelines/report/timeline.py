@@ -6,7 +6,7 @@ from typing import NamedTuple
 import polars as pl
 
 STARTS_AT = "starts_at"
-MOST_PERIODS = 36
+MAX_PERIODS = 36
 # Polars duration, roughly how long, and how a period's start is written.
 _PERIODS = (
     ("1h", timedelta(hours=1), "%Y-%m-%d %Hh"),
@@ -106,6 +106,6 @@ def _later(at: datetime, span: timedelta) -> datetime:
 def _period(first: datetime | None, last: datetime | None) -> tuple[str, str]:
     span = last - first if first and last else timedelta(0)
     for every, length, form in _PERIODS:
-        if span / length < MOST_PERIODS - 1:
+        if span / length < MAX_PERIODS - 1:
             return every, form
     return _PERIODS[-1][0], _PERIODS[-1][2]

@@ -13,8 +13,8 @@ from pipelines.contracts.records import SAMPLE_IDENTITY, SourceRecord
 from pipelines.errors import SampleError
 
 _CHUNK_BYTES = 1 << 20
-_LONGEST_HEADER_BYTES = 1 << 16
-_LONGEST_NAME_BYTES = 63
+_MAX_HEADER_BYTES = 1 << 16
+_MAX_NAME_BYTES = 63
 _SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 _BOM = b"\xef\xbb\xbf"
 SAMPLE_DIR = Path(__file__).resolve().parent / "data"
@@ -89,12 +89,10 @@ def _unpacked(path: Path, plain: BinaryIO) -> BinaryIO:
 def _header_record(path: Path, stream: BinaryIO) -> bytes:
     record = b""
     while not record or record.count(b'"') % 2:
-        line = _read(path, stream, _LONGEST_HEADER_BYTES, line=True)
+        line = _read(path, stream, _MAX_HEADER_BYTES, line=True)
         record += line
-        if len(record) >= _LONGEST_HEADER_BYTES:
-            raise _bad_header(
-                path, f"no end of it within {_LONGEST_HEADER_BYTES} bytes", "end lines with \\n or \\r\\n"
-            )
+        if len(record) >= _MAX_HEADER_BYTES:
+            raise _bad_header(path, f"no end of it within {_MAX_HEADER_BYTES} bytes", "end lines with \\n or \\r\\n")
         if not line and record:
             raise _bad_header(path, "a quote that is not closed", "close it")
         if not line:
@@ -112,7 +110,7 @@ def _column_names(path: Path, record: bytes) -> tuple[str, ...]:
         raise _bad_header(path, "quotes that are not RFC 4180", "double the quotes inside a name") from None
     names = tuple(rows[0]) if rows else ()
     for position, name in enumerate(names, start=1):
-        if not name.strip() or "\0" in name or len(name.encode()) > _LONGEST_NAME_BYTES or name in _SYSTEM_COLUMNS:
+        if not name.strip() or "\0" in name or len(name.encode()) > _MAX_NAME_BYTES or name in _SYSTEM_COLUMNS:
             raise _bad_header(path, f"a name that no column can have, number {position}", "correct the header")
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:

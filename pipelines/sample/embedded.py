@@ -20,7 +20,7 @@ DATABASE = "lei_exports"
 
 _LOCK_SECONDS = 120
 # Linux holds 107 bytes of a socket's path, macOS 103.
-_LONGEST_SOCKET_DIR = 103 - len(f"/.s.PGSQL.{PORT}")
+_MAX_SOCKET_DIR = 103 - len(f"/.s.PGSQL.{PORT}")
 
 
 @contextmanager
@@ -74,16 +74,16 @@ def _own_folder(data_dir: Path) -> Path:
 def _short_name(data: Path) -> Iterator[Path]:
     """The cluster's folder, by a link in a folder of our own where its path is no fit name for a socket."""
     plain = str(data)
-    if len(plain) <= _LONGEST_SOCKET_DIR and plain.isascii() and not set(plain) & set(" \t\n,%'\"\\@:?#[]"):
+    if len(plain) <= _MAX_SOCKET_DIR and plain.isascii() and not set(plain) & set(" \t\n,%'\"\\@:?#[]"):
         yield data
         return
     folder = Path(tempfile.mkdtemp(prefix="lei-exports-"))
     try:
         link = folder / "pg"
-        if len(str(link)) > _LONGEST_SOCKET_DIR:
+        if len(str(link)) > _MAX_SOCKET_DIR:
             raise SampleError(
                 f"No short name for {data}",
-                expected=f"a temporary folder whose path has less than {_LONGEST_SOCKET_DIR - 20} characters",
+                expected=f"a temporary folder whose path has less than {_MAX_SOCKET_DIR - 20} characters",
                 fix="set TMPDIR to a shorter path, such as /tmp",
             )
         link.symlink_to(data)

@@ -15,7 +15,7 @@ def main() -> int:
     host, port = sys.argv[1], int(sys.argv[2])
     try:
         settings = load_serving_settings()
-        serve(settings, host, port, lambda url: _say(settings, url))
+        serve(settings, host, port, lambda url: _log(settings, url))
     except ExportError as error:
         parts = (("expected", error.expected), ("found", error.found), ("fix", error.fix))
         lines = [f"Error: {error.what}", *(f"  {label}: {text}" for label, text in parts if text)]
@@ -26,7 +26,7 @@ def main() -> int:
     return 0
 
 
-def _say(settings: ServingSettings, url: str) -> None:
+def _log(settings: ServingSettings, url: str) -> None:
     lines = (
         f"Serving   {settings.export_dir}",
         f"Where     {url} (documentation: {url}/docs)",

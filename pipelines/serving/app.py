@@ -49,13 +49,13 @@ def create_app(settings: ServingSettings, host: str, connections: Connections) -
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service = app.state.service = Service(settings)
-        service.holder.refresh()
+        service.pool.refresh()
         following = asyncio.create_task(service.follow())
         try:
             yield
         finally:
             following.cancel()
-            service.holder.close()
+            service.pool.close()
 
     app = FastAPI(
         title="lei-exports",

@@ -58,10 +58,10 @@ class _Group:
 class Connections:
     """All connections of a server. Of use to its event loop only."""
 
-    def __init__(self, most: int, most_per_client: int, request_seconds: float, stall_seconds: float) -> None:
+    def __init__(self, most: int, max_per_client: int, request_seconds: float, stall_seconds: float) -> None:
         self.request_seconds = request_seconds
         self.stall_seconds = stall_seconds
-        self._most_per_client = most_per_client
+        self._max_per_client = max_per_client
         self._all = _Group(most)
         self._clients: dict[str, _Group] = {}
         self._members: set[GuardedConnection] = set()
@@ -75,7 +75,7 @@ class Connections:
             return False
         if not self._all.make_room():
             return False
-        for one in (self._clients.setdefault(connection.client, _Group(self._most_per_client)), self._all):
+        for one in (self._clients.setdefault(connection.client, _Group(self._max_per_client)), self._all):
             one.size += 1
             one.waiting[connection] = None
         self._members.add(connection)

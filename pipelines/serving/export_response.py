@@ -24,7 +24,6 @@ from pipelines.query.queries import Row, closest_batch_ids, find_batch
 from pipelines.serving.encoding import Encoding, choose_encoding
 from pipelines.serving.export_sources import KeptSource, SnapshotSource
 from pipelines.serving.file_cache import CacheWriter
-from pipelines.serving.holder import OpenSnapshot
 from pipelines.serving.problems import not_found
 from pipelines.serving.responses import (
     is_any_known,
@@ -36,6 +35,7 @@ from pipelines.serving.responses import (
     snapshot_headers,
 )
 from pipelines.serving.service import Service
+from pipelines.serving.snapshot_pool import OpenSnapshot
 
 _LOG = logging.getLogger(__name__)
 MEDIA_TYPES = {

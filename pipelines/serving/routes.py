@@ -33,9 +33,9 @@ from pipelines.serving.responses import SNAPSHOT_ID, answer, answer_bytes, next_
 from pipelines.snapshots.opening import Snapshot
 
 ID_MIN, ID_MAX = -(2**63), 2**63 - 1
-_LONGEST_PAGE, _LONGEST_SEARCH, _LAST_OFFSET, _LAST_HIT = 1_000, 100, 1_000_000, 10_000
-_LONGEST_TEXT = 200
-_LONGEST_NAME = 2_000
+_MAX_PAGE, _MAX_SEARCH, _LAST_OFFSET, _LAST_HIT = 1_000, 100, 1_000_000, 10_000
+_MAX_TEXT = 200
+_MAX_NAME = 2_000
 
 
 class _Text(Convertor[str]):
@@ -55,7 +55,7 @@ router = APIRouter()
 _batch, _batches = TypeAdapter(Batch), TypeAdapter(BatchPage)
 _domain, _entity, _search = TypeAdapter(Domain), TypeAdapter(Entity), TypeAdapter(SearchPage)
 
-Limit = Annotated[int, Query(ge=1, le=_LONGEST_PAGE, description="Most items of the answer")]
+Limit = Annotated[int, Query(ge=1, le=_MAX_PAGE, description="Most items of the answer")]
 Offset = Annotated[int, Query(ge=0, le=_LAST_OFFSET, description="Items to leave out before the first")]
 # Of what the file of each format consists.
 _FILE_SCHEMAS: dict[BatchFormat, dict[str, Any]] = {
@@ -175,7 +175,7 @@ async def list_candidates(
 )
 async def get_domain(
     request: Request,
-    name: Annotated[str, Query(min_length=1, max_length=_LONGEST_NAME, description="The domain, in any case")],
+    name: Annotated[str, Query(min_length=1, max_length=_MAX_NAME, description="The domain, in any case")],
     limit: Limit = 100,
     offset: Offset = 0,
 ) -> Response:
@@ -216,8 +216,8 @@ async def get_entity(
 @router.get("/search", response_model=SearchPage, responses=from_snapshot(), tags=["domains"], summary="Search")
 async def search_domains(
     request: Request,
-    q: Annotated[str, Query(min_length=2, max_length=_LONGEST_TEXT, description="Part of a domain or company name")],
-    limit: Annotated[int, Query(ge=1, le=_LONGEST_SEARCH, description="Most items of the answer")] = 20,
+    q: Annotated[str, Query(min_length=2, max_length=_MAX_TEXT, description="Part of a domain or company name")],
+    limit: Annotated[int, Query(ge=1, le=_MAX_SEARCH, description="Most items of the answer")] = 20,
     offset: Annotated[int, Query(ge=0, le=_LAST_HIT, description="Items to leave out before the first")] = 0,
 ) -> Response:
     """Find rows of `domains` by a part of their domain or company name, in any case. No character is special."""
@@ -242,7 +242,7 @@ async def get_readiness(request: Request, response: Response) -> Readiness:
     service = service_of(request)
     async with service.lease() as opened:
         response.headers[SNAPSHOT_ID] = opened.snapshot.manifest.id
-        return _readiness(opened.snapshot, is_current=service.holder.error is None)
+        return _readiness(opened.snapshot, is_current=service.pool.error is None)
 
 
 def _readiness(snapshot: Snapshot, *, is_current: bool) -> Readiness:

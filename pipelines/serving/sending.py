@@ -11,14 +11,14 @@ from pipelines.serving.problems import too_busy, too_large
 class Sending:
     """The bytes of all answers that are being sent. Of use to the event loop's thread alone."""
 
-    def __init__(self, most_bytes: int, wait_seconds: float) -> None:
+    def __init__(self, max_bytes: int, wait_seconds: float) -> None:
         """Nothing is sent yet.
 
         Args:
-            most_bytes: Of all answers together.
+            max_bytes: Of all answers together.
             wait_seconds: How long an answer waits for others to be gone.
         """
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
         self._wait_seconds = wait_seconds
         self._bytes = 0
         self._less = anyio.Event()
@@ -30,11 +30,11 @@ class Sending:
         Raises:
             ProblemError: It is too large, or others were not gone in time.
         """
-        if size > self._most_bytes:
-            raise too_large(f"The answer has {size:,} bytes, {self._most_bytes:,} are the most. Ask for less.")
+        if size > self._max_bytes:
+            raise too_large(f"The answer has {size:,} bytes, {self._max_bytes:,} are the most. Ask for less.")
         try:
             with anyio.fail_after(self._wait_seconds):
-                while self._bytes + size > self._most_bytes:
+                while self._bytes + size > self._max_bytes:
                     await self._less.wait()
         except TimeoutError:
             raise too_busy("As much is being sent as may be at a time. Try again later.") from None

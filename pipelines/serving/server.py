@@ -14,7 +14,7 @@ from pipelines.serving.settings import ServingSettings
 from pipelines.system.printable import printable
 
 # Connections at a time, idle ones included; the fewest are for a system that allows only few open files.
-_MOST_CONNECTIONS, _FEWEST_CONNECTIONS = 1_000, 64
+_MAX_CONNECTIONS, _FEWEST_CONNECTIONS = 1_000, 64
 # Descriptors for the files of snapshots, DuckDB and processes.
 _OTHER_FILES = 200
 # Batches that are being sent when the server is told to stop have so long to end.
@@ -43,8 +43,8 @@ def serve(settings: ServingSettings, host: str, port: int, on_listening: Callabl
         SettingsError: The address can't be used, or can be reached from other machines and there is no token.
     """
     _share_arenas()
-    files = _raise_file_limit(_MOST_CONNECTIONS + _OTHER_FILES)
-    most = max(_FEWEST_CONNECTIONS, min(_MOST_CONNECTIONS, files - _OTHER_FILES))
+    files = _raise_file_limit(_MAX_CONNECTIONS + _OTHER_FILES)
+    most = max(_FEWEST_CONNECTIONS, min(_MAX_CONNECTIONS, files - _OTHER_FILES))
     connections = Connections(
         most, settings.api_client_connections, settings.api_request_seconds, settings.api_stall_seconds
     )

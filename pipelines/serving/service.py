@@ -9,10 +9,10 @@ import anyio
 from anyio import to_thread
 
 from pipelines.query.database import Reader
-from pipelines.serving.holder import OpenSnapshot, SnapshotHolder
 from pipelines.serving.problems import too_busy
 from pipelines.serving.sending import Sending
 from pipelines.serving.settings import ServingSettings
+from pipelines.serving.snapshot_pool import OpenSnapshot, SnapshotPool
 
 _Result = TypeVar("_Result")
 
@@ -29,8 +29,8 @@ class Service:
 
     def __init__(self, settings: ServingSettings) -> None:
         self.settings = settings
-        self.holder = SnapshotHolder(settings)
-        self.sending = Sending((self.holder.memory.megabytes << 20) // _SENDING_SHARE, settings.api_export_wait_seconds)
+        self.pool = SnapshotPool(settings)
+        self.sending = Sending((self.pool.memory.megabytes << 20) // _SENDING_SHARE, settings.api_export_wait_seconds)
         self._queries = anyio.CapacityLimiter(_QUERY_THREADS)
         self._threads = anyio.CapacityLimiter(_QUERY_THREADS)
         # A batch has threads of its own, so that batches do not keep queries waiting; their number is that of turns.
@@ -44,17 +44,17 @@ class Service:
         Raises:
             SnapshotError: Nothing is published, or it can't be opened.
         """
-        if self.holder.is_stale:
-            await to_thread.run_sync(self.holder.refresh)
-        with self.holder.lease() as opened:
+        if self.pool.is_stale:
+            await to_thread.run_sync(self.pool.refresh)
+        with self.pool.lease() as opened:
             yield opened
 
     async def follow(self) -> None:
         """Pick up new snapshots where nobody asks for long, so that the old one's files are let go."""
         while True:
             await asyncio.sleep(_FOLLOW_SECONDS)
-            if self.holder.is_stale:
-                await to_thread.run_sync(self.holder.refresh)
+            if self.pool.is_stale:
+                await to_thread.run_sync(self.pool.refresh)
 
     async def query(self, opened: OpenSnapshot, work: Callable[[Reader], _Result]) -> _Result:
         """Run a query in a thread, with a time limit.

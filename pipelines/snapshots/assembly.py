@@ -24,7 +24,13 @@ from pipelines.snapshots.folder import (
     write_manifest,
 )
 from pipelines.snapshots.opening import Snapshot
-from pipelines.snapshots.verification import describe_check, failed_checks, lacks_memory, raise_failed, verify_faces
+from pipelines.snapshots.verification import (
+    compare_duckdb_and_parquet,
+    describe_check,
+    failed_checks,
+    lacks_memory,
+    raise_failed,
+)
 from pipelines.system.files import sync_folder
 from pipelines.system.run_lock import RunLock
 
@@ -59,7 +65,7 @@ class SnapshotInputs:
     extras: MakeExtras = no_extras
     in_process: bool = False
 
-    def say(self, what: str) -> None:
+    def log(self, what: str) -> None:
         """Report progress."""
         self.on_progress(Progress("publish", what))
 
@@ -70,7 +76,7 @@ def build_snapshot(  # noqa: PLR0913 - each is a fact of the snapshot
     """Fill an empty folder with a verified snapshot; its manifest is written last.
 
     Args:
-        newest: The newest snapshot so far: files that are the same are taken over from it.
+        newest: The newest snapshot so far: files that are the same are reused.
         lock: The run's lock, which the writer's process holds too.
 
     Returns:
@@ -81,16 +87,16 @@ def build_snapshot(  # noqa: PLR0913 - each is a fact of the snapshot
         OSError: The disk refused.
     """
     clock = _Stopwatch()
-    records = link_tables(folder, snapshot_id, inputs.built, inputs.tables_dir, newest, lock.digests, say=inputs.say)
+    records = link_tables(folder, snapshot_id, inputs.built, inputs.tables_dir, newest, lock.digests, log=inputs.log)
     files = [file for table in records for file in table.files]
     unchanged = sum(file.first_snapshot != snapshot_id for file in files)
-    inputs.say(f"{len(files)} Parquet files linked, {unchanged} of them unchanged")
+    inputs.log(f"{len(files)} Parquet files linked, {unchanged} of them unchanged")
     clock.lap("publish_link")
     options = WriterOptions(
         memory_mb=inputs.memory_mb,
-        on_table=lambda name, rows: inputs.say(f"{name}: {rows:,} rows in exports.duckdb"),
+        on_table=lambda name, rows: inputs.log(f"{name}: {rows:,} rows in exports.duckdb"),
         keep_open=(lock.descriptor,),
-        on_stderr=lambda said: inputs.say(f"the process that wrote exports.duckdb said {said}"),
+        on_stderr=lambda said: inputs.log(f"the process that wrote exports.duckdb said {said}"),
         in_process=inputs.in_process,
     )
 
@@ -113,32 +119,32 @@ def build_snapshot(  # noqa: PLR0913 - each is a fact of the snapshot
             base=base,
             info=info,
             digests=lock.digests,
-            say=inputs.say,
+            log=inputs.log,
         )
         clock.lap("publish_database")
         manifest = _manifest(inputs, info, records, database)
-        verified = verify_faces(
-            Snapshot(folder, manifest), inputs.tables, database.scopes, memory_mb=inputs.memory_mb * 3 // 2
+        verified = compare_duckdb_and_parquet(
+            Snapshot(folder, manifest), inputs.tables, database.changes, memory_mb=inputs.memory_mb * 3 // 2
         )
         clock.lap("publish_verify")
         return manifest, database, verified
 
     manifest, database, verified = finish(newest if inputs.staging.base_snapshot else None)
-    if database.scopes is not None and failed_checks(verified):
+    if database.changes is not None and failed_checks(verified):
         names = ", ".join(f"{check.table}.{check.name}" for check in failed_checks(verified))
-        inputs.say(f"exports.duckdb is built again: the changed copy did not pass {names}")
+        inputs.log(f"exports.duckdb is built again: the changed copy did not pass {names}")
         manifest, database, verified = finish(None)
     _require_passed(verified)
-    how = "changes of both faces verified" if database.scopes is not None else "both faces verified"
-    inputs.say(how)
-    manifest = _told(manifest, (*inputs.checks, *verified), {**inputs.timings, **clock.laps})
+    how = "changes of both formats verified" if database.changes is not None else "both formats verified"
+    inputs.log(how)
+    manifest = _with_results(manifest, (*inputs.checks, *verified), {**inputs.timings, **clock.laps})
     extras = inputs.extras(Snapshot(folder, manifest), newest)
     for check in extras.checks:
         if not check.passed:
-            inputs.say(f"warning: {describe_check(check)}")
+            inputs.log(f"warning: {describe_check(check)}")
     written = write_extras(folder, snapshot_id, extras.files)
     clock.lap(DRAWING_STAGE)
-    manifest = _told(manifest, (*manifest.checks, *extras.checks), {**inputs.timings, **clock.laps})
+    manifest = _with_results(manifest, (*manifest.checks, *extras.checks), {**inputs.timings, **clock.laps})
     manifest = manifest.model_copy(update={"extras": written})
     write_manifest(folder, manifest)
     sync_folder(folder)
@@ -172,7 +178,7 @@ def _manifest(
     )
 
 
-def _told(manifest: Manifest, checks: Sequence[CheckRecord], timings: dict[str, float]) -> Manifest:
+def _with_results(manifest: Manifest, checks: Sequence[CheckRecord], timings: dict[str, float]) -> Manifest:
     return manifest.model_copy(update={"checks": tuple(checks), "timings_s": timings})
 
 

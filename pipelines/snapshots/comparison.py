@@ -1,4 +1,4 @@
-"""Checks of the two faces of a snapshot, DuckDB and Parquet: their shape, their rows, that both hold the same.
+"""Checks of the two formats of a snapshot, DuckDB and Parquet: their shape, their rows, that both hold the same.
 
 A failed check names files, columns and counts, never a row.
 """
@@ -32,22 +32,22 @@ Severity = Literal["error", "warn"]
 # Hashing needs tens of MB; the rest is room for row groups of wide texts (gleif_full_data is about 5 kB a row). What
 # it gets it takes: 580 MB resident with 1024, 520 with 512, 310 with 128, in the same time.
 DEFAULT_MEMORY_MB = 384
-FACE = "face"
+ATTACHED = "attached"
 # Comment of a view; name, type and comment of each of its columns.
 _ViewShape = tuple[str | None, list[tuple[str, str, str | None]]]
 _UNQUERYABLE = (duckdb.Error, UnicodeDecodeError)  # the latter where DuckDB's message quotes damaged bytes
 _UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)  # what Polars makes of bad bytes
 
 
-def verify_parquet(snapshot: Snapshot, table: Table, scope: TableChanges | None = None) -> list[CheckRecord]:
+def verify_parquet(snapshot: Snapshot, table: Table, changes: TableChanges | None = None) -> list[CheckRecord]:
     """Check a table's Parquet files: each has the contract's columns and its own rows; all are in sort order.
 
     Args:
         table: What the files should hold.
-        scope: The files to look at; None: all. The order of segments follows from every row being in its own.
+        changes: The files to look at; None: all. The order of segments follows from every row being in its own.
     """
     record = snapshot.record_of(table.name)
-    files = (scope or whole(record, snapshot.manifest.segmentation)).files
+    files = (changes or whole(record, snapshot.manifest.segmentation)).files
     expected = list(table.polars_schema.items())
     other_columns, other_rows, unreadable = [], [], []
     for file in files:
@@ -79,7 +79,7 @@ def verify_parquet(snapshot: Snapshot, table: Table, scope: TableChanges | None 
     ]
 
 
-class DatabaseFace:
+class AttachedDatabase:
     """A snapshot's DuckDB file, looked at in one session by several checks: to open one for each took 20 ms a table.
 
     Opened when it is first needed, and again after an error: what one check finds of a damaged file is not held against
@@ -108,7 +108,7 @@ class DatabaseFace:
 
     @contextmanager
     def session(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A session with the file attached as `face`.
+        """A session with the file attached as `attached`.
 
         Raises:
             duckdb.Error: The file can't be opened; or whatever the block raises.
@@ -117,33 +117,33 @@ class DatabaseFace:
             if self._session is None:
                 self._session = open_scratch(self._memory_mb)
                 path = quoted_text(str(self.snapshot.database_path))
-                self._session.execute(f"ATTACH {path} AS {FACE} (READ_ONLY)")
+                self._session.execute(f"ATTACH {path} AS {ATTACHED} (READ_ONLY)")
             yield self._session
         except BaseException:
             self.__exit__()
             raise
 
 
-def verify_database(face: DatabaseFace, tables: Sequence[Table]) -> list[CheckRecord]:
+def verify_database(attached: AttachedDatabase, tables: Sequence[Table]) -> list[CheckRecord]:
     """Check the DuckDB file: exactly these tables and views, with the contract's columns, types, comments, rows.
 
     What snapshot_info says: verification.py.
     """
-    snapshot = face.snapshot
+    snapshot = attached.snapshot
     try:
-        with face.session() as connection:
+        with attached.session() as connection:
             columns = connection.execute(
                 "SELECT table_name, column_name, data_type, is_nullable, comment FROM duckdb_columns()"
                 " WHERE database_name = ? ORDER BY table_name, column_index",
-                [FACE],
+                [ATTACHED],
             ).fetchall()
             comments = dict(
                 connection.execute(
-                    "SELECT table_name, comment FROM duckdb_tables() WHERE database_name = ?", [FACE]
+                    "SELECT table_name, comment FROM duckdb_tables() WHERE database_name = ?", [ATTACHED]
                 ).fetchall()
             )
             counts = {
-                name: connection.execute(f"SELECT count(*) FROM {table_relation(FACE, name)}").fetchall()[0][0]
+                name: connection.execute(f"SELECT count(*) FROM {table_relation(ATTACHED, name)}").fetchall()[0][0]
                 for name in comments
             }
             views = _views(connection)
@@ -161,29 +161,29 @@ def verify_database(face: DatabaseFace, tables: Sequence[Table]) -> list[CheckRe
     return checks
 
 
-def verify_equal(face: DatabaseFace, table: Table, scope: TableChanges | None = None) -> CheckRecord:
+def verify_equal(attached: AttachedDatabase, table: Table, changes: TableChanges | None = None) -> CheckRecord:
     """Check that a table holds the same rows in DuckDB and in Parquet, cell by cell (order-independent hashes).
 
     Args:
-        face: The DuckDB file of the snapshot.
-        scope: The rows to compare; None: all.
+        attached: The DuckDB file of the snapshot.
+        changes: The rows to compare; None: all.
     """
-    snapshot = face.snapshot
+    snapshot = attached.snapshot
     record = snapshot.record_of(table.name)
-    scope = scope or whole(record, snapshot.manifest.segmentation)
-    relation, kinds = table_relation(FACE, table.name), table.duckdb_types
-    files, parameters = parquet_relation([snapshot.folder / file.path for file in scope.files])
+    changes = changes or whole(record, snapshot.manifest.segmentation)
+    relation, kinds = table_relation(ATTACHED, table.name), table.duckdb_types
+    files, parameters = parquet_relation([snapshot.folder / file.path for file in changes.files])
     try:
-        with face.session() as connection:
-            in_duckdb = fingerprint(connection, relation, kinds, condition=scope.condition)
+        with attached.session() as connection:
+            in_duckdb = fingerprint(connection, relation, kinds, condition=changes.condition)
             in_parquet = Fingerprint(0, 0, 0)
-            if scope.files:
+            if changes.files:
                 in_parquet = fingerprint(connection, files, kinds, parameters)
             metadata: dict[str, Any] = {"rows_duckdb": in_duckdb.rows, "rows_parquet": in_parquet.rows}
-            if scope.segments is not None:
-                metadata["segments"] = len(scope.segments)
-            if in_duckdb != in_parquet and scope.files:
-                left = (relation, scope.condition)
+            if changes.segments is not None:
+                metadata["segments"] = len(changes.segments)
+            if in_duckdb != in_parquet and changes.files:
+                left = (relation, changes.condition)
                 metadata["columns"] = differing_columns(connection, table, left, files, parameters)
             return check(table.name, "faces_equal", passed=in_duckdb == in_parquet, metadata=metadata)
     except _UNQUERYABLE as error:
@@ -266,13 +266,13 @@ def _views_check(views: dict[str, _ViewShape | None], tables: Sequence[Table]) -
 def _views(connection: duckdb.DuckDBPyConnection) -> dict[str, _ViewShape | None]:
     """The views of the DuckDB file by name; None where one can't be queried."""
     comments = connection.execute(
-        "SELECT view_name, comment FROM duckdb_views() WHERE database_name = ? AND NOT internal", [FACE]
+        "SELECT view_name, comment FROM duckdb_views() WHERE database_name = ? AND NOT internal", [ATTACHED]
     ).fetchall()
     return {name: _view_shape(connection, name, comment) for name, comment in comments}
 
 
 def _view_shape(connection: duckdb.DuckDBPyConnection, name: str, comment: str | None) -> _ViewShape | None:
-    relation = table_relation(FACE, name)
+    relation = table_relation(ATTACHED, name)
     try:  # for no rows: it is bound to the tables as they are, and nothing is computed
         found = connection.execute(f"FROM {relation} LIMIT 0").description or []
     except duckdb.Error:
@@ -280,7 +280,7 @@ def _view_shape(connection: duckdb.DuckDBPyConnection, name: str, comment: str |
     texts = dict(
         connection.execute(
             "SELECT column_name, comment FROM duckdb_columns() WHERE database_name = ? AND table_name = ?",
-            [FACE, name],
+            [ATTACHED, name],
         ).fetchall()
     )
     return comment, [(column[0], str(column[1]), texts.get(column[0])) for column in found]

@@ -90,8 +90,8 @@ def build_database(
 def update_database(  # noqa: PLR0913 - what is written, from what, and how
     database: Path,
     tables: Sequence[Table],
-    scopes: Mapping[str, TableChanges],
-    most_changes: int,
+    changes: Mapping[str, TableChanges],
+    max_changes: int,
     options: WriterOptions | None = None,
     *,
     info: SnapshotInfo | None = None,
@@ -102,8 +102,8 @@ def update_database(  # noqa: PLR0913 - what is written, from what, and how
 
     Args:
         database: The copy, to be changed; it holds all tables with the columns of the contract.
-        scopes: What changed of each table, by name; the files' paths begin in the folder of the database.
-        most_changes: Give up where more rows would be deleted and inserted.
+        changes: What changed of each table, by name; the files' paths begin in the folder of the database.
+        max_changes: Give up where more rows would be deleted and inserted.
         options: How the process runs.
         info: As for `build_database`.
 
@@ -114,8 +114,8 @@ def update_database(  # noqa: PLR0913 - what is written, from what, and how
         PublishError: Too many rows changed, or it failed as `build_database` can; nothing is left of the file.
         OSError: The process can't be started, or the file can't be synced.
     """
-    tasks = [_table_task(table, replacements=_replacements(scopes[table.name], database.parent)) for table in tables]
-    return _write(database, tasks, views_of(tables), options or WriterOptions(), most_changes, info=info)
+    tasks = [_table_task(table, replacements=_replacements(changes[table.name], database.parent)) for table in tables]
+    return _write(database, tasks, views_of(tables), options or WriterOptions(), max_changes, info=info)
 
 
 def _write(  # noqa: PLR0913 - what is written, and how
@@ -123,7 +123,7 @@ def _write(  # noqa: PLR0913 - what is written, and how
     tables: Sequence[TableTask],
     views: Sequence[View],
     options: WriterOptions,
-    most_changes: int | None = None,
+    max_changes: int | None = None,
     *,
     info: SnapshotInfo | None,
 ) -> dict[str, int]:
@@ -133,7 +133,7 @@ def _write(  # noqa: PLR0913 - what is written, and how
         temp_folder=str(spill),
         memory_mb=options.memory_mb,
         tables=tuple(tables),
-        most_changes=most_changes,
+        max_changes=max_changes,
         views=tuple(_view_task(view) for view in views),
         info=None if info is None else _info_task(info),
     )
@@ -163,11 +163,11 @@ def _run(task: Task, options: WriterOptions) -> dict[str, int]:
         with child_process(serve, options.keep_open) as child:
             child.send(task)
             try:
-                while isinstance(told := child.receive(), tuple):
-                    count(*told)
+                while isinstance(reported := child.receive(), tuple):
+                    count(*reported)
             except ChildEndedError as ended:
                 raise _ended(ended, task) from None
-            failure, said = told, child.wait_for_end()
+            failure, said = reported, child.wait_for_end()
     if failure is not None:
         raise _explained(failure, said, task)
     if said:
@@ -176,7 +176,7 @@ def _run(task: Task, options: WriterOptions) -> dict[str, int]:
 
 
 def _what(task: Task) -> str:
-    return f"exports.duckdb could not be {'built' if task.most_changes is None else 'updated'}"
+    return f"exports.duckdb could not be {'built' if task.max_changes is None else 'updated'}"
 
 
 def _ended(ended: ChildEndedError, task: Task) -> PublishError:
@@ -240,18 +240,18 @@ def _view_task(view: View) -> TableTask:
     return TableTask(view.name, view.description, columns, query=view.query)
 
 
-def _replacements(scope: TableChanges, folder: Path) -> tuple[Replacement, ...]:
+def _replacements(changes: TableChanges, folder: Path) -> tuple[Replacement, ...]:
     """What to replace of a table, segments in groups of bounded size."""
-    if scope.is_empty:
+    if changes.is_empty:
         return ()
-    if scope.segments is None:
-        return (Replacement(None, tuple(literal_path(folder / file.path) for file in scope.files)),)
+    if changes.segments is None:
+        return (Replacement(None, tuple(literal_path(folder / file.path) for file in changes.files)),)
     files: dict[int | None, list[FileRecord]] = {}
-    for file in scope.files:
+    for file in changes.files:
         files.setdefault(file.segment, []).append(file)
     groups: list[list[int]] = [[]]
     rows = 0
-    for segment in scope.segments:
+    for segment in changes.segments:
         of_segment = sum(file.rows for file in files.get(segment, ()))
         if groups[-1] and rows + of_segment > _ROWS_PER_REPLACEMENT:
             groups.append([])
@@ -260,7 +260,7 @@ def _replacements(scope: TableChanges, folder: Path) -> tuple[Replacement, ...]:
         rows += of_segment
     return tuple(
         Replacement(
-            tuple(scope.segmentation.ranges(group)),
+            tuple(changes.segmentation.ranges(group)),
             tuple(literal_path(folder / file.path) for segment in group for file in files.get(segment, ())),
         )
         for group in groups

@@ -13,16 +13,16 @@ from pipelines.snapshots.opening import Snapshot
 from pipelines.snapshots.table_changes import TableChanges, differing
 from pipelines.system.files import Digests
 
-MOST_GROWTH = 1.5  # DESIGN 4
+MAX_GROWTH = 1.5  # DESIGN 4
 # Replacing a row costs about what inserting three again does, and comparing all rows a third of building the file.
-_MOST_CHANGED_SHARE = 0.3
+_MAX_CHANGED_SHARE = 0.3
 # So many rows are replaced in the time that starting the process takes.
 _ALWAYS_WORTH_A_COPY = 20_000
 _OF_THE_FILE = ("duckdb", "duckdb_storage")
 
 
 class CannotPatch(Exception):  # noqa: N818 - no error: the file is built again then
-    """The older file can't be taken over.
+    """The older file can't be reused.
 
     Args:
         why: The reason, for the operator.
@@ -33,7 +33,7 @@ class CannotPatch(Exception):  # noqa: N818 - no error: the file is built again 
         self.why = why
 
 
-def scopes_of(
+def changes_of(
     base: Snapshot, staging: StagingRecord, tables: Sequence[Table], records: Sequence[TableRecord]
 ) -> dict[str, TableChanges]:
     """What of each table differs from the base.
@@ -63,7 +63,7 @@ def patch_database(  # noqa: PLR0913 - what is written, from what, and how
     database: Path,
     base: Snapshot,
     tables: Sequence[Table],
-    scopes: dict[str, TableChanges],
+    changes: dict[str, TableChanges],
     options: WriterOptions,
     *,
     info: SnapshotInfo,
@@ -74,7 +74,7 @@ def patch_database(  # noqa: PLR0913 - what is written, from what, and how
     Args:
         database: The file to make, in the new snapshot's folder, its Parquet files complete.
         base: The snapshot whose file is copied.
-        scopes: What of each differs from the base.
+        changes: What of each differs from the base.
         options: How the writer's process runs.
         info: What the new file says of itself.
 
@@ -87,8 +87,8 @@ def patch_database(  # noqa: PLR0913 - what is written, from what, and how
         OSError: The disk refused.
     """
     manifest = base.manifest
-    most_bytes = MOST_GROWTH * manifest.rebuilt_database_bytes
-    if manifest.database.bytes > most_bytes:
+    max_bytes = MAX_GROWTH * manifest.rebuilt_database_bytes
+    if manifest.database.bytes > max_bytes:
         raise CannotPatch(_grown(manifest.database.bytes, manifest.rebuilt_database_bytes))
     try:
         shutil.copyfile(base.database_path, database)
@@ -99,10 +99,10 @@ def patch_database(  # noqa: PLR0913 - what is written, from what, and how
         database.unlink()
         raise CannotPatch(f"{base.database_path} is damaged")
     total = sum(record.rows for record in manifest.tables)
-    most_changes = max(_ALWAYS_WORTH_A_COPY, int(total * _MOST_CHANGED_SHARE))
-    rows = update_database(database, tables, scopes, most_changes, options, info=info)
+    max_changes = max(_ALWAYS_WORTH_A_COPY, int(total * _MAX_CHANGED_SHARE))
+    rows = update_database(database, tables, changes, max_changes, options, info=info)
     size = database.stat().st_size
-    if size > most_bytes:
+    if size > max_bytes:
         database.unlink()
         raise CannotPatch(_grown(size, manifest.rebuilt_database_bytes))
     return rows

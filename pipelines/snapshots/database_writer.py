@@ -78,7 +78,7 @@ class Task:
         database: The file; it must not exist if it is built, and holds all tables if it is updated.
         temp_folder: Where DuckDB may spill.
         memory_mb: Most memory that DuckDB takes, MB.
-        most_changes: Update it, and give up beyond so many rows that are deleted or inserted; None: build it.
+        max_changes: Update it, and give up beyond so many rows that are deleted or inserted; None: build it.
         info: What it says of itself; None: nothing.
     """
 
@@ -86,7 +86,7 @@ class Task:
     temp_folder: str
     memory_mb: int
     tables: tuple[TableTask, ...]
-    most_changes: int | None = None
+    max_changes: int | None = None
     views: tuple[TableTask, ...] = ()
     info: TableTask | None = None
 
@@ -126,10 +126,10 @@ def write(task: Task, on_table: OnTable) -> Failure | None:
         Why it failed, the file half-way; None: it did not.
     """
     try:
-        if task.most_changes is None:
+        if task.max_changes is None:
             _build(task, on_table)
         else:
-            _update(task, task.most_changes, on_table)
+            _update(task, task.max_changes, on_table)
     except Exception as error:  # noqa: BLE001  all of them are the caller's to report
         return _failure(error)
     return None

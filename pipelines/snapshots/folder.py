@@ -11,7 +11,7 @@ from pipelines.contracts.tables import Table
 from pipelines.contracts.views import SnapshotInfo
 from pipelines.errors import PublishError
 from pipelines.snapshots.database import WriterOptions, build_database
-from pipelines.snapshots.database_patch import CannotPatch, patch_database, scopes_of
+from pipelines.snapshots.database_patch import CannotPatch, changes_of, patch_database
 from pipelines.snapshots.opening import DATABASE, MANIFEST, Snapshot
 from pipelines.snapshots.table_changes import TableChanges
 from pipelines.system.files import PUBLISHED_MODE, Digests, link_or_copy, sync_file, sync_folder, write_atomically
@@ -26,12 +26,12 @@ class WrittenDatabase:
     Attributes:
         record: What the manifest says of it, without its first snapshot.
         rebuilt_bytes: Its size, or that of the older file it goes back to, when built again.
-        scopes: What of each table was replaced in the copy of an older file; None: it was built again.
+        changes: What of each table was replaced in the copy of an older file; None: it was built again.
     """
 
     record: FileRecord
     rebuilt_bytes: int
-    scopes: dict[str, TableChanges] | None
+    changes: dict[str, TableChanges] | None
 
 
 def link_tables(  # noqa: PLR0913, PLR0917 - from where to where, and who hears of damage
@@ -42,7 +42,7 @@ def link_tables(  # noqa: PLR0913, PLR0917 - from where to where, and who hears 
     before: Snapshot | None,
     digests: Digests,
     *,
-    say: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> tuple[TableRecord, ...]:
     """Give every built file a name in the folder; an unchanged one is the published file itself.
 
@@ -54,8 +54,8 @@ def link_tables(  # noqa: PLR0913, PLR0917 - from where to where, and who hears 
         snapshot_id: Its id, the first snapshot of files that are new.
         built: The tables.
         tables_dir: Where the paths of their files begin.
-        before: The snapshot whose files are taken over where they are the same.
-        say: Hears of published files that are damaged.
+        before: The snapshot whose files are reused where they are the same.
+        log: Hears of published files that are damaged.
 
     Returns:
         The records with `first_snapshot` filled in.
@@ -75,7 +75,7 @@ def link_tables(  # noqa: PLR0913, PLR0917 - from where to where, and who hears 
         if before is not None and old is not None and old.sha256 == file.sha256:
             if _reuse(before.folder / file.path, target, file, digests):
                 return file.model_copy(update={"first_snapshot": old.first_snapshot})
-            say(f"{file.path} of snapshot {before.manifest.id} is missing or damaged: the built one replaces it")
+            log(f"{file.path} of snapshot {before.manifest.id} is missing or damaged: the built one replaces it")
         _link_built(tables_dir / file.path, target, file, digests)
         return file.model_copy(update={"first_snapshot": snapshot_id})
 
@@ -96,7 +96,7 @@ def add_database(  # noqa: PLR0913 - what is written, from what, and how
     base: Snapshot | None,
     info: SnapshotInfo,
     digests: Digests,
-    say: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> WrittenDatabase:
     """Write exports.duckdb so that it equals the folder's Parquet files: always a new file, never a link.
 
@@ -106,7 +106,7 @@ def add_database(  # noqa: PLR0913 - what is written, from what, and how
         options: How the writer's process runs.
         base: The snapshot whose file is copied and changed where that will do; None: build it again.
         info: What the file says of itself.
-        say: Hears why it was built again although there is a base.
+        log: Hears why it was built again although there is a base.
 
     Returns:
         The file, synced, read-only.
@@ -118,13 +118,13 @@ def add_database(  # noqa: PLR0913 - what is written, from what, and how
     database = folder / DATABASE
     if base is not None:
         try:
-            scopes = scopes_of(base, staging, tables, records)
-            rows = patch_database(database, base, tables, scopes, options, info=info, digests=digests)
-            return _written(database, rows, base.manifest.rebuilt_database_bytes, scopes, digests)
+            changes = changes_of(base, staging, tables, records)
+            rows = patch_database(database, base, tables, changes, options, info=info, digests=digests)
+            return _written(database, rows, base.manifest.rebuilt_database_bytes, changes, digests)
         except CannotPatch as reason:
-            say(f"exports.duckdb is built again: {reason.why}")
+            log(f"exports.duckdb is built again: {reason.why}")
         except PublishError as error:
-            say(f"exports.duckdb is built again: {error.what}: {error.found}")
+            log(f"exports.duckdb is built again: {error.what}: {error.found}")
     files = {table.name: [folder / f.path for f in table.files] for table in records}
     rows = build_database(database, tables, files, options, info=info)
     return _written(database, rows, database.stat().st_size, None, digests)
@@ -145,7 +145,7 @@ def _written(
     database: Path,
     rows: dict[str, int],
     rebuilt_bytes: int,
-    scopes: dict[str, TableChanges] | None,
+    changes: dict[str, TableChanges] | None,
     digests: Digests,
 ) -> WrittenDatabase:
     _finish(database)
@@ -156,7 +156,7 @@ def _written(
         bytes=database.stat().st_size,
         sha256=digests.of(database),
     )
-    return WrittenDatabase(record, rebuilt_bytes, scopes)
+    return WrittenDatabase(record, rebuilt_bytes, changes)
 
 
 def _reuse(source: Path, target: Path, file: FileRecord, digests: Digests) -> bool:

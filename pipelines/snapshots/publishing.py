@@ -121,7 +121,7 @@ def _commit(
         try:
             sync_folder(folder.parent)
             if hold is None:
-                switch_to(export_dir, Snapshot(folder, manifest), "published", at, inputs.say)
+                switch_to(export_dir, Snapshot(folder, manifest), "published", at, inputs.log)
         except OSError:
             folder.rename(building)
             raise
@@ -140,12 +140,12 @@ def _finish(  # noqa: PLR0913, PLR0917 - the snapshot, and the settings of reten
 ) -> None:
     """What follows the commit. Its failures must not make the run look as if nothing was published."""
 
-    def say(what: str) -> None:
+    def log(what: str) -> None:
         with suppress(Exception):
-            inputs.say(what)
+            inputs.log(what)
 
     if hold is not None:
-        say(
+        log(
             f"snapshot {snapshot_id} is built, but {CURRENT} stays at {hold.snapshot_id}, rolled back on"
             f" {hold.held_at:%Y-%m-%d %H:%M} UTC, until: lei-exports rollback --release"
         )
@@ -154,12 +154,12 @@ def _finish(  # noqa: PLR0913, PLR0917 - the snapshot, and the settings of reten
         report = prune_snapshots(export_dir, keep_snapshots, keep_hours, inputs.now())
     except Exception as error:  # noqa: BLE001  see above
         why = str(error) if isinstance(error, (OSError, ExportError)) else type(error).__name__
-        say(f"{'published' if hold is None else 'built'}, but what follows failed: {why}")
+        log(f"{'published' if hold is None else 'built'}, but what follows failed: {why}")
         return
     for name, reason in report.unreadable.items():
-        say(f"left alone for the operator: snapshots/{name}: {reason}")
+        log(f"left alone for the operator: snapshots/{name}: {reason}")
     if report.deleted:
-        say(f"deleted by retention: {', '.join(report.deleted)}")
+        log(f"deleted by retention: {', '.join(report.deleted)}")
 
 
 def record_unchanged(

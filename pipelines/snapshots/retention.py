@@ -32,7 +32,7 @@ class PruneReport:
     Attributes:
         deleted: Ids of the snapshots that are gone.
         stagings: Ids of the stagings that are gone.
-        unreadable: Name of each folder that could not be judged or deleted, and why; it was left.
+        unreadable: Name of each folder that could not be read or deleted, and why; it was left.
         freed_bytes: Room on the disk that they had for themselves; files that others link stay.
     """
 

@@ -71,7 +71,7 @@ def promote(building: Path, snapshot_id: str) -> Path:
 
 
 def switch_to(
-    export_dir: Path, snapshot: Snapshot, why: SwitchReason, at: datetime, say: Callable[[str], None] = lambda _: None
+    export_dir: Path, snapshot: Snapshot, why: SwitchReason, at: datetime, log: Callable[[str], None] = lambda _: None
 ) -> None:
     """Point `current` at a snapshot by one atomic rename: the commit point. A reader sees the old one or the new one.
 
@@ -81,7 +81,7 @@ def switch_to(
         snapshot: A promoted snapshot.
         why: What caused it.
         at: The time, UTC.
-        say: Hears that the disk did not confirm the rename; it is made then all the same.
+        log: Hears that the disk did not confirm the rename; it is made then all the same.
 
     Raises:
         OSError: The switch failed; `current` is as it was. After the rename nothing is raised.
@@ -104,7 +104,7 @@ def switch_to(
         sync_folder(export_dir)
     except OSError as error:
         with suppress(Exception):
-            say(f"{CURRENT} is switched, but the disk did not confirm it: {error.strerror}")
+            log(f"{CURRENT} is switched, but the disk did not confirm it: {error.strerror}")
 
 
 def current_id(export_dir: Path) -> str | None:

@@ -1,4 +1,4 @@
-"""What of a table differs from the snapshot that it was taken over from: the part that is worth a second look."""
+"""What of a table differs from the snapshot that it reuses files of: the part that is worth a second look."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from pipelines.snapshots.duckdb_connections import in_ranges
 
 @dataclass(frozen=True)
 class TableChanges:
-    """The part of a table whose rows may differ from another snapshot's; judged by the digests of its files.
+    """The part of a table whose rows may differ from another snapshot's, by the digests of its files.
 
     Attributes:
         files: Parquet files of the newer snapshot that the other one does not have, in name order.

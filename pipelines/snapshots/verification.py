@@ -11,10 +11,10 @@ from pipelines.contracts.version import CONTRACT_VERSION
 from pipelines.contracts.views import INFO_COLUMNS, INFO_DESCRIPTION, SNAPSHOT_INFO, SnapshotInfo
 from pipelines.errors import SnapshotError
 from pipelines.snapshots.comparison import (
+    ATTACHED,
     DEFAULT_MEMORY_MB,
-    FACE,
     SNAPSHOT,
-    DatabaseFace,
+    AttachedDatabase,
     check,
     verify_database,
     verify_equal,
@@ -29,12 +29,12 @@ from pipelines.system.files import Digests
 _OUT_OF_MEMORY = "OutOfMemoryException"
 
 
-def verify_info(face: DatabaseFace) -> CheckRecord:
+def verify_info(attached: AttachedDatabase) -> CheckRecord:
     """Check that snapshot_info is one row with the manifest's values, with the contract's columns and comments."""
     try:
-        with face.session() as connection:
+        with attached.session() as connection:
             is_described = _is_described(connection)
-            same = _compare(connection, SnapshotInfo.of(face.snapshot.manifest))
+            same = _compare(connection, SnapshotInfo.of(attached.snapshot.manifest))
     except (duckdb.Error, UnicodeDecodeError) as error:  # the latter where a message quotes damaged bytes
         return check(SNAPSHOT, "snapshot_info", passed=False, metadata={"error": type(error).__name__})
     differs = sorted({name for row in same for name, is_same in zip(INFO_COLUMNS, row, strict=True) if not is_same})
@@ -46,10 +46,10 @@ def _is_described(connection: duckdb.DuckDBPyConnection) -> bool:
     columns = connection.execute(
         "SELECT column_name, data_type, is_nullable, comment FROM duckdb_columns()"
         " WHERE database_name = ? AND table_name = ? ORDER BY column_index",
-        [FACE, SNAPSHOT_INFO],
+        [ATTACHED, SNAPSHOT_INFO],
     ).fetchall()
     comments = connection.execute(
-        "SELECT comment FROM duckdb_tables() WHERE database_name = ? AND table_name = ?", [FACE, SNAPSHOT_INFO]
+        "SELECT comment FROM duckdb_tables() WHERE database_name = ? AND table_name = ?", [ATTACHED, SNAPSHOT_INFO]
     ).fetchall()
     wanted = [(name, column.kind, False, column.description) for name, column in INFO_COLUMNS.items()]
     return (columns, comments) == (wanted, [(INFO_DESCRIPTION,)])
@@ -60,14 +60,14 @@ def _compare(connection: duckdb.DuckDBPyConnection, info: SnapshotInfo) -> list[
     cells = ", ".join(
         f"{quoted(name)} IS NOT DISTINCT FROM CAST(? AS {column.kind})" for name, column in INFO_COLUMNS.items()
     )
-    query = f"SELECT {cells} FROM {table_relation(FACE, SNAPSHOT_INFO)} LIMIT 2"
+    query = f"SELECT {cells} FROM {table_relation(ATTACHED, SNAPSHOT_INFO)} LIMIT 2"
     return connection.execute(query, list(info.values)).fetchall()
 
 
 def check_snapshot(
     snapshot: Snapshot, tables: Sequence[Table] | None = None, memory_mb: int = DEFAULT_MEMORY_MB
 ) -> list[CheckRecord]:
-    """Verify all of a snapshot: every file's digest first, and if these are right both faces.
+    """Verify all of a snapshot: every file's digest first, and if these are right both formats.
 
     Args:
         tables: What its tables should be; None: this version's contract.
@@ -78,7 +78,7 @@ def check_snapshot(
     """
     checks = verify_files(snapshot)
     if not failed_checks(checks):
-        checks += verify_faces(snapshot, tables, memory_mb=memory_mb)
+        checks += compare_duckdb_and_parquet(snapshot, tables, memory_mb=memory_mb)
     return checks
 
 
@@ -132,20 +132,20 @@ def verify_files(snapshot: Snapshot, digests: Digests | None = None) -> list[Che
     return checks
 
 
-def verify_faces(
+def compare_duckdb_and_parquet(
     snapshot: Snapshot,
     tables: Sequence[Table] | None = None,
-    scopes: Mapping[str, TableChanges] | None = None,
+    changes: Mapping[str, TableChanges] | None = None,
     memory_mb: int = DEFAULT_MEMORY_MB,
 ) -> list[CheckRecord]:
-    """Reopen both faces: shape, comments, row counts and order as in contract and manifest, contents equal.
+    """Reopen both formats: shape, comments, row counts and order as in contract and manifest, contents equal.
 
-    Where the manifest's contract version is another than this program's, shapes can't be judged: the checks that need
+    Where the manifest's contract version is another than this program's, shapes can't be compared: the checks that need
     the contract are left out, and a warning says so.
 
     Args:
         tables: What its tables should be; None: this version's contract.
-        scopes: Per table the part whose files and rows are looked at; the rest must have been taken over from a
+        changes: Per table the part whose files and rows are looked at; the rest must have been reused from a
             snapshot by verified copies. Shape, comments and counts are always those of the whole. None: everything.
         memory_mb: DuckDB's memory, MB.
     """
@@ -155,12 +155,12 @@ def verify_faces(
         return [check(SNAPSHOT, "contract_is_known", passed=False, metadata=metadata, severity="warn")]
     if tables is None:
         tables = published_tables(include_full_data=manifest.include_full_data)
-    scopes = scopes or {}
+    changes = changes or {}
     known = [table for table in tables if table.name in snapshot.table_names]
-    checks = [found for table in known for found in verify_parquet(snapshot, table, scopes.get(table.name))]
-    with DatabaseFace(snapshot, memory_mb) as face:
-        checks += [*verify_database(face, tables), verify_info(face)]
-        return checks + [verify_equal(face, table, scopes.get(table.name)) for table in known]
+    checks = [found for table in known for found in verify_parquet(snapshot, table, changes.get(table.name))]
+    with AttachedDatabase(snapshot, memory_mb) as attached:
+        checks += [*verify_database(attached, tables), verify_info(attached)]
+        return checks + [verify_equal(attached, table, changes.get(table.name)) for table in known]
 
 
 def failed_checks(checks: Sequence[CheckRecord]) -> list[CheckRecord]:

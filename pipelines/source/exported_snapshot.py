@@ -20,7 +20,7 @@ _LOCK_TRIES = 5
 # Beyond the longest time, so that who watches the clock (watch.py) is first: its error says which setting to raise.
 TIMEOUT_MARGIN_S = 5
 _FIRST_WITH_TRANSACTION_TIMEOUT = 170_000
-_LONGEST_TIMEOUT_MS = 2**31 - 1
+_MAX_TIMEOUT_MS = 2**31 - 1
 # So often a server process looks whether its client is still there: one of a killed run ends while it still computes.
 _CLIENT_CHECK = {"client_connection_check_interval": "5s"}
 
@@ -143,11 +143,11 @@ def set_statements(settings: dict[str, str]) -> list[str]:
     return [f"SET {name} = '{value}'" for name, value in settings.items()]
 
 
-def set_up(connection: psycopg.Connection[tuple[object, ...]], longest_s: float) -> dict[str, str]:
+def set_up(connection: psycopg.Connection[tuple[object, ...]], timeout_s: float) -> dict[str, str]:
     """Set what every session of a run sets, whatever server, database or role have as default; what that is."""
-    statement_ms = min(int((longest_s + TIMEOUT_MARGIN_S) * 1000), _LONGEST_TIMEOUT_MS)
+    statement_ms = min(int((timeout_s + TIMEOUT_MARGIN_S) * 1000), _MAX_TIMEOUT_MS)
     # The server's own end of the snapshot, for a client that is gone without the server hearing of it.
-    session_ms = min(int((longest_s + 2 * TIMEOUT_MARGIN_S) * 1000), _LONGEST_TIMEOUT_MS)
+    session_ms = min(int((timeout_s + 2 * TIMEOUT_MARGIN_S) * 1000), _MAX_TIMEOUT_MS)
     settings = {
         "idle_in_transaction_session_timeout": str(session_ms),
         "idle_session_timeout": "0",

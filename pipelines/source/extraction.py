@@ -38,14 +38,14 @@ class ExtractOptions:
     Attributes:
         schema: Schema of both tables.
         read_connections: Reads at a time.
-        longest_s: Longest time that the snapshot may be held, seconds.
+        timeout_s: Longest time that the snapshot may be held, seconds.
         base: Snapshot whose unchanged segments need not be read again; None reads all.
     """
 
     schema: str
     segment_size: int
     read_connections: int
-    longest_s: float
+    timeout_s: float
     include_full_data: bool
     base: Manifest | None = None
 
@@ -61,7 +61,7 @@ class _Reading:
     columns: dict[str, dict[str, dy.Column]]
     total: int
     done: int = 0
-    told: int = 0
+    reported: int = 0
     what: str = ""
     nulled: Counter[str] = field(default_factory=Counter)
     guard: threading.Lock = field(default_factory=threading.Lock)
@@ -94,9 +94,9 @@ class _Reading:
         with self.guard:
             self.nulled += nulled
             self.done += chunk.num_rows
-        self.tell_copied(0)
+        self.report_copied(0)
 
-    def tell_copied(self, rows: int) -> None:
+    def report_copied(self, rows: int) -> None:
         """Tell how far the read is: rows that are stored, and those that the server has sent of reads that run.
 
         Between the two a chunk is in neither for a moment; what was told is never taken back.
@@ -105,8 +105,8 @@ class _Reading:
             if not self.what:
                 return
             read = self.done + rows
-            self.told = max(self.told, min(read, self.total) if self.total else read)
-            self.on_progress(Progress("read", self.what, self.told, self.total))
+            self.reported = max(self.reported, min(read, self.total) if self.total else read)
+            self.on_progress(Progress("read", self.what, self.reported, self.total))
 
 
 def extract_source(  # noqa: PLR0913, PLR0917 - where from, where to, how, and whom it tells
@@ -138,12 +138,12 @@ def extract_source(  # noqa: PLR0913, PLR0917 - where from, where to, how, and w
         address,
         options.schema,
         include_full_data=options.include_full_data,
-        longest_s=options.longest_s,
+        timeout_s=options.timeout_s,
         connections=wanted_connections(options.read_connections),
     ) as snapshot:
         check_source(snapshot.source)
         opened = time.monotonic()
-        with ReadWatchdog(snapshot.address, snapshot, options.longest_s) as watch:
+        with ReadWatchdog(snapshot.address, snapshot, options.timeout_s) as watch:
             on_progress(Progress("read", "fingerprints of both tables"))
             changes = find_changes(snapshot, options.base, options.segment_size, watch)
             compared = time.monotonic()
@@ -162,7 +162,7 @@ def extract_source(  # noqa: PLR0913, PLR0917 - where from, where to, how, and w
                 whole = sum(leaf.bytes for relation in snapshot.relations for leaf in relation.leaves)
                 all_rows = sum(count_rows(changes.fingerprints).values())
                 check_room(int(whole * reading.total / max(1, all_rows)), whole)
-                watch.on_copied = reading.tell_copied
+                watch.on_copied = reading.report_copied
                 _read_all(reading, changes, watch)
             read = time.monotonic()
             if changes.only:

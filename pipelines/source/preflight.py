@@ -39,7 +39,7 @@ class SourcePreflight:
     Attributes:
         address: Where the source is; once connected, the very server that was reached.
         schema: Schema of both tables.
-        longest_s: Longest time for a statement of the exporting connection, seconds.
+        timeout_s: Longest time for a statement of the exporting connection, seconds.
         connections: Connections that must be had at once besides the exporting one.
         relations: Both source tables, once they are found.
         source: Identity and position, once the snapshot is exported.
@@ -48,7 +48,7 @@ class SourcePreflight:
     address: SourceAddress
     schema: str
     include_full_data: bool
-    longest_s: float
+    timeout_s: float
     connections: int = 0
     relations: tuple[Relation, ...] = ()
     source: SourceRecord | None = None
@@ -97,7 +97,7 @@ class SourcePreflight:
     ) -> Question:
         def answer() -> list[Finding]:
             assert self._connection is not None  # noqa: S101  the first question is needed
-            seconds = min(_ANSWER_SECONDS, self.longest_s + snapshot.TIMEOUT_MARGIN_S)
+            seconds = min(_ANSWER_SECONDS, self.timeout_s + snapshot.TIMEOUT_MARGIN_S)
             try:
                 with cutting_off_after(seconds, self._connection):
                     return list(ask(self._connection))
@@ -117,7 +117,7 @@ class SourcePreflight:
 
     def _ask_server(self, connection: Connection) -> Iterator[Finding]:
         check_server(connection)
-        self._settings = snapshot.set_up(connection, self.longest_s)
+        self._settings = snapshot.set_up(connection, self.timeout_s)
         facts = connection.execute(_FACTS).fetchone()
         assert facts is not None  # noqa: S101  a SELECT without FROM gives one row
         yield _describe_server(str(facts[0]), is_standby=bool(facts[1]), has_feedback=bool(facts[2]))
@@ -160,7 +160,7 @@ class SourcePreflight:
 
 @contextmanager
 def open_snapshot(
-    address: SourceAddress, schema: str, *, include_full_data: bool, longest_s: float, connections: int = 0
+    address: SourceAddress, schema: str, *, include_full_data: bool, timeout_s: float, connections: int = 0
 ) -> Iterator[SourceSnapshot]:
     """Ask, lock, and export a snapshot of the source; close it at the end.
 
@@ -169,19 +169,19 @@ def open_snapshot(
 
     Args:
         schema: Schema of both tables.
-        longest_s: Longest time for a statement of the exporting connection, seconds.
+        timeout_s: Longest time for a statement of the exporting connection, seconds.
         connections: Connections that must be had at once besides the exporting one.
 
     Raises:
         SourceError: What a question found.
         ExtractError: A lock could not be had, the server is full, or the connection broke.
     """
-    preflight = SourcePreflight(address, schema, include_full_data, longest_s, connections)
+    preflight = SourcePreflight(address, schema, include_full_data, timeout_s, connections)
     try:
         require_answers(preflight.questions())
         exported = preflight.exported()
         # Longer than the server's own limit: only a server that fell silent is still busy then.
-        with cutting_off_after(longest_s + 2 * snapshot.TIMEOUT_MARGIN_S, exported.connection):
+        with cutting_off_after(timeout_s + 2 * snapshot.TIMEOUT_MARGIN_S, exported.connection):
             yield exported
     finally:
         preflight.close()

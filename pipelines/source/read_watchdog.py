@@ -50,19 +50,19 @@ class ReadWatchdog:
 
     Args:
         snapshot: What is read.
-        longest_s: Longest time for the read, seconds.
+        timeout_s: Longest time for the read, seconds.
 
     Attributes:
         on_copied: Hears, twice a second, how many rows the server has sent of the reads that run.
     """
 
-    def __init__(self, address: SourceAddress, snapshot: SourceSnapshot, longest_s: float) -> None:
+    def __init__(self, address: SourceAddress, snapshot: SourceSnapshot, timeout_s: float) -> None:
         self.on_copied: Callable[[int], None] = lambda _: None
         self._address = address
         self._exporter = snapshot.connection
         self._connection: psycopg.Connection[tuple[object, ...]] | None = None
         self._name = snapshot.application_name
-        self._longest_s = longest_s
+        self._timeout_s = timeout_s
         self._started = time.monotonic()
         self._stop = threading.Event()
         self._reason: ExportError | None = None
@@ -137,11 +137,11 @@ class ReadWatchdog:
 
     def _late(self) -> ExtractError | None:
         elapsed = time.monotonic() - self._started
-        if elapsed <= self._longest_s:
+        if elapsed <= self._timeout_s:
             return None
         return ExtractError(
             "The read took too long and was stopped",
-            expected=f"at most EXPORT_MAX_SECONDS = {self._longest_s:g} s",
+            expected=f"at most EXPORT_MAX_SECONDS = {self._timeout_s:g} s",
             found=f"{elapsed:.1f} s",
             fix="raise EXPORT_MAX_SECONDS, or look for what slows the server down",
         )

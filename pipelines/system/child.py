@@ -27,7 +27,7 @@ Serve = Callable[[Iterator[Any], Answer], None]
 """What such a process does: a function of a module, which takes the values that come and what sends one back."""
 
 _END_SECONDS = 10
-_MOST_BYTES = 65_536
+_MAX_BYTES = 65_536
 # Of each the first group is what may be said; the last match of a text counts.
 _KINDS = (
     re.compile(r"^(Fatal Python error: [A-Z][\w ]{1,40})", re.MULTILINE),
@@ -70,16 +70,16 @@ class Child:
             pickle.dump(value, self._input)
             self._input.flush()
 
-    def receive(self, most_seconds: float | None = None) -> Any:  # noqa: ANN401  whatever was sent
+    def receive(self, max_seconds: float | None = None) -> Any:  # noqa: ANN401  whatever was sent
         """The next value that it sends.
 
         Args:
-            most_seconds: After so long the process is killed; None: never.
+            max_seconds: After so long the process is killed; None: never.
 
         Raises:
             ChildEndedError: It ended before, or was killed for its time.
         """
-        timer = None if most_seconds is None else threading.Timer(most_seconds, self._process.kill)
+        timer = None if max_seconds is None else threading.Timer(max_seconds, self._process.kill)
         if timer is not None:
             timer.start()
         try:
@@ -138,7 +138,7 @@ def describe_stderr(errors: IO[bytes]) -> str:
         Such as `MemoryError at database_writer.py:41`; "" where it wrote nothing.
     """
     size = errors.seek(0, 2)
-    errors.seek(max(0, size - _MOST_BYTES))
+    errors.seek(max(0, size - _MAX_BYTES))
     text = errors.read().decode(errors="replace")
     if not text.strip():
         return ""

@@ -221,7 +221,7 @@ def _is_locked(path: Path) -> bool:
 
 def _wait_for(path: Path, descriptor: int, wait_seconds: float, on_wait: Callable[[Holder | None], None]) -> None:
     deadline = time.monotonic() + wait_seconds
-    has_told = False
+    has_reported = False
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -244,9 +244,9 @@ def _wait_for(path: Path, descriptor: int, wait_seconds: float, on_wait: Callabl
                 found=f"{holder or 'a process'} holds {path.name}",
                 fix="wait for it to end, or stop it; then start this one again",
             )
-        if not has_told:
+        if not has_reported:
             on_wait(holder)
-            has_told = True
+            has_reported = True
         time.sleep(_POLL_SECONDS)
 
 

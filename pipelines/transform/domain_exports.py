@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from pipelines.contracts.tables import DOMAIN_EXPORTS
-from pipelines.transform.validation import exported
+from pipelines.transform.validation import accepted
 
 SEPARATOR = "; "
 # Joined text to the column whose values it joins.
@@ -45,11 +45,11 @@ def fill_without_candidates() -> Sequence[pl.Expr]:
     )
 
 
-def build_domain_exports(judged_domains: pl.DataFrame, candidate_exports: pl.DataFrame) -> pl.DataFrame:
+def build_domain_exports(validated_domains: pl.DataFrame, candidate_exports: pl.DataFrame) -> pl.DataFrame:
     """One row per row of `domains` that is not rejected, with its candidates joined.
 
     Args:
-        judged_domains: From `validate_domains`, sorted by id.
+        validated_domains: From `validate_domains`, sorted by id.
         candidate_exports: candidate_exports of the same domain ids, in its order.
 
     Returns:
@@ -59,7 +59,7 @@ def build_domain_exports(judged_domains: pl.DataFrame, candidate_exports: pl.Dat
     count = pl.len().cast(pl.Int64).alias("gleif_candidate_count")
     joined = join_candidates(candidate_exports.lazy(), "domain_id", count)
     return (
-        exported(judged_domains)
+        accepted(validated_domains)
         .lazy()
         .with_columns(pl.col("id").alias("domain_id"), pl.col("computed_hash").alias("domain_hash"))
         .join(joined, on="domain_id", how="left", maintain_order="left")

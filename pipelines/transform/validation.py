@@ -1,7 +1,7 @@
 """Which source rows are exported, and why the others are not (DESIGN 4.6).
 
-A judged frame is the source frame with `reason` and `detail` (String, both NULL where the row is exported) and what
-judging had to find out anyway. Reasons are tried in the order of the contract; the first that fits stands.
+A validated frame is the source frame with `reason` and `detail` (String, both NULL where the row is exported) and what
+validation had to find out anyway. Reasons are tried in the order of the contract; the first that fits stands.
 """
 
 import dataframely as dy
@@ -15,13 +15,17 @@ from pipelines.transform.text import is_blank, md5_hex, normalized_domain
 _ISO_UTC = "%Y-%m-%dT%H:%M:%S%.6fZ"
 
 
-def exported(judged: pl.DataFrame) -> pl.DataFrame:
+def accepted(validated: pl.DataFrame) -> pl.DataFrame:
     """The rows that no reason rejects; all of them without a copy where none is rejected, which is the usual case."""
-    return judged if judged["reason"].null_count() == judged.height else judged.filter(pl.col("reason").is_null())
+    return (
+        validated
+        if validated["reason"].null_count() == validated.height
+        else validated.filter(pl.col("reason").is_null())
+    )
 
 
 def validate_domains(domains: pl.DataFrame) -> pl.DataFrame:
-    """Judge rows of `domains`.
+    """Validate rows of `domains`.
 
     Args:
         domains: Staged rows (contracts/source.py, Domains).
@@ -30,25 +34,25 @@ def validate_domains(domains: pl.DataFrame) -> pl.DataFrame:
         The rows sorted by id, with reason, detail, `normalized_domain` (String, NULL where rejected) and
         `computed_hash` (String, its md5, NULL where rejected).
     """
-    judged = _judge_missing(domains.sort("id"), ("domain", "batch_id", "status"))
+    validated = _validate_missing(domains.sort("id"), ("domain", "batch_id", "status"))
     is_kept = pl.col("reason").is_null()
-    return judged.with_columns(
+    return validated.with_columns(
         pl.when(is_kept).then(normalized_domain(pl.col("domain"))).alias("normalized_domain")
     ).with_columns(md5_hex(pl.col("normalized_domain")).alias("computed_hash"))
 
 
-def validate_candidates(candidates: pl.DataFrame, judged_domains: pl.DataFrame) -> pl.DataFrame:
-    """Judge rows of `gleif_candidates`, in rank order.
+def validate_candidates(candidates: pl.DataFrame, validated_domains: pl.DataFrame) -> pl.DataFrame:
+    """Validate rows of `gleif_candidates`, in rank order.
 
     Args:
         candidates: Staged rows (contracts/source.py, GleifCandidates) of a set of domain ids.
-        judged_domains: All rows of `domains` with these ids, from `validate_domains`.
+        validated_domains: All rows of `domains` with these ids, from `validate_domains`.
 
     Returns:
         The rows in rank order, with reason and detail and, of their domain row, `domain`, `batch_id` and
         `domain_hash` (String, NULL where there is no such row).
     """
-    parents = judged_domains.select(
+    parents = validated_domains.select(
         "id",
         "domain",
         "batch_id",
@@ -57,13 +61,13 @@ def validate_candidates(candidates: pl.DataFrame, judged_domains: pl.DataFrame) 
     )
     in_order = sort_by_rank(candidates)
     del candidates  # else both orders are in memory to the end
-    judged = _with_parents(in_order, parents)
+    validated = _with_parents(in_order, parents)
     del in_order
-    judged = _judge_missing(judged, ("lei_code", "legal_name"))
-    judged = _where_no_reason_yet(
-        judged, ~pl.col("parent_is_kept").fill_null(value=False), "orphan_candidate", _orphan()
+    validated = _validate_missing(validated, ("lei_code", "legal_name"))
+    validated = _where_no_reason_yet(
+        validated, ~pl.col("parent_is_kept").fill_null(value=False), "orphan_candidate", _orphan()
     )
-    return _mark_duplicates(judged).drop("parent_is_kept")
+    return _mark_duplicates(validated).drop("parent_is_kept")
 
 
 def _with_parents(candidates: pl.DataFrame, parents: pl.DataFrame) -> pl.DataFrame:
@@ -80,14 +84,14 @@ def _with_parents(candidates: pl.DataFrame, parents: pl.DataFrame) -> pl.DataFra
     return candidates.hstack(parents.select(pl.exclude("id").gather(row)).get_columns())
 
 
-def _judge_missing(rows: pl.DataFrame, columns: tuple[str, ...]) -> pl.DataFrame:
+def _validate_missing(rows: pl.DataFrame, columns: tuple[str, ...]) -> pl.DataFrame:
     """Add reason and detail: NULL, or which required text is NULL or blank (DESIGN 4.6)."""
-    judged = rows.with_columns(pl.lit(None, dtype=pl.String).alias(name) for name in ("reason", "detail"))
+    validated = rows.with_columns(pl.lit(None, dtype=pl.String).alias(name) for name in ("reason", "detail"))
     for name in columns:
         text = pl.col(name)
         detail = pl.when(text.is_null()).then(pl.lit(f"{name} is NULL")).otherwise(pl.lit(f"{name} is blank"))
-        judged = _where_no_reason_yet(judged, is_blank(text).fill_null(value=True), f"missing_{name}", detail)
-    return judged
+        validated = _where_no_reason_yet(validated, is_blank(text).fill_null(value=True), f"missing_{name}", detail)
+    return validated
 
 
 def _orphan() -> pl.Expr:
@@ -101,61 +105,63 @@ def _orphan() -> pl.Expr:
     )
 
 
-def _mark_duplicates(judged: pl.DataFrame) -> pl.DataFrame:
-    """The first of an LEI in rank order is kept; judged among rows that no earlier reason rejects (DESIGN 4).
+def _mark_duplicates(validated: pl.DataFrame) -> pl.DataFrame:
+    """The first of an LEI in rank order is kept, among the rows that no earlier reason rejects (DESIGN 4).
 
     Equal rows hash equal: where no hash repeats there is no duplicate, which is quicker to find out.
     """
     key = pl.struct("domain_id", "lei_code")
     is_open = pl.col("reason").is_null()
-    hashes = judged.filter(is_open).select(key.hash()).to_series()
+    hashes = validated.filter(is_open).select(key.hash()).to_series()
     if hashes.n_unique() == hashes.len():
-        return judged
+        return validated
     code = pl.when(is_open).then(pl.col("lei_code"))
     first_id = pl.col("id").filter(is_open).first().over("domain_id", code, mapping_strategy="group_to_rows")
     detail = pl.format("same lei_code as candidate {}, which is first in rank order", first_id)
     is_first = pl.struct("domain_id", code).is_first_distinct()
-    return _where_no_reason_yet(judged, ~is_first, "duplicate_candidate", detail)
+    return _where_no_reason_yet(validated, ~is_first, "duplicate_candidate", detail)
 
 
-def _where_no_reason_yet(judged: pl.DataFrame, test: pl.Expr, reason: str, detail: pl.Expr) -> pl.DataFrame:
-    applies = judged.select(pl.col("reason").is_null() & test).to_series()
+def _where_no_reason_yet(validated: pl.DataFrame, test: pl.Expr, reason: str, detail: pl.Expr) -> pl.DataFrame:
+    applies = validated.select(pl.col("reason").is_null() & test).to_series()
     if not applies.any():  # details are texts of every row: 100 ms for 236,000 that nobody reads
-        return judged
-    return judged.with_columns(
+        return validated
+    return validated.with_columns(
         pl.when(applies).then(pl.lit(reason)).otherwise(pl.col("reason")).alias("reason"),
         pl.when(applies).then(detail).otherwise(pl.col("detail")).alias("detail"),
     )
 
 
 def build_rejected_rows(
-    judged_domains: pl.DataFrame, judged_candidates: pl.DataFrame, *, include_full_data: bool
+    validated_domains: pl.DataFrame, validated_candidates: pl.DataFrame, *, include_full_data: bool
 ) -> pl.DataFrame:
     """Every rejected row of both source tables, with its reason and the row as JSON.
 
     Args:
-        judged_domains: From `validate_domains`.
-        judged_candidates: From `validate_candidates`.
+        validated_domains: From `validate_domains`.
+        validated_candidates: From `validate_candidates`.
         include_full_data: Whether gleif_full_data is part of row_json.
 
     Returns:
         Columns of the contract, sorted by domain_id (NULL last), source_table, source_id.
     """
     parts = [
-        _rejected(judged_domains, DOMAINS, source_columns(DOMAINS, include_full_data=include_full_data)),
+        _rejected(validated_domains, DOMAINS, source_columns(DOMAINS, include_full_data=include_full_data)),
         _rejected(
-            judged_candidates, GLEIF_CANDIDATES, source_columns(GLEIF_CANDIDATES, include_full_data=include_full_data)
+            validated_candidates,
+            GLEIF_CANDIDATES,
+            source_columns(GLEIF_CANDIDATES, include_full_data=include_full_data),
         ),
     ]
     return pl.concat(parts).sort(REJECTED_ROWS.sort_by, nulls_last=True).select(REJECTED_ROWS.columns.keys())
 
 
-def _rejected(judged: pl.DataFrame, table: SourceTable, columns: dict[str, dy.Column]) -> pl.DataFrame:
+def _rejected(validated: pl.DataFrame, table: SourceTable, columns: dict[str, dy.Column]) -> pl.DataFrame:
     values = [
         pl.col(name).dt.strftime(_ISO_UTC) if column.dtype.is_temporal() else pl.col(name)
         for name, column in columns.items()
     ]
-    return judged.filter(pl.col("reason").is_not_null()).select(
+    return validated.filter(pl.col("reason").is_not_null()).select(
         pl.lit(table.name).alias("source_table"),
         pl.col("id").alias("source_id"),
         pl.col(table.segment_column).alias("domain_id"),

@@ -99,7 +99,7 @@ def test_the_same_snapshot_gives_the_same_bytes(sample: Exported) -> None:
 
 def test_more_rows_than_excel_takes_are_an_error_before_the_first_byte(sample: Exported) -> None:
     batch_id, cells = max(sample.cells.items(), key=lambda item: len(item[1]))
-    options = BatchOptions(most_excel_rows=len(cells) - 1)
+    options = BatchOptions(max_excel_rows=len(cells) - 1)
     with open_batch(sample.snapshot, batch_id) as batch:
         with pytest.raises(BatchFileError, match=rf"at most {len(cells) - 1} rows. Found: {len(cells)}\."):
             stream_batch(batch, BatchFormat.XLSX, options)
@@ -107,7 +107,7 @@ def test_more_rows_than_excel_takes_are_an_error_before_the_first_byte(sample: E
             with pytest.raises(BatchFileError):
                 encode_batch(batch, BatchFormat.XLSX, target, options)
             assert target.getvalue() == b""
-    assert file_of(sample.snapshot, batch_id, "xlsx", BatchOptions(most_excel_rows=len(cells)))
+    assert file_of(sample.snapshot, batch_id, "xlsx", BatchOptions(max_excel_rows=len(cells)))
 
 
 def test_long_and_dangerous_texts(database: Database, tmp_path: Any) -> None:

@@ -46,7 +46,7 @@ def port() -> Iterator[int]:
 
 
 def test_each_path_is_asked_once_where_no_more_are_wanted(port: int) -> None:
-    found = load(Plan(port, ["/a", "/b", "/c"], clients=1, seconds=60, most_requests=3))
+    found = load(Plan(port, ["/a", "/b", "/c"], clients=1, seconds=60, max_requests=3))
     assert len(found["latencies"]) == 3
     assert found["received_bytes"] == 3_000
     assert min(found["latencies"]) >= _PAUSE_SECONDS
@@ -54,7 +54,7 @@ def test_each_path_is_asked_once_where_no_more_are_wanted(port: int) -> None:
 
 
 def test_clients_ask_beside_each_other_until_the_time_is_over(port: int) -> None:
-    found = load(Plan(port, ["/a"], clients=4, seconds=0.5, most_requests=10_000))
+    found = load(Plan(port, ["/a"], clients=4, seconds=0.5, max_requests=10_000))
     assert found["seconds"] >= 0.5 - _PAUSE_SECONDS
     assert sum(found["latencies"]) > 2 * found["seconds"], "more than two at a time"
     assert found["received_bytes"] == 1_000 * len(found["latencies"])
@@ -62,7 +62,7 @@ def test_clients_ask_beside_each_other_until_the_time_is_over(port: int) -> None
 
 def test_an_answer_that_is_none_ends_the_comparison(port: int) -> None:
     with pytest.raises(RuntimeError, match="/missing was answered 404"):
-        load(Plan(port, ["/missing"], clients=1, seconds=60, most_requests=1))
+        load(Plan(port, ["/missing"], clients=1, seconds=60, max_requests=1))
 
 
 def test_ratios_stand_beside_their_targets() -> None:

@@ -135,14 +135,14 @@ def test_the_launchpad_is_where_the_documents_say_and_explains_its_config(page: 
     page.goto(f"/locations/lei-exports/jobs/{job}")
     if job == "export_batch":
         page.get_by_role("tab", name="Launchpad").or_(page.get_by_role("link", name="Launchpad")).first.click()
-        told = "The settings (docs/settings.md), read from the environment when a run starts."
+        reported = "The settings (docs/settings.md), read from the environment when a run starts."
     else:
         beside = page.get_by_role("button", name="Materialize all")
         expect(beside).to_be_visible(timeout=PATIENCE_MS)
         page.locator("button").nth(1 + page.locator("button").all_inner_texts().index("Materialize all")).click()
         page.get_by_role("menuitem", name="Open launchpad").click()
-        told = f"full_refresh: {str(job == 'full_refresh').lower()}"
-    shown = page_with(page, told)
+        reported = f"full_refresh: {str(job == 'full_refresh').lower()}"
+    shown = page_with(page, reported)
     assert not re.search(r"\b[A-Z]{5,6} \d\b", shown), "no section of a document for maintainers"
     keep_screenshot(page, f"ui-launchpad-{job}")
 

@@ -137,10 +137,10 @@ def no_batch(world: World) -> str:
 
 
 def taken_port(_: World) -> str:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        return serve("--port", str(taken.getsockname()[1]))
+    with socket.socket() as with_lineage:
+        with_lineage.bind(("127.0.0.1", 0))
+        with_lineage.listen()
+        return serve("--port", str(with_lineage.getsockname()[1]))
 
 
 def serve(*arguments: str) -> str:

@@ -23,7 +23,7 @@ from pipelines.snapshots.verification import check_snapshot, failed_checks
 # Forked from a server that has everything imported and has started no thread.
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["tests.killing"])
-_LONGEST_RUN_S = 60
+_MAX_RUN_S = 60
 
 
 def run(settings: Settings, pipe: Connection) -> None:
@@ -48,7 +48,7 @@ def start(settings: Settings) -> Connection:
 
 def wait_for_stage(pipe: Connection, stage: str) -> Any:
     """The end of the run, where it came to that before the stage; else None."""
-    while pipe.poll(_LONGEST_RUN_S):
+    while pipe.poll(_MAX_RUN_S):
         message = pipe.recv()
         if isinstance(message, list):
             return message

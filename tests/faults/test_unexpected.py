@@ -99,10 +99,10 @@ def test_an_unexpected_error_is_told_by_its_cause(operator: Operator, shim: Path
         process = operator.start("run", "--full-refresh", ALERT_WEBHOOK_URL=hook.url, **lacking)
         _, err = process.communicate(timeout=90)
     assert process.returncode == 1, err
-    for told in (err, hook.alerts[0]["reason"], failure_reasons(events_of(operator))[0]):
-        assert "An unexpected error stopped it (pipelines/" in told
-        assert f"OSError: {os.strerror(errno.EIO)}" in told
-        assert "Error occurred while executing op" not in told
+    for reported in (err, hook.alerts[0]["reason"], failure_reasons(events_of(operator))[0]):
+        assert "An unexpected error stopped it (pipelines/" in reported
+        assert f"OSError: {os.strerror(errno.EIO)}" in reported
+        assert "Error occurred while executing op" not in reported
 
 
 def test_folders_with_glob_characters(database: Database, operator: Operator, tmp_path: Path) -> None:

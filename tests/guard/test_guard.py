@@ -23,7 +23,7 @@ SEGMENTS = 10
 # (1.6 KiB a row): memory is looked at where it shows.
 FEW_ROWS, MANY_ROWS = 20_000, 100_000
 MESSAGES_BYTES = 300_000  # catalogue, locks, progress and fingerprints
-MOST_BYTES = 760 * 2**20
+MAX_BYTES = 760 * 2**20
 # In a process of its own, for the memory's sake; it prints the last message of each stage and what was published.
 RUN = """
 import json
@@ -160,7 +160,7 @@ def test_every_row_goes_through_each_stage_once(load: Load, full: Run) -> None:
 @with_many_rows
 def test_memory_is_bounded(full: Run) -> None:
     """It takes 640 MiB, and 800 where the chunks that were read are kept."""
-    assert 100 * 2**20 < full.peak_bytes < MOST_BYTES
+    assert 100 * 2**20 < full.peak_bytes < MAX_BYTES
 
 
 def test_where_nothing_changed_each_table_is_scanned_once_and_no_row_is_fetched(unchanged: Run) -> None:
@@ -185,4 +185,4 @@ def test_a_changed_segment_alone_is_fetched_and_built(load: Load, full: Run, one
 def test_an_update_of_all_candidates_takes_no_more_memory_than_reading_all(full: Run, all_candidates: Run) -> None:
     """Of rows that differ only keys are kept, segment by segment: it takes 640 MiB, and 1,049 where rows are kept."""
     assert len(all_candidates.segments_built()) >= SEGMENTS
-    assert all_candidates.peak_bytes < MOST_BYTES
+    assert all_candidates.peak_bytes < MAX_BYTES

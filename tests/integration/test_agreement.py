@@ -1,4 +1,4 @@
-"""The export equals the SQL oracle, cell by cell, in both faces: on the sample, on real data, on hostile rows."""
+"""The export equals the SQL oracle, cell by cell, in both formats: on the sample, on real data, on hostile rows."""
 
 from pathlib import Path
 

@@ -17,7 +17,7 @@ from pipelines.source import preflight, ranges
 from tests.exporting import assert_agrees, before_it_reads, export, settings_for, while_it_reads
 from tests.hostile import random_rows
 from tests.integration.kit import run_sql, scalar, session, wait_until
-from tests.oracle.compare import assert_faces
+from tests.oracle.compare import assert_formats
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
 
@@ -111,7 +111,7 @@ class Instant:
 
     def agrees(self, snapshot: Snapshot) -> None:
         assert self._connection is not None
-        assert_faces(self._connection, snapshot.folder, published_tables(include_full_data=False))
+        assert_formats(self._connection, snapshot.folder, published_tables(include_full_data=False))
 
     def close(self) -> None:
         if self._connection is not None:

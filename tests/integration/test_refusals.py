@@ -83,11 +83,11 @@ def refused(settings: Settings, *says: str, kind: type[ExportError] = SourceErro
     assert type(caught.value) is kind
     url = settings.database_url.get_secret_value() if settings.database_url else ""
     assert_says(caught.value, *says, url=url)
-    told = [finding for finding in diagnose(settings) if finding.verdict == "failed"]
-    assert len(told) == 1, told
-    assert caught.value.what in told[0].found
-    assert caught.value.found in told[0].found
-    assert told[0].fix == caught.value.fix
+    reported = [finding for finding in diagnose(settings) if finding.verdict == "failed"]
+    assert len(reported) == 1, reported
+    assert caught.value.what in reported[0].found
+    assert caught.value.found in reported[0].found
+    assert reported[0].fix == caught.value.fix
     return caught.value
 
 
@@ -257,6 +257,6 @@ def test_what_else_a_run_asks_before_it_reads(server: Server, tmp_path: Path) ->
     other = settings.model_copy(update={"source_schema": "other"})
     with pytest.raises(ExportError) as caught:
         run_export(other)
-    told = [finding for finding in diagnose(other) if finding.verdict == "failed"]
-    assert [finding.topic for finding in told] == ["same source"]
-    assert caught.value.found in told[0].found
+    reported = [finding for finding in diagnose(other) if finding.verdict == "failed"]
+    assert [finding.topic for finding in reported] == ["same source"]
+    assert caught.value.found in reported[0].found

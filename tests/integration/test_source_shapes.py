@@ -268,7 +268,7 @@ def test_column_of_the_second_table_does_not_fit(database: Database, published: 
     )
 
 
-def test_full_data_is_judged_only_where_it_is_read(database: Database, published: Published, tmp_path: Path) -> None:
+def test_full_data_is_validated_only_where_it_is_read(database: Database, published: Published, tmp_path: Path) -> None:
     with database.connect() as connection:
         create_source_tables(connection, columns={"gleif_candidates": {"gleif_full_data": "bytea"}})
     record, _ = stage(settings_of(database, tmp_path))

@@ -31,32 +31,32 @@ def test_an_unchanged_source_is_fresh() -> None:
 
 
 def test_staleness_counts_from_the_last_look_and_is_told_again_each_day() -> None:
-    alert, told = decide_stale(look(26), StaleMemory(NOW), DAY, NOW)
+    alert, reported = decide_stale(look(26), StaleMemory(NOW), DAY, NOW)
     assert alert is not None
     assert (alert.kind, alert.snapshot_id, alert.run_id) == ("stale", "snap", None)
     assert "26.0 h ago" in alert.reason
     assert "every 25 h" in alert.reason
     later = NOW + REPEAT - HOUR
-    assert decide_stale(look(26), told, DAY, later) == (None, told)
-    again, _ = decide_stale(look(26), told, DAY, NOW + REPEAT)
+    assert decide_stale(look(26), reported, DAY, later) == (None, reported)
+    again, _ = decide_stale(look(26), reported, DAY, NOW + REPEAT)
     assert again is not None
     assert "50.0 h ago" in again.reason
 
 
 def test_a_new_look_ends_an_episode_and_the_next_one_is_told_at_once() -> None:
-    _, told = decide_stale(look(26), StaleMemory(NOW), DAY, NOW)
-    nothing, afterwards = decide_stale(look(-1), told, DAY, NOW + 2 * HOUR)
+    _, reported = decide_stale(look(26), StaleMemory(NOW), DAY, NOW)
+    nothing, afterwards = decide_stale(look(-1), reported, DAY, NOW + 2 * HOUR)
     assert nothing is None
-    assert afterwards.told_at is None
+    assert afterwards.reported_at is None
     assert decide_stale(look(-1), afterwards, HOUR, NOW + 3 * HOUR)[0] is not None
 
 
 def test_a_look_of_the_future_is_told_for_until_then_nothing_would_be_stale() -> None:
     assert decide_stale(look(-1 / 15), StaleMemory(NOW), DAY, NOW)[0] is None, "clocks may differ by minutes"
-    alert, told = decide_stale(look(-30), StaleMemory(NOW), DAY, NOW)
+    alert, reported = decide_stale(look(-30), StaleMemory(NOW), DAY, NOW)
     assert alert is not None
     assert "of the future" in alert.reason
-    assert decide_stale(look(-30), told, DAY, NOW + HOUR)[0] is None, "once a day"
+    assert decide_stale(look(-30), reported, DAY, NOW + HOUR)[0] is None, "once a day"
 
 
 def test_a_source_that_was_never_looked_at_is_stale_from_when_watching_began() -> None:

@@ -130,11 +130,11 @@ def test_jobs_and_alerts_in_an_instance_on_postgresql(
     failed = [deployment.run("export_batch", run_config=config), deployment.run("export")]
     assert not any(run.success for run in failed)
     assert deployment.look("alert_on_failure") == ["failure", "failure"]
-    told = {alert["run_id"]: alert for alert in deployment.hook.alerts[-2:]}
-    assert told.keys() == {run.run_id for run in failed}
-    assert "no such batch" in told[failed[0].run_id]["reason"]
-    assert "source_not_shrunk" in told[failed[1].run_id]["reason"]
-    assert told[failed[1].run_id]["snapshot_id"] == again.manifest.id
+    reported = {alert["run_id"]: alert for alert in deployment.hook.alerts[-2:]}
+    assert reported.keys() == {run.run_id for run in failed}
+    assert "no such batch" in reported[failed[0].run_id]["reason"]
+    assert "source_not_shrunk" in reported[failed[1].run_id]["reason"]
+    assert reported[failed[1].run_id]["snapshot_id"] == again.manifest.id
 
     look = deployment.export_dir / LAST_CHECKED
     look.write_text(json.dumps({**json.loads(look.read_text()), "checked_at": "2026-01-01T00:00:00+00:00"}))

@@ -92,8 +92,8 @@ def test_the_command_says_it_and_exits_with_1(monkeypatch: pytest.MonkeyPatch) -
     assert done.exit_code == 1
     assert "fix: check host and port" in done.stdout
     assert "s3cr3t" not in done.stdout
-    told = json.loads(CliRunner().invoke(app, ["doctor", "--json"]).stdout)
-    assert [finding["topic"] for finding in told if finding["verdict"] == "failed"] == ["connection"]
+    reported = json.loads(CliRunner().invoke(app, ["doctor", "--json"]).stdout)
+    assert [finding["topic"] for finding in reported if finding["verdict"] == "failed"] == ["connection"]
     monkeypatch.setenv("KEEP_SNAPSHOTS", "none")
     done = CliRunner().invoke(app, ["doctor"])
     assert done.exit_code == 1

@@ -40,8 +40,8 @@ def exports(
 
 
 def status(*options: str) -> dict[str, object]:
-    told: dict[str, object] = json.loads(CliRunner().invoke(app, ["status", "--json", *options]).stdout)
-    return told
+    reported: dict[str, object] = json.loads(CliRunner().invoke(app, ["status", "--json", *options]).stdout)
+    return reported
 
 
 def test_a_fresh_snapshot_is_healthy_and_an_old_look_is_not(exports: Path) -> None:
@@ -87,8 +87,13 @@ def test_what_changed_and_a_rollback(exports: Path, database: Database) -> None:
         database, "INSERT INTO domains (id, domain, status, batch_id) VALUES (99999, 'n.example', 'success', 'new')"
     )
     export(settings_for(database, exports))
-    told = status()
-    assert told["changed"] == {"since": first, "domain_exports": "+1", "unique_domains": "+1", "batch_summaries": "+1"}
+    reported = status()
+    assert reported["changed"] == {
+        "since": first,
+        "domain_exports": "+1",
+        "unique_domains": "+1",
+        "batch_summaries": "+1",
+    }
     said = CliRunner().invoke(app, ["status"]).stdout
     changed = "domain_exports +1, unique_domains +1, batch_summaries +1. 1 segment changed."
     assert f"Changed   Rows since sequence 1: {changed}\n" in said

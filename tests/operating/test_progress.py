@@ -32,9 +32,9 @@ def test_rows_are_told_while_a_read_runs(database: Database, tmp_path: Path) -> 
         domains = [{"id": n, "domain": f"d{n}.example", "status": "success", "batch_id": "b"} for n in range(ROWS)]
         insert_source(connection, domains, [{"id": n, "domain_id": n, "lei_code": "X"} for n in range(ROWS)])
     make_slow(database, 0.02)
-    told: list[Progress] = []
-    run_export(settings_for(database, tmp_path, read_connections=2), on_progress=told.append)
-    read = [message for message in told if message.stage == "read"]
+    reported: list[Progress] = []
+    run_export(settings_for(database, tmp_path, read_connections=2), on_progress=reported.append)
+    read = [message for message in reported if message.stage == "read"]
     done = [message.done for message in read]
     assert done == sorted(done), "what was told is never taken back"
     assert done[-1] == 2 * ROWS
@@ -46,7 +46,7 @@ def test_what_is_counted_is_said_with_its_rate_and_share() -> None:
     assert describe_progress(Progress("read", "domains", 1_500, 6_000), 0.5) == "1,500 of 6,000 rows, 3,000 rows/s"
     assert describe_progress(Progress("read", "domains", 1_500), 0.5) == "1,500 rows, 3,000 rows/s"
     assert describe_progress(Progress("summarize", "entities", 1, 7), 0.5) == "1 of 7 parts"
-    assert describe_progress(Progress("publish", "both faces verified"), 9) == ""
+    assert describe_progress(Progress("publish", "both formats verified"), 9) == ""
     assert describe_progress(Progress("read", "domains", 1_500), 0.1) == "1,500 rows", "a rate so soon is noise"
     longest = describe_progress(Progress("read", "gleif_candidates", 99_142_760, 99_142_760), 100)
     assert len(longest) <= ROOM, "bars of 80 columns have so much room"
@@ -124,6 +124,6 @@ def test_ctrl_c_while_bars_are_drawn_leaves_each_once(at_write: int) -> None:
 def test_the_log_of_a_dagster_run_has_the_switch_however_soon_it_comes() -> None:
     said: list[str] = []
     on_progress = report_to(said.append)
-    on_progress(Progress("publish", "both faces verified"))
+    on_progress(Progress("publish", "both formats verified"))
     on_progress(Progress("publish", "current is snapshot X", published="X"))
     assert said == ["publish: current is snapshot X"]

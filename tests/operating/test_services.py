@@ -218,8 +218,8 @@ def test_a_service_that_ends_for_good_ends_everything_with_a_message(tmp_path: P
 
 
 def test_on_a_busy_port_nothing_is_started(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        done = ui(tmp_path / "home", "--port", str(taken.getsockname()[1]))
+    with socket.create_server(("127.0.0.1", 0)) as with_lineage:
+        done = ui(tmp_path / "home", "--port", str(with_lineage.getsockname()[1]))
     assert done.returncode == 1
     assert "--port" in done.stderr
     assert not list((tmp_path / "home").rglob("*.db")), "no service has been there"

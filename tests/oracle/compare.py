@@ -1,4 +1,4 @@
-"""Frames of the oracle and of both published faces, and their comparison cell by cell."""
+"""Frames of the oracle and of both published formats, and their comparison cell by cell."""
 
 import json
 import struct
@@ -162,7 +162,7 @@ def assert_same(actual: pl.DataFrame, expected_frame: pl.DataFrame, *, what: str
     )
 
 
-def assert_faces(
+def assert_formats(
     conn: psycopg.Connection[Any],
     snapshot_dir: Path,
     tables: Sequence[TableLike],
@@ -171,7 +171,7 @@ def assert_faces(
     include_full_data: bool = False,
     is_rebuilt: bool = True,
 ) -> None:
-    """Assert that both faces of a snapshot hold exactly what the oracle computes, in the same order.
+    """Assert that both formats of a snapshot hold exactly what the oracle computes, in the same order.
 
     In a changed copy of an older DuckDB file (not `is_rebuilt`) new rows stand at the end: only ORDER BY has an order.
     """

@@ -22,7 +22,7 @@ from tests import hostile
 from tests.oracle import expected
 from tests.oracle.compare import (
     Expected,
-    assert_faces,
+    assert_formats,
     assert_same,
     canonical_row_json,
     oracle_frame,
@@ -743,10 +743,10 @@ def test_faces_of_a_right_snapshot_pass_and_of_a_wrong_one_fail(
             published.register("source_rows", rows.to_arrow())
             published.execute(f"CREATE TABLE {table.name} AS FROM source_rows")
             published.unregister("source_rows")
-    assert_faces(conn, tmp_path, tables)
+    assert_formats(conn, tmp_path, tables)
     insert_source(conn, [domain(424_242, "one.more.example")], [])
     with pytest.raises(AssertionError, match=r"Parquet domain_exports: \d+ rows, expected \d+; .*424242, None, 1"):
-        assert_faces(conn, tmp_path, tables)
+        assert_formats(conn, tmp_path, tables)
     first = tables[0]
     with pytest.raises(AssertionError, match="424242"):
         assert_same(read_duckdb_face(tmp_path, first), oracle_frame(conn, first))

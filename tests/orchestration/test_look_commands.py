@@ -35,10 +35,10 @@ def published(
 
 
 def test_status_says_what_is_published(published: str) -> None:
-    told = json.loads(CliRunner().invoke(app, ["status", "--json"], catch_exceptions=False).stdout)
-    assert told["snapshot"] == published
-    assert told["last_checked"]["result"] == "published"
-    assert told["rolled_back"] is False
+    reported = json.loads(CliRunner().invoke(app, ["status", "--json"], catch_exceptions=False).stdout)
+    assert reported["snapshot"] == published
+    assert reported["last_checked"]["result"] == "published"
+    assert reported["rolled_back"] is False
     assert published in CliRunner().invoke(app, ["status"], catch_exceptions=False).stdout
 
 

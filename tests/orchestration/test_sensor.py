@@ -8,7 +8,7 @@ import pytest
 
 from assets.defs.definitions import build_definitions
 from assets.defs.resources import ExportsResource
-from assets.defs.sensors import FIRST_PAUSE, LONGEST_PAUSE, POSITION_TAG, Cursor, Try, decide, source_changed
+from assets.defs.sensors import FIRST_PAUSE, MAX_PAUSE, POSITION_TAG, Cursor, Try, decide, source_changed
 from pipelines.source.connection import SourceAddress
 from pipelines.source.probe import probe_source
 from tests.exporting import settings_for
@@ -46,8 +46,8 @@ def test_a_failed_key_is_never_asked_again_and_pauses_grow() -> None:
     assert decide("p", Cursor(), [failed(9), failed(1.1)], NOW).run_key is None
     assert decide("p", Cursor(), [failed(9), failed(2.1)], NOW).run_key == "p:2"
     many = [failed(1000)] * 30
-    assert decide("p", Cursor(), [*many, failed(LONGEST_PAUSE / timedelta(minutes=1) + 0.1)], NOW).run_key == "p:31"
-    assert FIRST_PAUSE < LONGEST_PAUSE
+    assert decide("p", Cursor(), [*many, failed(MAX_PAUSE / timedelta(minutes=1) + 0.1)], NOW).run_key == "p:31"
+    assert FIRST_PAUSE < MAX_PAUSE
 
 
 def test_after_a_run_that_succeeded_the_next_one_waits() -> None:

@@ -60,14 +60,14 @@ def test_its_maker_sees_the_verified_snapshot_and_the_one_before(kit: Kit) -> No
     first = kit.publish(1, extras=make)
     second = kit.publish(2, extras=make)
     assert [previous and previous.manifest for _, previous in seen] == [None, first]
-    told = seen[1][0].manifest
-    assert (told.id, told.tables, told.database, told.checks) == (
+    reported = seen[1][0].manifest
+    assert (reported.id, reported.tables, reported.database, reported.checks) == (
         second.id,
         second.tables,
         second.database,
         second.checks,
     )
-    assert set(second.timings_s) - set(told.timings_s) == {"publish_extras"}
+    assert set(second.timings_s) - set(reported.timings_s) == {"publish_extras"}
     assert second.extras == ()
 
 

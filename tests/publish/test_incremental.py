@@ -1,4 +1,4 @@
-"""Publishing on top of an older snapshot gives what publishing everything again gives, in both faces."""
+"""Publishing on top of an older snapshot gives what publishing everything again gives, in both formats."""
 
 import math
 import os
@@ -89,7 +89,7 @@ class Said(list[str]):
 
 
 def contents(snapshot: Snapshot) -> dict[str, list[pl.DataFrame]]:
-    """Each table from both faces; DuckDB's in sort order."""
+    """Each table from both formats; DuckDB's in sort order."""
     orders = {
         table.name: ", ".join(f"{name} NULLS LAST" for name in dict.fromkeys((*table.sort_by, *table.key)))
         for table in TABLES
@@ -247,9 +247,9 @@ def test_too_many_changes(tmp_path: Path) -> None:
     database = tmp_path / "exports.duckdb"
     build_database(database, [DOMAIN_EXPORTS], {"domain_exports": [path]})
     write_parquet(domain_rows(range(50), status="failed"), path, table=DOMAIN_EXPORTS, segment=0)
-    scopes = {"domain_exports": TableChanges((record,), (0,), CUT)}
+    changes = {"domain_exports": TableChanges((record,), (0,), CUT)}
     with pytest.raises(PublishError, match="could not be updated"):
-        update_database(database, [DOMAIN_EXPORTS], scopes, 99)
+        update_database(database, [DOMAIN_EXPORTS], changes, 99)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["domain_exports"]
 
 

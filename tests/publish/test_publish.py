@@ -329,7 +329,7 @@ def test_progress_tells_the_steps(kit: Kit) -> None:
     files = sum(len(table.files) for table in manifest.tables)
     assert said[0] == f"publish: {files} Parquet files linked, 0 of them unchanged"
     assert "publish: domain_exports: 9 rows in exports.duckdb" in said
-    assert said[-2:] == ["publish: both faces verified", f"publish: current is snapshot {new_id(1)}"]
+    assert said[-2:] == ["publish: both formats verified", f"publish: current is snapshot {new_id(1)}"]
 
 
 # --- when the disk is full

@@ -7,10 +7,10 @@ import polars as pl
 import pytest
 
 from pipelines.errors import SnapshotError
-from pipelines.snapshots.comparison import DatabaseFace, verify_equal
+from pipelines.snapshots.comparison import AttachedDatabase, verify_equal
 from pipelines.snapshots.content_hash import count_descents, fingerprint
 from pipelines.snapshots.parquet import write_parquet
-from pipelines.snapshots.verification import failed_checks, verify_faces, verify_files, verify_snapshot
+from pipelines.snapshots.verification import compare_duckdb_and_parquet, failed_checks, verify_files, verify_snapshot
 from tests.publish.kit import (
     DOMAIN_EXPORTS,
     REJECTED_ROWS,
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.fast
 
 
 def failures(kit: Kit) -> set[str]:
-    return {f"{check.table}.{check.name}" for check in failed_checks(verify_faces(kit.current()))}
+    return {f"{check.table}.{check.name}" for check in failed_checks(compare_duckdb_and_parquet(kit.current()))}
 
 
 def change_database(kit: Kit, *statements: str) -> None:
@@ -96,19 +96,19 @@ def test_a_parquet_file_that_cannot_be_read_is_found_without_its_digest(publishe
 
 def test_after_an_error_the_database_is_opened_anew(published: Kit) -> None:
     """DuckDB refuses whatever follows on a session that met a damaged block."""
-    with DatabaseFace(published.current()) as face:
-        with face.session() as first:
+    with AttachedDatabase(published.current()) as attached:
+        with attached.session() as first:
             pass
-        with face.session() as same:
+        with attached.session() as same:
             assert same is first
-        with pytest.raises(duckdb.Error), face.session() as failing:
-            failing.execute("FROM face.main.nothing")
+        with pytest.raises(duckdb.Error), attached.session() as failing:
+            failing.execute("FROM attached.main.nothing")
         with pytest.raises(duckdb.Error, match="closed"):
             first.execute("SELECT 1")
-        assert verify_equal(face, DOMAIN_EXPORTS).passed
+        assert verify_equal(attached, DOMAIN_EXPORTS).passed
 
 
-# --- cell by cell: one cell of one row differs between the faces
+# --- cell by cell: one cell of one row differs between the formats
 
 CELLS: dict[str, str] = {
     "text": "UPDATE domain_exports SET domain = 'd1.Example' WHERE domain_id = 1",
@@ -129,7 +129,7 @@ CELLS: dict[str, str] = {
 @pytest.mark.parametrize("statement", CELLS.values(), ids=CELLS)
 def test_one_cell_that_differs_is_found_and_its_column_named(published: Kit, statement: str) -> None:
     change_database(published, statement)
-    check = verify_equal(DatabaseFace(published.current()), DOMAIN_EXPORTS)
+    check = verify_equal(AttachedDatabase(published.current()), DOMAIN_EXPORTS)
     assert not check.passed
     assert check.metadata["columns"] == [statement.split()[3]]
     assert failures(published) == {"domain_exports.faces_equal"}
@@ -146,7 +146,10 @@ def test_cells_of_two_rows_that_changed_places_are_found(published: Kit) -> None
 
 def test_columns_of_one_type_that_changed_places_are_found(published: Kit) -> None:
     change_database(published, "UPDATE domain_exports SET domain = batch_id, batch_id = domain")
-    assert verify_equal(DatabaseFace(published.current()), DOMAIN_EXPORTS).metadata["columns"] == ["domain", "batch_id"]
+    assert verify_equal(AttachedDatabase(published.current()), DOMAIN_EXPORTS).metadata["columns"] == [
+        "domain",
+        "batch_id",
+    ]
 
 
 def test_a_row_that_replaces_another_is_found_though_the_count_is_right(published: Kit) -> None:
@@ -186,7 +189,7 @@ def test_equal_rows_have_equal_hashes_in_vectors_of_every_kind() -> None:
             )
 
 
-# --- the shape of either face
+# --- the shape of either format
 
 SHAPES: dict[str, tuple[str, set[str]]] = {
     "table_gone": ("DROP TABLE rejected_rows", {"snapshot.database_tables", "rejected_rows.faces_equal"}),
@@ -247,7 +250,7 @@ def test_other_columns_in_a_parquet_file_are_found(published: Kit) -> None:
     retyped = pl.read_parquet(path).cast({"retry_count": pl.Int64})
     path.unlink()
     retyped.write_parquet(path)
-    checks = failed_checks(verify_faces(published.current()))
+    checks = failed_checks(compare_duckdb_and_parquet(published.current()))
     assert checks[0].metadata["other_columns"] == ["domain_exports/000001.parquet"]
 
 

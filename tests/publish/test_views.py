@@ -10,7 +10,7 @@ from pipelines.contracts.views import INFO_COLUMNS, INFO_DESCRIPTION, SNAPSHOT_I
 from pipelines.snapshots.database import build_database
 from pipelines.snapshots.opening import list_snapshots
 from pipelines.snapshots.parquet import write_parquet
-from pipelines.snapshots.verification import failed_checks, verify_faces
+from pipelines.snapshots.verification import compare_duckdb_and_parquet, failed_checks
 from tests.publish.kit import REJECTED_ROWS, TABLES, Kit, in_duckdb, new_id, rejected_rows, rows_of
 
 pytestmark = pytest.mark.fast
@@ -123,7 +123,7 @@ def test_a_changed_copy_has_the_views_of_this_version(published: Kit) -> None:
     published.publish_changes(2, {0: range(1, 9), 1: range(100, 104)})
     assert list_snapshots(published.export_dir).snapshots[-1].manifest.base_snapshot == new_id(1)
     assert len(answer(published.current().database_path, "FROM domain_candidates")) == 24
-    assert not failed_checks(verify_faces(published.current()))
+    assert not failed_checks(compare_duckdb_and_parquet(published.current()))
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_verification_sees_to_the_views(published: Kit, statement: str, kind: st
     path.chmod(0o644)
     with duckdb.connect(str(path)) as connection:
         connection.execute(statement)
-    failed = {check.name: check.metadata for check in failed_checks(verify_faces(published.current()))}
+    failed = {check.name: check.metadata for check in failed_checks(compare_duckdb_and_parquet(published.current()))}
     assert failed["database_views"][kind] == [name]
 
 

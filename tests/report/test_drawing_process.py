@@ -63,7 +63,7 @@ def test_what_crashes_in_the_process_is_in_the_error() -> None:
 
 
 def test_a_drawing_without_end_is_an_error() -> None:
-    with drawing_process(most_seconds=0.5) as draw:
+    with drawing_process(max_seconds=0.5) as draw:
         the_child().send_signal(signal.SIGSTOP)
         with pytest.raises(ReportError, match=r"within 0\.5 s"):
             draw(BARS)

@@ -10,7 +10,7 @@ from pipelines.report import texts
 from pipelines.report.charts import BLUE, PURPLE, SKY, VERMILLION, YELLOW
 from pipelines.report.figures import STATUSES, measure_tables
 from pipelines.report.sections import show_jurisdictions
-from pipelines.report.timeline import MOST_PERIODS, STARTS_AT, to_timeline
+from pipelines.report.timeline import MAX_PERIODS, STARTS_AT, to_timeline
 from tests.report.kit import HOSTILE, frames_of, lazy
 
 pytestmark = pytest.mark.fast
@@ -100,7 +100,7 @@ def test_periods_suit_the_span_and_none_is_missing(span: timedelta, period: str)
     timeline = to_timeline(hours(BEGIN, BEGIN + span), ["rows"])
     assert timeline.period == period
     assert timeline.periods["rows"].sum() == 2
-    assert timeline.periods.height <= MOST_PERIODS + 1
+    assert timeline.periods.height <= MAX_PERIODS + 1
     gaps = timeline.periods[STARTS_AT].diff().drop_nulls()
     if gaps.len():
         assert gaps.max() <= gaps.min() * 1.2  # type: ignore[operator]  months and years differ in length

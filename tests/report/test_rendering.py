@@ -17,7 +17,7 @@ from tests.report.kit import Frames, batches, empty, hostile, lazy, manifest_of,
 
 pytestmark = pytest.mark.fast
 
-MOST_BYTES = 50_000
+MAX_BYTES = 50_000
 PLOT = re.compile(r"### ([A-Za-z, ]+)\n\n!\[\1\]\(data:image/svg\+xml;base64,([A-Za-z0-9+/=]+)\)")
 PLOTS = {
     "domain_exports": ["over_time", "batches", "primaries", "candidates_per_domain", "confidence"],
@@ -51,7 +51,7 @@ def test_plots_are_small_images(make: type, table: str) -> None:
     for markdown in plots.values():
         found = PLOT.fullmatch(markdown)
         assert found is not None
-        assert len(markdown) < MOST_BYTES
+        assert len(markdown) < MAX_BYTES
         assert base64.b64decode(found[2]).startswith(b"<svg")
 
 

@@ -75,13 +75,13 @@ def test_a_succeeding_and_a_failing_run(server: Server, source: Database, tmp_pa
     process = operator.start("run")
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
-    told = out + err
+    reported = out + err
     run_sql(source, "INSERT INTO domains SELECT * FROM domains WHERE id = 7")
     process = operator.start("run")
     out, err = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "id 7 more than once" in err
-    assert_clean("the terminal", (told + out + err).encode())
+    assert_clean("the terminal", (reported + out + err).encode())
     looked_at = [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix not in TABLES]
     names = {path.name for path in looked_at}
     assert {"manifest.json", "last_checked.json", "staging.json", "table.json", "dagster.yaml", "runs.db"} <= names

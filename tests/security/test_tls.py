@@ -189,9 +189,9 @@ def refuses(settings_of: Database, tmp_path: Path, *says: str) -> None:
     with pytest.raises(SourceError) as caught:
         run_export(settings)
     assert_says(caught.value, *says, url=settings_of.url)
-    told = [finding.found for finding in diagnose(settings) if finding.verdict == "failed"]
-    assert len(told) == 1
-    assert caught.value.found in told[0]
+    reported = [finding.found for finding in diagnose(settings) if finding.verdict == "failed"]
+    assert len(reported) == 1
+    assert caught.value.found in reported[0]
 
 
 def test_the_ca_of_the_home_folder_holds_for_both_drivers(
@@ -224,18 +224,18 @@ def test_a_certificate_of_the_same_ca_for_another_host_is_not_taken_with_a_passw
         assert between.decrypted
         assert between.passwords == []
     settings = settings_for(by_tls(server, "localhost", **options), tmp_path / "exports")
-    told = {finding.topic: finding for finding in diagnose(settings)}
-    assert told["row connections"].verdict == "ok"
-    assert "bound to the certificate" in told["row connections"].found
+    reported = {finding.topic: finding for finding in diagnose(settings)}
+    assert reported["row connections"].verdict == "ok"
+    assert "bound to the certificate" in reported["row connections"].found
 
 
 def test_where_the_host_name_is_not_checked_doctor_says_so(server: Server, certificates: Path, tmp_path: Path) -> None:
     url = server.over_tcp(host="localhost", login="plain").url
     url += f"?sslmode=verify-full&sslrootcert={certificates / 'ca.crt'}"
     settings = settings_for(Database("", url, ""), tmp_path / "exports", read_connections=1)
-    told = {finding.topic: finding for finding in diagnose(settings)}
-    assert told["row connections"].verdict == "warning"
-    assert "not its host name" in told["row connections"].found
+    reported = {finding.topic: finding for finding in diagnose(settings)}
+    assert reported["row connections"].verdict == "warning"
+    assert "not its host name" in reported["row connections"].found
     assert export(settings).manifest.id
 
 

@@ -104,7 +104,7 @@ def client(case: tuple[Source, Served]) -> Iterator[Client]:
         yield client
 
 
-def told(client: Client, path: str) -> Any:
+def reported(client: Client, path: str) -> Any:
     answer = client.ask(path)
     assert answer.status == 200, (path, answer.body)
     return without_old_keys(parse(answer.body))
@@ -127,7 +127,7 @@ def test_candidates_of_domains(client: Client, wanted: dict[str, list[Row]]) -> 
         of_domain[row["domain_id"]].append({**row, "gleif_full_data": None})
     assert of_domain
     for domain_id, rows in some(list(of_domain.items())):
-        assert told(client, f"/domains/{domain_id}/candidates") == rows
+        assert reported(client, f"/domains/{domain_id}/candidates") == rows
 
 
 def test_domains_with_their_history(client: Client, wanted: dict[str, list[Row]]) -> None:
@@ -140,7 +140,7 @@ def test_domains_with_their_history(client: Client, wanted: dict[str, list[Row]]
         if len(name) > 2000:  # the limit of the parameter
             continue
         rows = history[row["domain_hash"]][:1000]
-        found = told(client, with_query("/domains", name=f" {name}\t", limit=1000))
+        found = reported(client, with_query("/domains", name=f" {name}\t", limit=1000))
         assert found == {**row, "history": rows, "next": None}
         asked += 1
     assert asked
@@ -153,7 +153,7 @@ def test_the_history_of_a_domain_in_pages(client: Client, wanted: dict[str, list
     ids: list[int] = []
     following: str | None = f"?{urlencode({'name': row['domain'], 'limit': 1})}"
     while following is not None:
-        page = told(client, f"/domains{following}")
+        page = reported(client, f"/domains{following}")
         ids += [found["domain_id"] for found in page["history"]]
         following = page["next"]
     assert len(ids) == row["result_count"] > 1
@@ -163,17 +163,17 @@ def test_the_history_of_a_domain_in_pages(client: Client, wanted: dict[str, list
 def test_entities(client: Client, wanted: dict[str, list[Row]]) -> None:
     assert wanted["entities"]
     for row in some(wanted["entities"]):
-        assert told(client, f"/entities/{quote(row['lei_code'], safe='')}") == row
+        assert reported(client, f"/entities/{quote(row['lei_code'], safe='')}") == row
 
 
 def test_every_batch_alone_and_in_pages(client: Client, wanted: dict[str, list[Row]]) -> None:
     rows = wanted["batch_summaries"]
     for row in some(rows):
-        assert told(client, f"/batches/{quote(row['batch_id'], safe='')}") == row
+        assert reported(client, f"/batches/{quote(row['batch_id'], safe='')}") == row
     pages: list[Row] = []
     following: str | None = "?limit=17&descending=false"
     while following is not None:
-        page = told(client, f"/batches{following}")
+        page = reported(client, f"/batches{following}")
         assert (page["total"], page["limit"], page["offset"]) == (len(rows), 17, len(pages))
         pages += page["items"]
         following = page["next"]
@@ -185,7 +185,7 @@ def test_every_batch_alone_and_in_pages(client: Client, wanted: dict[str, list[R
 def test_batches_in_another_order(
     client: Client, wanted: dict[str, list[Row]], column: str, *, descending: bool
 ) -> None:
-    found = told(client, with_query("/batches", sort=column, descending=descending, limit=1000))["items"]
+    found = reported(client, with_query("/batches", sort=column, descending=descending, limit=1000))["items"]
     known = [row[column] for row in found if row[column] is not None]
     assert known == sorted(known, reverse=descending)
     assert [row[column] for row in found[len(known) :]] == [None] * (len(found) - len(known))
@@ -208,7 +208,7 @@ def test_search_finds_what_postgres_finds(case: tuple[Source, Served], client: C
     ids: list[int] = []
     following: str | None = f"?{urlencode({'limit': 100, 'q': text})}"
     while following is not None:
-        page = told(client, f"/search{following}")
+        page = reported(client, f"/search{following}")
         ids += [row["domain_id"] for row in page["items"]]
         following = page["next"]
         assert page["has_more"] == (following is not None)

@@ -16,7 +16,7 @@ from tests.serving.kit import Peak, Served, export_path, served
 
 pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
-_MOST_OWN_BYTES = {False: 150 << 20, True: 200 << 20}
+_MAX_OWN_BYTES = {False: 150 << 20, True: 200 << 20}
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_a_batch_of_100_000_domains_takes_little_memory(big: Source, form: str) 
         assert lines == BIG_DOMAINS + (form == "csv")
     # Its own memory: 104 MiB (csv, xlsx) to 126 (json), 178 for Parquet. What is mapped of files, code above all, is 75
     # to 120 MiB more, which the system shares and can drop.
-    assert peak.own_bytes < _MOST_OWN_BYTES[form == "parquet"], f"{peak.own_bytes >> 20} MiB"
+    assert peak.own_bytes < _MAX_OWN_BYTES[form == "parquet"], f"{peak.own_bytes >> 20} MiB"
 
 
 # Without an encoding it is kept, because it was sent whole once; with one it is read from the snapshot.

@@ -30,15 +30,18 @@ SELECT i, i, lpad(i::text, 20, '0'), 'version 0' FROM generate_series(1, {_DOMAI
 Texts = Callable[[Any], list[str]]
 # Path, and the texts of its answer that say of which version the rows are.
 QUESTIONS: list[tuple[str, Texts]] = [
-    ("/domains/7/candidates", lambda told: [row["legalName"] for row in told]),
-    ("/domains?name=d7.example", lambda told: [told["companyName"], *(row["companyName"] for row in told["history"])]),
-    (f"/entities/{7:020d}", lambda told: [told["legalName"]]),
-    ("/search?q=example&limit=100", lambda told: [row["companyName"] for row in told["items"]]),
+    ("/domains/7/candidates", lambda reported: [row["legalName"] for row in reported]),
+    (
+        "/domains?name=d7.example",
+        lambda reported: [reported["companyName"], *(row["companyName"] for row in reported["history"])],
+    ),
+    (f"/entities/{7:020d}", lambda reported: [reported["legalName"]]),
+    ("/search?q=example&limit=100", lambda reported: [row["companyName"] for row in reported["items"]]),
     (
         export_path("b1"),
-        lambda told: [
+        lambda reported: [
             text
-            for row in told
+            for row in reported
             for text in (row["company_name"], *(candidate["legal_name"] for candidate in row["candidates"]))
         ],
     ),

@@ -43,13 +43,13 @@ def of_candidates(*rows: dict[str, Any]) -> dict[str, CheckRecord]:
 
 
 def of_domains(
-    domains: pl.DataFrame, candidates: pl.DataFrame, judged: pl.DataFrame | None = None
+    domains: pl.DataFrame, candidates: pl.DataFrame, validated: pl.DataFrame | None = None
 ) -> dict[str, CheckRecord]:
     checks = DomainChecks()
     none = pl.DataFrame(
         schema={"id": pl.Int64, "reason": pl.String, "domain_hash": pl.String, "computed_hash": pl.String}
     )
-    checks.update(none if judged is None else judged, domains, candidates)
+    checks.update(none if validated is None else validated, domains, candidates)
     results = {check.name: check for check in checks.results()}
     assert list(results) == [check.name for check in DOMAIN_CHECKS]
     return results
@@ -197,7 +197,7 @@ def test_a_primary_that_is_no_candidate(code: str | None, compared: int, ids: li
 
 
 def test_a_source_hash_that_is_not_the_computed_one() -> None:
-    judged = pl.DataFrame(
+    validated = pl.DataFrame(
         {
             "id": [1, 2, 3, 4],
             "reason": [None, None, None, "missing_status"],
@@ -205,7 +205,7 @@ def test_a_source_hash_that_is_not_the_computed_one() -> None:
             "computed_hash": ["x", "x", "x", None],
         }
     )
-    assert failed(of_domains(DOMAINS, ORDERED, judged)) == {
+    assert failed(of_domains(DOMAINS, ORDERED, validated)) == {
         "source_hash_agrees": {"rows_compared": 2, "rows_that_differ": 1, "first_domain_ids": [2]}
     }
 

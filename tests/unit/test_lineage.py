@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipelines.contracts.columns import taken
+from pipelines.contracts.columns import with_lineage
 from pipelines.contracts.source import SOURCE_TABLES, Domains
 from pipelines.contracts.tables import DERIVED_TABLES, Table, published_tables
 
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.fast
 
 SOURCES = {table.name: set(table.schema.columns()) for table in SOURCE_TABLES}
 EXPORTS = {table.name: set(table.columns) for table in published_tables(include_full_data=True)}
-# What no column of a source is taken over for: it says something of the row.
+# What no column of a source is copied for: it says something of the row.
 WITHOUT = {"rejected_rows": {"source_table", "reason", "detail", "row_json"}}
 
 
@@ -36,11 +36,11 @@ def test_a_column_of_a_known_name_is_taken_from_it_with_its_type(table: Table) -
 
 
 def test_a_taken_column_is_a_copy() -> None:
-    column = taken("domains", Domains, "status", description="other", nullable=True)
+    column = with_lineage("domains", Domains, "status", description="other", nullable=True)
     assert Domains.columns()["status"].description != "other"
     assert not Domains.columns()["status"].nullable
     assert Domains.columns()["status"].metadata == {"storage": "code"}
     assert column.metadata == {"storage": "code", "from": ("domains.status",)}
-    again = taken("domains", Domains, "created_at")
+    again = with_lineage("domains", Domains, "created_at")
     assert again.metadata == {"unit": "UTC", "from": ("domains.created_at",)}
     assert Domains.columns()["created_at"].metadata == {"unit": "UTC"}

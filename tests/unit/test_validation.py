@@ -40,13 +40,13 @@ def candidate(number: int, owner: int | None, code: str | None = "L", **more: An
 
 def export(domains: list[Row], candidates: list[Row], *, full: bool = False) -> dict[str, list[Row]]:
     """The three tables, by name; their columns and types are those of the oracle."""
-    judged_domains = validate_domains(staged(DOMAINS, domains))
-    judged = validate_candidates(staged(GLEIF_CANDIDATES, candidates), judged_domains)
-    exported = build_candidate_exports(judged, published_tables(include_full_data=full)[1])
+    validated_domains = validate_domains(staged(DOMAINS, domains))
+    validated = validate_candidates(staged(GLEIF_CANDIDATES, candidates), validated_domains)
+    accepted = build_candidate_exports(validated, published_tables(include_full_data=full)[1])
     frames = {
-        "domain_exports": build_domain_exports(judged_domains, exported),
-        "candidate_exports": exported,
-        "rejected_rows": build_rejected_rows(judged_domains, judged, include_full_data=full),
+        "domain_exports": build_domain_exports(validated_domains, accepted),
+        "candidate_exports": accepted,
+        "rejected_rows": build_rejected_rows(validated_domains, validated, include_full_data=full),
     }
     assert full or all(frame.schema == SCHEMAS[name] for name, frame in frames.items())
     return {name: frame.to_dicts() for name, frame in frames.items()}

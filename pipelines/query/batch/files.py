@@ -45,13 +45,13 @@ class BatchOptions:
         raw: CSV: leave texts alone that a spreadsheet would run as a formula.
         bom: CSV: begin with the mark by which Excel knows UTF-8.
         size: How much is in memory at a time (Parquet has row groups of its own size).
-        most_excel_rows: xlsx: most rows of a sheet.
+        max_excel_rows: xlsx: most rows of a sheet.
     """
 
     raw: bool = False
     bom: bool = False
     size: ChunkSize = DEFAULT_CHUNK
-    most_excel_rows: int = EXCEL_ROWS
+    max_excel_rows: int = EXCEL_ROWS
 
 
 DEFAULTS = BatchOptions()
@@ -90,7 +90,7 @@ def stream_batch(batch: Batch, batch_format: BatchFormat, options: BatchOptions 
     if batch_format is BatchFormat.NDJSON:
         return stream_ndjson(batch, options.size)
     if batch_format is BatchFormat.XLSX:
-        check_fits(batch, options.most_excel_rows)
+        check_fits(batch, options.max_excel_rows)
     return _spooled(batch, batch_format, options)
 
 
@@ -115,7 +115,7 @@ def encode_batch(
             shutil.copyfileobj(spool, file, _BLOCK)
         return written
     if batch_format is BatchFormat.XLSX:
-        cuts = write_workbook(batch, file, options.size, options.most_excel_rows)
+        cuts = write_workbook(batch, file, options.size, options.max_excel_rows)
         return WrittenBatch(file.seek(0, os.SEEK_END), cuts)
     if batch_format is BatchFormat.PARQUET:
         from pipelines.query.batch.parquet_format import write_parquet  # noqa: PLC0415  loads pyarrow, 25 MB

@@ -48,12 +48,12 @@ def write_parquet(batch: Batch, file: BinaryIO, size: ChunkSize = DEFAULT_CHUNK)
             writer.close()
 
 
-def _row_groups(parts: Iterable[pa.Table], most_bytes: int) -> Iterator[pa.Table]:
+def _row_groups(parts: Iterable[pa.Table], max_bytes: int) -> Iterator[pa.Table]:
     """Parts put together to row groups: as many whole ones as fit, at least one."""
     held: list[pa.Table] = []
     rows = size = 0
     for part in parts:
-        if held and (rows + part.num_rows > _ROW_GROUP or size + part.nbytes > most_bytes):
+        if held and (rows + part.num_rows > _ROW_GROUP or size + part.nbytes > max_bytes):
             yield pa.concat_tables(held)
             held, rows, size = [], 0, 0
         held.append(part)

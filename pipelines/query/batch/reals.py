@@ -6,7 +6,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from functools import lru_cache
 
 # Nine digits always tell one real from the next.
-_MOST_DIGITS = 9
+_MAX_DIGITS = 9
 # Decimal exponents that PostgreSQL prints without `e`.
 _FIXED = range(-4, 6)
 # Of these `%g` prints six digits or more without `e`.
@@ -44,7 +44,7 @@ def _usual_text(value: float) -> str | None:
     Of six digits or less, no two texts give the same real. Of more, the nearest one is within the middles if any is,
     but for powers of two, where one middle is closer. No text of nine digits is a middle itself: that has eleven.
     """
-    for digits in range(6, _MOST_DIGITS + 1):
+    for digits in range(6, _MAX_DIGITS + 1):
         text = f"{value:.{digits}g}"
         near = float(text)
         if _real(near) == value:
@@ -64,7 +64,7 @@ def _real(value: float) -> float:
 def _shortest(value: float) -> tuple[str, int]:
     low, high = _middles(value)
     exact = Decimal(value)
-    for digits in range(1, _MOST_DIGITS + 1):
+    for digits in range(1, _MAX_DIGITS + 1):
         fitting = [
             near
             for rounding in (ROUND_FLOOR, ROUND_CEILING)

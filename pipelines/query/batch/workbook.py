@@ -57,28 +57,28 @@ class _LongText(NamedTuple):
     utf16_length: int
 
 
-def check_fits(batch: Batch, most_rows: int = EXCEL_ROWS) -> None:
+def check_fits(batch: Batch, max_rows: int = EXCEL_ROWS) -> None:
     """See that a batch fits in a sheet.
 
     Raises:
         BatchFileError: It has more rows than Excel takes.
     """
-    if batch.domain_count > most_rows:
+    if batch.domain_count > max_rows:
         raise BatchFileError(
             "The batch does not fit in a workbook",
-            expected=f"at most {most_rows:,} rows",
+            expected=f"at most {max_rows:,} rows",
             found=f"{batch.domain_count:,}",
             fix="take csv or parquet, which have no such limit",
         )
 
 
-def write_workbook(batch: Batch, file: BinaryIO, size: ChunkSize, most_rows: int = EXCEL_ROWS) -> tuple[Cut, ...]:
+def write_workbook(batch: Batch, file: BinaryIO, size: ChunkSize, max_rows: int = EXCEL_ROWS) -> tuple[Cut, ...]:
     """Write the batch as xlsx.
 
     Args:
         file: Where to, seekable; it stays open.
         size: How much is in memory at a time.
-        most_rows: Most rows of a sheet.
+        max_rows: Most rows of a sheet.
 
     Returns:
         The texts that were cut.
@@ -88,7 +88,7 @@ def write_workbook(batch: Batch, file: BinaryIO, size: ChunkSize, most_rows: int
         SnapshotError: The snapshot can't be read any more.
         OSError: The file can't be written.
     """
-    check_fits(batch, most_rows)
+    check_fits(batch, max_rows)
     with TemporaryDirectory(prefix="lei-exports-") as folder:
         workbook = xlsxwriter.Workbook(file, {"constant_memory": True, "tmpdir": folder})
         sheet = workbook.add_worksheet(_SHEET)

@@ -38,7 +38,7 @@ class OpenSnapshot:
         return self.database.snapshot
 
 
-class SnapshotHolder:
+class SnapshotPool:
     """Holds the current snapshot open. Of use to all threads.
 
     Attributes:
