@@ -5,13 +5,12 @@ import re
 import urllib.parse
 from collections.abc import Mapping
 from importlib.util import find_spec
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator
 
 from pipelines.errors import SettingsError
+from pipelines.system.environment import EnvironmentSettings, Folder, Names
 from pipelines.system.folders import data_folder, default_export_dir
 
 SMALLEST_SEGMENT = 100
@@ -24,15 +23,15 @@ _STORE_MODULES = ("deltalake", "obstore")
 _HOST = re.compile(r"([\w.-]+|\[[\da-fA-F:.]+\])(:\d{1,5})?", re.ASCII)
 
 
-class Settings(BaseSettings):
-    """One run's settings. Field names in upper case are the names of the environment variables."""
+class Settings(EnvironmentSettings):
+    """One run's settings."""
 
-    model_config = SettingsConfigDict(frozen=True, hide_input_in_errors=True, extra="ignore", env_ignore_empty=True)
+    page = "docs/settings.md"
 
     database_url: SecretStr | None = Field(None, description="PostgreSQL to export; unset: embedded with sample data")
     source_schema: str = Field("public", min_length=1, description="Schema of `domains` and `gleif_candidates`")
-    export_dir: Path = Field(default_factory=default_export_dir, description="Where snapshots and staging live")
-    embedded_dir: Path = Field(
+    export_dir: Folder = Field(default_factory=default_export_dir, description="Where snapshots and staging live")
+    embedded_dir: Folder = Field(
         default_factory=lambda: data_folder() / "postgres", description="Where the embedded PostgreSQL lives"
     )
     segment_size: int = Field(
@@ -51,14 +50,14 @@ class Settings(BaseSettings):
     export_max_seconds: float = Field(
         3600, gt=0, description="Longest time that the source's snapshot is held, seconds"
     )
-    dagster_home: Path = Field(
+    dagster_home: Folder = Field(
         default_factory=lambda: data_folder() / "dagster_home",
         description="Where Dagster keeps runs; created when missing",
     )
     database_memory_mb: int = Field(
         256, ge=64, description="DuckDB's memory while exports.duckdb is written, MB; half as much more to compare it"
     )
-    ui_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+    ui_hosts: Names = Field(
         (), description="Public names of the Dagster UI, as a browser gives them in Host, separated by commas"
     )
     include_full_data: bool = Field(False, description="Publish gleif_full_data")
@@ -102,11 +101,6 @@ class Settings(BaseSettings):
     def _is_store_url(cls, value: str | None) -> str | None:
         return None if value is None else require_store_url(value)
 
-    @field_validator("ui_hosts", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
     @field_validator("ui_hosts")
     @classmethod
     def _are_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -114,11 +108,6 @@ class Settings(BaseSettings):
             msg = "must be names such as exports.example, with :port where it is not 80 or 443; no scheme, path or *"
             raise ValueError(msg)
         return value
-
-    @field_validator("export_dir", "embedded_dir", "dagster_home")
-    @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
 
 
 def require_store_url(url: str) -> str:
@@ -174,10 +163,4 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
     Raises:
         SettingsError: A value can't be used; the message names every such setting, never its value.
     """
-    try:
-        return Settings(**(overrides or {}))
-    except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
-        raise SettingsError(
-            "Settings can't be used", found=problems, fix="correct the environment variable (docs/settings.md)"
-        ) from None
+    return Settings.load(overrides)

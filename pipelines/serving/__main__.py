@@ -4,7 +4,7 @@ import sys
 
 from pipelines.errors import ExportError
 from pipelines.serving.server import serve
-from pipelines.serving.settings import ServingSettings, load_serving_settings
+from pipelines.serving.settings import ServingSettings
 from pipelines.system.printable import printable
 
 _INTERRUPTED = 130
@@ -14,7 +14,7 @@ def main() -> int:
     """Serve at the host and port of the command line until told to stop; the exit status."""
     host, port = sys.argv[1], int(sys.argv[2])
     try:
-        settings = load_serving_settings()
+        settings = ServingSettings.load()
         serve(settings, host, port, lambda url: _log(settings, url))
     except ExportError as error:
         parts = (("expected", error.expected), ("found", error.found), ("fix", error.fix))

@@ -3,36 +3,33 @@
 import ipaddress
 import re
 import tempfile
-from pathlib import Path
-from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator
 
 from pipelines.errors import SettingsError
+from pipelines.system.environment import EnvironmentSettings, Folder, Names
 from pipelines.system.folders import default_export_dir
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 _TOKEN = re.compile(r"[!-~]+")
 _TOKEN_LENGTH = 16  # below that a token can be guessed
 MAKE_ONE = '`python -c "import secrets; print(secrets.token_urlsafe(32))"`'
-_Names = Annotated[tuple[str, ...], NoDecode]
 
 
-class ServingSettings(BaseSettings):
-    """One server's settings. Field names in upper case are the names of the environment variables."""
+class ServingSettings(EnvironmentSettings):
+    """One server's settings."""
 
-    model_config = SettingsConfigDict(frozen=True, hide_input_in_errors=True, extra="ignore", env_ignore_empty=True)
+    page = "docs/from-express.md"
 
-    export_dir: Path = Field(default_factory=default_export_dir, description="Where snapshots live")
+    export_dir: Folder = Field(default_factory=default_export_dir, description="Where snapshots live")
     export_api_token: SecretStr | None = Field(
         None,
         description="Bearer token of 16 characters or more that every request but /health must show; required beyond"
         " loopback",
     )
-    api_cors_origins: _Names = Field((), description="Web origins that may read answers, separated by commas")
-    api_hosts: _Names = Field((), description="More names that requests may give as their Host, separated by commas")
+    api_cors_origins: Names = Field((), description="Web origins that may read answers, separated by commas")
+    api_hosts: Names = Field((), description="More names that requests may give as their Host, separated by commas")
     api_max_exports: int = Field(4, ge=1, le=64, description="Batches that are sent at a time")
     api_export_wait_seconds: float = Field(10, ge=0, description="How long a batch waits for its turn, seconds")
     api_export_max_seconds: float = Field(1800, gt=0, description="Longest time that one batch is sent, seconds")
@@ -52,17 +49,9 @@ class ServingSettings(BaseSettings):
     api_cache_mb: int = Field(
         1024, ge=0, description="Disk for batches that are kept until the next snapshot, MB; 0 keeps none"
     )
-    api_cache_dir: Path | None = Field(None, description="Folder of that disk space; unset: the system's temporary one")
-
-    @field_validator("export_dir", "api_cache_dir")
-    @classmethod
-    def _absolute(cls, value: Path | None) -> Path | None:
-        return None if value is None else value.expanduser().absolute()
-
-    @field_validator("api_cors_origins", "api_hosts", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+    api_cache_dir: Folder | None = Field(
+        None, description="Folder of that disk space; unset: the system's temporary folder"
+    )
 
     @field_validator("export_api_token")
     @classmethod
@@ -88,24 +77,6 @@ class ServingSettings(BaseSettings):
                 msg = "must be origins such as https://app.example, without a path; * is not taken"
                 raise ValueError(msg)
         return value
-
-
-def load_serving_settings(overrides: dict[str, Any] | None = None) -> ServingSettings:
-    """Read the settings from the environment.
-
-    Args:
-        overrides: Field values that win over the environment.
-
-    Raises:
-        SettingsError: A value can't be used; the message names every such setting, never its value.
-    """
-    try:
-        return ServingSettings(**(overrides or {}))
-    except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
-        raise SettingsError(
-            "Settings can't be used", found=problems, fix="correct the environment variable (docs/from-express.md)"
-        ) from None
 
 
 def require_cache_folder(settings: ServingSettings) -> None:

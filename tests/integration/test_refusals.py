@@ -17,7 +17,7 @@ from pipelines.settings import Settings, load_settings
 from tests.exporting import export, settings_for
 from tests.faults.kit import Server, debian_programs, embedded_programs, new_server
 from tests.hostile import random_rows
-from tests.integration.kit import assert_says, role, run_sql, session
+from tests.integration.kit import assert_says, role, run_sql, scalar, session, wait_until
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
 
@@ -132,6 +132,9 @@ def test_a_full_server_may_have_room_at_the_next_try(server: Server, tmp_path: P
         else:
             pytest.fail("the server is never full")
         refused(settings, "no free connection (53300)", "max_connections", kind=ExtractError)
+    with session(server.database()) as look:  # a server process is there for a moment after its client has gone
+        others = "SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'client backend'"
+        wait_until(lambda: scalar(look, others))
     few = settings_for(at(server, "few:right"), tmp_path, read_connections=1)
     refused(few, "no free connection (53300)", "CONNECTION LIMIT", kind=ExtractError)
 

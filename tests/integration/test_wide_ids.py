@@ -54,7 +54,7 @@ def assert_readers_agree(snapshot: Snapshot) -> None:
             found = [(row["domain_id"], [c["candidate_id"] for c in row["candidates"]]) for row in json.loads(text)]
             assert found == [(number, of_domain[number]) for batch, number in domains if batch == batch_id]
     with closing(open_database(snapshot, QueryMemory(64, "memory"))) as database, database.reader() as reader:
-        keys = {"candidate_id": "id"}
+        keys = {"id": "candidate_id"}
         for number in [number for _, number in domains]:
             text = find_candidates_json(reader, number, keys)
             assert [row["id"] for row in json.loads(text)] == of_domain[number]

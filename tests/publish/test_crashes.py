@@ -45,9 +45,10 @@ def kill_soon(progress):
         threading.Timer(float(sys.argv[2]), os.kill, (os.getpid(), signal.SIGKILL)).start()
 kit = Kit(Path(sys.argv[1]))
 if "changes" in sys.argv:
-    kit.publish_changes(3, {0: range(100), 1: range(100, 200)}, 5000, on_progress=kill_soon)
+    changes = {0: range(100), 1: range(100, 200)}
+    kit.publish_changes(3, changes, 5000, on_progress=kill_soon, in_process=False)
 else:
-    kit.publish(3, {0: range(3000)}, on_progress=kill_soon)
+    kit.publish(3, {0: range(3000)}, on_progress=kill_soon, in_process=False)
 """
 SIGKILLED = -9
 # The switch, what is written down about it, and the deletion of a snapshot of a few folders.

@@ -39,6 +39,7 @@ def current(export_dir: Path) -> Snapshot:
     return snapshot
 
 
+@pytest.mark.extended
 def test_a_store_that_fails_makes_its_step_red_and_the_next_run_catches_up(
     source: Database, bucket: Bucket, flaky: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.serving.settings import load_serving_settings
+from pipelines.serving.settings import ServingSettings
 from pipelines.settings import load_settings
 
 pytestmark = pytest.mark.fast
@@ -50,7 +50,7 @@ def test_a_checkout_has_it_in_data_wherever_one_stands(tmp_path: Path, monkeypat
     for folder in (ROOT / "docs", tmp_path):
         monkeypatch.chdir(folder)
         settings = load_settings()
-        assert settings.export_dir == load_serving_settings().export_dir == ROOT / "data" / "exports"
+        assert settings.export_dir == ServingSettings.load().export_dir == ROOT / "data" / "exports"
         assert settings.embedded_dir == ROOT / "data" / "postgres"
         assert settings.dagster_home == ROOT / "data" / "dagster_home"
 
