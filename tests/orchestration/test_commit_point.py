@@ -36,7 +36,7 @@ sys.argv = ["lei-exports", "run", "--full-refresh"]
 main()
 """
 BEFORE, AFTER = "pipelines.snapshots.publishing.promote", "pipelines.snapshots.publishing.prune_snapshots"
-IN_THE_STEP, BEHIND_THE_RUN = "assets.defs.published._told", "assets.cli.launch.show_publication"
+IN_THE_STEP, BEHIND_THE_RUN = "assets.defs.published._format_summary", "assets.cli.launch.show_publication"
 
 
 @pytest.fixture
