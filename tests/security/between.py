@@ -34,12 +34,19 @@ class Between:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=50)
         self.port = int(self._listener.getsockname()[1])
         self._ends: list[socket.socket] = [self._listener]
+        self._serving: list[threading.Thread] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._close()
+        for thread in self._serving:
+            thread.join(10)
+        self._close()  # what a thread opened meanwhile
+
+    def _close(self) -> None:
         for end in self._ends:
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
@@ -49,7 +56,8 @@ class Between:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+                self._serving.append(threading.Thread(target=self._serve, args=(client,), daemon=True))
+                self._serving[-1].start()
 
     def _serve(self, client: socket.socket) -> None:
         server = socket.create_connection(("127.0.0.1", self._server))
@@ -75,9 +83,10 @@ class Between:
         ours.load_cert_chain(self._certificate, self._certificate.with_suffix(".key"))
         theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         theirs.check_hostname, theirs.verify_mode = False, ssl.CERT_NONE
-        decrypted = ours.wrap_socket(client, server_side=True), theirs.wrap_socket(server)
+        decrypted = ours.wrap_socket(client, server_side=True)
+        self._ends.append(decrypted)
         self.decrypted += 1
-        return decrypted
+        return decrypted, theirs.wrap_socket(server)
 
 
 def _pump(source: socket.socket, target: socket.socket) -> None:
