@@ -20,7 +20,7 @@ from tests.oracle.source import create_source_tables, insert_source
 from tests.publish.kit import ROOT
 from tests.system.kit import held_by_another_process, library_without_flock
 
-pytestmark = [pytest.mark.integration, pytest.mark.standard]
+pytestmark = [pytest.mark.integration, pytest.mark.extended]
 
 # Where the first run is when the second one begins. On the code before the token two in eight rounds did damage.
 STAGES = ["start", "start", "start", "read", "build", "summarize", "publish", "publish", "start", "publish"]
@@ -32,7 +32,6 @@ def no_flock(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {"LD_PRELOAD": str(library_without_flock(tmp_path_factory.mktemp("noflock")))}
 
 
-@pytest.mark.extended
 def test_two_runs_at_once_never_damage_a_snapshot(database: Database, tmp_path: Path, no_flock: dict[str, str]) -> None:
     with database.connect() as connection:
         create_source_tables(connection)

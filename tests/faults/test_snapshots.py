@@ -28,7 +28,7 @@ from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
 from tests.published import PublishedSources
 
-pytestmark = [pytest.mark.integration, pytest.mark.standard]
+pytestmark = [pytest.mark.integration, pytest.mark.extended]
 
 
 def publish_two(database: Database, export_dir: Path) -> None:
@@ -61,6 +61,7 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
+@pytest.mark.standard
 @pytest.mark.parametrize(
     ("damage", "changed"),
     [("missing Parquet", False), ("missing Parquet", True), ("missing DuckDB", True), ("damaged DuckDB", False)],

@@ -48,8 +48,10 @@ def test_a_good_snapshot_passes_every_check(published: Kit) -> None:
     assert len({(check.table, check.name) for check in checks}) == len(checks) == 5 + 8 * len(TABLES)
 
 
-@pytest.mark.parametrize("position", [0.0, 0.01, 0.3, 0.5, 0.9, 0.999])
-@pytest.mark.parametrize("path", ["domain_exports/000001.parquet", "rejected_rows/all.parquet", "exports.duckdb"])
+@pytest.mark.parametrize(
+    ("path", "position"),
+    [("domain_exports/000001.parquet", 0.0), ("rejected_rows/all.parquet", 0.5), ("exports.duckdb", 0.999)],
+)
 def test_a_flipped_byte_is_found_and_the_file_named(published: Kit, path: str, position: float) -> None:
     flip_a_byte(published.current().folder / path, position)
     with pytest.raises(SnapshotError) as caught:

@@ -18,7 +18,7 @@ from pipelines.system.run_lock import hold_run_lock
 from tests.publish.kit import Kit, new_id
 from tests.remote.kit import Bucket, assert_published, assert_same_rows, folder_objects, push, settings_for
 
-pytestmark = pytest.mark.standard
+pytestmark = pytest.mark.extended
 
 
 def change(kit: Kit, number: int) -> None:
@@ -31,6 +31,7 @@ def pull(export_dir: Path, url: str, snapshot_id: str | None = None):
         return pull_snapshot(settings, lock, open_remote(url, snapshot_id), now=lambda: datetime.now(UTC))
 
 
+@pytest.mark.standard
 def test_one_snapshot_over_all_tables_whatever_is_published_meanwhile(kit: Kit, bucket: Bucket) -> None:
     push(kit, bucket.url)
     first = kit.current()
@@ -102,7 +103,6 @@ def test_damage_is_found_and_mended(kit: Kit, bucket: Bucket, tmp_path: Path, mo
     verify_published(settings, None)
 
 
-@pytest.mark.extended
 def test_retention_deletes_what_no_kept_snapshot_needs_and_nothing_else(kit: Kit, bucket: Bucket) -> None:
     """Twelve snapshots, two kept: a reader of the oldest kept one goes on; foreign objects stay."""
     foreign = {"foreign.parquet": b"1", "domain_exports/foreign.parquet": b"2", "snapshots/foreign": b"3"}

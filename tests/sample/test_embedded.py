@@ -15,7 +15,7 @@ from pipelines.sample.locks import FileLock
 from tests.integration.kit import wait_until
 from tests.sample.conftest import copy_used
 
-pytestmark = [pytest.mark.integration, pytest.mark.standard]
+pytestmark = [pytest.mark.integration, pytest.mark.extended]
 
 OWNER = """
 import sys

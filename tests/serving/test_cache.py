@@ -19,7 +19,7 @@ from tests.integration.kit import wait_until
 from tests.serving.conftest import Source
 from tests.serving.kit import SCRIPT, Served, export_path, served
 
-pytestmark = [pytest.mark.integration, pytest.mark.standard]
+pytestmark = [pytest.mark.integration, pytest.mark.extended]
 
 
 def is_kept(server: Served, path: str, **headers: str) -> bool:
@@ -65,6 +65,7 @@ def test_with_no_disk_nothing_is_kept(big: Source) -> None:
         assert not any("(deleted)" in name for name in server.open_files())
 
 
+@pytest.mark.standard
 def test_candidates_of_one_domain_are_those_of_its_batch_to_the_byte(hostile: Source) -> None:
     snapshot = hostile.snapshot
     batches = snapshot.scan("domain_exports").select("batch_id").unique().collect()["batch_id"].to_list()
