@@ -5,6 +5,7 @@ from typing import Any
 
 import dagster as dg
 import dataframely as dy
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
 
 from pipelines.checks.definitions import CheckDefinition
 from pipelines.contracts.records import CheckRecord
@@ -103,6 +104,31 @@ def check_results(
         )
         for check in checks
     ]
+
+
+def as_event(
+    key: dg.AssetKey,
+    result: dg.AssetCheckResult,
+    more: Mapping[str, str] | None = None,
+    stands_for: AssetCheckEvaluationTargetMaterializationData | None = None,
+) -> dg.AssetCheckEvaluation:
+    """An outcome of `check_results` as an event, for a step that is not the one that evaluates the check.
+
+    Args:
+        key: The asset.
+        result: The outcome.
+        more: Metadata beside that of the check.
+        stands_for: The materialization that it is about; None: the one of this run.
+    """
+    return dg.AssetCheckEvaluation(
+        asset_key=key,
+        check_name=result.check_name or "",
+        passed=result.passed,
+        severity=result.severity,
+        metadata={**(result.metadata or {}), **(more or {})},
+        blocking=result.severity == dg.AssetCheckSeverity.ERROR,
+        target_materialization_data=stands_for,
+    )
 
 
 def _shown(check: CheckRecord, found_by: str | None) -> dict[str, Any]:

@@ -5,12 +5,12 @@ from typing import Any
 
 import dagster as dg
 
-from assets.defs.catalog import OWNERS, check_results, check_specs, key_of
+from assets.defs.catalog import OWNERS, as_event, check_results, check_specs, key_of
 from assets.defs.published import KEY as SNAPSHOT_KEY
 from assets.defs.resources import EXPORT_FOLDER, ExportsResource, RunLockHolder, failures, report_to
 from pipelines.checks.definitions import REMOTE_CHECKS
-from pipelines.remote.pushing import Pushed, push_current
-from pipelines.settings import Settings
+from pipelines.export import Run
+from pipelines.remote.pushing import Pushed
 
 KEY = key_of("published", "remote")
 
@@ -43,27 +43,18 @@ def remote(
     )
 
 
-def catch_up(context: dg.AssetExecutionContext, settings: Settings) -> None:
+def catch_up(context: dg.AssetExecutionContext, run: Run) -> None:
     """In a run that finds nothing changed, whose other steps are skipped: push what an earlier run could not.
 
     Raises:
         Failure: The store failed; the local publication stands.
     """
     with failures():
-        pushed = push_current(settings, report_to(context.log.info))
+        pushed = run.push()
     context.log.info(describe_push(pushed))
     context.log_event(dg.AssetMaterialization(KEY, metadata=_metadata(pushed)))
     for result in check_results(KEY, pushed.checks):
-        context.log_event(
-            dg.AssetCheckEvaluation(
-                asset_key=KEY,
-                check_name=result.check_name or "",
-                passed=result.passed,
-                severity=result.severity,
-                metadata=dict(result.metadata or {}),
-                blocking=result.severity == dg.AssetCheckSeverity.ERROR,
-            )
-        )
+        context.log_event(as_event(KEY, result))
 
 
 def describe_push(pushed: Pushed) -> str:

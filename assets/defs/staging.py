@@ -59,7 +59,8 @@ def staging(
     accepted = Acceptance(new_source=config.accept_new_source, shrink=config.accept_shrink)
     settings, on_progress = exports.settings(), report_to(context.log.info)
     with failures(context.retry_number):
-        staged = run_lock.hold(settings, on_progress).stage(accepted, full_refresh=config.full_refresh)
+        run = run_lock.hold(settings, on_progress)
+        staged = run.stage(accepted, full_refresh=config.full_refresh)
     if staged.unchanged_since is not None:
         manifest = staged.unchanged_since.manifest
         context.log.info(
@@ -96,7 +97,7 @@ def staging(
         if settings.publish_url is not None:
             from assets.defs.remote import catch_up  # noqa: PLC0415  needs the extra `cloud`
 
-            catch_up(context, settings)
+            catch_up(context, run)
 
 
 def _log_summary(log: Callable[[str], None], record: StagingRecord) -> None:

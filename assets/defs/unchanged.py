@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import dagster as dg
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationTargetMaterializationData
 
-from assets.defs.catalog import check_results, key_of
+from assets.defs.catalog import as_event, check_results, key_of
 from assets.defs.published import KEY, snapshot_checks, snapshot_metadata
 from pipelines.contracts.records import CheckRecord
 from pipelines.snapshots.opening import Snapshot
@@ -45,17 +45,8 @@ def _report(
 ) -> None:
     stands_for = _latest(context, key)
     for result in check_results(key, checks, found_by=snapshot_id):
-        context.log_event(  # in this run, so that its own page shows them too
-            dg.AssetCheckEvaluation(
-                asset_key=key,
-                check_name=result.check_name or "",
-                passed=result.passed,
-                severity=result.severity,
-                metadata={**(result.metadata or {}), "reported_again": again},
-                blocking=result.severity == dg.AssetCheckSeverity.ERROR,
-                target_materialization_data=stands_for,
-            )
-        )
+        # In this run, so that its own page shows them too.
+        context.log_event(as_event(key, result, {"reported_again": again}, stands_for))
 
 
 def _latest(

@@ -1,1 +1,1 @@
-"""What an operator is told of, and by which way."""
+"""What is reported to an operator, and how."""

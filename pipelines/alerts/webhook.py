@@ -1,4 +1,4 @@
-"""What an operator is told of, as JSON posted to a webhook (ALERT_WEBHOOK_URL), and when."""
+"""What is reported to an operator, as JSON posted to a webhook (ALERT_WEBHOOK_URL), and when."""
 
 import threading
 import time
@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from pipelines.snapshots.history import CLOCK_SKEW, SourceCheck
 
 AlertKind = Literal["failure", "success", "stale", "test"]
-# A source that stays stale is told of again, because a first message can be overlooked.
+# A source that stays stale is reported again, because a first message can be overlooked.
 REPEAT = timedelta(hours=24)
 _RESULTS = {
     "published": "a new snapshot is published",

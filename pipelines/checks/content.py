@@ -46,7 +46,7 @@ _KEPT_VALUES, _COUNTED_VALUES = 100, 1_000
 _OTHERS = ""
 # A vocabulary column may hold anything; a value longer than this is no vocabulary value.
 _SHOWN_CHARACTERS = 40
-# What may be told of a column of codes (DESIGN 7): something written like one. A name that slipped into it is not.
+# What may be shown of a column of codes (DESIGN 7): something written like one. A name that slipped into it is not.
 _LIKE_A_CODE = re.compile(r"[A-Z0-9_-]{1,24}", re.ASCII)
 
 
