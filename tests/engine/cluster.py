@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import psutil
 
@@ -40,6 +40,7 @@ class Node:
     command: list[str]
     environment: dict[str, str]
     log: Path
+    process: subprocess.Popen[Any] = field(init=False)
 
     def begin(self) -> None:
         with self.log.open("wb") as output:

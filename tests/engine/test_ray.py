@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from pydantic import SecretStr
 
@@ -156,6 +157,13 @@ def test_a_node_that_does_not_see_the_export_folder_is_named(
     assert caught.value.found == "No such file or directory"
 
 
+def name_of(pid: int) -> str:
+    try:
+        return psutil.Process(pid).cmdline()[0]
+    except (psutil.Error, IndexError):
+        return ""
+
+
 COORDINATOR = """
 import sys
 from pathlib import Path
@@ -172,7 +180,7 @@ def begin_coordinator(cluster: RayCluster, folder: Path, **environment: str) -> 
     return subprocess.Popen(
         [sys.executable, "-c", COORDINATOR, str(folder)],
         env={**os.environ, **cluster.environment, "PYTHONPATH": str(ROOT), **environment},
-        cwd=cluster.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=cluster.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
 
 
@@ -206,11 +214,27 @@ def test_an_address_at_which_nobody_listens_is_said_at_once(ray_cluster: RayClus
     assert "Found: Connection refused" in output
 
 
-def test_without_an_address_a_cluster_of_its_own_listens_on_loopback_only(
+def test_a_cluster_of_its_own_listens_on_loopback_only_and_ends_with_its_coordinator(
     ray_cluster: RayCluster, tmp_path: Path
 ) -> None:
-    (tmp_path / "release").touch()
-    coordinator = begin_coordinator(ray_cluster, tmp_path, RAY_ADDRESS="", PYTHONPATH=str(ROOT))
-    output, errors = coordinator.communicate()
-    assert coordinator.returncode == 0, errors
-    assert len(output.split(",")) == 6
+    """Without RAY_ADDRESS; after SIGKILL too."""
+    coordinator = begin_coordinator(ray_cluster, tmp_path, RAY_ADDRESS="", RAY_TMPDIR=str(ray_cluster.folder))
+    family = Node([], {}, tmp_path)
+    family.process = coordinator
+    wait_for(lambda: bool(running(tmp_path)) or coordinator.poll() is not None)
+    listening = {
+        connection.laddr.ip
+        for pid in family.pids()
+        for connection in psutil.Process(pid).net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert listening
+    assert {address.removeprefix("::ffff:") for address in listening} <= {"127.0.0.1", "::1"}
+    coordinator.send_signal(signal.SIGKILL)
+    coordinator.wait()
+    # Two processes of Ray's own notice it a minute later.
+    try:
+        wait_for(lambda: {name_of(pid) for pid in family.pids()} <= {"ray::DashboardAgent", "ray::RuntimeEnvAgent", ""})
+    finally:
+        family.kill()
+        coordinator.communicate()
