@@ -7,7 +7,7 @@ from functools import partial
 
 import psycopg
 
-from pipelines.contracts.records import Fingerprints, Manifest
+from pipelines.contracts.records import Fingerprints, Manifest, SegmentRecord
 from pipelines.contracts.segments import Segmentation, in_order, segment_name, segment_number
 from pipelines.errors import ExtractError
 from pipelines.source.catalog import Relation
@@ -16,7 +16,6 @@ from pipelines.source.failed_read import explain_failed_read
 from pipelines.source.fingerprint import Answer, Connection, changed_segments, take_fingerprints
 from pipelines.source.ranges import plan_whole
 from pipelines.source.read_watchdog import ReadWatchdog
-from pipelines.source.segment_writer import SegmentFiles
 from pipelines.source.workers import run_watched
 
 
@@ -98,21 +97,23 @@ def count_rows(fingerprints: Fingerprints, only: Collection[int | None] | None =
     }
 
 
-def require_all_rows(fingerprints: Fingerprints, files: SegmentFiles, only: Collection[int | None]) -> None:
+def require_all_rows(
+    fingerprints: Fingerprints, segments: Collection[SegmentRecord], only: Collection[int | None]
+) -> None:
     """Compare what was read with the snapshot, segment by segment.
 
     Args:
         fingerprints: Fingerprints of all segments, with their rows.
-        files: What was read.
+        segments: What was read.
         only: Segments that were to be read.
 
     Raises:
         ExtractError: Other rows came than the snapshot has.
     """
     wanted = {segment_name(number) for number in only}
-    read = {segment_name(segment.segment): segment.rows for segment in files.segments()}
-    for table, segments in fingerprints.items():
-        expected = {name: found.rows for name, found in segments.items() if name in wanted}
+    read = {segment_name(segment.segment): segment.rows for segment in segments}
+    for table, of_table in fingerprints.items():
+        expected = {name: found.rows for name, found in of_table.items() if name in wanted}
         found = {name: rows[table] for name, rows in read.items() if table in rows}
         if found != expected:
             others = sorted(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n))

@@ -210,6 +210,14 @@ class Digests:
             self._known[key] = sha256_of(path)
         return self._known[key]
 
+    def remember(self, path: Path, digest: str) -> None:
+        """Keep a digest that was computed elsewhere.
+
+        Raises:
+            OSError: The file is missing.
+        """
+        self._known[_identity(path)] = digest
+
     def known(self, path: Path) -> str | None:
         """The digest of a file, if it was computed and the file was not written since."""
         return self._known.get(_identity(path))

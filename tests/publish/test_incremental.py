@@ -152,7 +152,7 @@ def test_the_manifest_tells_what_was_read(base: Kit) -> None:
     assert first["domain_exports/000000.parquet"] == new_id(1)
     assert first["domain_exports/000001.parquet"] == new_id(2)
     check = next(c for c in manifest.checks if (c.table, c.name) == ("domain_exports", "faces_equal"))
-    assert check.metadata == {"rows_duckdb": 1, "rows_parquet": 1, "segments": 2}
+    assert check.metadata == {"rows_duckdb": 1, "rows_parquet": 1, "files": 2}
     assert manifest.database.first_snapshot == new_id(2)
 
 
