@@ -137,7 +137,8 @@ def build_tables(  # noqa: PLR0913 - a stage of a run
     _require_all(staging, record.segments, index)
     # With a base, only the keys whose rows changed are computed again, in most runs.
     ranges = None if record.base_snapshot is not None else _plan(staging, record, index, range_rows)
-    staging.start_keys()
+    if ranges is not None:
+        staging.start_keys()
     tasks = (
         SegmentTask(
             staging=staging,

@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 
 import polars as pl
+import pyarrow.parquet as pq
 
 from pipelines.build.base import base_snapshot
 from pipelines.build.build_segment import DivideTask, divide_segment
@@ -54,8 +55,6 @@ _MEMORY_BYTES = 256 * 2**20
 _RANGES_IN_ONE_GO = 2
 # Ranges of so many times the rows that they were cut for are cut again.
 _MOST_GROWTH = 2
-# Candidates that the keys are cut by; each LEI counts once at least.
-_SAMPLED_CANDIDATES = 50_000
 
 
 @guarded
@@ -98,14 +97,17 @@ def build_derived_tables(  # noqa: PLR0913 - a stage of a run
     base = None if record.base_snapshot is None else base_snapshot(settings.export_dir, record)
     if base is not None:
         derivation.patch(base, frozenset(segment.segment for segment in record.segments))
-    if derivation.as_a_whole:
-        keys = staging.read_keys()
-        if keys is None:
-            ranges = derivation.plan(base)
-            index = derivation.divide(ranges)
-        else:
-            ranges, index = KeyRanges.from_json(keys[0]), keys[1]
-        derivation.build(ranges, index)
+    try:
+        if derivation.as_a_whole:
+            keys = staging.read_keys()
+            if keys is None:
+                ranges = derivation.plan()
+                index = derivation.divide(ranges)
+            else:
+                ranges, index = KeyRanges.from_json(keys[0]), keys[1]
+            derivation.build(ranges, index)
+    finally:
+        staging.remove_keys()
     records = derivation.finish()
     trim_memory()
     return records
@@ -177,17 +179,16 @@ class _Derivation:
             build.patch(base, part.keys, part.rows)
             self.as_a_whole.discard(name)
 
-    def plan(self, base: Snapshot | None) -> KeyRanges:
-        """Cut the keys by what is published: entities counts the candidates of each LEI."""
-        if base is None:
-            leis = pl.Series([], dtype=pl.String)
-        else:
-            entities = base.scan(ENTITIES.name).select("lei_code", "candidate_count").collect()
-            every = max(1, self.inputs.candidates.rows // _SAMPLED_CANDIDATES)
-            leis = entities.select(
-                pl.col("lei_code").repeat_by((pl.col("candidate_count") + every - 1) // every).explode()
-            ).to_series()
-        return plan_key_ranges(self.inputs.domains.rows, self.inputs.candidates.rows, leis, self.range_rows)
+    def plan(self) -> KeyRanges:
+        """Cut the keys by what is built: by some row groups of candidate_exports."""
+        domains, candidates = self.inputs.domains, self.inputs.candidates
+        samples = [pl.Series([], dtype=pl.String)]
+        for file in candidates.files:
+            with pq.ParquetFile(self.inputs.staging.tables_dir / file.path) as parquet:
+                if parquet.num_row_groups:
+                    group = parquet.read_row_group(parquet.num_row_groups // 2, columns=["lei_code"])
+                    samples.append(pl.Series(group["lei_code"].combine_chunks(), dtype=pl.String))
+        return plan_key_ranges(domains.rows, candidates.rows, pl.concat(samples), self.range_rows)
 
     def divide(self, ranges: KeyRanges) -> PieceIndex:
         """Divide the rows of all segments into key ranges, from their Parquet files."""

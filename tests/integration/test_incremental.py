@@ -173,13 +173,13 @@ def test_only_rows_of_changed_keys_are_computed(database: Database, exported: tu
     assert counts["batch_summaries"] == counts["jurisdiction_summaries"] == 0
 
 
-@pytest.mark.parametrize("bucket_rows", [1, 5, 60])
+@pytest.mark.parametrize("range_rows", [1, 5, 60])
 def test_more_changed_rows_than_fit_are_computed_as_a_whole(
-    database: Database, exported: tuple[Settings, Snapshot], bucket_rows: int, monkeypatch: pytest.MonkeyPatch
+    database: Database, exported: tuple[Settings, Snapshot], range_rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The border lies at twice the rows of a bucket: one table on this side, another on that one, in the same run."""
     configured, _ = exported
-    monkeypatch.setattr(run_module, "build_derived_tables", partial(build_derived_tables, bucket_rows=bucket_rows))
+    monkeypatch.setattr(run_module, "build_derived_tables", partial(build_derived_tables, range_rows=range_rows))
     execute(database, *CHANGES["rows deleted"], "UPDATE domains SET company_name = 'x' WHERE id < 20")
     assert_agrees(database, export(configured))
 
