@@ -4,14 +4,14 @@ What the derived tables need of the rows is written too, in pieces by key range 
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import polars as pl
 
 from pipelines.build.key_ranges import BY_HASH, BY_LEI, DOMAINS, SCHEMAS, KeyRanges, write_key_pieces
 from pipelines.build.staging import StagingFolder, damaged
-from pipelines.build.table_build import TablePart, timed, write_part
+from pipelines.build.table_build import TablePart, write_part
 from pipelines.checks.content import CandidateChecks, DomainChecks
 from pipelines.contracts import source
 from pipelines.contracts.source import SourceTable
@@ -73,32 +73,25 @@ def build_segment(task: SegmentTask) -> SegmentFacts:
     candidates = build_candidate_exports(validated_candidates, table)
     parts = {}
     if REJECTED_ROWS.name in task.names:
-        rejected = build_rejected_rows(
-            validated_domains, validated_candidates, include_full_data=task.include_full_data
-        )
-        parts[REJECTED_ROWS.name] = write_part(rejected, REJECTED_ROWS, task.staging.tables_dir, task.segment)
-        del rejected
+        parts[REJECTED_ROWS.name] = _write_rejected(task, validated_domains, validated_candidates)
     del validated_candidates
-    validated = time.monotonic()
+    validate_s = time.monotonic() - started
+    started = time.monotonic()
     domains = build_domain_exports(validated_domains, candidates)
-    transform_s = time.monotonic() - validated
-    for_checks = validated_domains.select(DomainChecks.VALIDATED_COLUMNS)
-    del validated_domains
-    pieces = None
+    transform_s = time.monotonic() - started
+    validated_domains = validated_domains.select(DomainChecks.VALIDATED_COLUMNS)
+    pieces, divide_s = None, time.monotonic()
     if task.ranges is not None:
         pieces = write_key_pieces(task.staging.keys_dir, task.segment, domains, candidates, task.ranges)
+    divide_s = time.monotonic() - divide_s
     if DOMAIN_EXPORTS.name in task.names:
-        of_domains = DomainChecks()
-        part = _write(task, DOMAIN_EXPORTS, domains, lambda: of_domains.update(for_checks, domains, candidates))
-        part.content = of_domains.state()
-        part.timings["transform"] = transform_s
+        part = _write_domains(task, validated_domains, domains, candidates)
+        part.timings |= {"transform": transform_s, "divide": divide_s}
         parts[DOMAIN_EXPORTS.name] = part
+    del validated_domains, domains
     if table.name in task.names:
-        of_candidates = CandidateChecks()
-        part = _write(task, table, candidates, lambda: of_candidates.update(candidates))
-        part.content = of_candidates.state()
-        parts[table.name] = part
-    return SegmentFacts(task.segment, source_rows, parts, pieces, validated - started)
+        parts[table.name] = _write_candidates(task, table, candidates)
+    return SegmentFacts(task.segment, source_rows, parts, pieces, validate_s)
 
 
 @dataclass(frozen=True)
@@ -146,10 +139,26 @@ def _read(task: SegmentTask, table: SourceTable) -> pl.DataFrame:
     return task.staging.read_source(table, task.pieces[table.name], include_full_data=task.include_full_data)
 
 
-def _write(task: SegmentTask, table: Table, rows: pl.DataFrame, check: Callable[[], None]) -> TablePart:
-    timings: dict[str, float] = {}
-    with timed(timings, "check"):
-        check()
-    part = write_part(rows, table, task.staging.tables_dir, task.segment)
-    part.timings["check"] = part.timings.get("check", 0.0) + timings["check"]
-    return part
+def _write_rejected(
+    task: SegmentTask, validated_domains: pl.DataFrame, validated_candidates: pl.DataFrame
+) -> TablePart:
+    rows = build_rejected_rows(validated_domains, validated_candidates, include_full_data=task.include_full_data)
+    return write_part(rows, REJECTED_ROWS, task.staging.tables_dir, task.segment)
+
+
+def _write_domains(
+    task: SegmentTask, validated_domains: pl.DataFrame, domains: pl.DataFrame, candidates: pl.DataFrame
+) -> TablePart:
+    checks, started = DomainChecks(), time.monotonic()
+    checks.update(validated_domains, domains, candidates)
+    checked = time.monotonic() - started
+    return write_part(domains, DOMAIN_EXPORTS, task.staging.tables_dir, task.segment).with_content(
+        checks.state(), checked
+    )
+
+
+def _write_candidates(task: SegmentTask, table: Table, candidates: pl.DataFrame) -> TablePart:
+    checks, started = CandidateChecks(), time.monotonic()
+    checks.update(candidates)
+    checked = time.monotonic() - started
+    return write_part(candidates, table, task.staging.tables_dir, task.segment).with_content(checks.state(), checked)
