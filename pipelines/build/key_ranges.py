@@ -6,7 +6,7 @@ A derived table has a Parquet file for each range, so all rules see one range at
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +31,7 @@ RANGE_ROWS = 200_000
 _HEX_DIGITS = 4
 _PREFIXES = 16**_HEX_DIGITS
 
+_NO_VIEWS = pl.CompatLevel.oldest()
 DOMAINS, BY_HASH, BY_LEI = "domains", "by_hash", "by_lei"
 # What the derived tables read. A candidate finds its hash through its domain row: 32 bytes less a row.
 _COLUMNS = {
@@ -155,26 +156,20 @@ def _write(
     # Stable argsort of uint16 is a radix sort, and one gather is half of what partition_by costs (FACTS 3.1).
     order = np.argsort(ranges, kind="stable")
     in_order = ranges[order]
-    # Not the views of Polars: a batch of sliced views carries all texts of the segment.
-    table = rows.select(SCHEMAS[kind].names()).select(pl.all().gather(order)).rechunk()
-    batches = table.to_arrow(compat_level=pl.CompatLevel.oldest()).to_batches()
-    starts = np.flatnonzero(np.diff(in_order.astype(np.int32), prepend=-1))
-    ends: Sequence[int] = [*starts[1:].tolist(), len(in_order)]
+    starts = np.flatnonzero(np.diff(in_order.astype(np.int32), prepend=-1)).tolist()
+    columns = rows.select(SCHEMAS[kind].names())
     name = f"{segment_name(segment)}-{kind}.arrow"
+    # Range by range: the memory of one piece. No views: a slice of views carries all texts of the segment.
+    pieces = (
+        (int(in_order[start]), batch)
+        for start, end in zip(starts, [*starts[1:], len(in_order)], strict=True)
+        for batch in columns[order[start:end]].to_arrow(compat_level=_NO_VIEWS).combine_chunks().to_batches()
+    )
     try:
-        return write_pieces(
-            folder,
-            name,
-            kind,
-            _arrow_schema(kind),
-            (
-                (int(in_order[start]), batches[0].slice(start, end - start))
-                for start, end in zip(starts.tolist(), ends, strict=True)
-            ),
-        )
+        return write_pieces(folder, name, kind, _arrow_schema(kind), pieces)
     except OSError as error:
         raise write_failure(f"{folder.name}/{name} could not be written", error) from error
 
 
 def _arrow_schema(kind: str) -> pa.Schema:
-    return SCHEMAS[kind].to_frame().to_arrow(compat_level=pl.CompatLevel.oldest()).schema
+    return SCHEMAS[kind].to_frame().to_arrow(compat_level=_NO_VIEWS).schema
