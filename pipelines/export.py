@@ -10,7 +10,7 @@ from pipelines.build.derived_tables import build_derived_tables
 from pipelines.build.extraction import NOTHING_ACCEPTED, Acceptance, StagedSource, stage_source
 from pipelines.build.publication import Publication, publish_tables, raise_if_failed
 from pipelines.contracts.records import TableRecord
-from pipelines.engine import Engine, open_engine
+from pipelines.engine.opening import Engine, open_engine
 from pipelines.progress import OnProgress, ignore_progress, report_wait
 from pipelines.settings import Settings
 from pipelines.system.run_lock import WAIT_SECONDS, RunLock, hold_run_lock

@@ -40,7 +40,8 @@ from pipelines.contracts.tables import (
     Table,
     candidate_exports,
 )
-from pipelines.engine import LOCAL, Engine
+from pipelines.engine.local import LOCAL
+from pipelines.engine.opening import Engine
 from pipelines.errors import StagingError
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.settings import Settings

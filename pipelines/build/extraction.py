@@ -13,7 +13,8 @@ from pipelines.build.preflight import machine_questions, require_free_space
 from pipelines.build.staging import StagingFolder, latest_id, latest_record, new_staging, remove_stagings
 from pipelines.checks.findings import require_answers
 from pipelines.contracts.records import CheckRecord, Manifest, StagingRecord
-from pipelines.engine import LOCAL, Engine
+from pipelines.engine.local import LOCAL
+from pipelines.engine.opening import Engine
 from pipelines.errors import BusyError, SnapshotError, SourceChangedError, StagingError
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.sample.embedded import embedded_server

@@ -1,9 +1,5 @@
-"""Where tasks run: on this machine (local.py), or on a cluster (ray_cluster.py). Nothing here knows what a task does.
+"""What runs the tasks of a stage: threads of this process (ENGINE=local), or a Ray cluster (ENGINE=ray).
 
-Entry points: open_engine, Engine, LOCAL.
+Entry points: open_engine and Engine (opening.py), check_nodes (nodes.py). The modules ray_*.py need the extra `ray`, so
+they are imported only where ENGINE=ray.
 """
-
-from pipelines.engine.engine import Engine, open_engine
-from pipelines.engine.local import LOCAL
-
-__all__ = ["LOCAL", "Engine", "open_engine"]

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 
 import polars as pl
 
@@ -13,7 +14,8 @@ from pipelines.build.pieces import PieceIndex
 from pipelines.build.staging import StagingFolder
 from pipelines.contracts.records import Manifest, SegmentRecord, SourceRecord, StagingRecord
 from pipelines.contracts.segments import in_order
-from pipelines.engine import Engine
+from pipelines.engine.nodes import check_nodes
+from pipelines.engine.opening import Engine
 from pipelines.errors import ExtractError
 from pipelines.progress import OnProgress, Progress
 from pipelines.source.changes import Changes, count_rows, find_changes, require_all_rows
@@ -24,6 +26,7 @@ from pipelines.source.preflight import open_snapshot, wanted_connections
 from pipelines.source.ranges import plan_ranges
 from pipelines.source.read_range import ReadFacts, ReadTask, read_range
 from pipelines.source.read_watchdog import ReadWatchdog
+from pipelines.source.reader import read_query
 from pipelines.system.memory import trim_memory
 
 # A range of RANGE_BYTES takes about 200 MB while it is read and divided.
@@ -118,6 +121,8 @@ def extract_source(  # noqa: PLR0913, PLR0917 - where from, where to, how, and w
         connections=wanted_connections(options.read_connections),
     ) as snapshot:
         check_source(snapshot.source)
+        probe = partial(read_query, snapshot.reader_url, "SELECT 1 AS one", snapshot.reader_setup())
+        check_nodes(engine, staging.path.parent.parent, probe)
         opened = time.monotonic()
         with ReadWatchdog(snapshot.address, snapshot, options.timeout_s) as watch:
             on_progress(Progress("read", "fingerprints of both tables"))

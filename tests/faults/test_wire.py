@@ -88,7 +88,7 @@ def test_nobody_answers_any_more(
     """No keepalive finds this: the kernel of what stands between still acknowledges."""
     threads = threading.active_count()
     settings = through(wire, server, published, export_max_seconds=2.0)
-    monkeypatch.setattr("pipelines.source.workers._GIVE_UP_SECONDS", 1.0)
+    monkeypatch.setattr("pipelines.engine.flow.STOP_SECONDS", 1.0)
     monkeypatch.setattr("pipelines.source.exported_snapshot.TIMEOUT_MARGIN_S", 1)
     if moment == "reading":
         silent_before(monkeypatch, wire, extraction, "read_query")
