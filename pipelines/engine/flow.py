@@ -61,10 +61,9 @@ def run_tasks(
         while pending:
             watch()
             for call in calls.wait(pending, 1, WATCH_SECONDS):
-                facts = calls.result(call)
                 pending.remove(call)
-                feed()
-                yield facts
+                yield calls.result(call)
+                feed()  # not before: these facts may be the caller's reason to stop
     except BaseException as error:
         _stop(calls, pending, on_stop, on_give_up)
         if not isinstance(error, GeneratorExit):

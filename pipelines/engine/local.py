@@ -34,9 +34,9 @@ class LocalEngine:
         on_stop: Callable[[], None] = do_nothing,
         on_give_up: Callable[[], None] = do_nothing,
     ) -> Generator[Facts]:
-        """As `Engine.map`. So many tasks run at a time, and as many wait: as many as cores, unless it is stated."""
+        """As `Engine.map`. Where `at_a_time` is not stated, as many tasks run as there are cores, and as many wait."""
         width = at_a_time or _usable_cores()
-        with Workers(function, width) as workers:
+        with Workers(function, width, waiting=0 if at_a_time else width) as workers:
             yield from run_tasks(workers, tasks, watch=watch, on_stop=on_stop, on_give_up=on_give_up)
 
     def ask_nodes(self, function: Callable[[Task], Facts], task: Task) -> dict[str, Facts]:
@@ -50,8 +50,9 @@ class Workers(Generic[Task, Facts]):
     Only a thread that is inside a call that does not return is left alone.
     """
 
-    def __init__(self, function: Callable[[Task], Facts], count: int) -> None:
+    def __init__(self, function: Callable[[Task], Facts], count: int, *, waiting: int = 0) -> None:
         self._function = function
+        self._bound = count + waiting
         self._waiting: SimpleQueue[tuple[Future[Facts], Task] | None] = SimpleQueue()
         self._threads = [
             threading.Thread(target=self._work, name=f"export-task-{number}", daemon=True) for number in range(count)
@@ -74,8 +75,8 @@ class Workers(Generic[Task, Facts]):
             thread.join(max(0.0, until - time.monotonic()))
 
     def bound(self) -> int:
-        """As `Calls.bound`: as many tasks wait as run."""
-        return 2 * len(self._threads)
+        """As `Calls.bound`."""
+        return self._bound
 
     def submit(self, task: Task) -> Future[Facts]:
         """As `Calls.submit`."""
