@@ -1,4 +1,4 @@
-"""`python -m bench.stages`: the stages of a full run on each engine, side by side, and what 1,000,000,000 rows would take.
+"""`python -m bench.stages`: the stages of a run on each engine, side by side, and what 1,000,000,000 rows would take.
 
 Each run is a process of its own. For ENGINE=ray a cluster is started on this machine, and Polars has one thread in each
 task. With `--write` the chart of docs/benchmarks.md is drawn again.

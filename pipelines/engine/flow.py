@@ -35,7 +35,7 @@ class Calls(Protocol[Task_contra, Facts_co]):
         """The facts of a call that has ended, or its error."""
 
     def cancel(self, calls: set[Any]) -> None:
-        """Drop what has not begun, and ask the rest to end."""
+        """Drop what has not begun."""
 
     def abandon(self, calls: set[Any]) -> None:
         """Let go of calls that did not end: nobody waits for them."""

@@ -86,6 +86,13 @@ def test_an_error_of_a_task_comes_as_it_was(engine: Engine, tmp_path: Path) -> N
     assert (caught.value.expected, caught.value.found, caught.value.fix) == ("rows", "none", "start it again")
 
 
+def test_errors_can_come_again_and_again(engine: Engine) -> None:
+    """Ray 2.60 aborted the coordinator where a task was cancelled that had just failed."""
+    for _ in range(100):
+        with pytest.raises(ExtractError):
+            list(engine.map(fail, [Job(1), Job(1), Job(1)], memory_bytes=MIB))
+
+
 def test_an_error_of_the_tasks_themselves_stops_too(engine: Engine, tmp_path: Path) -> None:
     def tasks() -> Iterator[Job]:
         yield Job(0, tmp_path)
