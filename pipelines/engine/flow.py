@@ -1,7 +1,7 @@
 """How tasks are fed, watched and stopped, whatever runs them."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 
@@ -48,7 +48,7 @@ def run_tasks(
     watch: Callable[[], None],
     on_stop: Callable[[], None],
     on_give_up: Callable[[], None],
-) -> Iterator[Facts]:
+) -> Generator[Facts]:
     """Run tasks; their facts as they come. The arguments are those of `Engine.map`."""
     waiting = iter(tasks)
     pending: set[Any] = set()
@@ -61,10 +61,9 @@ def run_tasks(
         while pending:
             watch()
             for call in calls.wait(pending, 1, WATCH_SECONDS):
-                facts = calls.result(call)
                 pending.remove(call)
-                feed()
-                yield facts
+                yield calls.result(call)
+                feed()  # not before: these facts may be the caller's reason to stop
     except BaseException as error:
         _stop(calls, pending, on_stop, on_give_up)
         if not isinstance(error, GeneratorExit):

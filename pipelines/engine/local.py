@@ -7,7 +7,7 @@ those of ThreadPoolExecutor.
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, wait
 from queue import SimpleQueue
 from types import TracebackType
@@ -33,10 +33,10 @@ class LocalEngine:
         watch: Callable[[], None] = do_nothing,
         on_stop: Callable[[], None] = do_nothing,
         on_give_up: Callable[[], None] = do_nothing,
-    ) -> Iterator[Facts]:
-        """As `Engine.map`. So many tasks run at a time, and as many wait: as many as cores, unless it is stated."""
+    ) -> Generator[Facts]:
+        """As `Engine.map`. Where `at_a_time` is not stated, as many tasks run as there are cores, and as many wait."""
         width = at_a_time or _usable_cores()
-        with _Workers(function, width) as workers:
+        with Workers(function, width, waiting=0 if at_a_time else width) as workers:
             yield from run_tasks(workers, tasks, watch=watch, on_stop=on_stop, on_give_up=on_give_up)
 
     def ask_nodes(self, function: Callable[[Task], Facts], task: Task) -> dict[str, Facts]:
@@ -44,14 +44,15 @@ class LocalEngine:
         return {"": function(task)}
 
 
-class _Workers(Generic[Task, Facts]):
+class Workers(Generic[Task, Facts]):
     """Threads that take tasks in their order; a context manager at whose end no thread of it does anything any more.
 
     Only a thread that is inside a call that does not return is left alone.
     """
 
-    def __init__(self, function: Callable[[Task], Facts], count: int) -> None:
+    def __init__(self, function: Callable[[Task], Facts], count: int, *, waiting: int = 0) -> None:
         self._function = function
+        self._bound = count + waiting
         self._waiting: SimpleQueue[tuple[Future[Facts], Task] | None] = SimpleQueue()
         self._threads = [
             threading.Thread(target=self._work, name=f"export-task-{number}", daemon=True) for number in range(count)
@@ -74,20 +75,25 @@ class _Workers(Generic[Task, Facts]):
             thread.join(max(0.0, until - time.monotonic()))
 
     def bound(self) -> int:
-        return 2 * len(self._threads)
+        """As `Calls.bound`."""
+        return self._bound
 
     def submit(self, task: Task) -> Future[Facts]:
+        """As `Calls.submit`."""
         future: Future[Facts] = Future()
         self._waiting.put((future, task))
         return future
 
     def wait(self, calls: set[Future[Facts]], count: int, timeout_s: float) -> set[Future[Facts]]:
+        """As `Calls.wait`."""
         return wait(calls, timeout_s, FIRST_COMPLETED if count == 1 else ALL_COMPLETED).done
 
     def result(self, call: Future[Facts]) -> Facts:
+        """As `Calls.result`."""
         return call.result()
 
     def cancel(self, calls: set[Future[Facts]]) -> None:
+        """As `Calls.cancel`."""
         for call in calls:
             call.cancel()
 
@@ -111,3 +117,7 @@ class _Workers(Generic[Task, Facts]):
 def _usable_cores() -> int:
     """Cores that this process may use: a container or taskset may leave it fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+LOCAL = LocalEngine()
+"""The engine where none is stated: it has no state of its own."""

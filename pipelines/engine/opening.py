@@ -1,7 +1,7 @@
 """The interface of an engine, and which one the settings want."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -40,7 +40,7 @@ class Engine(Protocol):
         watch: Callable[[], None] = do_nothing,
         on_stop: Callable[[], None] = do_nothing,
         on_give_up: Callable[[], None] = do_nothing,
-    ) -> Iterator[Facts]:
+    ) -> Generator[Facts]:
         """Run a function on tasks; the facts as they come, in any order. Nothing begins before the first is asked for.
 
         When `watch` or a task raises, or the caller closes the iterator: what has not begun is dropped, and `on_stop`

@@ -1,7 +1,7 @@
 """The engine of a Ray cluster: Ray schedules tasks, retries those of a lost node, and stops them."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Generic
 
@@ -59,7 +59,7 @@ class RayEngine:
         watch: Callable[[], None] = do_nothing,
         on_stop: Callable[[], None] = do_nothing,
         on_give_up: Callable[[], None] = do_nothing,
-    ) -> Iterator[Facts]:
+    ) -> Generator[Facts]:
         """As `Engine.map`. In flight are `at_a_time` tasks, at most one for each core that the cluster has now."""
         calls: _Calls[Task, Facts] = _Calls(function, self._versions, memory_bytes, at_a_time, self._on_progress)
         yield from run_tasks(calls, tasks, watch=watch, on_stop=on_stop, on_give_up=on_give_up)

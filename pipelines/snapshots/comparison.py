@@ -12,7 +12,6 @@ import duckdb
 import polars as pl
 
 from pipelines.contracts.records import CheckRecord, FileRecord
-from pipelines.contracts.segments import Segmentation
 from pipelines.contracts.tables import Table
 from pipelines.contracts.views import SNAPSHOT_INFO, views_of
 from pipelines.snapshots.content_hash import (
@@ -23,7 +22,7 @@ from pipelines.snapshots.content_hash import (
     parquet_relation,
     table_relation,
 )
-from pipelines.snapshots.duckdb_connections import DOMAIN_ID, open_scratch, quoted_text
+from pipelines.snapshots.duckdb_connections import open_scratch, quoted_text
 from pipelines.snapshots.opening import Snapshot
 from pipelines.snapshots.table_changes import TableChanges, whole
 
@@ -47,7 +46,8 @@ def verify_parquet(snapshot: Snapshot, table: Table, changes: TableChanges | Non
         changes: The files to look at; None: all. The order of segments follows from every row being in its own.
     """
     record = snapshot.record_of(table.name)
-    files = (changes or whole(record, snapshot.manifest.segmentation)).files
+    changes = changes or whole(table, record, snapshot.manifest.segmentation)
+    files = changes.files
     expected = list(table.polars_schema.items())
     other_columns, other_rows, unreadable = [], [], []
     for file in files:
@@ -55,7 +55,7 @@ def verify_parquet(snapshot: Snapshot, table: Table, changes: TableChanges | Non
         try:
             if list(scan.collect_schema().items()) != expected:
                 other_columns.append(file.path)
-            elif not _has_its_rows(scan, file, table, snapshot.manifest.segmentation):
+            elif not _has_its_rows(scan, file, changes):
                 other_rows.append(file.path)
         except _UNREADABLE:
             unreadable.append(file.path)
@@ -170,7 +170,7 @@ def verify_equal(attached: AttachedDatabase, table: Table, changes: TableChanges
     """
     snapshot = attached.snapshot
     record = snapshot.record_of(table.name)
-    changes = changes or whole(record, snapshot.manifest.segmentation)
+    changes = changes or whole(table, record, snapshot.manifest.segmentation)
     relation, kinds = table_relation(ATTACHED, table.name), table.duckdb_types
     files, parameters = parquet_relation([snapshot.folder / file.path for file in changes.files])
     try:
@@ -180,8 +180,8 @@ def verify_equal(attached: AttachedDatabase, table: Table, changes: TableChanges
             if changes.files:
                 in_parquet = fingerprint(connection, files, kinds, parameters)
             metadata: dict[str, Any] = {"rows_duckdb": in_duckdb.rows, "rows_parquet": in_parquet.rows}
-            if changes.segments is not None:
-                metadata["segments"] = len(changes.segments)
+            if changes.parts is not None:
+                metadata["files"] = len(changes.files)
             if in_duckdb != in_parquet and changes.files:
                 left = (relation, changes.condition)
                 metadata["columns"] = differing_columns(connection, table, left, files, parameters)
@@ -197,23 +197,23 @@ def check(
     return CheckRecord(table=table, name=name, passed=passed, severity=severity, metadata=metadata)
 
 
-def _has_its_rows(scan: pl.LazyFrame, file: FileRecord, table: Table, segmentation: Segmentation) -> bool:
-    """Whether a file has as many rows as its record says, all of them of its segment."""
-    if not table.is_segmented or file.segment is None:
+def _has_its_rows(scan: pl.LazyFrame, file: FileRecord, of: TableChanges) -> bool:
+    """Whether a file has as many rows as its record says, all of them of its segment or key range."""
+    if file.segment is None:
         return bool(scan.select(pl.len()).collect().item() == file.rows)
     rows, nulls, first, last = (
         scan.select(
             pl.len(),
-            pl.col(DOMAIN_ID).null_count().alias("nulls"),
-            pl.col(DOMAIN_ID).min().alias("first"),
-            pl.col(DOMAIN_ID).max().alias("last"),
+            pl.col(of.column).null_count().alias("nulls"),
+            pl.col(of.column).min().alias("first"),
+            pl.col(of.column).max().alias("last"),
         )
         .collect()
         .row(0)
     )
-    if file.segment not in segmentation.bounds or rows != file.rows or nulls:
+    if file.segment not in of.bounds or rows != file.rows or nulls:
         return False
-    low, high = segmentation.bounds[file.segment]
+    low, high = of.bounds[file.segment]
     return not rows or ((low is None or low <= first) and (high is None or last < high))
 
 

@@ -1,6 +1,5 @@
 """exports.duckdb as a verified copy of an older one in which only what changed is replaced (DESIGN 4)."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from pipelines.contracts.views import SnapshotInfo
 from pipelines.snapshots.database import WriterOptions, update_database
 from pipelines.snapshots.opening import Snapshot
 from pipelines.snapshots.table_changes import TableChanges, differing
-from pipelines.system.files import Digests
+from pipelines.system.files import Digests, copy_file
 
 MAX_GROWTH = 1.5  # DESIGN 4
 # Replacing a row costs about what inserting three again does, and comparing all rows a third of building the file.
@@ -91,7 +90,7 @@ def patch_database(  # noqa: PLR0913 - what is written, from what, and how
     if manifest.database.bytes > max_bytes:
         raise CannotPatch(_grown(manifest.database.bytes, manifest.rebuilt_database_bytes))
     try:
-        shutil.copyfile(base.database_path, database)
+        copy_file(base.database_path, database)
     except FileNotFoundError:
         raise CannotPatch(f"{base.database_path} is missing") from None
     # Where this run has not read the original, the copy is: what is read back is what will be published.
