@@ -36,7 +36,7 @@ class LocalEngine:
         on_stop: Callable[[], None] = do_nothing,
         on_give_up: Callable[[], None] = do_nothing,
     ) -> Generator[Facts]:
-        """As `Engine.map`. Where `at_a_time` is not stated, a task runs on each core, four at most, and as many wait."""
+        """As `Engine.map`. Unless `at_a_time` is stated, a task runs on each core, four at most, and as many wait."""
         width = at_a_time or min(_MOST_AT_A_TIME, _usable_cores())
         with Workers(function, width, waiting=0 if at_a_time else width) as workers:
             yield from run_tasks(workers, tasks, watch=watch, on_stop=on_stop, on_give_up=on_give_up)
