@@ -12,10 +12,10 @@ from pipelines.errors import SourceChangedError
 from pipelines.settings import Settings
 from pipelines.snapshots.opening import Snapshot
 from pipelines.snapshots.verification import verify_snapshot
-from tests.exporting import export, settings_for
+from tests.exporting import assert_agrees, export, settings_for
 from tests.faults.kit import Server, debian_programs, embedded_programs, new_server
 from tests.integration.kit import run_sql
-from tests.integration.test_incremental import assert_agrees, execute, filled
+from tests.integration.test_incremental import execute, filled
 from tests.oracle.postgres import Cluster, Database
 from tests.oracle.source import create_source_tables, insert_source
 
