@@ -43,6 +43,7 @@ def test_the_start_leads_from_nothing_to_a_chart(folder: Path, started: list[str
     assert page.count("<svg") >= 8
 
 
+@pytest.mark.extended
 @pytest.mark.usefixtures("started")
 def test_the_other_commands_work_in_the_same_shell(folder: Path) -> None:
     blocks = BLOCK.findall((ROOT / "README.md").read_text(encoding="utf-8"))

@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 from assets.cli.commands import app
 from assets.defs.definitions import build_definitions
 from pipelines.snapshots.opening import current_snapshot
+from tests.forking import LEI_EXPORTS
 from tests.oracle.postgres import Database
-from tests.terminal import LEI_EXPORTS, Shown, broken_words, show
+from tests.terminal import Shown, broken_words, show
 
 pytestmark = [pytest.mark.integration, pytest.mark.orchestration, pytest.mark.standard]
 
