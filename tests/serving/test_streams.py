@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.serving.conftest import BIG_DOMAINS, LARGE_DOMAINS, Source
-from tests.serving.kit import Peak, Served, export_path, served
+from tests.serving.kit import Peak, Served, export_path, served, served_by_program
 
 pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
@@ -29,7 +29,7 @@ def server(large: Source) -> Iterator[Served]:
 @pytest.mark.parametrize("form", ["json", "csv", "ndjson", "parquet", "xlsx"])
 def test_a_batch_of_100_000_domains_takes_little_memory(big: Source, form: str) -> None:
     lines = size = 0
-    with served(big.export_dir) as fresh, Peak(fresh) as peak:
+    with served_by_program(big.export_dir) as fresh, Peak(fresh) as peak:
         connection = http.client.HTTPConnection("127.0.0.1", fresh.port, timeout=120)
         connection.request("GET", export_path("big", form))
         response = connection.getresponse()
