@@ -14,7 +14,7 @@ from pipelines.contracts.tables import DERIVED_TABLES
 from pipelines.snapshots.opening import Snapshot, current_snapshot
 from pipelines.snapshots.verification import verify_snapshot
 from pipelines.source import extraction
-from tests.exporting import assert_agrees
+from tests.exporting import assert_agrees, export, settings_for
 from tests.hostile import random_rows
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
@@ -46,6 +46,10 @@ class Operator:
         return self.definitions.resolve_job_def("export").execute_in_process(
             instance=self.instance, asset_selection=selection, raise_on_error=False, run_config=run_config
         )
+
+    def export(self) -> None:
+        """Publish as an embedder does: for what begins after a run, a fifth of a run's time."""
+        export(settings_for(self.database, self.export_dir))
 
     def current(self) -> Snapshot:
         snapshot = current_snapshot(self.export_dir)
@@ -144,7 +148,7 @@ def test_nothing_changed_is_said_and_nothing_is_published(operator: Operator, ca
 
 
 def test_one_asset_alone_is_computed_from_the_last_staging(operator: Operator) -> None:
-    assert operator.run().success
+    operator.export()
     before = operator.current()
     operator.change("DELETE FROM gleif_candidates WHERE id % 2 = 0")
     alone = operator.run("exports/candidate_exports")
@@ -155,7 +159,7 @@ def test_one_asset_alone_is_computed_from_the_last_staging(operator: Operator) -
 
 
 def test_published_refuses_tables_of_different_runs(operator: Operator) -> None:
-    assert operator.run().success
+    operator.export()
     before = operator.current().manifest.id
     operator.change("UPDATE domains SET retry_count = 7")
     assert operator.run("staging/domains", "staging/gleif_candidates").success
@@ -173,7 +177,7 @@ def test_published_refuses_tables_of_different_runs(operator: Operator) -> None:
 
 
 def test_a_collapsed_source_fails_its_blocking_check_and_can_be_accepted(operator: Operator) -> None:
-    assert operator.run().success
+    operator.export()
     before = operator.current().manifest.id
     operator.change("TRUNCATE gleif_candidates")
     result = operator.run()
@@ -189,7 +193,7 @@ def test_a_collapsed_source_fails_its_blocking_check_and_can_be_accepted(operato
 
 
 def test_another_source_stops_the_run_until_it_is_accepted(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert operator.run().success
+    operator.export()
     before = operator.current().manifest
     operator.change(
         "CREATE SCHEMA other; CREATE TABLE other.domains AS TABLE domains;"
