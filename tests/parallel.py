@@ -1,4 +1,4 @@
-"""Which tests stay together in one process of pytest-xdist, which begin first, and how it is told.
+"""Which tests stay together in one process of pytest-xdist, which begin first, and how the scheduler learns it.
 
 Tests that share a fixture of their module or folder stay together: it is made once, not once in each process. So do
 those with the same `xdist_group`. All others go to whoever is free. What takes longest begins first, so that at the end
