@@ -3,17 +3,15 @@
 import json
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from pipelines.query.batch.files import BatchFormat, BatchOptions, stream_batch
-from pipelines.query.database import open_database
 from pipelines.query.queries import find_candidates_json
-from pipelines.query.query_memory import QueryMemory
 from pipelines.serving.export_sources import KeptSource
 from pipelines.serving.file_cache import CacheWriter, FileCache
+from tests.batch.kit import reader_of
 from tests.forking import run_command
 from tests.integration.kit import wait_until
 from tests.serving.conftest import Source
@@ -70,7 +68,7 @@ def test_candidates_of_one_domain_are_those_of_its_batch_to_the_byte(hostile: So
     snapshot = hostile.snapshot
     batches = snapshot.scan("domain_exports").select("batch_id").unique().collect()["batch_id"].to_list()
     found = 0
-    with closing(open_database(snapshot, QueryMemory(256, "a test"))) as database, database.reader() as reader:
+    with reader_of(snapshot) as reader:
         for batch_id in batches:
             batch = reader.open_batch(batch_id)
             keys = {name: name for name in batch.candidate_columns}
