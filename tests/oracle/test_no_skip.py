@@ -50,6 +50,7 @@ def test_no_skip(tmp_path: Path, no_skip: str, processes: list[str], counts: str
     (tmp_path / "test_module.py").write_text(MODULE)
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     options = ["-p", "tests.conftest", "-p", "no:cacheprovider", "--continue-on-collection-errors", "-rs", *processes]
+    options.append("-Wignore::pytest.PytestAssertRewriteWarning")  # in a fork some plugins are imported before
     result = run_forked(RUN, no_skip, tmp_path, *options, status=status)
     assert counts in result.stdout, result.stdout
     if no_skip:
