@@ -163,7 +163,7 @@ def test_only_rows_of_changed_keys_are_computed(database: Database, exported: tu
     assert counts["batch_summaries"] == counts["jurisdiction_summaries"] == 0
 
 
-@pytest.mark.parametrize("bucket_rows", [1, 5, 60])
+@pytest.mark.parametrize("bucket_rows", [pytest.param(1, marks=pytest.mark.extended), 5, 60])
 def test_more_changed_rows_than_fit_are_computed_as_a_whole(
     database: Database, exported: tuple[Settings, Snapshot], bucket_rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
