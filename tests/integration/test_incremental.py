@@ -250,7 +250,7 @@ def test_only_key_ranges_with_a_changed_key_are_written_again(database: Database
     verify_snapshot(after)
 
 
-@pytest.mark.parametrize("range_rows", [1, 5, 60])
+@pytest.mark.parametrize("range_rows", [pytest.param(1, marks=pytest.mark.extended), 5, 60])
 def test_more_changed_rows_than_fit_are_computed_as_a_whole(
     database: Database, exported: tuple[Settings, Snapshot], range_rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
