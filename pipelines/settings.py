@@ -10,8 +10,7 @@ from typing import Any
 from pydantic import Field, SecretStr, field_validator
 
 from pipelines.errors import SettingsError
-from pipelines.system.environment import EnvironmentSettings, Folder, Names
-from pipelines.system.folders import data_folder, default_export_dir
+from pipelines.system.environment import EnvironmentSettings, Folder, Names, data_folder, default_export_dir
 
 SMALLEST_SEGMENT = 100
 LARGEST_SEGMENT = 1_000_000

@@ -13,9 +13,8 @@ import typer
 # isort: split
 from assets.cli.batch_command import write_batch_file
 from assets.cli.console import name_new_folder, new_console, print_wrapped
-from assets.cli.doctor_command import diagnose_all
 from assets.cli.help import LOOK, OPERATE, add_command
-from assets.cli.inspect_commands import add_look_commands
+from assets.cli.inspect_commands import add_look_commands, diagnose_all
 from assets.cli.interrupts import end_interrupted, interruptible
 from assets.cli.output import dispensable_output, required_output
 from assets.cli.remote_commands import add_remote_commands

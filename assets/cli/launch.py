@@ -22,14 +22,13 @@ from assets.cli.services import run_services
 from assets.cli.summary import show_publication, show_unchanged
 from assets.cli.terminal import ProgressView, show_error
 from assets.defs.alerting import alert_failure, alert_success, failure_reasons
-from assets.defs.dead_runs import fail_dead_runs
 from assets.defs.resources import listening
-from assets.defs.run_history import delete_old_runs
+from assets.defs.run_cleanup import delete_old_runs, fail_dead_runs
 from assets.defs.running import execute_as_command
 from pipelines.checks.evaluation import count_rejects
 from pipelines.errors import BusyError, ExportError, SettingsError
 from pipelines.progress import Progress
-from pipelines.serving.listening import listen
+from pipelines.serving.settings import listen
 from pipelines.settings import Settings
 from pipelines.snapshots.history import FailedRun, read_hold
 from pipelines.snapshots.lookup import find_snapshot, newest_snapshot

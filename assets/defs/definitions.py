@@ -8,12 +8,11 @@ from typing import Any
 import dagster as dg
 
 from assets.defs.alerting import ALERT_SENSORS
-from assets.defs.dead_runs import dead_runs
 from assets.defs.exports import exports_tables, summary_tables
 from assets.defs.jobs import batch_job, daily_export, export_job, full_refresh_job
 from assets.defs.published import KEY, published
 from assets.defs.resources import ExportsResource, run_lock
-from assets.defs.run_history import old_runs
+from assets.defs.run_cleanup import dead_runs, old_runs
 from assets.defs.sensors import source_changed
 from assets.defs.source import source_tables
 from assets.defs.staging import staging

@@ -12,9 +12,8 @@ import duckdb
 
 from pipelines.contracts.tables import DOMAIN_EXPORTS, candidate_exports
 from pipelines.errors import QueryStoppedError, SnapshotError
-from pipelines.query.attached import DATABASE, open_attached
 from pipelines.query.batch.batches import Batch, batch_of
-from pipelines.query.bounded import BoundedSession, unreadable
+from pipelines.query.bounded import DATABASE, BoundedSession, open_attached, unreadable
 from pipelines.query.query_memory import QueryMemory
 from pipelines.snapshots.opening import Snapshot
 

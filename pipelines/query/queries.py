@@ -21,9 +21,8 @@ from pipelines.contracts.tables import (
     candidate_exports,
 )
 from pipelines.contracts.vocabularies import WHITE_SPACE
-from pipelines.query.attached import DATABASE
-from pipelines.query.batch.expressions import json_escaped
-from pipelines.query.batch.reals import real_text
+from pipelines.query.batch.expressions import json_escaped, real_text
+from pipelines.query.bounded import DATABASE
 from pipelines.query.database import Reader
 from pipelines.snapshots.duckdb_connections import quoted
 

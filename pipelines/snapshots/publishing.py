@@ -11,9 +11,8 @@ from pipelines.contracts.records import Manifest
 from pipelines.errors import ExportError
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.snapshots.assembly import SnapshotInputs, build_snapshot
-from pipelines.snapshots.guards import reference_snapshot, require_same_source
+from pipelines.snapshots.guards import reference_snapshot, require_base, require_publishable, require_same_source
 from pipelines.snapshots.history import RollbackHold, SourceCheckResult, read_hold
-from pipelines.snapshots.inputs import require_base, require_publishable
 from pipelines.snapshots.lookup import largest_number, newest_snapshot
 from pipelines.snapshots.opening import CURRENT, SNAPSHOTS, Snapshot, require_link, try_current
 from pipelines.snapshots.retention import prune_snapshots

@@ -13,8 +13,7 @@ from pipelines.query.batch.files import BatchFormat, BatchOptions, stream_batch
 from pipelines.query.database import open_database
 from pipelines.query.queries import find_candidates_json
 from pipelines.query.query_memory import QueryMemory
-from pipelines.serving.export_sources import KeptSource
-from pipelines.serving.file_cache import CacheWriter, FileCache
+from pipelines.serving.export_sources import CacheWriter, FileCache, KeptSource
 from tests.integration.kit import wait_until
 from tests.serving.conftest import Source
 from tests.serving.kit import SCRIPT, Served, export_path, served

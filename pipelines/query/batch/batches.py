@@ -15,10 +15,8 @@ import numpy.typing as npt
 
 from pipelines.contracts.tables import DOMAIN_EXPORTS, candidate_exports
 from pipelines.errors import BatchNotFoundError, SnapshotError
-from pipelines.query.attached import DATABASE, open_attached
-from pipelines.query.batch.chunks import Chunk, ChunkQueries, ChunkSize
-from pipelines.query.batch.large_rows import LargeDomain
-from pipelines.query.bounded import BoundedSession, DoesNotFitError, unreadable
+from pipelines.query.batch.chunks import Chunk, ChunkQueries, ChunkSize, LargeDomain
+from pipelines.query.bounded import DATABASE, BoundedSession, DoesNotFitError, open_attached, unreadable
 from pipelines.query.query_memory import QueryMemory
 from pipelines.snapshots.duckdb_connections import quoted
 from pipelines.snapshots.opening import Snapshot
