@@ -14,6 +14,7 @@ from functools import cached_property
 from io import FileIO
 from pathlib import Path
 
+from pipelines.query.batch.batches import batch_of
 from pipelines.query.batch.files import BatchFormat, BatchOptions, stream_batch
 from pipelines.query.database import Reader
 from pipelines.serving.negotiation import Encoding, compressor_of
@@ -196,4 +197,4 @@ class SnapshotSource:
 
     @cached_property
     def _parts(self) -> Iterator[bytes]:
-        return stream_batch(self._reader.open_batch(self._batch_id), self._format, self._options)
+        return stream_batch(batch_of(self._reader, self._batch_id), self._format, self._options)

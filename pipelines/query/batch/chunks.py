@@ -11,20 +11,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.query.bounded import BoundedSession
-
 if TYPE_CHECKING:
     import pyarrow as pa  # 25 MB of memory, which only Parquet needs
 
 
 from collections.abc import Iterator, Sequence
 
-import duckdb
-
 from pipelines.errors import AnswerTooLargeError
-from pipelines.query.bounded import DoesNotFitError, too_large, unreadable
+from pipelines.query.bounded import DoesNotFitError, too_large
+from pipelines.query.database import Reader
 from pipelines.snapshots.duckdb_connections import quoted
-from pipelines.snapshots.opening import Snapshot
 
 # Of Python's texts; a piece is there twice, as a text and as bytes.
 _BYTES_PER_CHARACTER, _BYTES_PER_ASCII_CHARACTER = 8, 2
@@ -77,7 +73,7 @@ class ChunkQueries:
     domains again for each chunk, 0.65 s instead of 0.24 s.
     """
 
-    _session: BoundedSession
+    _reader: Reader
     _parameters: Mapping[str, object]
     _alone: bool
     _is_one_domain: bool
@@ -88,7 +84,7 @@ class ChunkQueries:
         Raises:
             DoesNotFitError: They need more memory than a chunk may take.
         """
-        return self._session.chunk(sql, self._parameters, alone=self._alone)
+        return self._reader.chunk(sql, self._parameters, alone=self._alone)
 
     def table(self, sql: str) -> "pa.Table":
         """All rows with their types.
@@ -96,21 +92,19 @@ class ChunkQueries:
         Raises:
             DoesNotFitError: They need more memory than a chunk may take, or than one domain may.
         """
-        return self._session.table(sql, self._parameters, alone=self._alone, is_least=self._is_one_domain)
+        return self._reader.table(sql, self._parameters, alone=self._alone, is_least=self._is_one_domain)
 
 
 class LargeRow:
     """One row of a table."""
 
-    def __init__(self, session: BoundedSession, snapshot: Snapshot, relation: str, key: dict[str, int]) -> None:
+    def __init__(self, reader: Reader, relation: str, key: dict[str, int]) -> None:
         """Read nothing yet.
 
         Args:
-            session: Where the snapshot's file is attached.
             key: Values of the columns that name the row, domain_id among them.
         """
-        self._session = session
-        self._snapshot = snapshot
+        self._reader = reader
         self._from = f"FROM {relation} WHERE {' AND '.join(f'{quoted(name)} = ${name}' for name in key)}"
         self._key = key
         self._is_alone = False
@@ -140,11 +134,11 @@ class LargeRow:
     def too_large(self) -> AnswerTooLargeError:
         """What to say of it where it can't be read."""
         what = f"Row {self._key['domain_id']} of domains needs more memory than there is"
-        return too_large(self._session.memory, what)
+        return too_large(self._reader.memory, what)
 
     def _texts(self, name: str, length: int, is_ascii: bool) -> Iterator[str]:  # noqa: FBT001  as DuckDB answers it
         size = _BYTES_PER_ASCII_CHARACTER if is_ascii else _BYTES_PER_CHARACTER
-        step = max(1, self._session.memory.chunk_bytes // size)
+        step = max(1, self._reader.memory.chunk_bytes // size)
         for start in range(1, length + 1, step):
             yield self.value(f"substring({quoted(name)}, $start, $count)", start=start, count=step)
 
@@ -153,23 +147,19 @@ class LargeRow:
         try:
             if not self._is_alone:
                 try:
-                    return self._session.chunk(sql, parameters)
+                    return self._reader.chunk(sql, parameters)
                 except DoesNotFitError:
                     self._is_alone = True  # and so will be what is asked next
-            return self._session.chunk(sql, parameters, alone=True)
+            return self._reader.chunk(sql, parameters, alone=True)
         except DoesNotFitError:
             raise self.too_large() from None
-        except duckdb.Error as error:
-            raise unreadable(self._snapshot, error) from error
 
 
 class LargeDomain(LargeRow):
     """A row of domain_exports, with its candidates."""
 
-    def __init__(
-        self, session: BoundedSession, snapshot: Snapshot, domains: str, candidates: str, domain_id: int
-    ) -> None:
-        super().__init__(session, snapshot, domains, {"domain_id": domain_id})
+    def __init__(self, reader: Reader, domains: str, candidates: str, domain_id: int) -> None:
+        super().__init__(reader, domains, {"domain_id": domain_id})
         self.domain_id = domain_id
         self._candidates = candidates
 
@@ -196,7 +186,7 @@ class LargeDomain(LargeRow):
             if found is not None:
                 yield from (found[number] for number in ids)
             elif len(ids) == 1:
-                yield LargeRow(self._session, self._snapshot, self._candidates, {**self._key, "candidate_id": ids[0]})
+                yield LargeRow(self._reader, self._candidates, {**self._key, "candidate_id": ids[0]})
             else:
                 groups += [ids[len(ids) // 2 :], ids[: len(ids) // 2]]
 
@@ -204,10 +194,8 @@ class LargeDomain(LargeRow):
         """The texts of some candidates by id; None: they do not fit."""
         for alone in (False, True):
             try:
-                return dict(self._session.chunk(sql, {**self._key, "ids": list(ids)}, alone=alone))
+                return dict(self._reader.chunk(sql, {**self._key, "ids": list(ids)}, alone=alone))
             except DoesNotFitError as error:
                 if not error.is_in_duckdb:
                     break
-            except duckdb.Error as error:
-                raise unreadable(self._snapshot, error) from error
         return None
