@@ -113,17 +113,15 @@ def find_candidates_json(reader: Reader, domain_id: int, keys: Mapping[str, str]
     if not found and not _has_domain(reader, domain_id):
         return None
     spellings: dict[str, Callable[[Any], str]] = {**_SPELLINGS, "TIMESTAMP": partial(_time_text, reader)}
+    spell = [spellings.get(columns[name], str) for name in names]
+    # Each value is spelled once, however many keys it has. A column that is not there is behind the last one.
     place = {name: number for number, name in enumerate(names)}
-    # A column that is not there is asked for behind the last one.
-    members = [
-        (f'"{key}":', place.get(name, len(names)), spellings.get(columns.get(name, ""), str))
-        for key, name in keys.items()
-    ]
+    members = [(f'"{key}":', place.get(name, len(names))) for key, name in keys.items()]
     objects = []
     for row in sorted(found, key=lambda row: rank_key(row[0], row[1])):
-        cells = (*row, None)
-        texts = [f"{key}{'null' if cells[at] is None else spell(cells[at])}" for key, at, spell in members]
-        objects.append(f"{{{','.join(texts)}}}")
+        texts = ["null" if cell is None else to_text(cell) for cell, to_text in zip(row, spell, strict=True)]
+        texts.append("null")
+        objects.append(f"{{{','.join([key + texts[at] for key, at in members])}}}")
     return f"[{','.join(objects)}]"
 
 
