@@ -167,7 +167,6 @@ def record_unchanged(
     *,
     now: Callable[[], datetime],
     on_progress: OnProgress = ignore_progress,
-    lock_wait_seconds: float = LOCK_WAIT_SECONDS,
 ) -> Snapshot | None:
     """Write down that the source was looked at and is what the newest snapshot holds; nothing new is published.
 
@@ -177,7 +176,6 @@ def record_unchanged(
     Args:
         now: The clock, UTC.
         on_progress: Hears of such a switch.
-        lock_wait_seconds: How long to wait for a command that switches or deletes snapshots.
 
     Returns:
         The snapshot that is current; None where a rollback holds one that can't be read.
@@ -188,7 +186,7 @@ def record_unchanged(
         BusyError: A command still switches or deletes snapshots.
         PublishError: last_checked.json can't be written.
     """
-    with hold_publish_lock(export_dir, lock_wait_seconds) as publish_lock, _disk_errors(export_dir):
+    with hold_publish_lock(export_dir, LOCK_WAIT_SECONDS) as publish_lock, _disk_errors(export_dir):
         remove_leftovers(export_dir, lock)
         publish_lock.require_held()
         complete_switch(export_dir, now(), on_progress)

@@ -64,13 +64,10 @@ def _compare(connection: duckdb.DuckDBPyConnection, info: SnapshotInfo) -> list[
     return connection.execute(query, list(info.values)).fetchall()
 
 
-def check_snapshot(
-    snapshot: Snapshot, tables: Sequence[Table] | None = None, memory_mb: int = DEFAULT_MEMORY_MB
-) -> list[CheckRecord]:
+def check_snapshot(snapshot: Snapshot, memory_mb: int = DEFAULT_MEMORY_MB) -> list[CheckRecord]:
     """Verify all of a snapshot: every file's digest first, and if these are right both formats.
 
     Args:
-        tables: What its tables should be; None: this version's contract.
         memory_mb: DuckDB's memory, MB.
 
     Returns:
@@ -78,15 +75,12 @@ def check_snapshot(
     """
     checks = verify_files(snapshot)
     if not failed_checks(checks):
-        checks += compare_duckdb_and_parquet(snapshot, tables, memory_mb=memory_mb)
+        checks += compare_duckdb_and_parquet(snapshot, memory_mb=memory_mb)
     return checks
 
 
-def verify_snapshot(snapshot: Snapshot, tables: Sequence[Table] | None = None) -> list[CheckRecord]:
+def verify_snapshot(snapshot: Snapshot) -> list[CheckRecord]:
     """Verify all of a snapshot, and raise where it is damaged.
-
-    Args:
-        tables: What its tables should be; None: this version's contract.
 
     Returns:
         The checks, all passed.
@@ -94,7 +88,7 @@ def verify_snapshot(snapshot: Snapshot, tables: Sequence[Table] | None = None) -
     Raises:
         SnapshotError: One failed; the message names the files, tables and columns.
     """
-    checks = check_snapshot(snapshot, tables)
+    checks = check_snapshot(snapshot)
     raise_failed(checks, f"Snapshot {snapshot.manifest.id} is damaged")
     return checks
 

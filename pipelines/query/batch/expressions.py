@@ -111,8 +111,8 @@ def real_text(value: float) -> str:
     real = np.float32(value)
     if value and not _FIXED[0] <= abs(value) < _FIXED[1]:
         text = np.format_float_scientific(real, trim="-", exp_digits=2)
-        # NumPy takes a middle too, where rounding gives the real back: 212187008 is 2.12187e+08 there. Only whole numbers
-        # of 2^24 and more have a middle of so few digits.
+        # NumPy takes a middle too, where rounding gives the real back: 212187008 is 2.12187e+08 there. Only whole
+        # numbers of 2^24 and more have a middle of so few digits.
         for digits in range(sum(map(str.isdigit, text.partition("e")[0])), _MAX_DIGITS):
             other = 2 * float(text) - value
             if other == value or float(np.float32(other)) != other:
