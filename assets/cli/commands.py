@@ -3,8 +3,10 @@
 Dagster is imported only by the commands that run it: its import takes seconds.
 """
 
+import os
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -18,13 +20,15 @@ from assets.cli.inspect_commands import add_look_commands, diagnose_all
 from assets.cli.interrupts import end_interrupted, interruptible
 from assets.cli.output import dispensable_output, required_output
 from assets.cli.remote_commands import add_remote_commands
-from assets.cli.serve_command import serve
 from assets.cli.snapshot_commands import add_snapshot_commands
 from assets.cli.terminal import show_error
 from pipelines.contracts.version import CONTRACT_VERSION, library_versions
-from pipelines.errors import ExportError, UsageError
+from pipelines.errors import ExportError, SettingsError, UsageError
 from pipelines.settings import load_settings
+from pipelines.system.processes import command_of, environment_of
 from pipelines.system.unexpected import as_unexpected
+
+_NEEDED_TO_SERVE = ("fastapi", "fastapi_swagger", "uvicorn")  # of the extra `serve`
 
 app = typer.Typer(
     name="lei-exports",
@@ -97,6 +101,24 @@ def ui(
     from assets.cli.launch import serve_ui  # noqa: PLC0415  loads Dagster
 
     serve_ui(load_settings(), port, read_only=read_only)
+
+
+def serve(
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; any other than loopback needs EXPORT_API_TOKEN.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen at; 0: any free one.", min=0, max=65535)] = 8000,
+) -> None:
+    """Serve batches, domains and legal entities from the published snapshot over HTTP, documentation at /docs."""
+    missing = [name for name in _NEEDED_TO_SERVE if find_spec(name) is None]
+    if missing:
+        raise SettingsError(
+            "The server is not installed", found=f"no module {missing[0]}", fix="install lei-exports[serve]"
+        )
+    # In the same process, again: what the command line has loaded would stay with the server as long as it runs.
+    sys.stdout.flush()
+    command = [*command_of("pipelines.serving"), host, str(port)]
+    os.execve(command[0], command, environment_of())  # noqa: S606  a module of this package
 
 
 @sample_app.command()

@@ -16,12 +16,13 @@ from rich.table import Table
 
 from assets.cli.console import ascii_controls, cell, name_new_folder, new_console, print_wrapped, styled
 from assets.cli.help import LOOK, add_command
-from assets.cli.snapshot_commands import published_snapshot, snapshot_before
+from assets.cli.snapshot_commands import snapshot_before
 from assets.cli.status_command import show_status
 from pipelines.checks.findings import Finding, failed
 from pipelines.errors import ReportError, SettingsError
 from pipelines.query.bounded import run_query
 from pipelines.settings import Settings, load_settings
+from pipelines.snapshots.opening import published_snapshot
 from pipelines.system.printable import printable
 
 _MAX_ROWS = 1000

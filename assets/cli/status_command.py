@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from assets.cli.console import new_console
-from assets.cli.snapshot_commands import published_snapshot, show_age, snapshot_before
+from assets.cli.snapshot_commands import show_age, snapshot_before
 from assets.cli.summary import count_checks, name_warnings, show_fact, show_source
 from pipelines.checks.results import checks_of, explain_warnings
 from pipelines.contracts.records import Manifest
@@ -17,7 +17,7 @@ from pipelines.report.texts import format_seconds
 from pipelines.settings import load_settings
 from pipelines.snapshots.health import Health, evaluate_health
 from pipelines.snapshots.history import FailedRun, read_failed_run
-from pipelines.snapshots.opening import Snapshot
+from pipelines.snapshots.opening import Snapshot, published_snapshot
 from pipelines.snapshots.switch import current_id
 from pipelines.system.run_lock import find_running
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
-from typing import Literal
+from typing import Annotated, Literal
 
 import requests
-from pydantic import SecretStr
+from pydantic import Field, SecretStr, TypeAdapter
 
 from pipelines.snapshots.history import CLOCK_SKEW, SourceCheck
 
@@ -70,7 +70,11 @@ class StaleMemory:
     """
 
     since: datetime
-    reported_at: datetime | None = None
+    reported_at: Annotated[datetime | None, Field(alias="told_at")] = None
+
+
+STALE_MEMORY = TypeAdapter(StaleMemory)
+"""As the cursor of a sensor keeps it, where reported_at is `told_at`."""
 
 
 def decide_success(look: SourceCheck | None, started_at: datetime, run_id: str, now: datetime) -> Alert | None:

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
 
-from pipelines.contracts.records import FileRecord, Manifest, TableRecord
+from pipelines.contracts.records import FileRecord, Manifest
 from pipelines.snapshots.opening import MANIFEST
 
 CURRENT = "current.json"
@@ -86,13 +86,6 @@ def side_files(manifest: Manifest, names: tuple[str, ...] | None = None) -> Iter
     yield from (f for f in (manifest.database, *manifest.extras) if names is None or f.path in names)
 
 
-def table_of(record: TableRecord, version: int) -> RemoteTable:
-    """What the record of a snapshot says of a table."""
-    return RemoteTable(
-        version=version, rows=record.rows, files=len(record.files), bytes=sum(file.bytes for file in record.files)
-    )
-
-
 def record_of(manifest: Manifest, versions: dict[str, int], files: tuple[str, ...], at: datetime) -> RemoteRecord:
     """The record of a snapshot.
 
@@ -109,6 +102,14 @@ def record_of(manifest: Manifest, versions: dict[str, int], files: tuple[str, ..
         published_at=at,
         source=manifest.source.identity,
         contract_version=manifest.contract_version,
-        tables={table.name: table_of(table, versions[table.name]) for table in manifest.tables},
+        tables={
+            table.name: RemoteTable(
+                version=versions[table.name],
+                rows=table.rows,
+                files=len(table.files),
+                bytes=sum(file.bytes for file in table.files),
+            )
+            for table in manifest.tables
+        },
         files=(MANIFEST, *files),
     )

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from pipelines.checks.definitions import OLD_SNAPSHOTS_REMOVED
 from pipelines.contracts.records import CheckRecord, Manifest
 from pipelines.contracts.tables import published_tables
-from pipelines.errors import RemoteConflictError, RemoteError, SnapshotError
+from pipelines.errors import RemoteConflictError, RemoteError
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.remote.delta import DeltaState, commit_table, read_state
 from pipelines.remote.layout import (
@@ -30,7 +30,7 @@ from pipelines.remote.store import RemoteStore, Versioned
 from pipelines.remote.verification import check_objects, check_versions
 from pipelines.settings import Settings
 from pipelines.snapshots.history import read_switches
-from pipelines.snapshots.opening import Snapshot, current_snapshot, list_snapshots
+from pipelines.snapshots.opening import Snapshot, list_snapshots, published_snapshot
 from pipelines.system.files import write_failure
 
 _LOOK_SECONDS = 5.0
@@ -134,13 +134,7 @@ def push_current(
         RemoteError: The store refused or failed; what is current there is as it was.
         PublishError: A local file can't be read.
     """
-    snapshot = current_snapshot(settings.export_dir)
-    if snapshot is None:
-        raise SnapshotError(
-            "Nothing is published yet",
-            expected=f"a snapshot in {settings.export_dir}",
-            fix="run `lei-exports run`, or set EXPORT_DIR to where one is",
-        )
+    snapshot = published_snapshot(settings.export_dir)
     return push_snapshot(settings, snapshot, on_progress, replace=replace, check_all=check_all)
 
 

@@ -12,7 +12,7 @@ from pipelines.errors import ExportError
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.snapshots.assembly import SnapshotInputs, build_snapshot
 from pipelines.snapshots.guards import reference_snapshot, require_base, require_publishable, require_same_source
-from pipelines.snapshots.history import RollbackHold, SourceCheckResult, read_hold
+from pipelines.snapshots.history import RollbackHold, read_hold
 from pipelines.snapshots.lookup import largest_number, newest_snapshot
 from pipelines.snapshots.opening import CURRENT, SNAPSHOTS, Snapshot, require_link, try_current
 from pipelines.snapshots.retention import prune_snapshots
@@ -149,7 +149,7 @@ def _finish(  # noqa: PLR0913, PLR0917 - the snapshot, and the settings of reten
             f" {hold.held_at:%Y-%m-%d %H:%M} UTC, until: lei-exports rollback --release"
         )
     try:
-        _record_look(export_dir, "published" if hold is None else "held", inputs.now())
+        record_last_checked(export_dir, "published" if hold is None else "held", inputs.now())
         report = prune_snapshots(export_dir, keep_snapshots, keep_hours, inputs.now())
     except Exception as error:  # noqa: BLE001  see above
         why = str(error) if isinstance(error, (OSError, ExportError)) else type(error).__name__
@@ -190,7 +190,7 @@ def record_unchanged(
         remove_leftovers(export_dir, lock)
         publish_lock.require_held()
         complete_switch(export_dir, now(), on_progress)
-        _record_look(export_dir, "unchanged", now())
+        record_last_checked(export_dir, "unchanged", now())
         return try_current(export_dir)[0]
 
 
@@ -205,17 +205,6 @@ def free_id(export_dir: Path, staging_id: str) -> str:
         digits = hashlib.sha256(f"{staging_id}/{tries}".encode()).hexdigest()[:_SUFFIX_DIGITS]
         candidate = f"{staging_id.rpartition('-')[0]}-{digits}"
     return candidate
-
-
-def _record_look(export_dir: Path, result: SourceCheckResult, at: datetime) -> None:
-    current, _ = try_current(export_dir)
-    record_last_checked(
-        export_dir,
-        checked_at=at,
-        result=result,
-        snapshot_id=None if current is None else current.manifest.id,
-        sequence=None if current is None else current.manifest.sequence,
-    )
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from pipelines.snapshots.history import (
     read_hold,
     read_switches,
 )
-from pipelines.snapshots.opening import CURRENT, SNAPSHOTS, Snapshot
+from pipelines.snapshots.opening import CURRENT, SNAPSHOTS, Snapshot, try_current
 from pipelines.system.file_lock import FileLock, hold_lock
 from pipelines.system.files import sync_folder, temporary_path, write_atomically
 from pipelines.system.run_lock import RunLock
@@ -113,24 +113,22 @@ def current_id(export_dir: Path) -> str | None:
     return link.readlink().name if link.is_symlink() else None
 
 
-def record_last_checked(
-    export_dir: Path, *, checked_at: datetime, result: SourceCheckResult, snapshot_id: str | None, sequence: int | None
-) -> None:
-    """Write down that the source was looked at, with what result (DESIGN 4, freshness).
+def record_last_checked(export_dir: Path, result: SourceCheckResult, at: datetime) -> None:
+    """Write down that the source was looked at, with what result, and which snapshot is current then (DESIGN 4).
 
     Args:
-        checked_at: When, UTC.
         result: `published`, `held` (built, but a rollback is in force) or `unchanged`.
-        snapshot_id: The snapshot that is current afterwards.
+        at: When, UTC.
 
     Raises:
         OSError: It could not be written; the old one stands.
     """
+    current, _ = try_current(export_dir)
     content = {
-        "checked_at": checked_at.isoformat(),
+        "checked_at": at.isoformat(),
         "result": result,
-        "snapshot_id": snapshot_id,
-        "sequence": sequence,
+        "snapshot_id": None if current is None else current.manifest.id,
+        "sequence": None if current is None else current.manifest.sequence,
     }
     write_atomically(export_dir / LAST_CHECKED, json.dumps(content, indent=2).encode() + b"\n")
 
