@@ -15,8 +15,8 @@ import typer
 # isort: split
 from assets.cli.batch_command import write_batch_file
 from assets.cli.console import name_new_folder, new_console, print_wrapped
-from assets.cli.help import LOOK, OPERATE, add_command
-from assets.cli.inspect_commands import add_look_commands, diagnose_all
+from assets.cli.help import OPERATE, READ, add_command
+from assets.cli.inspect_commands import add_inspect_commands, diagnose_all
 from assets.cli.interrupts import end_interrupted, interruptible
 from assets.cli.output import dispensable_output, required_output
 from assets.cli.remote_commands import add_remote_commands
@@ -151,17 +151,17 @@ def load(
 add_command(app, "doctor", diagnose_all, OPERATE, "lei-exports doctor", "lei-exports doctor --test-alert")
 add_command(app, "run", run, OPERATE, "DATABASE_URL=postgresql://reader@db.example/app lei-exports run")
 add_command(app, "ui", ui, OPERATE, "lei-exports ui --port 3001", "lei-exports ui --read-only")
-add_look_commands(app)
+add_inspect_commands(app)
 add_command(
     app,
     "batch",
     write_batch_file,
-    LOOK,
+    READ,
     "lei-exports batch kP3xWq9TzYbN_4mLs7Rd --format xlsx",
     # A batch id may begin with `-`: what is no option of the command is taken for the id.
     context_settings={"ignore_unknown_options": True},
 )
-add_command(app, "serve", serve, LOOK, "lei-exports serve --port 8001")
+add_command(app, "serve", serve, READ, "lei-exports serve --port 8001")
 add_snapshot_commands(app)
 add_remote_commands(app)
 app.add_typer(sample_app, name="sample", rich_help_panel=OPERATE)

@@ -166,7 +166,7 @@ def _is_of_own_site(scope: Scope, headers: Headers) -> bool:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serve until told to stop; the exit status."""
+    """Serve until asked to stop; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m assets.cli.web", description="Dagster's web server, guarded.")
     parser.add_argument(
         "--host", default=HOST, help="address to listen at; another than loopback only in a container, published to it"

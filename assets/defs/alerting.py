@@ -123,7 +123,7 @@ def alert_on_success(context: dg.RunStatusSensorContext, exports: ExportsResourc
     description="Posts to ALERT_WEBHOOK_URL, once a day, while the source was not looked at for STALE_AFTER_HOURS.",
 )
 def alert_on_staleness(context: dg.SensorEvaluationContext, exports: ExportsResource) -> dg.SkipReason:
-    """Look at the clock; what could not be posted is tried again at the next look."""
+    """Decide by the clock; what could not be posted is tried again at the next tick."""
     settings, now = exports.settings(), datetime.now(UTC)
     memory = STALE_MEMORY.validate_json(context.cursor) if context.cursor else StaleMemory(now)
     alert, afterwards = decide_stale(

@@ -73,7 +73,7 @@ def _remote(exports: ExportsResource) -> list[dg.AssetsDefinition]:
 def _with_freshness(
     assets: Iterable[dg.AssetsDefinition | dg.AssetSpec], exports: ExportsResource
 ) -> Iterable[dg.AssetsDefinition | dg.AssetSpec]:
-    """The assets; those that each look at the source is reported for are stale after STALE_AFTER_HOURS without one."""
+    """The assets; those that each check of the source is reported for are stale after STALE_AFTER_HOURS without one."""
     try:
         hours = load_settings(exports.overrides).stale_after_hours
     except ExportError:  # a setting that can't be used; the next run says which

@@ -36,7 +36,7 @@ class DoesNotFitError(Exception):
     """Rows need more memory than they may take; half of them may fit.
 
     Attributes:
-        is_in_duckdb: DuckDB needs more to read them, perhaps because of a large row beside them; else they are too many
+        is_in_duckdb: DuckDB needs more to read them, perhaps because of a large row near them; else they are too many
             bytes themselves.
     """
 

@@ -33,7 +33,7 @@ from pipelines.snapshots.history import read_switches
 from pipelines.snapshots.opening import Snapshot, list_snapshots, published_snapshot
 from pipelines.system.files import write_failure
 
-_LOOK_SECONDS = 5.0
+_RETRY_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -93,19 +93,19 @@ def push_snapshot(  # noqa: PLR0913 - what an operator may choose
     current = None if before is None else _as_record(store, before)
     if not replace:
         _require_own(settings, store, current)
-    beside = tuple(side_files(manifest)) if settings.publish_database else ()
+    others = tuple(side_files(manifest)) if settings.publish_database else ()
     on_progress(Progress("push", f"snapshot {manifest.id} to {store.url}"))
     try:
         newest = {name: read_state(store, name) for name in snapshot.table_names}
         trusted = set() if check_all else _trusted(store, manifest, newest)
-        send_files(store, snapshot, beside, sent, on_progress, trusted=trusted)
+        send_files(store, snapshot, others, sent, on_progress, trusted=trusted)
         if _tag(store.read(CURRENT)) != _tag(before):
             raise store.conflict(CURRENT)
         states = _commit_tables(store, snapshot, newest, on_progress)
     except OSError as error:
         raise write_failure(f"Snapshot {manifest.id} could not be sent", error) from error
     versions = {name: state.version for name, state in states.items()}
-    record = record_of(manifest, versions, tuple(file.path for file in beside), now())
+    record = record_of(manifest, versions, tuple(file.path for file in others), now())
     is_new = current is None or current.model_copy(update={"published_at": record.published_at}) != record
     if current is not None and not is_new:
         record = current
@@ -147,7 +147,7 @@ def require_pushable(settings: Settings) -> RemoteRecord | None:
     Raises:
         RemoteError: A push would fail.
     """
-    store = RemoteStore(settings.publish_url or "", min(settings.publish_retry_seconds, _LOOK_SECONDS))
+    store = RemoteStore(settings.publish_url or "", min(settings.publish_retry_seconds, _RETRY_SECONDS))
     before = store.read(CURRENT)
     current = None if before is None else _as_record(store, before)
     _require_own(settings, store, current)

@@ -40,7 +40,7 @@ _REASONS_DRAWN = 12
 _MAX_CANDIDATES = 20
 _ENTITY_STATUSES, _REGISTRATION_STATUSES = 2, 5
 _OTHERS = "others"
-# Characters of a label beside bars.
+# Characters of a label next to bars.
 _LABEL, _REASON = 16, 20
 
 

@@ -11,7 +11,7 @@ _INTERRUPTED = 130
 
 
 def main() -> int:
-    """Serve at the host and port of the command line until told to stop; the exit status."""
+    """Serve at the host and port of the command line until asked to stop; the exit status."""
     host, port = sys.argv[1], int(sys.argv[2])
     try:
         settings = ServingSettings.load()

@@ -135,7 +135,7 @@ async def _send_unless_gone(
         async def watch() -> None:
             while (await receive())["type"] != "http.disconnect":
                 pass
-            # What runs in a thread is not cancelled from here: DuckDB is told to stop, and the thread ends.
+            # What runs in a thread is not cancelled from here: DuckDB is asked to stop, and the thread ends.
             source.stop()
             tasks.cancel_scope.cancel()
 
@@ -163,7 +163,7 @@ async def _send(file: _File, source: _Source, headers: dict[str, str], send: Sen
                     with anyio.fail_after(limits.api_stall_seconds):
                         body = part[begin : begin + _BLOCK]
                         await send({"type": "http.response.body", "body": body, "more_body": True})
-                part = body = b""  # not beside the next one in memory
+                part = body = b""  # so that it is not in memory with the next one
                 part = await file.service.step(source.read)
         await send({"type": "http.response.body"})
     except TimeoutError:

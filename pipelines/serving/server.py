@@ -38,7 +38,7 @@ _DESCRIPTION = (
 _MAX_CONNECTIONS, _FEWEST_CONNECTIONS = 1_000, 64
 # Descriptors for the files of snapshots, DuckDB and processes.
 _OTHER_FILES = 200
-# Batches that are being sent when the server is told to stop have so long to end.
+# Batches that are being sent when the server is asked to stop have so long to end.
 _STOP_SECONDS = 10
 # M_ARENA_MAX of glibc's malloc.h. By default a thread has one of its own: 4 MB more while a batch is sent.
 _ARENA_MAX, _ARENAS = -8, 2
@@ -117,7 +117,7 @@ class _PrintableFormatter(logging.Formatter):
 
 
 def serve(settings: ServingSettings, host: str, port: int, on_listening: Callable[[str], None]) -> None:
-    """Serve until the process is told to stop.
+    """Serve until the process is asked to stop.
 
     Args:
         settings: The server's settings.

@@ -74,7 +74,7 @@ def differing_columns(
     right: str,
     parameters: Sequence[object],
 ) -> list[str]:
-    """Columns whose values differ between two relations, each hashed beside the key; slow, for the error only.
+    """Columns whose values differ between two relations, each hashed with the key; slow, for the error only.
 
     Args:
         connection: Where both can be read.

@@ -69,7 +69,7 @@ def patch_database(  # noqa: PLR0913 - what is written, from what, and how
     info: SnapshotInfo,
     digests: Digests,
 ) -> dict[str, int]:
-    """Copy the base's DuckDB file and bring the copy in line with the Parquet files beside it.
+    """Copy the base's DuckDB file and bring the copy in line with the Parquet files next to it.
 
     Args:
         database: The file to make, in the new snapshot's folder, its Parquet files complete.

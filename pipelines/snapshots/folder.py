@@ -197,7 +197,7 @@ def _finish(path: Path) -> None:
 
 @dataclass(frozen=True)
 class SideFiles:
-    """Files beside the data.
+    """Files next to the data.
 
     Attributes:
         files: Their content by name; they lie directly in the snapshot's folder.
@@ -213,7 +213,7 @@ MakeExtras = Callable[[Snapshot, Snapshot | None], SideFiles]
 
 
 def no_extras(_: Snapshot, __: Snapshot | None) -> SideFiles:
-    """No file beside the data."""
+    """No file next to the data."""
     return SideFiles()
 
 

@@ -56,7 +56,7 @@ class Switch(_Line):
 
 
 class SourceCheck(_Line):
-    """The last successful look at the source: what freshness is counted from.
+    """The last successful check of the source: what freshness is counted from.
 
     Attributes:
         checked_at: When, UTC.
@@ -95,7 +95,7 @@ def read_failed_run(export_dir: Path) -> FailedRun | None:
 
 
 def read_source_check(export_dir: Path) -> SourceCheck | None:
-    """The last successful look at the source; None where there was none, or its file can't be read."""
+    """The last successful check of the source; None where there was none, or its file can't be read."""
     try:
         return SourceCheck.model_validate_json((export_dir / LAST_CHECKED).read_bytes())
     except (OSError, ValidationError):

@@ -27,7 +27,7 @@ def write_parquet(
     segment: int | None,
     digests: Digests | None = None,
 ) -> FileRecord:
-    """Write rows of a table to one file: beside its target, synced, then renamed over it.
+    """Write rows of a table to one file: next to its target, synced, then renamed over it.
 
     Args:
         frame: Rows in the table's sort order; none gives a file without rows and with all columns.
@@ -48,10 +48,10 @@ def write_parquet(
     what = f"{table.name}/{path.name} could not be written"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with written_beside(path) as beside:
+        with written_beside(path) as temporary:
             try:
                 lazy.sink_parquet(
-                    beside,
+                    temporary,
                     compression="zstd",
                     compression_level=_COMPRESSION_LEVEL,
                     statistics=True,
@@ -60,15 +60,15 @@ def write_parquet(
                     metadata=footer(table, segment),
                 )
             except pl.exceptions.PolarsError as error:
-                _raise_if_disk_failed(what, beside, error)
+                _raise_if_disk_failed(what, temporary, error)
                 raise
-            rows = pl.scan_parquet(beside, glob=False, hive_partitioning=False).select(pl.len()).collect().item()
+            rows = pl.scan_parquet(temporary, glob=False, hive_partitioning=False).select(pl.len()).collect().item()
             return FileRecord(
                 path=f"{table.name}/{path.name}",
                 segment=segment,
                 rows=rows,
-                bytes=beside.stat().st_size,
-                sha256=(digests or Digests()).of(beside),
+                bytes=temporary.stat().st_size,
+                sha256=(digests or Digests()).of(temporary),
             )
     except OSError as error:
         raise write_failure(what, error) from error
@@ -83,7 +83,7 @@ def footer(table: Table, segment: int | None) -> dict[str, str]:
     }
 
 
-def _raise_if_disk_failed(what: str, beside: Path, error: pl.exceptions.PolarsError) -> None:
+def _raise_if_disk_failed(what: str, temporary: Path, error: pl.exceptions.PolarsError) -> None:
     """Tell a disk that refused from a frame that can't be computed: Polars hides the system's error number.
 
     Some of its messages name the cause, others say `transport error` only; then writing on shows it.
@@ -91,9 +91,9 @@ def _raise_if_disk_failed(what: str, beside: Path, error: pl.exceptions.PolarsEr
     if any(text in str(error) for text in _FULL_TEXTS):
         raise PublishError(what, found="no room on the disk", fix=DISK_FULL_FIX) from None
     try:
-        with beside.open("ab") as file:
+        with temporary.open("ab") as file:
             file.write(bytes(_PROBE_BYTES))
-        sync_file(beside)
+        sync_file(temporary)
     except OSError as probe:
         raise write_failure(what, probe) from None
 

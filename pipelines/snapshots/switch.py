@@ -53,7 +53,7 @@ def hold_publish_lock(export_dir: Path, wait_seconds: float) -> AbstractContextM
 
 
 def building_folder(export_dir: Path, snapshot_id: str, owner: str) -> Path:
-    """Where a run builds a snapshot: hidden, beside its final place, so that a rename brings it there.
+    """Where a run builds a snapshot: hidden, next to its final place, so that a rename brings it there.
 
     Args:
         owner: The run (RunLock.owner): no other one writes or removes there.
@@ -91,14 +91,14 @@ def switch_to(
         at=at, snapshot_id=snapshot_id, sequence=snapshot.manifest.sequence, previous=current_id(export_dir), why=why
     )
     _append(export_dir / SWITCHES, switch)
-    beside = export_dir / f"{_TEMPORARY_LINK}{snapshot_id}"
-    beside.unlink(missing_ok=True)
+    link = export_dir / f"{_TEMPORARY_LINK}{snapshot_id}"
+    link.unlink(missing_ok=True)
     try:
         # Relative, so that the export folder can be moved or mounted elsewhere.
-        beside.symlink_to(Path(SNAPSHOTS) / snapshot_id)
-        beside.replace(export_dir / CURRENT)
+        link.symlink_to(Path(SNAPSHOTS) / snapshot_id)
+        link.replace(export_dir / CURRENT)
     except BaseException:
-        beside.unlink(missing_ok=True)
+        link.unlink(missing_ok=True)
         raise
     try:
         sync_folder(export_dir)

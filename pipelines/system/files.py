@@ -38,22 +38,22 @@ def sync_folder(path: Path) -> None:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file whole: beside its target, synced, then renamed over it.
+    """Write a file whole: next to its target, synced, then renamed over it.
 
     Args:
-        path: The target; a temporary file `.<name>.tmp` stands beside it meanwhile.
+        path: The target; a temporary file `.<name>.tmp` stands next to it meanwhile.
         content: What it holds afterwards.
 
     Raises:
         OSError: It could not be written; the target is as it was.
     """
-    with written_beside(path) as beside:
-        beside.write_bytes(content)
+    with written_beside(path) as temporary:
+        temporary.write_bytes(content)
 
 
 @contextmanager
 def written_beside(path: Path, *, is_synced: bool = True) -> Iterator[Path]:
-    """A path beside a file: what the block writes there is renamed over the file when the block has ended well.
+    """A path next to a file: what the block writes there is renamed over the file when the block has ended well.
 
     Args:
         path: The file.
@@ -62,14 +62,14 @@ def written_beside(path: Path, *, is_synced: bool = True) -> Iterator[Path]:
     Raises:
         OSError: The disk refused; the file is as it was, or (where its folder can't be synced) already the new one.
     """
-    beside = temporary_path(path)
+    temporary = temporary_path(path)
     try:
-        yield beside
+        yield temporary
         if is_synced:
-            sync_file(beside)
-        beside.replace(path)
+            sync_file(temporary)
+        temporary.replace(path)
     except BaseException:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     if is_synced:
         sync_folder(path.parent)
@@ -77,7 +77,7 @@ def written_beside(path: Path, *, is_synced: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def replace_file(target: Path) -> Iterator[BinaryIO]:
-    """Write a file beside its target and rename it over it when the block has ended well.
+    """Write a file next to its target and rename it over it when the block has ended well.
 
     Meanwhile it has no name where the system can do that (Linux), so that even a killed writer leaves nothing;
     elsewhere it is hidden. A target that is a link is followed; one that is a device or pipe is written directly.
