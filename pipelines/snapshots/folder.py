@@ -14,7 +14,7 @@ from pipelines.snapshots.database import WriterOptions, build_database
 from pipelines.snapshots.database_patch import CannotPatch, changes_of, patch_database
 from pipelines.snapshots.opening import DATABASE, MANIFEST, Snapshot
 from pipelines.snapshots.table_changes import TableChanges
-from pipelines.system.files import PUBLISHED_MODE, Digests, link_or_copy, sync_file, sync_folder, write_atomically
+from pipelines.system.files import PUBLISHED_MODE, Digests, link_or_copy, seal_file, sync_folder, write_atomically
 
 _LINKING_THREADS = 4
 
@@ -138,7 +138,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     """
     path = folder / MANIFEST
     write_atomically(path, manifest.model_dump_json(indent=2).encode() + b"\n")
-    _finish(path)
+    seal_file(path)
 
 
 def _written(
@@ -148,7 +148,7 @@ def _written(
     changes: dict[str, TableChanges] | None,
     digests: Digests,
 ) -> WrittenDatabase:
-    _finish(database)
+    seal_file(database)
     record = FileRecord(
         path=DATABASE,
         segment=None,
@@ -168,7 +168,7 @@ def _reuse(source: Path, target: Path, file: FileRecord, digests: Digests) -> bo
         target.unlink()
         return False
     if not is_link or target.stat().st_mode & 0o777 != PUBLISHED_MODE:
-        _finish(target)
+        seal_file(target)
     return True
 
 
@@ -187,12 +187,7 @@ def _link_built(source: Path, target: Path, file: FileRecord, digests: Digests) 
             found=f"{target.stat().st_size} bytes, other content",
             fix=fix,
         )
-    _finish(target)
-
-
-def _finish(path: Path) -> None:
-    path.chmod(PUBLISHED_MODE)
-    sync_file(path)
+    seal_file(target)
 
 
 @dataclass(frozen=True)
@@ -231,8 +226,7 @@ def write_extras(folder: Path, snapshot_id: str, files: Mapping[str, bytes]) -> 
         path = folder / name
         with path.open("xb") as file:
             file.write(content)
-        path.chmod(PUBLISHED_MODE)
-        sync_file(path)
+        seal_file(path)
         records.append(
             FileRecord(
                 path=name,

@@ -37,6 +37,16 @@ def sync_folder(path: Path) -> None:
     _sync(path, os.O_RDONLY | os.O_DIRECTORY)
 
 
+def seal_file(path: Path) -> None:
+    """Make a file that is to be published read-only, and bring it to the disk.
+
+    Raises:
+        OSError: The disk refused.
+    """
+    path.chmod(PUBLISHED_MODE)
+    sync_file(path)
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file whole: next to its target, synced, then renamed over it.
 
