@@ -64,7 +64,7 @@ def alert_failure(
 
     Args:
         reasons: Why it failed.
-        log: Hears why the alert could not be posted.
+        log: Gets the reason why the alert could not be posted.
         instance: Dagster's; None: that of DAGSTER_HOME.
     """
     reason = "; ".join(reasons) or _NO_STEP

@@ -56,7 +56,7 @@ def fail_dead_runs(instance: dg.DagsterInstance, settings: Settings, log: Callab
     Args:
         instance: Where the runs are.
         settings: The settings; runs of other export folders are looked at too.
-        log: Hears why an alert could not be posted.
+        log: Gets the reason why an alert could not be posted.
 
     Returns:
         What was marked, in words.

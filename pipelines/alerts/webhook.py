@@ -93,7 +93,7 @@ def decide_success(last_check: SourceCheck | None, started_at: datetime, run_id:
 def decide_stale(
     last_check: SourceCheck | None, memory: StaleMemory, stale_after: timedelta, now: datetime
 ) -> tuple[Alert | None, StaleMemory]:
-    """Whether the last check of the source is too old, or of the future, and the operator has to hear of it now.
+    """Whether the last check of the source is too old, or of the future, and the operator has to be informed now.
 
     Args:
         last_check: The last successful check of the source: one that found nothing changed is as good as a publication.
@@ -132,7 +132,7 @@ def post_alert(url: SecretStr, alert: Alert, log: Callable[[str], None]) -> bool
     Args:
         url: Where to; secret, it is in no message.
         alert: What to tell.
-        log: Hears why it could not be posted.
+        log: Gets the reason why it could not be posted.
 
     Returns:
         Whether somebody took it (a status of 2xx). Redirects are not followed.

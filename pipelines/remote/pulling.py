@@ -49,7 +49,7 @@ def pull_snapshot(
         lock: The lock of EXPORT_DIR.
         remote: The snapshot.
         now: The clock, UTC.
-        on_progress: Hears how many bytes came.
+        on_progress: Gets how many bytes came.
 
     Returns:
         The local snapshot.

@@ -76,7 +76,7 @@ def push_snapshot(  # noqa: PLR0913 - what an operator may choose
     Args:
         settings: The settings; PUBLISH_URL is set.
         snapshot: The current local snapshot.
-        on_progress: Hears how many bytes were sent.
+        on_progress: Gets how many bytes were sent.
         replace: Publish although what is current there was never published from this export folder.
         check_all: Read back also what was sent earlier, and send again what is damaged.
         now: The clock, UTC.

@@ -36,7 +36,7 @@ class Sent:
             self.bytes += size
 
 
-def send_files(  # noqa: PLR0913 - what to send, and who hears of it
+def send_files(  # noqa: PLR0913 - what to send, and where it is reported
     store: RemoteStore,
     snapshot: Snapshot,
     side_files: Sequence[FileRecord],
@@ -52,7 +52,7 @@ def send_files(  # noqa: PLR0913 - what to send, and who hears of it
         snapshot: The local snapshot.
         side_files: Its files that belong to no table, as far as they are to be there.
         sent: Counts what was sent.
-        on_progress: Hears how many bytes were sent.
+        on_progress: Gets how many bytes were sent.
         trusted: Objects that were read back when they were sent. Others that lie there are read back now, and sent
             again where they are damaged.
 

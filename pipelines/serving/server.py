@@ -123,7 +123,7 @@ def serve(settings: ServingSettings, host: str, port: int, on_listening: Callabl
         settings: The server's settings.
         host: Address or name to listen at.
         port: Port; 0: any free one.
-        on_listening: Hears the URL once connections are taken.
+        on_listening: Called with the URL once connections are taken.
 
     Raises:
         SettingsError: The address can't be used, or can be reached from other machines and there is no token.

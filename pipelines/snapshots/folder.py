@@ -34,7 +34,7 @@ class WrittenDatabase:
     changes: dict[str, TableChanges] | None
 
 
-def link_tables(  # noqa: PLR0913, PLR0917 - from where to where, and who hears of damage
+def link_tables(  # noqa: PLR0913, PLR0917 - from where to where, and where damage is reported
     folder: Path,
     snapshot_id: str,
     built: Sequence[TableRecord],
@@ -55,7 +55,7 @@ def link_tables(  # noqa: PLR0913, PLR0917 - from where to where, and who hears 
         built: The tables.
         tables_dir: Where the paths of their files begin.
         before: The snapshot whose files are reused where they are the same.
-        log: Hears of published files that are damaged.
+        log: Gets a message of published files that are damaged.
 
     Returns:
         The records with `first_snapshot` filled in.
@@ -106,7 +106,7 @@ def add_database(  # noqa: PLR0913 - what is written, from what, and how
         options: How the writer's process runs.
         base: The snapshot whose file is copied and changed where that will do; None: build it again.
         info: What the file says of itself.
-        log: Hears why it was built again although there is a base.
+        log: Gets the reason why it was built again although there is a base.
 
     Returns:
         The file, synced, read-only.

@@ -125,7 +125,7 @@ def _commit(
             folder.rename(building)
             raise
         if hold is None:
-            with suppress(Exception):  # it is published, whatever happens to who hears of it
+            with suppress(Exception):  # it is published, whatever happens to the report of it
                 inputs.on_progress(Progress("publish", f"{CURRENT} is snapshot {manifest.id}", published=manifest.id))
 
 
@@ -175,7 +175,7 @@ def record_unchanged(
 
     Args:
         now: The clock, UTC.
-        on_progress: Hears of such a switch.
+        on_progress: Gets a message of such a switch.
 
     Returns:
         The snapshot that is current; None where a rollback holds one that can't be read.

@@ -81,7 +81,7 @@ def switch_to(
         snapshot: A promoted snapshot.
         why: What caused it.
         at: The time, UTC.
-        log: Hears that the disk did not confirm the rename; it is made then all the same.
+        log: Gets a message when the disk did not confirm the rename; it is made then all the same.
 
     Raises:
         OSError: The switch failed; `current` is as it was. After the rename nothing is raised.
