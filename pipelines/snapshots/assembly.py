@@ -14,10 +14,9 @@ from pipelines.contracts.views import SnapshotInfo
 from pipelines.errors import PublishError, SnapshotError
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.snapshots.database import DEFAULT_MEMORY_MB, WriterOptions
+from pipelines.snapshots.database_patch import WrittenDatabase, add_database
 from pipelines.snapshots.folder import (
     MakeExtras,
-    WrittenDatabase,
-    add_database,
     link_tables,
     no_extras,
     write_extras,
