@@ -12,6 +12,11 @@ from typing import Annotated
 
 import typer
 
+from pipelines.system import runtime_tuning  # noqa: F401  first: it works before Polars is loaded only
+
+# isort: split
+from pipelines.system import lean_imports  # noqa: F401  then this: it works before the contracts are loaded only
+
 # isort: split
 from assets.cli.batch_command import write_batch_file
 from assets.cli.console import name_new_folder, new_console, print_wrapped

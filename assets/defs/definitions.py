@@ -7,6 +7,9 @@ from typing import Any
 
 import dagster as dg
 
+from pipelines.system import runtime_tuning  # noqa: F401  first: it works before Polars is loaded only
+
+# isort: split
 from assets.defs.alerting import ALERT_SENSORS
 from assets.defs.exports import exports_tables, summary_tables
 from assets.defs.jobs import batch_job, daily_export, export_job, full_refresh_job

@@ -2,6 +2,9 @@
 
 import sys
 
+from pipelines.system import lean_imports  # noqa: F401  first: it works before the contracts are loaded only
+
+# isort: split
 from pipelines.errors import ExportError
 from pipelines.serving.server import serve
 from pipelines.serving.settings import ServingSettings
