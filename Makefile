@@ -89,7 +89,7 @@ mutation: setup  ## change the rules, the fingerprints and the guards one place 
 	@$(BIN)/python -m bench.mutation $(MODULES)
 
 lock: setup  ## pin the dependencies; pins that still fit stay (LOCK=--upgrade: the newest releases)
-	$(BIN)/uv pip compile --quiet $(LOCK) --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras --no-header --extra cloud --extra deploy --extra serve --group dev --output-file requirements.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet $(LOCK) --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras --no-header --extra cloud --extra deploy --extra ray --extra serve --group dev --output-file requirements.lock pyproject.toml
 
 bench-lock: setup  ## pin the environments of the peers and of the generated client again
 	for peers in bench/peers/*.in tests/*.in; do \

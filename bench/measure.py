@@ -55,7 +55,7 @@ def measure(
     Raises:
         RuntimeError: It failed; the end of its output is in the message.
     """
-    server = _server_cpu(server_pid)
+    server = server_cpu(server_pid)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     tree = _Tree()
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
@@ -76,7 +76,7 @@ def measure(
     return Measurement(
         seconds=seconds,
         cpu_seconds=now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime,
-        server_cpu_seconds=_server_cpu(server_pid) - server,
+        server_cpu_seconds=server_cpu(server_pid) - server,
         peak_bytes=tree.peak,
         peak_shared_bytes=tree.shared,
         written_bytes=sum(tree.written.values()) if tree.written else -1,
@@ -117,7 +117,7 @@ def _proportional(process: psutil.Process) -> int:
         return 0
 
 
-def _server_cpu(pid: int | None) -> float:
+def server_cpu(pid: int | None) -> float:
     """Processor time of PostgreSQL: of what runs, and of the processes that ended (their parent has inherited it)."""
     if pid is None:
         return 0.0

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.measure import Measurement, measure
+from bench.measure import Measurement, measure, server_cpu
 from pipelines.sample.embedded import embedded_server
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,6 +46,10 @@ class Session:
     def measure_floor(self) -> None:
         """Measure F once."""
         self.measure(FLOOR, [sys.executable, "-m", "bench.floor", self.url])
+
+    def server_cpu(self) -> float:
+        """Processor time of PostgreSQL so far, seconds."""
+        return server_cpu(self._server_pid)
 
     def keep(self, what: str, result: Measurement) -> None:
         """Tell a measurement and keep it."""

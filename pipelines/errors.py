@@ -52,6 +52,10 @@ class LockLostError(ExportError):
     """Another run took the lock of the export folder: locks do not hold there. This run changed nothing."""
 
 
+class EngineError(ExportError):
+    """What runs the tasks (ENGINE) can't: no cluster, no node that fits, or a node that differs or was lost."""
+
+
 class StagingError(ExportError):
     """Staged rows are missing, incomplete, or of different runs."""
 

@@ -10,6 +10,7 @@ from pipelines.build.derived_tables import build_derived_tables
 from pipelines.build.extraction import NOTHING_ACCEPTED, Acceptance, StagedSource, stage_source
 from pipelines.build.publication import Publication, publish_tables, raise_if_failed
 from pipelines.contracts.records import TableRecord
+from pipelines.engine.opening import Engine, open_engine
 from pipelines.progress import OnProgress, ignore_progress, report_wait
 from pipelines.settings import Settings
 from pipelines.system.run_lock import WAIT_SECONDS, RunLock, hold_run_lock
@@ -24,19 +25,22 @@ class Run:
 
     settings: Settings
     lock: RunLock
+    engine: Engine
     on_progress: OnProgress = ignore_progress
 
     def stage(self, accepted: Acceptance = NOTHING_ACCEPTED, *, full_refresh: bool = False) -> StagedSource:
         """Read what changed of both source tables."""
-        return stage_source(self.settings, self.lock, accepted, self.on_progress, full_refresh=full_refresh)
+        return stage_source(
+            self.settings, self.lock, accepted, self.on_progress, engine=self.engine, full_refresh=full_refresh
+        )
 
     def build(self, names: Sequence[str] | None = None) -> list[TableRecord]:
         """Build the tables of staged rows, or those of these names."""
-        return build_tables(self.settings, self.lock, names, self.on_progress)
+        return build_tables(self.settings, self.lock, names, self.on_progress, engine=self.engine)
 
     def derive(self, names: Sequence[str] | None = None) -> list[TableRecord]:
         """Build the tables that are computed from those, or those of these names."""
-        return build_derived_tables(self.settings, self.lock, names, self.on_progress)
+        return build_derived_tables(self.settings, self.lock, names, self.on_progress, engine=self.engine)
 
     def publish(self, *, with_report: bool = True, in_process: bool = False) -> Publication:
         """Verify what was built, and switch `current` to it."""
@@ -61,8 +65,11 @@ def hold_run(
         BusyError: Another run still worked on the same export folder after `wait_seconds`.
         SettingsError: The export folder can't be used.
     """
-    with hold_run_lock(settings.export_dir, report_wait(on_progress), wait_seconds) as lock:
-        yield Run(settings, lock, on_progress)
+    with (
+        hold_run_lock(settings.export_dir, report_wait(on_progress), wait_seconds) as lock,
+        open_engine(settings, on_progress) as engine,
+    ):
+        yield Run(settings, lock, engine, on_progress)
 
 
 def run_export(  # noqa: PLR0913 - what an operator may choose for a run

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-Stage = Literal["wait", "read", "build", "summarize", "publish", "push", "pull"]
+Stage = Literal["wait", "read", "build", "summarize", "publish", "push", "pull", "engine"]
 
 
 @dataclass(frozen=True)
@@ -12,9 +12,11 @@ class Progress:
     """One message of a running stage.
 
     Attributes:
-        stage: `wait`, `read`, `build`, `summarize`, `publish`, `push` (to object storage) or `pull` (from there).
+        stage: `wait`, `read`, `build`, `summarize`, `publish`, `push` (to object storage), `pull` (from there) or
+            `engine` (a task ended on a node of a cluster).
         what: What was just done, a table or a step.
-        done: Rows done so far in this stage; in `summarize` parts of rows, in `push` and `pull` bytes.
+        done: Rows done so far in this stage; in `summarize` parts of rows, in `push` and `pull` bytes,
+            in `engine` tasks.
         total: Rows (parts, bytes) in this stage; 0 while unknown.
         published: Id of the snapshot that this run has just pointed `current` at; "" in every other message.
     """
@@ -28,7 +30,7 @@ class Progress:
     @property
     def unit(self) -> str:
         """What `done` and `total` count."""
-        return {"summarize": "parts", "push": "bytes", "pull": "bytes"}.get(self.stage, "rows")
+        return {"summarize": "parts", "push": "bytes", "pull": "bytes", "engine": "tasks"}.get(self.stage, "rows")
 
 
 OnProgress = Callable[[Progress], None]

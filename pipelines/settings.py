@@ -5,9 +5,9 @@ import re
 import urllib.parse
 from collections.abc import Mapping
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from pipelines.errors import SettingsError
 from pipelines.system.environment import EnvironmentSettings, Folder, Names, data_folder, default_export_dir
@@ -20,6 +20,7 @@ STALE_AFTER_HOURS = 25.0
 _STORES = ("s3", "gs", "az", "file")
 _STORE_MODULES = ("deltalake", "obstore")
 _HOST = re.compile(r"([\w.-]+|\[[\da-fA-F:.]+\])(:\d{1,5})?", re.ASCII)
+_HOST_AND_PORT = re.compile(r"([\w.-]+|\[[\da-fA-F:.]+\]):\d{1,5}", re.ASCII)
 
 
 class Settings(EnvironmentSettings):
@@ -38,6 +39,12 @@ class Settings(EnvironmentSettings):
     )
     read_connections: int = Field(
         default_factory=lambda: min(os.cpu_count() or 1, 8), ge=1, le=8, description="Parallel reads"
+    )
+    engine: Literal["local", "ray"] = Field(
+        "local", description="What runs the tasks: this process, or a Ray cluster (extra ray)"
+    )
+    ray_address: str | None = Field(
+        None, description="Host and port of the head of the Ray cluster; unset: one is started on this machine"
     )
     keep_snapshots: int = Field(5, ge=1, description="Newest snapshots that stay")
     keep_hours: float = Field(24, ge=0, description="Hours for which one snapshot an hour stays")
@@ -86,6 +93,25 @@ class Settings(EnvironmentSettings):
             msg = "must begin with postgresql:// or postgres://"
             raise ValueError(msg)
         return value
+
+    @field_validator("engine")
+    @classmethod
+    def _is_installed(cls, value: str) -> str:
+        if value == "ray" and find_spec("ray") is None:
+            msg = 'needs the module ray, which is not installed: pip install "lei-exports[ray]"'
+            raise ValueError(msg)
+        return value
+
+    @field_validator("ray_address")
+    @classmethod
+    def _is_head(cls, value: str | None, info: ValidationInfo) -> str | None:
+        # Ray's own tools read this variable too, and take other forms: it is ours only where ENGINE=ray.
+        if value is None or info.data.get("engine") != "ray":
+            return None
+        if not _HOST_AND_PORT.fullmatch(value.strip()):
+            msg = "must be the host and port of the cluster's head, such as 10.0.0.5:6379"
+            raise ValueError(msg)
+        return value.strip()
 
     @field_validator("alert_webhook_url")
     @classmethod

@@ -25,6 +25,7 @@ _STAGES: dict[Stage, str] = {
     "publish": "Publishing",
     "push": "Sending",
     "pull": "Fetching",
+    "engine": "Running tasks",
 }
 _LINE_SECONDS = 5.0
 # What stands before the words of a stage: its name, its bar, the percentage, a space after each.

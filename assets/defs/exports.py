@@ -1,6 +1,6 @@
 """The asset shells of the export tables: a step for those of staged rows, and one for those computed from them.
 
-Each is one step, because a segment (a bucket) is read once for all of its tables.
+Each is one step, because a segment (a key range) is read once for all of its tables.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

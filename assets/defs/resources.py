@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
@@ -11,11 +12,10 @@ from pydantic import Field
 
 from assets.defs.running import show
 from pipelines.errors import ExportError, ExtractError, SourceError
-from pipelines.export import Run
-from pipelines.progress import OnProgress, Progress, ignore_progress, report_wait
+from pipelines.export import Run, hold_run
+from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.settings import Settings, load_settings
 from pipelines.system.printable import printable
-from pipelines.system.run_lock import RunLock, hold_run_lock
 from pipelines.system.unexpected import as_unexpected
 
 # Dagster's concurrency pool of every step that works on the export folder: with a limit of 1 (docs/deploy/dagster.yaml)
@@ -73,7 +73,7 @@ class RunLockHolder:
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
-        self._lock: RunLock | None = None
+        self._run: Run | None = None
 
     def hold(self, settings: Settings, on_progress: OnProgress) -> Run:
         """The run. Its first step waits for the lock, not the start of the run: so what it says is a step's.
@@ -82,9 +82,9 @@ class RunLockHolder:
             BusyError: Another run still works on the export folder.
             SettingsError: The export folder can't be used.
         """
-        if self._lock is None:
-            self._lock = self._stack.enter_context(hold_run_lock(settings.export_dir, report_wait(on_progress)))
-        return Run(settings, self._lock, on_progress)
+        if self._run is None:
+            self._run = self._stack.enter_context(hold_run(settings, on_progress))
+        return replace(self._run, settings=settings, on_progress=on_progress)
 
 
 def tag_result(context: dg.AssetExecutionContext, result: str) -> None:

@@ -1,25 +1,33 @@
-"""The tables that are computed from domain_exports and candidate_exports alone (DESIGN 4.3 to 4.5), bucket by bucket.
+"""The third stage of a run, told for all ranges: the derived tables (DESIGN 4.3 to 4.5).
 
-One pass over the Parquet files of the staging divides the few columns that are needed into buckets on disk: domain rows
-and candidates by domain hash, candidates once more by LEI. Both divisions keep order, so the results of one bucket
-after the other are in the order of the table. Distinct counts of the summaries add up over buckets for the same reason.
+A run that reuses segments computes only the rows of keys whose rows changed (incremental.py),
+unless these are many; then all segments are divided into key ranges, the reused ones from their Parquet files.
 """
 
-import shutil
-import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
-from functools import partial
 
 import polars as pl
+import pyarrow.parquet as pq
 
 from pipelines.build.base import base_snapshot
+from pipelines.build.build_segment import DivideTask, divide_segment
+from pipelines.build.derive_range import RangeFacts, RangeTask, derive_range
 from pipelines.build.incremental import IncrementalUpdate, State
-from pipelines.build.partitioning import BUCKET_ROWS, Inputs, Partitions, RequiredColumns, divide
+from pipelines.build.key_ranges import (
+    BY_HASH,
+    BY_LEI,
+    DOMAINS,
+    RANGE_ROWS,
+    KeyRanges,
+    plan_key_ranges,
+    range_count,
+)
+from pipelines.build.pieces import PieceIndex
 from pipelines.build.staging import StagingFolder, claim_staging
-from pipelines.build.table_build import TableBuild
+from pipelines.build.table_build import TableBuild, write_part
 from pipelines.checks.evaluation import SumChecks
 from pipelines.contracts.records import StagingRecord, TableRecord
 from pipelines.contracts.tables import (
@@ -32,48 +40,39 @@ from pipelines.contracts.tables import (
     Table,
     candidate_exports,
 )
+from pipelines.engine.local import LOCAL
+from pipelines.engine.opening import Engine
 from pipelines.errors import StagingError
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.settings import Settings
-from pipelines.system.files import Digests
+from pipelines.snapshots.opening import Snapshot
 from pipelines.system.memory import trim_memory
-from pipelines.system.prefetch import prefetch
 from pipelines.system.run_lock import RunLock, guarded
-from pipelines.transform import batch_summaries, entities, jurisdiction_summaries, unique_domains
+from pipelines.transform import batch_summaries, jurisdiction_summaries
 
-# Two cores have work; the rows of three buckets are in memory.
-_BUCKETS_AT_A_TIME = 2
-_LOAD = "load"
-
-# What each table reads: of domain rows and of candidates by domain hash, of candidates by LEI.
-NEEDS = {
-    UNIQUE_DOMAINS.name: RequiredColumns(
-        domains=unique_domains.DOMAIN_COLUMNS, by_hash=unique_domains.CANDIDATE_COLUMNS
-    ),
-    ENTITIES.name: RequiredColumns(by_lei=entities.COLUMNS),
-    BATCH_SUMMARIES.name: RequiredColumns(
-        domains=batch_summaries.RESULT_COLUMNS, by_lei=batch_summaries.CANDIDATE_COLUMNS
-    ),
-    JURISDICTION_SUMMARIES.name: RequiredColumns(
-        by_hash=jurisdiction_summaries.DOMAIN_COLUMNS, by_lei=jurisdiction_summaries.LEI_COLUMNS
-    ),
-}
+# A range of RANGE_ROWS candidates, while it is computed.
+_MEMORY_BYTES = 256 * 2**20
+# More rows than two ranges have are not computed in one go.
+_RANGES_IN_ONE_GO = 2
+# Ranges of so many times the rows that they were cut for are cut again.
+_MOST_GROWTH = 2
 
 
 @guarded
-def build_derived_tables(
+def build_derived_tables(  # noqa: PLR0913 - a stage of a run
     settings: Settings,
     lock: RunLock,
     names: Sequence[str] | None = None,
     on_progress: OnProgress = ignore_progress,
     *,
-    bucket_rows: int = BUCKET_ROWS,
+    engine: Engine = LOCAL,
+    range_rows: int = RANGE_ROWS,
 ) -> list[TableRecord]:
     """Build tables from domain_exports and candidate_exports of the last complete staging.
 
     Args:
         names: Tables to build; None is all.
-        bucket_rows: Rows of a bucket, about.
+        range_rows: Rows of a key range, about.
 
     Returns:
         One record per table, in the order of the contract. Failed checks are in it; they raise nothing here.
@@ -90,185 +89,195 @@ def build_derived_tables(
     staging = claim_staging(settings.export_dir, lock)
     record = staging.read_record()
     inputs = Inputs(
-        staging.tables_dir,
+        staging,
         _built(staging, DOMAIN_EXPORTS.name),
         _built(staging, candidate_exports(include_full_data=record.include_full_data).name),
     )
-    derivation = _Derivation(staging, record, lock.digests, inputs.rows)
-    builds = {table.name: derivation.start(table) for table in tables}
-    as_a_whole = builds
-    if record.base_snapshot is not None:
-        base = base_snapshot(settings.export_dir, record)
-        changed = frozenset(segment.segment for segment in record.segments)
-        now = State(inputs.tables_dir, inputs.domains.files, inputs.candidates.files)
-        as_a_whole = derivation.apply(
-            IncrementalUpdate(base, now, changed, max_rows=_BUCKETS_AT_A_TIME * bucket_rows, tables=builds.keys()),
-            builds,
-            on_progress,
-        )
-    if as_a_whole:
-        folder = staging.path / "buckets"
-        shutil.rmtree(folder, ignore_errors=True)
-        try:
-            with _shared(as_a_whole, "divide"):
-                divided = divide(inputs, folder, [NEEDS[name] for name in as_a_whole], bucket_rows)
-            trim_memory()
-            derivation.build(divided, as_a_whole, on_progress)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-    # Tables of many parts are put together beside each other. Replacing rows takes 300 to 400 MB: one after the other.
-    with ThreadPoolExecutor(max(1, len(as_a_whole)), "export-finish") as pool:
-        records = list(pool.map(TableBuild.finish, builds.values()))
+    derivation = _Derivation(inputs, engine, on_progress, range_rows)
+    derivation.start(tables, record, lock)
+    base = None if record.base_snapshot is None else base_snapshot(settings.export_dir, record)
+    if base is not None:
+        derivation.patch(base, frozenset(segment.segment for segment in record.segments))
+    try:
+        if derivation.as_a_whole:
+            keys = staging.read_keys()
+            if keys is None:
+                ranges = derivation.plan()
+                index = derivation.divide(ranges)
+            else:
+                ranges, index = KeyRanges.from_json(keys[0]), keys[1]
+            derivation.build(ranges, index)
+    finally:
+        staging.remove_keys()
+    records = derivation.finish()
     trim_memory()
     return records
 
 
-@dataclass
-class _Derivation:
-    """What the summaries add up while buckets go by."""
+@dataclass(frozen=True)
+class Inputs:
+    """The two tables that all others are computed from.
+
+    Attributes:
+        domains: Record of domain_exports.
+        candidates: Record of candidate_exports.
+    """
 
     staging: StagingFolder
-    record: StagingRecord
-    digests: Digests
-    rows: dict[str, int]
+    domains: TableRecord
+    candidates: TableRecord
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """Rows by table."""
+        return {self.domains.name: self.domains.rows, self.candidates.name: self.candidates.rows}
+
+    def scan_domains(self, columns: Iterable[str]) -> pl.LazyFrame:
+        """Columns of all rows of domain_exports."""
+        files = [self.staging.tables_dir / file.path for file in self.domains.files]
+        return pl.scan_parquet(files, glob=False, hive_partitioning=False).select(*columns)
+
+
+@dataclass
+class _Derivation:
+    """The wanted tables, and what the summaries add up while ranges come."""
+
+    inputs: Inputs
+    engine: Engine
+    on_progress: OnProgress
+    range_rows: int
+    builds: dict[str, TableBuild] = field(default_factory=dict)
     sums: dict[str, SumChecks] = field(default_factory=dict)
-    batch_results: list[pl.DataFrame] = field(default_factory=list)
-    batch_candidates: list[pl.DataFrame] = field(default_factory=list)
-    jurisdiction_domains: list[pl.DataFrame] = field(default_factory=list)
-    jurisdiction_candidates: list[pl.DataFrame] = field(default_factory=list)
+    as_a_whole: set[str] = field(default_factory=set)
+    counts: defaultdict[str, list[pl.DataFrame]] = field(default_factory=lambda: defaultdict(list))
 
-    def start(self, table: Table) -> TableBuild:
-        self.sums[table.name] = SumChecks(table, self.rows)
-        return TableBuild(table, self.staging, self.record, self.digests, self.sums[table.name])
+    def start(self, tables: Sequence[Table], record: StagingRecord, lock: RunLock) -> None:
+        """Begin the tables; all of them are to be computed as a whole."""
+        for table in tables:
+            self.sums[table.name] = SumChecks(table, self.inputs.rows)
+            self.builds[table.name] = TableBuild(table, self.inputs.staging, record, lock.digests)
+        self.as_a_whole = set(self.builds)
 
-    def apply(
-        self, update: IncrementalUpdate, builds: dict[str, TableBuild], on_progress: OnProgress
-    ) -> dict[str, TableBuild]:
-        """Compute only what changed of each table; those where that is too much are returned, to be computed whole."""
-        as_a_whole = {}
-        for name, build in builds.items():
+    def patch(self, base: Snapshot, changed: frozenset[int | None]) -> None:
+        """Compute only what changed of each table, where that is not too much."""
+        now = State(self.inputs.staging.tables_dir, self.inputs.domains.files, self.inputs.candidates.files)
+        update = IncrementalUpdate(
+            base, now, changed, max_rows=_RANGES_IN_ONE_GO * self.range_rows, tables=self.builds.keys()
+        )
+        for name, build in self.builds.items():
+            if self._has_outgrown_its_ranges(base.record_of(name), build.table):
+                continue
             with build.timed("transform"):
                 part = update.patch_of(build.table)
             if part is None:
-                as_a_whole[name] = build
                 continue
-            on_progress(Progress("build", f"{name}: {part.keys.len():,} rows looked at again"))
-            kept = update.base.scan(name).filter(~pl.col(build.table.key[0]).is_in(part.keys.implode()))
-            sums = kept.select(pl.col(self.sums[name].columns).cast(pl.Int64).sum())
-            self.sums[name].update(sums.collect(engine="streaming"))
-            self.sums[name].update(part.rows)
-            build.replace(update.base, part.keys, part.rows)
-        return as_a_whole
+            self.on_progress(Progress("build", f"{name}: {part.keys.len():,} rows looked at again"))
+            kept = base.scan(name).filter(~pl.col(build.table.key[0]).is_in(part.keys.implode()))
+            columns = SumChecks.columns_of(build.table)
+            sums = kept.select(pl.col(columns).cast(pl.Int64).sum()).collect(engine="streaming")
+            self.sums[name].add(SumChecks.sums_of(build.table, sums))
+            self.sums[name].add(SumChecks.sums_of(build.table, part.rows))
+            build.patch(base, part.keys, part.rows)
+            self.as_a_whole.discard(name)
 
-    def build(self, divided: Partitions, builds: dict[str, TableBuild], on_progress: OnProgress) -> None:
+    def plan(self) -> KeyRanges:
+        """Cut the keys by what is built: by some row groups of candidate_exports."""
+        domains, candidates = self.inputs.domains, self.inputs.candidates
+        samples = [pl.Series([], dtype=pl.String)]
+        for file in candidates.files:
+            with pq.ParquetFile(self.inputs.staging.tables_dir / file.path) as parquet:
+                if parquet.num_row_groups:
+                    group = parquet.read_row_group(parquet.num_row_groups // 2, columns=["lei_code"])
+                    samples.append(pl.Series(group["lei_code"].combine_chunks(), dtype=pl.String))
+        return plan_key_ranges(domains.rows, candidates.rows, pl.concat(samples), self.range_rows)
+
+    def divide(self, ranges: KeyRanges) -> PieceIndex:
+        """Divide the rows of all segments into key ranges, from their Parquet files."""
+        staging = self.inputs.staging
+        staging.start_keys()
+        candidates = {file.segment: file.path for file in self.inputs.candidates.files}
+        tasks = (
+            DivideTask(staging, file.segment, file.path, candidates.get(file.segment), ranges)
+            for file in self.inputs.domains.files
+        )
+        with (
+            next(iter(self.builds.values())).timed("divide"),  # done once for all tables
+            closing(self.engine.map(divide_segment, tasks, memory_bytes=_MEMORY_BYTES)) as divided,
+        ):
+            index = PieceIndex(divided)
+        trim_memory()
+        staging.write_keys(ranges.as_json(), index)
+        return index
+
+    def build(self, ranges: KeyRanges, index: PieceIndex) -> None:
+        """Compute the tables that are computed as a whole, range by range."""
+        names = frozenset(self.as_a_whole)
+        for name, cuts in ((UNIQUE_DOMAINS.name, ranges.hash_cuts), (ENTITIES.name, ranges.lei_cuts)):
+            if name in names:
+                self.builds[name].cut_at(cuts)
         tasks = [
-            *(partial(self._hash_bucket, divided, bucket, builds) for bucket in range(divided.hash_buckets)),
-            *(partial(self._lei_bucket, divided, bucket, builds) for bucket in range(divided.lei_buckets)),
+            *self._tasks(index, (DOMAINS, BY_HASH), ranges.hash_count, names - {ENTITIES.name}),
+            *self._tasks(index, (BY_LEI,), len(ranges.lei_cuts) + 1, names - {UNIQUE_DOMAINS.name}),
         ]
-        done = 0
-        with prefetch(tasks, _BUCKETS_AT_A_TIME) as buckets:
-            for bucket in buckets:
-                self._take(bucket, builds)
-                done += 1
-                on_progress(Progress("summarize", bucket.what, done, len(tasks)))
-                del bucket  # else it stays until the next one is there
-        if build := builds.get(BATCH_SUMMARIES.name):
-            with build.timed("transform"):
-                frame = self._batch_summaries(divided)
-            self._add(build, frame)
-        if build := builds.get(JURISDICTION_SUMMARIES.name):
-            with build.timed("transform"):
-                frame = jurisdiction_summaries.build_jurisdiction_summaries(
-                    pl.concat(self.jurisdiction_candidates), pl.concat(self.jurisdiction_domains)
+        with closing(self.engine.map(derive_range, tasks, memory_bytes=_MEMORY_BYTES)) as derived:
+            for done, facts in enumerate(derived, 1):
+                self._add(facts)
+                self.on_progress(Progress("summarize", facts.what, done, len(tasks)))
+        if BATCH_SUMMARIES.name in names:
+            with self.builds[BATCH_SUMMARIES.name].timed("transform"):
+                rows = self._batch_summaries()
+            self._write(BATCH_SUMMARIES, rows)
+        if JURISDICTION_SUMMARIES.name in names:
+            with self.builds[JURISDICTION_SUMMARIES.name].timed("transform"):
+                rows = jurisdiction_summaries.build_jurisdiction_summaries(
+                    self._counted("jurisdiction_candidates"), self._counted("jurisdiction_domains")
                 )
-            self._add(build, frame)
+            self._write(JURISDICTION_SUMMARIES, rows)
 
-    def _take(self, bucket: "_Bucket", builds: dict[str, TableBuild]) -> None:
-        for name, seconds in bucket.timings.items():
-            stage = "load" if name == _LOAD else "transform"
-            builds[name if name in builds else next(iter(builds))].timings[stage] += seconds
-        for name, frame in bucket.rows.items():
-            self._add(builds[name], frame)
-        for name, frame in bucket.counts.items():
-            getattr(self, name).append(frame)
+    def finish(self) -> list[TableRecord]:
+        """Close the tables."""
+        return [build.finish(self.sums[name].results()) for name, build in self.builds.items()]
 
-    def _hash_bucket(self, divided: Partitions, number: int, builds: dict[str, TableBuild]) -> "_Bucket":
-        bucket = _Bucket("domains of all batches")
-        with bucket.timed(_LOAD):
-            domains, candidates = divided.read_by_hash(number)
-        if UNIQUE_DOMAINS.name in builds:
-            bucket.build(UNIQUE_DOMAINS, partial(unique_domains.build_unique_domains, domains, candidates))
-        if BATCH_SUMMARIES.name in builds:
-            bucket.count(BATCH_SUMMARIES, "batch_results", partial(batch_summaries.count_batch_results, domains))
-        if JURISDICTION_SUMMARIES.name in builds:
-            counted = partial(jurisdiction_summaries.count_jurisdiction_domains, candidates)
-            bucket.count(JURISDICTION_SUMMARIES, "jurisdiction_domains", counted)
-        return bucket
+    def _tasks(
+        self, index: PieceIndex, kinds: Sequence[str], ranges: int, names: frozenset[str]
+    ) -> Iterator[RangeTask]:
+        for number in range(ranges if names else 0):
+            yield RangeTask(self.inputs.staging, number, {kind: index.of(kind, number) for kind in kinds}, names)
 
-    def _lei_bucket(self, divided: Partitions, number: int, builds: dict[str, TableBuild]) -> "_Bucket":
-        bucket = _Bucket("entities")
-        with bucket.timed(_LOAD):
-            candidates = divided.read_by_lei(number)
-        if ENTITIES.name in builds:
-            bucket.build(ENTITIES, partial(entities.build_entities, candidates))
-        if BATCH_SUMMARIES.name in builds:
-            counted = partial(batch_summaries.count_batch_candidates, candidates)
-            bucket.count(BATCH_SUMMARIES, "batch_candidates", counted)
-        if JURISDICTION_SUMMARIES.name in builds:
-            counted = partial(jurisdiction_summaries.count_jurisdiction_candidates, candidates)
-            bucket.count(JURISDICTION_SUMMARIES, "jurisdiction_candidates", counted)
-        return bucket
+    def _add(self, facts: RangeFacts) -> None:
+        for name, part in facts.parts.items():
+            self.builds[name].add(part)
+            self.sums[name].add(facts.sums[name])
+        for name, frame in facts.counts.items():
+            self.counts[name].append(frame)
+        for name, seconds in facts.timings.items():
+            # Reading is done once for all tables.
+            build = self.builds.get(name) or next(iter(self.builds.values()))
+            build.timings["transform" if name in self.builds else name] += seconds
 
-    def _batch_summaries(self, divided: Partitions) -> pl.DataFrame:
+    def _batch_summaries(self) -> pl.DataFrame:
         # Medians need all values of a batch: three columns of all rows, the batch as a number.
-        measured = divided.scan_domains(batch_summaries.MEASURE_COLUMNS).with_columns(
+        measured = self.inputs.scan_domains(batch_summaries.MEASURE_COLUMNS).with_columns(
             pl.col("batch_id").cast(pl.Categorical(pl.Categories.random()))
         )
         return batch_summaries.build_batch_summaries(
-            pl.concat(self.batch_results),
-            pl.concat(self.batch_candidates),
+            self._counted("batch_results"),
+            self._counted("batch_candidates"),
             batch_summaries.measure_batches(measured.collect()),
         )
 
-    def _add(self, build: TableBuild, frame: pl.DataFrame) -> None:
-        self.sums[build.table.name].update(frame)
-        build.add(frame, None)
+    def _counted(self, name: str) -> pl.DataFrame:
+        return pl.concat(self.counts.pop(name))
 
+    def _write(self, table: Table, rows: pl.DataFrame) -> None:
+        self.sums[table.name].add(SumChecks.sums_of(table, rows))
+        self.builds[table.name].add(write_part(rows, table, self.inputs.staging.tables_dir, None))
 
-@dataclass
-class _Bucket:
-    """What was computed of a bucket: rows by table, counts by the list that they go to, seconds by table."""
-
-    what: str
-    rows: dict[str, pl.DataFrame] = field(default_factory=dict)
-    counts: dict[str, pl.DataFrame] = field(default_factory=dict)
-    timings: dict[str, float] = field(default_factory=dict)
-
-    def build(self, table: Table, rule: Callable[[], pl.DataFrame]) -> None:
-        """Compute rows of a table."""
-        with self.timed(table.name):
-            self.rows[table.name] = rule()
-
-    def count(self, table: Table, where: str, rule: Callable[[], pl.DataFrame]) -> None:
-        """Compute counts that add up over buckets."""
-        with self.timed(table.name):
-            self.counts[where] = rule()
-
-    @contextmanager
-    def timed(self, name: str) -> Iterator[None]:
-        """Count the seconds of the body."""
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            self.timings[name] = self.timings.get(name, 0.0) + time.monotonic() - started
-
-
-@contextmanager
-def _shared(builds: dict[str, TableBuild], stage: str) -> Iterator[None]:
-    """Count the seconds of work that is done once for all tables, as a stage of the first of them."""
-    with next(iter(builds.values())).timed(stage):
-        yield
+    def _has_outgrown_its_ranges(self, before: TableRecord, table: Table) -> bool:
+        """Whether a table in key ranges has so many more rows that its keys are to be cut again."""
+        rows = self.inputs.candidates.rows if table == ENTITIES else max(self.inputs.rows.values())
+        is_in_ranges = table.range_key is not None
+        return is_in_ranges and range_count(rows, self.range_rows) > _MOST_GROWTH * (len(before.cuts) + 1)
 
 
 def _built(staging: StagingFolder, name: str) -> TableRecord:

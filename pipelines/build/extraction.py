@@ -13,6 +13,8 @@ from pipelines.build.preflight import machine_questions, require_free_space
 from pipelines.build.staging import StagingFolder, latest_id, latest_record, new_staging, remove_stagings
 from pipelines.checks.findings import require_answers
 from pipelines.contracts.records import CheckRecord, Manifest, StagingRecord
+from pipelines.engine.local import LOCAL
+from pipelines.engine.opening import Engine
 from pipelines.errors import BusyError, SnapshotError, SourceChangedError, StagingError
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.sample.embedded import embedded_server
@@ -71,12 +73,13 @@ def open_source(settings: Settings) -> Iterator[SourceAddress]:
 
 
 @guarded
-def stage_source(
+def stage_source(  # noqa: PLR0913 - a stage of a run
     settings: Settings,
     lock: RunLock,
     accepted: Acceptance = NOTHING_ACCEPTED,
     on_progress: OnProgress = ignore_progress,
     *,
+    engine: Engine = LOCAL,
     full_refresh: bool = False,
 ) -> StagedSource:
     """Read what changed of both source tables, as of one instant, into a new staging of this run.
@@ -109,6 +112,7 @@ def stage_source(
             address,
             staging,
             options,
+            engine,
             on_progress,
             lambda source: require_same_source(
                 manifest, source.identity, source.address, is_accepted=accepted.new_source

@@ -181,5 +181,5 @@ def _timings(record: StagingRecord, built: Sequence[TableRecord]) -> dict[str, f
     timings = {f"stage_{name}": seconds for name, seconds in record.timings_s.items()}
     for table in built:
         for name, seconds in table.timings_s.items():
-            timings[f"build_{name}" if name == "judge" else f"build_{table.name}_{name}"] = seconds
+            timings[f"build_{name}" if name == "validate" else f"build_{table.name}_{name}"] = seconds
     return {name: round(seconds, 3) for name, seconds in timings.items()}

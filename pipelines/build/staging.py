@@ -4,7 +4,8 @@
       latest                      id of the last complete staging
       .<id>.<run>.claim           the run that works in the folder; only that run writes there (system/run_lock.py)
       <id>/
-        source/<table>/<segment>.arrow    Arrow IPC stream of source rows; `all.arrow`: candidates without domain_id
+        source/<table>-<number>.arrow    source rows of one page range, a piece for each segment; index.arrow: where
+        keys/<segment>.arrow      rows for the derived tables, a piece for each key range; index.arrow: where they are
         staging.json              StagingRecord; written last, so that a staging without it is incomplete
         tables/<table>/           Parquet files built from it, and table.json (TableRecord), written last
 
@@ -20,10 +21,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 from pydantic import ValidationError
 
-from pipelines.contracts.records import SegmentRecord, StagingRecord, TableRecord
-from pipelines.contracts.segments import segment_name
+from pipelines.build.pieces import PieceIndex, read_pieces
+from pipelines.contracts.records import StagingRecord, TableRecord
+from pipelines.contracts.source import SourceTable, source_columns, staged_schema
 from pipelines.errors import StagingError
 from pipelines.system.files import written_beside
 from pipelines.system.run_lock import RunLock
@@ -31,6 +34,8 @@ from pipelines.system.run_lock import RunLock
 _RECORD = "staging.json"
 _TABLE_RECORD = "table.json"
 _LATEST = "latest"
+_INDEX = "index.arrow"
+_CUTS = "cuts.json"
 
 
 class StagingFolder:
@@ -53,9 +58,15 @@ class StagingFolder:
         """Folder of the tables built from this staging."""
         return self.path / "tables"
 
-    def source_file(self, table: str, segment: int | None) -> Path:
-        """File of a source table's rows of one segment."""
-        return self.path / "source" / table / f"{segment_name(segment)}.arrow"
+    @property
+    def source_dir(self) -> Path:
+        """Folder of the source rows."""
+        return self.path / "source"
+
+    @property
+    def keys_dir(self) -> Path:
+        """Folder of the rows that derived tables are computed from."""
+        return self.path / "keys"
 
     def is_complete(self) -> bool:
         """Whether the extraction of this staging ended."""
@@ -88,30 +99,96 @@ class StagingFolder:
         except OSError as error:
             raise unwritable(self.path, error) from None
 
-    def read_segment(self, table: str, segment: SegmentRecord) -> pl.DataFrame | None:
-        """Rows of a source table in one segment, in no order.
-
-        Args:
-            table: Name of the source table.
-            segment: What was staged of the segment.
-
-        Returns:
-            The rows with the staged columns; None where the segment has none.
+    def start_source(self) -> None:
+        """Make the folder of the source rows.
 
         Raises:
-            StagingError: The file is missing, damaged, or has other rows than staged.
+            StagingError: It can't be made.
         """
-        rows = segment.rows.get(table, 0)
-        if not rows:
-            return None
-        path = self.source_file(table, segment.segment)
         try:
-            frame = pl.read_ipc_stream(path).rechunk()
+            self.source_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unwritable(self.path, error) from None
+
+    def write_source_index(self, index: PieceIndex) -> None:
+        """Write where the source rows of each segment are.
+
+        Raises:
+            StagingError: It can't be written.
+        """
+        try:
+            index.write(self.source_dir / _INDEX)
+        except OSError as error:
+            raise unwritable(self.path, error) from None
+
+    def read_source_index(self) -> PieceIndex:
+        """Where the source rows of each segment are.
+
+        Raises:
+            StagingError: The index is missing or damaged.
+        """
+        path = self.source_dir / _INDEX
+        try:
+            return PieceIndex.read(path)
         except (OSError, pl.exceptions.PolarsError) as error:
-            raise _damaged(self.staging_id, path, type(error).__name__) from None
-        if frame.height != rows:
-            raise _damaged(self.staging_id, path, f"{frame.height} rows of {rows}")
-        return frame
+            raise damaged(self.staging_id, path, type(error).__name__) from None
+
+    def read_source(self, table: SourceTable, pieces: pl.DataFrame, *, include_full_data: bool) -> pl.DataFrame:
+        """Source rows of one segment, in no order.
+
+        Args:
+            pieces: Their part of the index.
+
+        Returns:
+            The staged columns (contracts/source.py); no row where the segment has none.
+
+        Raises:
+            StagingError: A file is missing, damaged, or has other rows than staged.
+        """
+        schema = staged_schema(source_columns(table, include_full_data=include_full_data))
+        try:
+            return read_pieces(self.source_dir, pieces, schema)
+        except (OSError, pa.ArrowException) as error:
+            raise damaged(self.staging_id, self.source_dir / table.name, type(error).__name__) from None
+
+    def start_keys(self) -> None:
+        """Make an empty folder for the rows by key range; former ones are gone.
+
+        Raises:
+            StagingError: It can't be made.
+        """
+        self.remove_keys()
+        try:
+            self.keys_dir.mkdir(parents=True)
+        except OSError as error:
+            raise unwritable(self.path, error) from None
+
+    def write_keys(self, cuts: str, index: PieceIndex) -> None:
+        """Declare the rows by key range complete.
+
+        Args:
+            cuts: How the keys are cut, as JSON.
+            index: Where the rows of each range are.
+
+        Raises:
+            StagingError: A file can't be written.
+        """
+        try:
+            _replace(self.keys_dir / _CUTS, cuts)
+            index.write(self.keys_dir / _INDEX)
+        except OSError as error:
+            raise unwritable(self.path, error) from None
+
+    def read_keys(self) -> tuple[str, PieceIndex] | None:
+        """What `write_keys` wrote; None where it is not there, or can't be read."""
+        try:
+            return (self.keys_dir / _CUTS).read_text(encoding="utf-8"), PieceIndex.read(self.keys_dir / _INDEX)
+        except (OSError, pl.exceptions.PolarsError):
+            return None
+
+    def remove_keys(self) -> None:
+        """Remove the rows by key range: the derived tables are built."""
+        shutil.rmtree(self.keys_dir, ignore_errors=True)
 
     def start_table(self, table: str) -> Path:
         """Make an empty folder for a table's files; a former build of it is gone.
@@ -253,7 +330,8 @@ def unwritable(path: Path, error: OSError) -> StagingError:
     )
 
 
-def _damaged(staging_id: str, path: Path, found: str) -> StagingError:
+def damaged(staging_id: str, path: Path, found: str) -> StagingError:
+    """What to say of a staging whose file can't be read."""
     return StagingError(
         f"Staging {staging_id} is damaged: {path.parent.name}/{path.name}",
         expected="the rows that were staged",

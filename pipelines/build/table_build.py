@@ -1,21 +1,19 @@
-"""A table while it is built in a staging: checks and writes its rows part by part, then closes it."""
+"""A table while it is built in a staging: tasks write its files, and what they say of them is put together here."""
 
-import shutil
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import polars as pl
 
-from pipelines.build.merging import Range, is_within, merge_in_ranges
 from pipelines.build.staging import StagingFolder
 from pipelines.checks.evaluation import TableChecks
 from pipelines.contracts.records import CheckRecord, FileRecord, StagingRecord, TableRecord
-from pipelines.contracts.segments import Segmentation, segment_name
+from pipelines.contracts.segments import NO_DOMAIN_ID, segment_name
 from pipelines.contracts.tables import Table
 from pipelines.contracts.version import CONTRACT_VERSION
 from pipelines.snapshots.opening import Snapshot
@@ -23,46 +21,70 @@ from pipelines.snapshots.parquet import write_parquet
 from pipelines.system.files import Digests, link_or_copy, write_failure
 
 
-class ContentChecks(Protocol):
-    """Checks of what is in a table; the builder of the table hands over its rows."""
+@dataclass
+class TablePart:
+    """What a task says of the rows of a table that it computed.
 
-    def results(self) -> list[CheckRecord]:
-        """One record a check, in the order of the definitions."""
+    Attributes:
+        file: The file that it wrote; None: there was no row.
+        checks: What the checks of every table found in the rows.
+        content: What the checks of their content found (checks/content.py); empty where the table has none.
+        timings: Seconds per stage.
+    """
 
-    def findings(self) -> dict[str, dict[str, Any]]:
-        """What was found, by segment name; empty where it can't be told by segment."""
+    file: FileRecord | None
+    checks: TableChecks
+    content: dict[str, Any] = field(default_factory=dict)
+    timings: dict[str, float] = field(default_factory=dict)
+
+    def with_content(self, found: dict[str, Any], seconds: float) -> "TablePart":
+        """The same, with what the checks of the content found in so many seconds."""
+        self.content = found
+        self.timings["check"] = self.timings.get("check", 0.0) + seconds
+        return self
 
 
-class NoContentChecks:
-    """For a table that has none."""
+def write_part(rows: pl.DataFrame, table: Table, tables_dir: Path, number: int | None) -> TablePart:
+    """Check and write the rows of one file of a table.
 
-    def results(self) -> list[CheckRecord]:
-        """No record."""
-        return []
+    Args:
+        rows: All rows of a segment or key range, or of the table, in its order; none gives no file.
+        tables_dir: The staging's folder of tables; that of this table is there already.
+        number: The segment or the key range; None: rows without a domain_id, or all rows.
 
-    def findings(self) -> dict[str, dict[str, Any]]:
-        """Nothing."""
-        return {}
+    Raises:
+        PublishError: The file can't be written.
+    """
+    checks, timings = TableChecks(table), dict[str, float]()
+    if rows.is_empty():
+        return TablePart(None, checks)
+    with timed(timings, "check"):
+        checks.update(rows)
+    with timed(timings, "write"):
+        file = write_parquet(rows, tables_dir / table.name / file_name(table, number), table=table, segment=number)
+    return TablePart(file, checks, timings=timings)
 
 
-@dataclass(frozen=True)
-class _Part:
-    """Rows that were put aside, and the least and greatest of their first sort key; None: it is NULL in all of them."""
+def file_name(table: Table, number: int | None) -> str:
+    """Name of a file of a table. Name order is the order of the table.
 
-    path: Path
-    least: Any
-    greatest: Any
+    Args:
+        number: The segment or the key range; None: rows without a domain_id of a segmented table, else all rows.
+    """
+    if table.range_key is not None:
+        return f"{number or 0:04d}.parquet"
+    stem = NO_DOMAIN_ID if table.is_segmented and number is None else segment_name(number)
+    return f"{stem}.parquet"
 
-    @property
-    def rows(self) -> pl.LazyFrame:
-        return pl.scan_ipc(self.path, glob=False)
 
-    def meets(self, some: Range) -> bool:
-        """Whether a row may lie in a range."""
-        low, high = some
-        if self.least is None:
-            return False
-        return (low is None or self.greatest >= low) and (high is None or self.least < high)
+@contextmanager
+def timed(timings: dict[str, float], stage: str) -> Iterator[None]:
+    """Count the seconds of the body as a stage."""
+    started = time.monotonic()
+    try:
+        yield
+    finally:
+        timings[stage] = timings.get(stage, 0.0) + time.monotonic() - started
 
 
 class TableBuild:
@@ -73,14 +95,7 @@ class TableBuild:
         timings: Seconds per stage so far; the builder adds its own.
     """
 
-    def __init__(
-        self,
-        table: Table,
-        staging: StagingFolder,
-        record: StagingRecord,
-        digests: Digests,
-        content: ContentChecks | None = None,
-    ) -> None:
+    def __init__(self, table: Table, staging: StagingFolder, record: StagingRecord, digests: Digests) -> None:
         self.table = table
         self.timings: defaultdict[str, float] = defaultdict(float)
         self._staging = staging
@@ -88,101 +103,105 @@ class TableBuild:
         self._segmentation = record.segmentation
         self._folder = staging.start_table(table.name)
         self._checks = TableChecks(table)
-        self._content = content or NoContentChecks()
         self._files: list[FileRecord] = []
-        self._parts: list[_Part] = []
+        self._cuts: tuple[str, ...] = ()
         self._base: Snapshot | None = None
-        self._kept: pl.LazyFrame | None = None
-        self._replaced: pl.LazyFrame | None = None
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
         """Count the seconds of the body as a stage of this table."""
-        started = time.monotonic()
-        try:
+        with timed(self.timings, stage):
             yield
-        finally:
-            self.timings[stage] += time.monotonic() - started
 
-    def add(self, frame: pl.DataFrame, segment: int | None) -> None:
-        """Check and write rows that follow the ones before.
+    def cut_at(self, cuts: Sequence[str]) -> None:
+        """Say how the keys of a table in key ranges are cut."""
+        if self.table.range_key is not None:
+            self._cuts = tuple(cuts)
 
-        Args:
-            frame: Rows in the table's order; none writes nothing.
-            segment: Their segment; of a table without segments, None or anything, only their order counts.
-        """
-        if frame.is_empty():
-            return
-        with self.timed("check"):
-            self._checks.update(frame)
-        with self.timed("write"):
-            if self.table.is_segmented:
-                self._files.append(self._write(frame, segment))
-            else:
-                self._add_part(frame)
+    def add(self, part: TablePart) -> None:
+        """Add a file that a task wrote."""
+        self._checks.add(part.checks)
+        for stage, seconds in part.timings.items():
+            self.timings[stage] += seconds
+        if part.file is not None:
+            self._files.append(part.file)
+            self._digests.remember(self._folder / Path(part.file.path).name, part.file.sha256)
 
     def reuse(self, base: Snapshot, changed: frozenset[int | None]) -> None:
-        """Take the rows of all other segments from a published snapshot: its files, or of one file its rows.
+        """Take the files of all other segments from a published snapshot.
 
         Raises:
             PublishError: A file can't be linked or copied.
         """
-        numbers = frozenset(changed)
         self._base = base
         with self.timed("reuse"):
-            if not self.table.is_segmented:
-                self._kept = _of_other_segments(base.scan(self.table.name), numbers, self._segmentation)
-                return
             for file in base.record_of(self.table.name).files:
-                if file.segment not in numbers and file.rows:
+                if file.segment not in changed and file.rows:
                     self._link(base, file)
 
-    def replace(self, base: Snapshot, keys: pl.Series, rows: pl.DataFrame) -> None:
-        """Take the rows of all other keys from a published snapshot; where none is named, its file as it is.
+    def patch(self, base: Snapshot, keys: pl.Series, rows: pl.DataFrame) -> None:
+        """Take a derived table from a published snapshot, and write only the files again that hold one of some keys.
 
         Args:
-            keys: Keys (of one column, which the table is sorted by) whose rows in the snapshot no longer count.
+            keys: Keys whose rows in the snapshot no longer count.
             rows: Their rows now, sorted.
 
         Raises:
-            PublishError: A file can't be linked or copied.
+            PublishError: A file can't be linked, copied or written.
         """
         self._base = base
-        if keys.is_empty():
-            with self.timed("reuse"):
-                for file in base.record_of(self.table.name).files:
-                    self._link(base, file)
-            return
-        with self.timed("check"):
-            self._checks.update(rows)
+        record = base.record_of(self.table.name)
         (key,) = self.table.key
-        kept = base.scan(self.table.name).filter(~pl.col(key).is_in(keys.implode()))
-        (path,) = base.parquet_files(self.table.name)
-        self._replaced = merge_in_ranges(path, key, kept, lambda some: rows.lazy().filter(is_within(key, some)))
+        cuts = pl.Series(record.cuts, dtype=pl.String)
+        # A base of one file is not cut: all keys are in its range, 0.
+        stale = _by_range(keys.to_frame(key), key, cuts)
+        new = _by_range(rows, key, cuts)
+        kept = {file.segment or 0: file for file in record.files}
+        self.cut_at(record.cuts)
+        for number in sorted(kept.keys() | new.keys()):
+            if number in kept and number not in stale:
+                with self.timed("reuse"):
+                    self._link(base, kept[number])
+                continue
+            parts = []
+            if number in new:
+                parts.append(new[number])
+                self._checks.update(new[number])
+            if number in kept:
+                with self.timed("reuse"):
+                    old = pl.read_parquet(base.folder / kept[number].path, glob=False, hive_partitioning=False)
+                    parts.append(old.filter(~pl.col(key).is_in(stale[number][key].implode())))
+            merged = pl.concat(parts).sort(key, nulls_last=True)
+            if merged.height:
+                with self.timed("write"):
+                    self._files.append(self._write(merged, number if self.table.range_key else None))
 
-    def finish(self) -> TableRecord:
-        """Close the table: one file at least, its checks, its record."""
+    def finish(self, content: Sequence[CheckRecord] = (), findings: Mapping[str, dict[str, Any]] = {}) -> TableRecord:
+        """Close the table: one file at least, its checks, its record.
+
+        Args:
+            content: Results of the checks of its content.
+            findings: What these found, by segment name; empty where it can't be told by segment.
+        """
         with self.timed("write"):
-            if self._replaced is not None:
-                self._files = [self._write(self._replaced, None)]
-            elif self._parts or self._kept is not None:
-                self._join_parts()
-            elif not self._files:
-                segment = self._segmentation.numbers[0] if self.table.is_segmented else None
-                self._files = [self._write(self.table.schema.create_empty(), segment)]
+            if not self._files:
+                first = self._segmentation.numbers[0] if self.table.is_segmented else None
+                number = 0 if self.table.range_key is not None else first
+                self._files = [self._write(self.table.schema.create_empty(), number)]
         rows = sum(file.rows for file in self._files)
         if not rows:
             self._checks.update(self.table.schema.create_empty())
-        checks = (*self._general_results(rows), *self._content.results())
+        checks = (*self._general_results(rows), *content)
         record = TableRecord(
             name=self.table.name,
             staging_id=self._staging.staging_id,
             contract_version=CONTRACT_VERSION,
             rows=rows,
             files=tuple(sorted(self._files, key=lambda file: file.path)),
+            cuts=self._cuts,
             checks=tuple(_stating(check, rows, self._staging.staging_id) for check in checks),
             timings_s={name: round(seconds, 3) for name, seconds in self.timings.items()},
-            findings=self._content.findings(),
+            findings=dict(findings),
         )
         self._staging.write_table_record(record)
         return record
@@ -203,48 +222,23 @@ class TableBuild:
 
     def _link(self, base: Snapshot, file: FileRecord) -> None:
         try:
-            link_or_copy(base.folder / file.path, self._file(file.segment))
+            link_or_copy(base.folder / file.path, self._folder / Path(file.path).name)
         except OSError as error:
             raise write_failure(f"{file.path} could not be reused", error) from error
         self._files.append(file)
 
-    def _write(self, frame: pl.LazyFrame | pl.DataFrame, segment: int | None) -> FileRecord:
-        return write_parquet(frame, self._file(segment), table=self.table, segment=segment, digests=self._digests)
+    def _write(self, rows: pl.DataFrame, number: int | None) -> FileRecord:
+        path = self._folder / file_name(self.table, number)
+        return write_parquet(rows, path, table=self.table, segment=number, digests=self._digests)
 
-    def _file(self, segment: int | None) -> Path:
-        return self._folder / f"{segment_name(segment)}.parquet"
 
-    def _add_part(self, frame: pl.DataFrame) -> None:
-        """Put rows aside, not compressed: they are read once more, for the one file."""
-        folder = self._folder / "parts"
-        folder.mkdir(exist_ok=True)
-        path = folder / f"{len(self._parts):06d}.arrow"
-        try:
-            frame.write_ipc(path)
-        except OSError as error:
-            raise write_failure(f"{self.table.name}/parts/{path.name} could not be written", error) from error
-        keys = frame[self.table.sort_by[0]]
-        self._parts.append(_Part(path, keys.min(), keys.max()))
-
-    def _join_parts(self) -> None:
-        if self._kept is None or self._base is None:
-            frame = pl.concat([part.rows for part in self._parts])
-        else:
-            frame = self._merged(self._base, self._kept)
-        self._files = [self._write(frame, None)]
-        shutil.rmtree(self._folder / "parts", ignore_errors=True)
-
-    def _merged(self, base: Snapshot, kept: pl.LazyFrame) -> pl.LazyFrame:
-        """Old and new rows in the table's order. Either are in it already, and no segment has rows of both."""
-        key, *_ = self.table.sort_by
-
-        def new_in(some: Range) -> pl.LazyFrame | None:
-            found = [part.rows for part in self._parts if part.meets(some)]
-            return pl.concat(found).filter(is_within(key, some)) if found else None
-
-        without = [rows.filter(pl.col(key).is_null()) for rows in (kept, *(part.rows for part in self._parts))]
-        (path,) = base.parquet_files(self.table.name)
-        return pl.concat([merge_in_ranges(path, key, kept, new_in), *without])
+def _by_range(rows: pl.DataFrame, key: str, cuts: pl.Series) -> dict[int, pl.DataFrame]:
+    """Rows by the range that their key is in, in their order."""
+    numbers = cuts.search_sorted(rows[key], side="right").cast(pl.Int64)
+    parts = rows.with_columns(numbers.alias("__range")).partition_by(
+        "__range", as_dict=True, include_key=False, maintain_order=True
+    )
+    return {int(number): part for (number,), part in parts.items()}
 
 
 def _stating(check: CheckRecord, rows: int, snapshot_id: str) -> CheckRecord:
@@ -254,16 +248,3 @@ def _stating(check: CheckRecord, rows: int, snapshot_id: str) -> CheckRecord:
 
 def _with_metadata(check: CheckRecord, more: dict[str, Any]) -> CheckRecord:
     return check.model_copy(update={"metadata": {**check.metadata, **more}})
-
-
-def _of_other_segments(rows: pl.LazyFrame, changed: Collection[int | None], segmentation: Segmentation) -> pl.LazyFrame:
-    """Rows whose domain_id is in no changed segment; None among them stands for rows without a domain_id."""
-    is_changed = pl.Series([number in changed for number in segmentation.numbers], dtype=pl.Boolean)
-    cuts = pl.Series(segmentation.cuts, dtype=pl.Int64)
-
-    def is_in_changed(ids: pl.Series) -> pl.Series:
-        return is_changed.gather(cuts.search_sorted(ids.fill_null(0), side="right"))
-
-    of_changed = pl.col("domain_id").cast(pl.Int64).map_batches(is_in_changed, return_dtype=pl.Boolean)
-    is_without = pl.col("domain_id").is_null()
-    return rows.filter(~pl.when(is_without).then(pl.lit(None in changed)).otherwise(of_changed))

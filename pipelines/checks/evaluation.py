@@ -5,7 +5,6 @@ The rules themselves are the contract's: dataframely counts the rows that break 
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
 
 import polars as pl
 
@@ -30,8 +29,8 @@ _NULL_RULE = "nullability"
 class TableChecks:
     """The running result of the checks that every table has.
 
-    A key is unique over all frames when it is within each, because frames are segments of one key column; where they
-    are not (rejected_rows), the source's unique ids say so.
+    A key is unique over all frames when it is within each, because frames are ranges of one key column; where they are
+    not (rejected_rows), the source's unique ids say so.
     """
 
     def __init__(self, table: Table) -> None:
@@ -54,6 +53,12 @@ class TableChecks:
         if not self._table.schema.is_valid(frame):  # counting makes a copy of the rows, and is rarely needed
             _, failure = self._table.schema.filter(frame)
             self._broken.update(failure.counts())
+
+    def add(self, other: "TableChecks") -> None:
+        """Add what was found in other frames of the table."""
+        self._rows += other._rows  # noqa: SLF001  of the same class
+        self._broken.update(other._broken)  # noqa: SLF001
+        self._shape = self._shape or other._shape  # noqa: SLF001
 
     def results(self) -> list[CheckRecord]:
         """One record a check, in the order of the definitions."""
@@ -96,15 +101,19 @@ class SumChecks:
         self._sums: Counter[str] = Counter()
         self._counts = {name: source for name, source in SUMMED_COUNTS.items() if name in table.columns}
 
-    @property
-    def columns(self) -> list[str]:
-        """Names of the counts."""
-        return list(self._counts)
+    @staticmethod
+    def columns_of(table: Table) -> list[str]:
+        """Names of the counts of a table."""
+        return [name for name in SUMMED_COUNTS if name in table.columns]
 
-    def update(self, frame: pl.DataFrame) -> None:
-        """Add the counts of some rows, of which only `columns` are looked at."""
-        for name in self._counts:
-            self._sums[name] += int(frame[name].cast(pl.Int64).sum())
+    @classmethod
+    def sums_of(cls, table: Table, rows: pl.DataFrame) -> dict[str, int]:
+        """Sums of the counts of some rows, of which only `columns_of` are needed."""
+        return {name: int(rows[name].cast(pl.Int64).sum()) for name in cls.columns_of(table)}
+
+    def add(self, sums: Mapping[str, int]) -> None:
+        """Add the sums of some rows."""
+        self._sums.update(sums)
 
     def results(self) -> list[CheckRecord]:
         """One record a count."""
@@ -115,10 +124,6 @@ class SumChecks:
             )
             for name, source in self._counts.items()
         ]
-
-    def findings(self) -> dict[str, dict[str, Any]]:
-        """Nothing: the tables with sums are always computed as a whole."""
-        return {}
 
 
 def reconcile_rows(

@@ -70,11 +70,17 @@ def _overview(tables: Iterable[Table]) -> str:
             table.grain,
             _codes(table.key),
             _codes(table.sort_by),
-            "one per segment" if table.is_segmented else "`all.parquet`",
+            _files(table),
         )
         for table in tables
     ]
     return _rows(("table", "grain", "key", "sorted by", "Parquet files"), rows)
+
+
+def _files(table: Table) -> str:
+    if table.is_segmented:
+        return "one per segment"
+    return "`all.parquet`" if table.range_key is None else f"one per range of {_code(table.range_key)}"
 
 
 def _types() -> str:

@@ -137,7 +137,7 @@ class FileRecord(_Record):
 
     Attributes:
         path: Relative to the snapshot folder (or to the staging's `tables` folder), with `/`.
-        segment: Its segment, None for a file that is not of one segment.
+        segment: Its segment, or of a table in key ranges (`Table.range_key`) the range; None for a file of neither.
         rows: Rows in it; of the DuckDB file, rows of all tables.
         bytes: Its size.
         sha256: Of its content, lower-case hex.
@@ -182,6 +182,7 @@ class TableRecord(_Record):
         staging_id: Staging that it was computed from.
         contract_version: Contract that it keeps.
         files: Its Parquet files, in name order.
+        cuts: Of a table in key ranges: the lowest key of every range but the first.
         checks: What was checked of it while it was built.
         timings_s: Seconds per stage.
         findings: What the checks of its content found, by segment name: a later run that takes a segment over needs it.
@@ -192,6 +193,7 @@ class TableRecord(_Record):
     contract_version: str
     rows: int
     files: tuple[FileRecord, ...]
+    cuts: tuple[str, ...] = ()
     checks: tuple[CheckRecord, ...]
     timings_s: dict[str, float]
     findings: dict[str, dict[str, Any]] = {}

@@ -7,18 +7,22 @@ grown over these limits.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 # The application stores up to ten candidates for a row of `domains`.
 CANDIDATES_PER_DOMAIN = 10
 _ALL = "all"
+NO_DOMAIN_ID = "z_no_domain_id"
+"""Stem of the file of rows without a domain id. It sorts behind all names of segments: NULL is last."""
 _SHORT, _LONG = 6, 17  # digits; the second is enough for every id of 8 bytes in segments of 100 ids
 
 Bounds = tuple[int | None, int | None]
 """A range of domain ids: the first one, and the one behind the last; None is no limit."""
+KeyBounds = tuple[Any, Any]
+"""The same of any key: ids, or texts in the order of their bytes."""
 
 
 class IdRange(NamedTuple):
@@ -63,14 +67,7 @@ class Segmentation:
 
     def ranges(self, numbers: Iterable[int]) -> list[Bounds]:
         """The ids of some segments in ascending order; those of neighbours are one range."""
-        ranges: list[Bounds] = []
-        for number in sorted(set(numbers)):
-            low, high = self.bounds[number]
-            if ranges and ranges[-1][1] == low:
-                ranges[-1] = (ranges[-1][0], high)
-            else:
-                ranges.append((low, high))
-        return ranges
+        return join_bounds(self.bounds, numbers)
 
     def is_too_large(self, domains: int, candidates: int) -> bool:
         """Whether so many rows are too many for a segment of more than `size` ids."""
@@ -84,6 +81,18 @@ class Segmentation:
     def with_cuts(self, numbers: Iterable[int]) -> "Segmentation":
         """The same segments, cut at more places."""
         return Segmentation(self.size, tuple(sorted({*self.numbers, *numbers})))
+
+
+def join_bounds(bounds: Mapping[int, KeyBounds], numbers: Iterable[int]) -> list[KeyBounds]:
+    """The keys of some of these ranges, in ascending order; those of neighbours are one range."""
+    joined: list[KeyBounds] = []
+    for number in sorted(set(numbers)):
+        low, high = bounds[number]
+        if joined and joined[-1][1] == low:
+            joined[-1] = (joined[-1][0], high)
+        else:
+            joined.append((low, high))
+    return joined
 
 
 def join_ranges(ranges: Sequence[IdRange], segments: Segmentation) -> list[int]:

@@ -6,6 +6,8 @@ A column is required where `nullable=False`; the application may lack any other 
 from dataclasses import dataclass
 
 import dataframely as dy
+import polars as pl
+import pyarrow as pa
 
 from pipelines.contracts.columns import Storage, text
 
@@ -148,6 +150,14 @@ GLEIF_CANDIDATES = SourceTable("gleif_candidates", GleifCandidates, "domain_id")
 SOURCE_TABLES = (DOMAINS, GLEIF_CANDIDATES)
 
 FULL_DATA_COLUMN = "gleif_full_data"
+_ARROW_TYPES: dict[pl.DataType, pa.DataType] = {
+    pl.Int32(): pa.int32(),
+    pl.Int64(): pa.int64(),
+    pl.Float32(): pa.float32(),
+    pl.String(): pa.string(),
+    pl.Boolean(): pa.bool_(),
+    pl.Datetime("us"): pa.timestamp("us"),
+}
 KNOWN_STATUSES = ("pending", "processing", "success", "failed")
 
 
@@ -155,3 +165,8 @@ def source_columns(table: SourceTable, *, include_full_data: bool) -> dict[str, 
     """Columns of a source table that a run reads, by name, in the order of DESIGN 4.7."""
     columns = table.schema.columns()
     return {name: column for name, column in columns.items() if include_full_data or name != FULL_DATA_COLUMN}
+
+
+def staged_schema(columns: dict[str, dy.Column]) -> pa.Schema:
+    """Arrow schema of the staged rows of a source table."""
+    return pa.schema([(name, _ARROW_TYPES[column.dtype]) for name, column in columns.items()])

@@ -31,14 +31,21 @@ class Table:
         schema: Columns in published order.
         grain: What one row is.
         sort_by: Columns of the sort order, all ascending with NULL last.
-        is_segmented: One Parquet file per segment, else one `all.parquet`.
+        is_segmented: One Parquet file per segment, of the rows whose domain_id is in it.
+        range_key: The column whose ranges have a Parquet file each; None: a segmented table, or one `all.parquet`.
     """
 
     name: str
     schema: type[dy.Schema]
     grain: str
     sort_by: tuple[str, ...]
-    is_segmented: bool
+    is_segmented: bool = False
+    range_key: str | None = None
+
+    @property
+    def divided_by(self) -> str:
+        """The column whose ranges its files are."""
+        return self.range_key or "domain_id"
 
     @property
     def columns(self) -> dict[str, dy.Column]:
@@ -110,35 +117,33 @@ REJECTED_ROWS = Table(
     schema=exports.RejectedRows,
     grain="One row per source row that is in no export, and why.",
     sort_by=("domain_id", "source_table", "source_id"),
-    is_segmented=False,
+    is_segmented=True,
 )
 UNIQUE_DOMAINS = Table(
     name="unique_domains",
     schema=summaries.UniqueDomains,
     grain="One row per domain across all batches, with its best row and the LEIs of all its rows.",
     sort_by=("domain_hash",),
-    is_segmented=False,
+    range_key="domain_hash",
 )
 ENTITIES = Table(
     name="entities",
     schema=summaries.Entities,
     grain="One row per LEI, with the domains that it is a candidate of.",
     sort_by=("lei_code",),
-    is_segmented=False,
+    range_key="lei_code",
 )
 BATCH_SUMMARIES = Table(
     name="batch_summaries",
     schema=summaries.BatchSummaries,
     grain="One row per batch, with its counts, percentages and times.",
     sort_by=("batch_id",),
-    is_segmented=False,
 )
 JURISDICTION_SUMMARIES = Table(
     name="jurisdiction_summaries",
     schema=summaries.JurisdictionSummaries,
     grain="One row per jurisdiction of candidates.",
     sort_by=("jurisdiction",),
-    is_segmented=False,
 )
 # Computed from domain_exports and candidate_exports alone.
 DERIVED_TABLES = (UNIQUE_DOMAINS, ENTITIES, BATCH_SUMMARIES, JURISDICTION_SUMMARIES)

@@ -4,7 +4,7 @@ import importlib.metadata
 import platform
 
 # Semver (DESIGN 4): a new table, view or column is minor, to remove or retype one is major.
-CONTRACT_VERSION = "2.0.0"
+CONTRACT_VERSION = "2.1.0"
 STORAGE_VERSION = "v1.4.0"  # the oldest DuckDB that must open the file (DESIGN 4); 2.0's own format is unreadable there
 _PACKAGES = ("lei-exports", "polars", "duckdb", "pyarrow")
 

@@ -158,7 +158,7 @@ def verify_equal(attached: AttachedDatabase, table: Table, changes: TableChanges
     """
     snapshot = attached.snapshot
     record = snapshot.record_of(table.name)
-    changes = changes or whole(record, snapshot.manifest.segmentation)
+    changes = changes or whole(table, record, snapshot.manifest.segmentation)
     relation, kinds = table_relation(ATTACHED, table.name), table.duckdb_types
     files, parameters = parquet_relation([snapshot.folder / file.path for file in changes.files])
     try:
@@ -168,8 +168,8 @@ def verify_equal(attached: AttachedDatabase, table: Table, changes: TableChanges
             if changes.files:
                 in_parquet = fingerprint(connection, files, kinds, parameters)
             metadata: dict[str, Any] = {"rows_duckdb": in_duckdb.rows, "rows_parquet": in_parquet.rows}
-            if changes.segments is not None:
-                metadata["segments"] = len(changes.segments)
+            if changes.parts is not None:
+                metadata["files"] = len(changes.files)
             if in_duckdb != in_parquet and changes.files:
                 left = (relation, changes.condition)
                 metadata["columns"] = _differing_columns(connection, table, left, files, parameters)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipelines.contracts.columns import Storage
 from pipelines.contracts.records import FileRecord
+from pipelines.contracts.segments import join_bounds
 from pipelines.contracts.tables import Table
 from pipelines.contracts.views import INFO_COLUMNS, INFO_DESCRIPTION, SNAPSHOT_INFO, SnapshotInfo, View, views_of
 from pipelines.errors import PublishError
@@ -241,27 +242,29 @@ def _view_task(view: View) -> TableTask:
 
 
 def _replacements(changes: TableChanges, folder: Path) -> tuple[Replacement, ...]:
-    """What to replace of a table, segments in groups of bounded size."""
+    """What to replace of a table, its parts in groups of bounded size."""
     if changes.is_empty:
         return ()
-    if changes.segments is None:
-        return (Replacement(None, tuple(literal_path(folder / file.path) for file in changes.files)),)
-    files: dict[int | None, list[FileRecord]] = {}
+    if changes.parts is None:
+        files = tuple(literal_path(folder / file.path) for file in changes.files)
+        return (Replacement(changes.column, None, files),)
+    of_part: dict[int | None, list[FileRecord]] = {}
     for file in changes.files:
-        files.setdefault(file.segment, []).append(file)
+        of_part.setdefault(file.segment, []).append(file)
     groups: list[list[int]] = [[]]
     rows = 0
-    for segment in changes.segments:
-        of_segment = sum(file.rows for file in files.get(segment, ()))
-        if groups[-1] and rows + of_segment > _ROWS_PER_REPLACEMENT:
+    for part in changes.parts:
+        more = sum(file.rows for file in of_part.get(part, ()))
+        if groups[-1] and rows + more > _ROWS_PER_REPLACEMENT:
             groups.append([])
             rows = 0
-        groups[-1].append(segment)
-        rows += of_segment
+        groups[-1].append(part)
+        rows += more
     return tuple(
         Replacement(
-            tuple(changes.segmentation.ranges(group)),
-            tuple(literal_path(folder / file.path) for segment in group for file in files.get(segment, ())),
+            changes.column,
+            tuple(join_bounds(changes.bounds, group)),
+            tuple(literal_path(folder / file.path) for part in group for file in of_part.get(part, ())),
         )
         for group in groups
     )

@@ -1,6 +1,5 @@
 """exports.duckdb of a new snapshot: a copy of an older one with what changed replaced, or built again (DESIGN 4)."""
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from pipelines.errors import PublishError
 from pipelines.snapshots.database import WriterOptions, build_database, update_database
 from pipelines.snapshots.opening import DATABASE, Snapshot
 from pipelines.snapshots.table_changes import TableChanges, differing
-from pipelines.system.files import Digests, seal_file
+from pipelines.system.files import Digests, copy_file, seal_file
 
 MAX_GROWTH = 1.5  # DESIGN 4
 # Replacing a row costs about what inserting three again does, and comparing all rows a third of building the file.
@@ -146,7 +145,7 @@ def _patch(  # noqa: PLR0913 - what is written, from what, and how
     if manifest.database.bytes > max_bytes:
         raise _CannotPatch(_grown(manifest.database.bytes, manifest.rebuilt_database_bytes))
     try:
-        shutil.copyfile(base.database_path, database)
+        copy_file(base.database_path, database)
     except FileNotFoundError:
         raise _CannotPatch(f"{base.database_path} is missing") from None
     # Where this run has not read the original, the copy is: what is read back is what will be published.

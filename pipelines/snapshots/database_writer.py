@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from pipelines.contracts.segments import Bounds
+from pipelines.contracts.segments import KeyBounds
 from pipelines.contracts.version import STORAGE_VERSION
 from pipelines.snapshots.duckdb_connections import CONFIG, in_ranges, quoted, quoted_text, row_hash
 
@@ -40,11 +40,13 @@ class Replacement:
     """Rows to bring in line with Parquet files.
 
     Attributes:
-        ranges: Ranges of domain ids, ascending (segments.Bounds); None: every row of the table.
+        column: The column that the table is divided by.
+        ranges: Ranges of it, ascending (segments.KeyBounds); None: every row of the table.
         files: The files that hold these rows now (as read_parquet takes them); none: the rows are gone.
     """
 
-    ranges: tuple[Bounds, ...] | None
+    column: str
+    ranges: tuple[KeyBounds, ...] | None
     files: tuple[str, ...]
 
 
@@ -195,7 +197,7 @@ def _replace(connection: duckdb.DuckDBPyConnection, table: TableTask, part: Repl
     names = ", ".join(quoted(column.name) for column in table.columns)
     key = ", ".join(map(quoted, table.key))
     row = row_hash({column.name: column.kind for column in table.columns})
-    condition = "true" if part.ranges is None else in_ranges(part.ranges)
+    condition = "true" if part.ranges is None else in_ranges(part.column, part.ranges)
     old = f"(SELECT rowid AS place, {key} FROM {target} WHERE {condition} AND rowid <= ?)"
     last = _one(connection, f"SELECT coalesce(max(rowid), -1) FROM {target}")
     connection.execute(f"CREATE OR REPLACE TEMP TABLE before AS SELECT {row} AS h FROM {target} WHERE {condition}")

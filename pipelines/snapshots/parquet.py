@@ -6,12 +6,10 @@ from pathlib import Path
 import polars as pl
 
 from pipelines.contracts.records import CheckRecord, FileRecord
-from pipelines.contracts.segments import Segmentation
 from pipelines.contracts.tables import Table
 from pipelines.contracts.version import CONTRACT_VERSION
 from pipelines.errors import ContractError, PublishError
 from pipelines.snapshots.comparison import check
-from pipelines.snapshots.duckdb_connections import DOMAIN_ID
 from pipelines.snapshots.opening import Snapshot
 from pipelines.snapshots.table_changes import TableChanges, whole
 from pipelines.system.files import DISK_FULL_FIX, Digests, sync_file, write_failure, written_beside
@@ -137,7 +135,8 @@ def verify_parquet(snapshot: Snapshot, table: Table, changes: TableChanges | Non
         changes: The files to look at; None: all. The order of segments follows from every row being in its own.
     """
     record = snapshot.record_of(table.name)
-    files = (changes or whole(record, snapshot.manifest.segmentation)).files
+    changes = changes or whole(table, record, snapshot.manifest.segmentation)
+    files = changes.files
     expected = list(table.polars_schema.items())
     other_columns, other_rows, unreadable = [], [], []
     for file in files:
@@ -145,7 +144,7 @@ def verify_parquet(snapshot: Snapshot, table: Table, changes: TableChanges | Non
         try:
             if list(scan.collect_schema().items()) != expected:
                 other_columns.append(file.path)
-            elif not _has_its_rows(scan, file, table, snapshot.manifest.segmentation):
+            elif not _has_its_rows(scan, file, changes):
                 other_rows.append(file.path)
         except _UNREADABLE:
             unreadable.append(file.path)
@@ -205,21 +204,21 @@ def _descends(sort_by: Sequence[str]) -> pl.Expr:
     return descends
 
 
-def _has_its_rows(scan: pl.LazyFrame, file: FileRecord, table: Table, segmentation: Segmentation) -> bool:
-    """Whether a file has as many rows as its record says, all of them of its segment."""
-    if not table.is_segmented or file.segment is None:
+def _has_its_rows(scan: pl.LazyFrame, file: FileRecord, of: TableChanges) -> bool:
+    """Whether a file has as many rows as its record says, all of them of its segment or key range."""
+    if file.segment is None:
         return bool(scan.select(pl.len()).collect().item() == file.rows)
     rows, nulls, first, last = (
         scan.select(
             pl.len(),
-            pl.col(DOMAIN_ID).null_count().alias("nulls"),
-            pl.col(DOMAIN_ID).min().alias("first"),
-            pl.col(DOMAIN_ID).max().alias("last"),
+            pl.col(of.column).null_count().alias("nulls"),
+            pl.col(of.column).min().alias("first"),
+            pl.col(of.column).max().alias("last"),
         )
         .collect()
         .row(0)
     )
-    if file.segment not in segmentation.bounds or rows != file.rows or nulls:
+    if file.segment not in of.bounds or rows != file.rows or nulls:
         return False
-    low, high = segmentation.bounds[file.segment]
+    low, high = of.bounds[file.segment]
     return not rows or ((low is None or low <= first) and (high is None or last < high))

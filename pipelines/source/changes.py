@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Callable, Collection
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
 import psycopg
 
-from pipelines.contracts.records import Fingerprints, Manifest
+from pipelines.contracts.records import Fingerprints, Manifest, SegmentRecord
 from pipelines.contracts.segments import Segmentation, in_order, segment_name, segment_number
+from pipelines.engine.local import LOCAL
 from pipelines.errors import ExtractError
 from pipelines.source.catalog import Relation
 from pipelines.source.exported_snapshot import SourceSnapshot
@@ -16,8 +18,6 @@ from pipelines.source.failed_read import explain_failed_read
 from pipelines.source.fingerprint import Answer, Connection, changed_segments, take_fingerprints
 from pipelines.source.ranges import plan_whole
 from pipelines.source.read_watchdog import ReadWatchdog
-from pipelines.source.segment_writer import SegmentFiles
-from pipelines.source.workers import run_watched
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,18 @@ def find_changes(snapshot: SourceSnapshot, base: Manifest | None, segment_size: 
                 partial(_ask_or_explain, ask, snapshot, connection, relation)
                 for connection, relation in zip((snapshot.connection, second), snapshot.relations, strict=True)
             ]
-            answers = run_watched(calls, watch)
-            return {r.table.name: answer for r, answer in zip(snapshot.relations, answers, strict=True)}
+            with closing(
+                LOCAL.map(
+                    lambda call: call(),
+                    calls,
+                    memory_bytes=0,
+                    at_a_time=len(calls),
+                    watch=watch.raise_reason,
+                    on_stop=watch.cancel,
+                    on_give_up=watch.give_up,
+                )
+            ) as answers:
+                return dict(answers)
 
         segmentation, fingerprints = take_fingerprints(
             ask_both, segment_size, base.segment_numbers if base is not None else None
@@ -72,13 +82,16 @@ def find_changes(snapshot: SourceSnapshot, base: Manifest | None, segment_size: 
 
 def _ask_or_explain(
     ask: Callable[[Connection, Relation], Answer], snapshot: SourceSnapshot, connection: Connection, relation: Relation
-) -> Answer:
-    """Ask; where a value can't be computed, as in a view that casts, find out in which column it is."""
+) -> tuple[str, Answer]:
+    """Ask; the table's name, and the answer.
+
+    Where a value can't be computed, as in a view that casts, find out in which column it is.
+    """
     started = time.monotonic()
     try:
         # A savepoint: an error ends the transaction else, and with it the exported snapshot that explaining needs.
         with connection.transaction():
-            return ask(connection, relation)
+            return relation.table.name, ask(connection, relation)
     except psycopg.DataError:
         query = plan_whole(relation).as_string(connection)
         raise explain_failed_read(snapshot, relation, query, time.monotonic() - started) from None
@@ -98,21 +111,23 @@ def count_rows(fingerprints: Fingerprints, only: Collection[int | None] | None =
     }
 
 
-def require_all_rows(fingerprints: Fingerprints, files: SegmentFiles, only: Collection[int | None]) -> None:
+def require_all_rows(
+    fingerprints: Fingerprints, segments: Collection[SegmentRecord], only: Collection[int | None]
+) -> None:
     """Compare what was read with the snapshot, segment by segment.
 
     Args:
         fingerprints: Fingerprints of all segments, with their rows.
-        files: What was read.
+        segments: What was read.
         only: Segments that were to be read.
 
     Raises:
         ExtractError: Other rows came than the snapshot has.
     """
     wanted = {segment_name(number) for number in only}
-    read = {segment_name(segment.segment): segment.rows for segment in files.segments()}
-    for table, segments in fingerprints.items():
-        expected = {name: found.rows for name, found in segments.items() if name in wanted}
+    read = {segment_name(segment.segment): segment.rows for segment in segments}
+    for table, of_table in fingerprints.items():
+        expected = {name: found.rows for name, found in of_table.items() if name in wanted}
         found = {name: rows[table] for name, rows in read.items() if table in rows}
         if found != expected:
             others = sorted(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n))

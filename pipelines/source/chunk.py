@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg import sql
 
-from pipelines.contracts.source import SourceTable
+from pipelines.contracts.source import SourceTable, staged_schema
 from pipelines.errors import ContractError
 
 # A real keeps 24 bits of a whole number: beyond that the cast would change the value.
@@ -40,14 +40,6 @@ _CASTS: dict[pl.DataType, dict[str, str]] = {
 }
 # What connectorx 0.4.6 makes of 'infinity' and '-infinity': the ends of its calendar, in microseconds.
 INFINITE_MICROSECONDS = (8_210_266_876_799_999_999, -8_334_601_228_800_000_000)
-_ARROW_TYPES: dict[pl.DataType, pa.DataType] = {
-    pl.Int32(): pa.int32(),
-    pl.Int64(): pa.int64(),
-    pl.Float32(): pa.float32(),
-    pl.String(): pa.string(),
-    pl.Boolean(): pa.bool_(),
-    pl.Datetime("us"): pa.timestamp("us"),
-}
 
 
 @dataclass(frozen=True)
@@ -87,11 +79,6 @@ def cast_expression(name: str, dtype: pl.DataType, type_name: str) -> ReadColumn
         # PostgreSQL hashes 0 and -0 alike.
         return ReadColumn(name, value, sql.SQL("float4send({})").format(value))
     return ReadColumn(name, value, value)
-
-
-def staged_schema(columns: dict[str, dy.Column]) -> pa.Schema:
-    """Arrow schema of the staged rows of a source table."""
-    return pa.schema([(name, _ARROW_TYPES[column.dtype]) for name, column in columns.items()])
 
 
 def clean_chunk(

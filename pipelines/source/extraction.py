@@ -3,32 +3,34 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Callable, Collection
+from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
 
-import dataframely as dy
-import pyarrow as pa
+import polars as pl
 
+from pipelines.build.pieces import PieceIndex
 from pipelines.build.staging import StagingFolder
-from pipelines.contracts.records import Manifest, SourceRecord, StagingRecord
-from pipelines.contracts.source import SourceTable, source_columns
+from pipelines.contracts.records import Manifest, SegmentRecord, SourceRecord, StagingRecord
+from pipelines.contracts.segments import in_order
+from pipelines.engine.nodes import check_nodes
+from pipelines.engine.opening import Engine
 from pipelines.errors import ExtractError
 from pipelines.progress import OnProgress, Progress
-from pipelines.source.catalog import Relation
 from pipelines.source.changes import Changes, count_rows, find_changes, require_all_rows
-from pipelines.source.chunk import clean_chunk
 from pipelines.source.connection import SourceAddress
 from pipelines.source.exported_snapshot import SourceSnapshot
 from pipelines.source.failed_read import explain_failed_read
 from pipelines.source.preflight import open_snapshot, wanted_connections
 from pipelines.source.ranges import plan_ranges
+from pipelines.source.read_range import ReadFacts, ReadTask, read_range
 from pipelines.source.read_watchdog import ReadWatchdog
 from pipelines.source.reader import read_query
-from pipelines.source.segment_writer import SegmentFiles
-from pipelines.source.workers import Workers, cancel_until_done, wait_for
 from pipelines.system.memory import trim_memory
+
+# A range of RANGE_BYTES takes about 200 MB while it is read and divided.
+_MEMORY_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
@@ -52,48 +54,24 @@ class ExtractOptions:
 
 @dataclass
 class _Reading:
-    """What the threads of a read share."""
+    """How far the read is, and what came of it so far."""
 
-    snapshot: SourceSnapshot
-    files: SegmentFiles
-    options: ExtractOptions
     on_progress: OnProgress
-    columns: dict[str, dict[str, dy.Column]]
     total: int
     done: int = 0
     reported: int = 0
     what: str = ""
     nulled: Counter[str] = field(default_factory=Counter)
+    pieces: list[pl.DataFrame] = field(default_factory=list)
     guard: threading.Lock = field(default_factory=threading.Lock)
-    has_failed: threading.Event = field(default_factory=threading.Event)
 
-    def read(self, relation: Relation, query: str) -> None:
-        """Read one range into its segment files."""
-        if self.has_failed.is_set():
-            return
-        table, started = relation.table, time.monotonic()
-        try:
-            self.what = table.name
-            try:
-                chunk = read_query(self.snapshot.reader_url, query, self.snapshot.reader_setup())
-            except ExtractError:
-                if self.has_failed.is_set():
-                    return  # another read failed before, and says why
-                self.has_failed.set()  # the others stop at once, whatever is found out about this one
-                raise explain_failed_read(self.snapshot, relation, query, time.monotonic() - started) from None
-            if not self.has_failed.is_set():  # this thread may have been given up, and its staging be gone
-                self.store(table, chunk)
-        except BaseException:
-            self.has_failed.set()
-            raise
-
-    def store(self, table: SourceTable, chunk: pa.Table) -> None:
-        nulled: Counter[str] = Counter()
-        for batch in clean_chunk(chunk, table, self.columns[table.name], nulled):
-            self.files.append(table, batch)
+    def add(self, facts: ReadFacts) -> None:
+        """Count what a range had."""
         with self.guard:
-            self.nulled += nulled
-            self.done += chunk.num_rows
+            self.what = facts.table
+            self.nulled += facts.nulled
+            self.pieces.append(facts.pieces)
+            self.done += facts.rows
         self.report_copied(0)
 
     def report_copied(self, rows: int) -> None:
@@ -113,6 +91,7 @@ def extract_source(  # noqa: PLR0913, PLR0917 - where from, where to, how, and w
     address: SourceAddress,
     staging: StagingFolder,
     options: ExtractOptions,
+    engine: Engine,
     on_progress: OnProgress,
     check_source: Callable[[SourceRecord], None],
     check_room: Callable[[int, int], None],
@@ -142,33 +121,29 @@ def extract_source(  # noqa: PLR0913, PLR0917 - where from, where to, how, and w
         connections=wanted_connections(options.read_connections),
     ) as snapshot:
         check_source(snapshot.source)
+        probe = partial(read_query, snapshot.reader_url, "SELECT 1 AS one", snapshot.reader_setup())
+        check_nodes(engine, staging.path.parent.parent, probe)
         opened = time.monotonic()
         with ReadWatchdog(snapshot.address, snapshot, options.timeout_s) as watch:
             on_progress(Progress("read", "fingerprints of both tables"))
             changes = find_changes(snapshot, options.base, options.segment_size, watch)
             compared = time.monotonic()
-            reading = _Reading(
-                snapshot=snapshot,
-                files=SegmentFiles(staging, changes.segmentation),
-                options=options,
-                on_progress=on_progress,
-                columns={
-                    relation.table.name: source_columns(relation.table, include_full_data=options.include_full_data)
-                    for relation in snapshot.relations
-                },
-                total=sum(count_rows(changes.fingerprints, changes.only).values()),
-            )
+            staging.start_source()
+            reading = _Reading(on_progress, sum(count_rows(changes.fingerprints, changes.only).values()))
             if changes.only:
                 whole = sum(leaf.bytes for relation in snapshot.relations for leaf in relation.leaves)
                 all_rows = sum(count_rows(changes.fingerprints).values())
                 check_room(int(whole * reading.total / max(1, all_rows)), whole)
                 watch.on_copied = reading.report_copied
-                _read_all(reading, changes, watch)
+                _read_all(reading, _tasks(snapshot, staging, options, changes), snapshot, engine, options, watch)
             read = time.monotonic()
             if changes.only:
                 _check_ids(snapshot, watch)
         checked = time.monotonic()
-    require_all_rows(changes.fingerprints, reading.files, changes.only)
+    index = PieceIndex(reading.pieces)
+    segments = _segments(index, changes.only)
+    require_all_rows(changes.fingerprints, segments, changes.only)
+    staging.write_source_index(index)
     trim_memory()
     return StagingRecord(
         staging_id=staging.staging_id,
@@ -176,7 +151,7 @@ def extract_source(  # noqa: PLR0913, PLR0917 - where from, where to, how, and w
         segment_size=options.segment_size,
         segment_numbers=changes.segmentation.numbers,
         include_full_data=options.include_full_data,
-        segments=reading.files.segments(changes.only),
+        segments=segments,
         nulled_values=dict(sorted(reading.nulled.items())),
         timings_s={
             "open_snapshot": opened - started,
@@ -189,24 +164,69 @@ def extract_source(  # noqa: PLR0913, PLR0917 - where from, where to, how, and w
     )
 
 
-def _read_all(reading: _Reading, changes: Changes, watch: ReadWatchdog) -> None:
-    # SQL is composed here: a connection is no place to meet for threads.
+def _tasks(
+    snapshot: SourceSnapshot, staging: StagingFolder, options: ExtractOptions, changes: Changes
+) -> list[ReadTask]:
+    """One task for each page range, those of the larger table first."""
     segmentation = None if changes.are_all else changes.segmentation
-    queries = [
-        (relation, part.query.as_string(reading.snapshot.connection))
-        for relation in reversed(reading.snapshot.relations)
-        for part in plan_ranges(relation, segmentation, changes.only)
+    setup = tuple(snapshot.reader_setup())
+    return [
+        ReadTask(
+            number=number,
+            table=relation.table,
+            query=part.query.as_string(snapshot.connection),
+            url=snapshot.reader_url,
+            setup=setup,
+            include_full_data=options.include_full_data,
+            segmentation=changes.segmentation,
+            folder=staging.source_dir,
+        )
+        for relation in reversed(snapshot.relations)
+        for number, part in enumerate(plan_ranges(relation, segmentation, changes.only))
     ]
-    with Workers(reading.options.read_connections, "export-read") as pool:
-        futures: list[Future[Any]] = [pool.submit(reading.read, *query) for query in queries]
-        try:
-            wait_for(futures, watch)
-        except BaseException:
-            reading.has_failed.set()
-            pool.drop_waiting()
-            cancel_until_done(futures, watch)
-            watch.raise_reason()
-            raise
+
+
+def _read_all(  # noqa: PLR0913, PLR0917 - all that a read needs
+    reading: _Reading,
+    tasks: list[ReadTask],
+    snapshot: SourceSnapshot,
+    engine: Engine,
+    options: ExtractOptions,
+    watch: ReadWatchdog,
+) -> None:
+    """Read the ranges; what fails is explained when no other read runs any more."""
+    reading.what = tasks[0].table.name
+    failed: ReadFacts | None = None
+    with closing(
+        engine.map(
+            read_range,
+            tasks,
+            memory_bytes=_MEMORY_BYTES,
+            at_a_time=options.read_connections,
+            watch=watch.raise_reason,
+            on_stop=watch.cancel,
+            on_give_up=watch.give_up,
+        )
+    ) as found:
+        for facts in found:
+            if facts.error is not None:
+                failed = facts
+                break
+            reading.add(facts)
+    if failed is not None:
+        watch.raise_reason()
+        task = next(task for task in tasks if (task.table.name, task.number) == (failed.table, failed.number))
+        relation = next(relation for relation in snapshot.relations if relation.table.name == failed.table)
+        raise explain_failed_read(snapshot, relation, task.query, failed.seconds)
+
+
+def _segments(index: PieceIndex, wanted: Collection[int | None]) -> tuple[SegmentRecord, ...]:
+    """What was read, in segment order, None last; of wanted segments, those without a row too."""
+    rows: dict[int | None, dict[str, int]] = {segment: {} for segment in wanted}
+    counted = index.frame.group_by("consumer", "kind", maintain_order=True).agg(pl.col("rows").sum())
+    for segment, table, count in counted.iter_rows():
+        rows.setdefault(segment, {})[table] = count
+    return tuple(SegmentRecord(segment=segment, rows=rows[segment]) for segment in in_order(rows))
 
 
 def _check_ids(snapshot: SourceSnapshot, watch: ReadWatchdog) -> None:

@@ -10,13 +10,14 @@ import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 from pydantic import SecretStr
 
+from pipelines.engine.local import Workers
 from pipelines.errors import ExtractError, SourceError
 from pipelines.source.connection import Connection, SourceAddress, connect
 from pipelines.source.reader import read_query
-from pipelines.source.workers import Workers
 
 # psycopg has just been answered within a moment. connectorx would try for 30 s, in a thread that nobody waits for.
 _MEET_SECONDS = 15.0
@@ -121,9 +122,14 @@ def compare_drivers(
     query = f"{_ANSWERS}, true AS met FROM pg_advisory_xact_lock_shared({number})"
     here = ask_place(exporter)
     exporter.execute("SELECT pg_advisory_lock(%s)", (number,))
-    with Workers(1, "export-meet") as worker:
+
+    def read(asked: str) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = read_query(reader_url, asked, list(setup)).to_pylist()
+        return rows
+
+    with Workers(read, 1) as worker:
+        reading = worker.submit(query.replace("\n", " ").strip())
         try:
-            reading = worker.submit(read_query, reader_url, query.replace("\n", " ").strip(), list(setup))
             waiting: object = None
             until = time.monotonic() + _MEET_SECONDS
             while waiting is None and not reading.done() and time.monotonic() < until:
@@ -133,10 +139,10 @@ def compare_drivers(
         finally:
             exporter.execute("SELECT pg_advisory_unlock(%s)", (number,))
         try:
-            read = reading.result(timeout=max(1.0, until - time.monotonic())).to_pylist()[0]
+            answer = reading.result(timeout=max(1.0, until - time.monotonic()))[0]
         except (ExtractError, SourceError, TimeoutError):
             raise _no_reader(address, name) from None
-    there = Place(**{field.name: read[field.name] for field in fields(Place)})
+    there = Place(**{field.name: answer[field.name] for field in fields(Place)})
     require_one_server([here, there])
     if waiting != there.pid:
         raise SourceError(

@@ -2,9 +2,11 @@
 
 import errno
 import hashlib
+import json
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -14,6 +16,11 @@ from typing import BinaryIO
 from pipelines.errors import PublishError
 
 PUBLISHED_MODE = 0o444
+_WRITABLE = 0o222
+# A day, and a little less: a run that starts at the same time each day reads all files.
+_KEPT_SECONDS = 23 * 3600.0
+# Of one call; the kernel may copy less.
+_COPIED_BYTES = 1 << 30
 # What a full disk says: no space, over the quota, over the largest file size.
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 DISK_FULL_FIX = "free space on the disk of EXPORT_DIR (an export needs room beside the last one), then run again"
@@ -160,9 +167,28 @@ def link_or_copy(source: Path, target: Path) -> bool:
     except OSError as error:
         if error.errno not in {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS}:
             raise
-        shutil.copyfile(source, target)
+        copy_file(source, target)
         return False
     return True
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file's content; where the file system shares blocks between files, nothing is copied.
+
+    Raises:
+        OSError: It can't be read or written.
+    """
+    try:
+        with source.open("rb") as there, target.open("wb") as here:
+            while os.copy_file_range(there.fileno(), here.fileno(), _COPIED_BYTES):
+                pass
+            is_whole = here.seek(0, os.SEEK_END) == os.fstat(there.fileno()).st_size
+    except (AttributeError, OSError) as error:  # not Linux, or a file system that can't
+        if isinstance(error, FileNotFoundError):
+            raise
+        is_whole = False
+    if not is_whole:
+        shutil.copyfile(source, target)
 
 
 def write_failure(what: str, error: OSError) -> PublishError:
@@ -203,11 +229,17 @@ def sha256_of(path: Path) -> str:
 class Digests:
     """Digests of files. One that was computed stands for the same file: its number, size and time of writing.
 
-    Reading a file once more says nothing new: it comes from memory. So one object lasts for a run, not longer.
+    In a run, reading a file once more says nothing new: it comes from memory. From run to run digests of files that
+    nobody may write to (mode 0444) are kept for a day; so a run a day reads everything that it reuses.
+
+    Args:
+        kept: The file that they are kept in from run to run; None: they are not.
     """
 
-    def __init__(self) -> None:
-        self._known: dict[tuple[int, int, int, int], str] = {}
+    def __init__(self, kept: Path | None = None) -> None:
+        self._known: dict[str, _Digest] = {}
+        self._kept = kept
+        self._of_earlier = _read_digests(kept) if kept is not None else {}
 
     def of(self, path: Path) -> str:
         """Digest of a file, under whatever name.
@@ -215,14 +247,38 @@ class Digests:
         Raises:
             OSError: The file is missing or can't be read.
         """
-        key = _identity(path)
-        if key not in self._known:
-            self._known[key] = sha256_of(path)
-        return self._known[key]
+        return self.known(path) or self._remember(path, sha256_of(path))
+
+    def remember(self, path: Path, digest: str) -> None:
+        """Keep a digest that was computed elsewhere.
+
+        Raises:
+            OSError: The file is missing.
+        """
+        self._remember(path, digest)
 
     def known(self, path: Path) -> str | None:
-        """The digest of a file, if it was computed and the file was not written since."""
-        return self._known.get(_identity(path))
+        """The digest of a file, if it was computed and the file was not written since.
+
+        Raises:
+            OSError: The file is missing.
+        """
+        stat = path.stat()
+        key = _identity(stat)
+        if key not in self._known and key in self._of_earlier and not stat.st_mode & _WRITABLE:
+            self._known[key] = self._of_earlier[key]
+        found = self._known.get(key)
+        return None if found is None else found[0]
+
+    def keep(self) -> None:
+        """Write down what was asked for in this run; what the system refuses costs the next run its time, no more."""
+        if self._kept is not None:
+            with suppress(OSError), written_beside(self._kept, is_synced=False) as beside:
+                beside.write_text(json.dumps(self._known), encoding="ascii")
+
+    def _remember(self, path: Path, digest: str) -> str:
+        self._known[_identity(path.stat())] = (digest, time.time())
+        return digest
 
     def of_all(self, paths: Iterable[Path]) -> list[str | None]:
         """Digests of several files in the order given, on all cores (hashlib lets the others run).
@@ -240,6 +296,19 @@ class Digests:
             return None
 
 
-def _identity(path: Path) -> tuple[int, int, int, int]:
-    stat = path.stat()
-    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
+_Digest = tuple[str, float]
+"""A digest, and when it was computed (Unix time)."""
+
+
+def _read_digests(path: Path) -> dict[str, _Digest]:
+    """Digests of earlier runs, as long as they count; none where the file is missing or is not one of ours."""
+    try:
+        found = {key: (str(digest), float(at)) for key, (digest, at) in json.loads(path.read_bytes()).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+    now = time.time()
+    return {key: digest for key, digest in found.items() if now - _KEPT_SECONDS < digest[1] <= now}
+
+
+def _identity(stat: os.stat_result) -> str:
+    return f"{stat.st_dev}:{stat.st_ino}:{stat.st_size}:{stat.st_mtime_ns}"

@@ -28,6 +28,8 @@ WAIT_SECONDS = 600.0
 _ABANDONED_SECONDS = 24 * 3600.0
 _CLAIM = ".claim"
 RUNNING = ".running"
+# Digests of published files, from run to run.
+DIGESTS = ".digests.json"
 _KEPT_SECONDS = 24 * 3600.0
 _SUFFIX = ".lock"
 _RUN_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
@@ -46,12 +48,12 @@ class RunLock:
         digests: Those of files that the run has computed.
     """
 
-    def __init__(self, lock: FileLock) -> None:
+    def __init__(self, lock: FileLock, digests: Digests) -> None:
         self._lock = lock
         self._claims: list[Path] = []
         self.owner = f"{lock.holder.boot}-{lock.holder.token}"
         self.claimed: Path | None = None
-        self.digests = Digests()
+        self.digests = digests
 
     @property
     def descriptor(self) -> int:
@@ -186,9 +188,10 @@ def hold_run_lock(
             fix="set EXPORT_DIR to another folder, or give this user the right to write there",
         ) from None
     with hold_lock(export_dir / RUN_LOCK, wait_seconds, on_wait) as lock:
-        run = RunLock(lock)
+        run = RunLock(lock, Digests(export_dir / DIGESTS))
         try:
             yield run
+            run.digests.keep()
         finally:
             run.end()
 

@@ -1,7 +1,7 @@
-"""The rule of batch_summaries (DESIGN 4.5), in parts that can be counted bucket by bucket and then added up.
+"""The rule of batch_summaries (DESIGN 4.5), in parts that can be counted range by range and then added up.
 
-A distinct count adds up over buckets where each value lies in one of them: domains are counted by buckets of domain
-hashes, LEIs by buckets of LEIs. Averages and medians do not add up: they take all rows at once, of three columns.
+A distinct count adds up over ranges where each value lies in one of them: domains are counted by ranges of domain
+hashes, LEIs by ranges of LEIs. Averages and medians do not add up: they take all rows at once, of three columns.
 """
 
 import polars as pl
@@ -97,8 +97,8 @@ def build_batch_summaries(results: pl.DataFrame, candidates: pl.DataFrame, measu
     """One row per batch.
 
     Args:
-        results: What `count_batch_results` found, of every bucket.
-        candidates: What `count_batch_candidates` found, of every bucket.
+        results: What `count_batch_results` found, of every range.
+        candidates: What `count_batch_candidates` found, of every range.
         measures: What `measure_batches` found.
 
     Returns:

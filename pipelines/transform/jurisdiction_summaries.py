@@ -1,11 +1,11 @@
-"""The rule of jurisdiction_summaries (DESIGN 4.5), in parts that can be counted bucket by bucket and then added up."""
+"""The rule of jurisdiction_summaries (DESIGN 4.5), in parts that can be counted range by range and then added up."""
 
 import polars as pl
 
 from pipelines.contracts.tables import JURISDICTION_SUMMARIES
 
 _UNKNOWN = "unknown"
-# What is read of candidate_exports, by buckets of LEIs and by buckets of domain hashes.
+# What is read of candidate_exports, by ranges of LEIs and by ranges of domain hashes.
 LEI_COLUMNS = ("jurisdiction", "lei_code", "is_primary_selection", "entity_status")
 DOMAIN_COLUMNS = ("jurisdiction", "domain_hash")
 
@@ -54,8 +54,8 @@ def build_jurisdiction_summaries(candidates: pl.DataFrame, domains: pl.DataFrame
     """One row per jurisdiction.
 
     Args:
-        candidates: What `count_jurisdiction_candidates` found, of every bucket.
-        domains: What `count_jurisdiction_domains` found, of every bucket.
+        candidates: What `count_jurisdiction_candidates` found, of every range.
+        domains: What `count_jurisdiction_domains` found, of every range.
 
     Returns:
         Columns of the contract, sorted by jurisdiction.

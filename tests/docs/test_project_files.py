@@ -20,6 +20,7 @@ SCHEMAS = {
     "vendor.github-issue-forms": sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml")),
 }
 MANIFESTS = ROOT / "docs" / "deploy" / "kubernetes" / "lei-exports.yaml"
+RAY_MANIFESTS = MANIFESTS.with_name("ray.yaml")
 
 
 def check(*command: object) -> None:
@@ -67,6 +68,27 @@ def test_kubernetes_has_one_writer_and_secrets_from_elsewhere() -> None:
             assert "URL" not in variable["name"] or "secretKeyRef" in variable["valueFrom"]
     (read_only,) = [c["volumeMounts"][0].get("readOnly") for c in pod["containers"] if c["name"] == "serve"]
     assert read_only
+
+
+def test_the_pods_of_the_ray_cluster_are_those_of_kubernetes(tmp_path: Path) -> None:
+    """KubeRay's own kind is not in that schema; its pods are."""
+    claim, cluster = yaml.safe_load_all(RAY_MANIFESTS.read_text(encoding="utf-8"))
+    (workers,) = cluster["spec"]["workerGroupSpecs"]
+    head, worker = cluster["spec"]["headGroupSpec"]["template"], workers["template"]
+    assert workers["minReplicas"] == workers["replicas"] == workers["maxReplicas"]
+    pods = [
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": template["spec"]}
+        for name, template in (("head", head), ("worker", worker))
+    ]
+    (tmp_path / "pods.yaml").write_text(yaml.safe_dump_all([claim, *pods]), encoding="utf-8")
+    check(PROGRAMS / "kubernetes-validate", "--strict", tmp_path / "pods.yaml")
+    for pod in pods:
+        assert pod["spec"]["securityContext"]["runAsNonRoot"]
+        assert {"persistentVolumeClaim": {"claimName": "lei-exports"}, "name": "data"} in pod["spec"]["volumes"]
+        for container in pod["spec"]["containers"]:
+            secret = {variable["name"]: variable.get("valueFrom", {}) for variable in container["env"]}
+            assert "secretKeyRef" in secret["RAY_AUTH_TOKEN"]
+            assert "secretKeyRef" in secret.get("DATABASE_URL", {"secretKeyRef": {}})
 
 
 def test_what_they_run_is_there() -> None:

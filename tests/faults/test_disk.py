@@ -15,7 +15,7 @@ from pipelines.export import run_export
 from pipelines.settings import Settings
 from pipelines.snapshots.opening import current_snapshot
 from pipelines.snapshots.verification import verify_snapshot
-from pipelines.source import extraction
+from pipelines.source import read_range
 from tests.exporting import export, settings_for
 from tests.faults.kit import fill, need, small_disk
 from tests.integration.kit import ROW_MARK, assert_says, run_sql
@@ -77,7 +77,7 @@ def test_too_little_room_is_seen_before_a_row_is_read(
     grow(source)
     run_sql(source, "VACUUM FULL domains")
     with monkeypatch.context() as patch:
-        patch.setattr(extraction, "read_query", lambda *_: pytest.fail("a row was read"))
+        patch.setattr(read_range, "read_query", lambda *_: pytest.fail("a row was read"))
         fill(disk, free=4 * MEGABYTE)
         assert_fails(settings, "too little room", "bytes free", "no older snapshot is left", "EXPORT_DIR")
     # The staging of the published snapshot went: that was all that could go.
@@ -156,7 +156,7 @@ def test_a_name_that_is_taken_is_seen_before_a_row_is_read(
             continue
         take(path)
         with monkeypatch.context() as patch:
-            patch.setattr(extraction, "read_query", lambda *_: pytest.fail("a row was read"))
+            patch.setattr(read_range, "read_query", lambda *_: pytest.fail("a row was read"))
             with pytest.raises(ExportError) as caught:
                 run_export(settings)
         assert_says(caught.value, str(path))

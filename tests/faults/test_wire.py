@@ -13,7 +13,7 @@ from pipelines.settings import Settings
 from pipelines.snapshots.opening import current_snapshot
 from pipelines.snapshots.verification import verify_snapshot
 from pipelines.source import connection as connection_module
-from pipelines.source import extraction, pooler
+from pipelines.source import extraction, pooler, read_range
 from tests.exporting import assert_agrees, export, settings_for
 from tests.faults.kit import Server, Wire, embedded_programs, new_server
 from tests.hostile import random_rows
@@ -88,10 +88,10 @@ def test_nobody_answers_any_more(
     """No keepalive finds this: the kernel of what stands between still acknowledges."""
     threads = threading.active_count()
     settings = through(wire, server, published, export_max_seconds=2.0)
-    monkeypatch.setattr("pipelines.source.workers._GIVE_UP_SECONDS", 1.0)
+    monkeypatch.setattr("pipelines.engine.flow.STOP_SECONDS", 1.0)
     monkeypatch.setattr("pipelines.source.exported_snapshot.TIMEOUT_MARGIN_S", 1)
     if moment == "reading":
-        silent_before(monkeypatch, wire, extraction, "read_query")
+        silent_before(monkeypatch, wire, read_range, "read_query")
         says = "EXPORT_MAX_SECONDS = 2 s"
     elif moment == "ids":
         silent_before(monkeypatch, wire, extraction, "_check_ids")

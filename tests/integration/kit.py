@@ -39,11 +39,11 @@ def stage(
     with hold_run_lock(settings.export_dir) as lock:
         record = stage_source(settings, lock, ACCEPT_ALL, on_progress).record
     folder = latest_staging(settings.export_dir)
-    frames = {}
+    index, frames = folder.read_source_index(), {}
     for table in SOURCE_TABLES:
-        parts = [folder.read_segment(table.name, segment) for segment in record.segments]
-        found = [part for part in parts if part is not None]
-        frames[table.name] = pl.concat(found).sort("id") if found else pl.DataFrame()
+        pieces = index.frame.filter(kind=table.name)
+        rows = folder.read_source(table, pieces, include_full_data=settings.include_full_data)
+        frames[table.name] = rows.sort("id") if rows.height else pl.DataFrame()
     return record, frames
 
 

@@ -1,6 +1,7 @@
 """Only what changed is read, and the result is that of a full refresh, cell by cell (DESIGN 3.5, 4)."""
 
 import hashlib
+import json
 import os
 from collections import Counter
 from functools import partial
@@ -16,6 +17,7 @@ from pipelines.export import run_export
 from pipelines.settings import Settings
 from pipelines.snapshots.opening import Snapshot
 from pipelines.snapshots.verification import verify_snapshot
+from pipelines.system.run_lock import DIGESTS
 from tests.exporting import export, settings_for
 from tests.hostile import random_rows
 from tests.oracle.compare import assert_same, oracle_frame, read_duckdb_face, read_parquet_face
@@ -82,12 +84,49 @@ def test_no_file_is_digested_twice_in_a_run(
         return really(file, kind)  # type: ignore[arg-type]
 
     monkeypatch.setattr(hashlib, "file_digest", count)
+    everything = 0
     for statement in ("SELECT 1", "UPDATE domains SET company_name = 'y' WHERE id < 9"):
         execute(database, statement)
         digested.clear()
         manifest = export(configured).manifest
         assert set(digested.values()) == {1}
-        assert len(digested) > sum(len(table.files) for table in manifest.tables)  # exports.duckdb too
+        everything = everything or len(digested)
+        assert everything > sum(len(table.files) for table in manifest.tables)  # exports.duckdb too
+    # What is taken over was published read-only, and nobody wrote to it since.
+    assert 0 < len(digested) < everything
+    digested.clear()
+    assert run_export(configured) is None
+    assert not digested
+    # Once a day everything is read.
+    kept = configured.export_dir / DIGESTS
+    day_old = {key: (digest, at - 24 * 3600) for key, (digest, at) in json.loads(kept.read_bytes()).items()}
+    kept.write_text(json.dumps(day_old))
+    assert run_export(configured) is None
+    assert len(digested) == sum(len(table.files) for table in manifest.tables) + 1 + len(manifest.extras)
+
+
+@pytest.mark.parametrize("how", ["written to", "replaced", "may be written to"])
+def test_a_snapshot_with_a_damaged_file_is_rebuilt(
+    database: Database, exported: tuple[Settings, Snapshot], how: str
+) -> None:
+    """Its size stays; the time of writing, the file's number or its mode gives it away."""
+    configured, first = exported
+    victim = first.parquet_files("candidate_exports")[0]
+    stat, content = victim.stat(), bytearray(victim.read_bytes())
+    content[len(content) // 2] ^= 1
+    victim.chmod(0o644)
+    if how == "replaced":
+        victim.unlink()
+    victim.write_bytes(content)
+    if how != "written to":
+        os.utime(victim, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    if how != "may be written to":
+        victim.chmod(0o444)
+    second = export(configured)
+    assert second.manifest.id != first.manifest.id
+    assert second.manifest.base_snapshot is None
+    assert_agrees(database, second)
+    verify_snapshot(second)
 
 
 def test_only_changed_segments_are_read_and_the_rest_are_links(
@@ -173,13 +212,13 @@ def test_only_rows_of_changed_keys_are_computed(database: Database, exported: tu
     assert counts["batch_summaries"] == counts["jurisdiction_summaries"] == 0
 
 
-@pytest.mark.parametrize("bucket_rows", [1, 5, 60])
+@pytest.mark.parametrize("range_rows", [1, 5, 60])
 def test_more_changed_rows_than_fit_are_computed_as_a_whole(
-    database: Database, exported: tuple[Settings, Snapshot], bucket_rows: int, monkeypatch: pytest.MonkeyPatch
+    database: Database, exported: tuple[Settings, Snapshot], range_rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The border lies at twice the rows of a bucket: one table on this side, another on that one, in the same run."""
     configured, _ = exported
-    monkeypatch.setattr(run_module, "build_derived_tables", partial(build_derived_tables, bucket_rows=bucket_rows))
+    monkeypatch.setattr(run_module, "build_derived_tables", partial(build_derived_tables, range_rows=range_rows))
     execute(database, *CHANGES["rows deleted"], "UPDATE domains SET company_name = 'x' WHERE id < 20")
     assert_agrees(database, export(configured))
 
@@ -242,17 +281,4 @@ def test_a_setting_that_shapes_the_output_rebuilds_it(
     second = export(configured.model_copy(update=other))
     assert second.manifest.id != first.manifest.id
     assert second.manifest.base_snapshot is None
-    verify_snapshot(second)
-
-
-def test_a_damaged_snapshot_is_rebuilt(database: Database, exported: tuple[Settings, Snapshot]) -> None:
-    configured, first = exported
-    victim = first.parquet_files("candidate_exports")[0]
-    content = bytearray(victim.read_bytes())
-    content[len(content) // 2] ^= 255
-    victim.chmod(0o644)
-    victim.write_bytes(content)
-    second = export(configured)
-    assert second.manifest.id != first.manifest.id
-    assert_agrees(database, second)
     verify_snapshot(second)

@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.errors import ContractError, SourceError
 from pipelines.settings import Settings
-from pipelines.source import extraction, ranges
+from pipelines.source import ranges, read_range
 from tests.exporting import assert_agrees, before_it_reads, export, settings_for
 from tests.hostile import random_rows
 from tests.integration.kit import ROW_MARK, Published, as_role, role, run_sql, session, stage
@@ -34,13 +34,13 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The queries of a run, with small ranges of pages."""
     monkeypatch.setattr(ranges, "RANGE_BYTES", 4 * 8192)
     queries: list[str] = []
-    real = extraction.read_query
+    real = read_range.read_query
 
     def spy(url: Any, query: str, setup: list[str]) -> Any:
         queries.append(query)
         return real(url, query, setup)
 
-    monkeypatch.setattr(extraction, "read_query", spy)
+    monkeypatch.setattr(read_range, "read_query", spy)
     return queries
 
 

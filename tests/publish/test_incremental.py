@@ -12,8 +12,9 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from pipelines.contracts.records import FileRecord
-from pipelines.contracts.segments import Segmentation
+from pipelines.contracts.records import FileRecord, TableRecord
+from pipelines.contracts.segments import Segmentation, join_bounds
+from pipelines.contracts.tables import BATCH_SUMMARIES, UNIQUE_DOMAINS
 from pipelines.errors import PublishError, StagingError
 from pipelines.snapshots import database as database_module
 from pipelines.snapshots.database import WriterOptions, build_database, update_database
@@ -152,7 +153,7 @@ def test_the_manifest_tells_what_was_read(base: Kit) -> None:
     assert first["domain_exports/000000.parquet"] == new_id(1)
     assert first["domain_exports/000001.parquet"] == new_id(2)
     check = next(c for c in manifest.checks if (c.table, c.name) == ("domain_exports", "faces_equal"))
-    assert check.metadata == {"rows_duckdb": 1, "rows_parquet": 1, "segments": 2}
+    assert check.metadata == {"rows_duckdb": 1, "rows_parquet": 1, "files": 2}
     assert manifest.database.first_snapshot == new_id(2)
 
 
@@ -247,7 +248,7 @@ def test_too_many_changes(tmp_path: Path) -> None:
     database = tmp_path / "exports.duckdb"
     build_database(database, [DOMAIN_EXPORTS], {"domain_exports": [path]})
     write_parquet(domain_rows(range(50), status="failed"), path, table=DOMAIN_EXPORTS, segment=0)
-    changes = {"domain_exports": TableChanges((record,), (0,), CUT)}
+    changes = {"domain_exports": TableChanges((record,), (0,), "domain_id", CUT.bounds)}
     with pytest.raises(PublishError, match="could not be updated"):
         update_database(database, [DOMAIN_EXPORTS], changes, 99)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["domain_exports"]
@@ -312,12 +313,45 @@ def test_what_differs_is_told_by_digests(base: Kit) -> None:
         "domain_exports/000000.parquet",
         "domain_exports/000004.parquet",
     ]
-    assert scope.segments == (-1, 0, 3, 4)
-    assert scope.id_ranges == [(-100, 100), (300, 500)]
+    assert scope.parts == (-1, 0, 3, 4)
+    assert join_bounds(scope.bounds, scope.parts) == [(-100, 100), (300, 500)]
     whole = differing(REJECTED_ROWS, before.record_of("rejected_rows"), now.record_of("rejected_rows"), CUT)
-    assert (whole.segments, whole.condition, whole.is_empty) == (None, "true", False)
+    assert (whole.parts, whole.condition, whole.is_empty) == (None, "true", False)
     same = differing(REJECTED_ROWS, now.record_of("rejected_rows"), now.record_of("rejected_rows"), CUT)
     assert same.is_empty
+
+
+def test_files_of_key_ranges_are_told_apart_by_their_cuts() -> None:
+    """Where the keys are cut otherwise, or rows of any key changed, the whole table differs."""
+
+    def record(digests: str, cuts: tuple[str, ...] = ("5", "a"), *, numbered: bool = True) -> TableRecord:
+        files = tuple(
+            FileRecord(
+                path=f"t/{n:04d}.parquet",
+                segment=n if numbered else None,
+                rows=int(digest != "-"),
+                bytes=1,
+                sha256=digest,
+            )
+            for n, digest in enumerate(digests)
+            if digest != " "
+        )
+        return TableRecord(
+            name="t", staging_id="", contract_version="", rows=0, files=files, cuts=cuts, checks=(), timings_s={}
+        )
+
+    one = differing(UNIQUE_DOMAINS, record("abc"), record("axc"), CUT)
+    assert ([file.segment for file in one.files], one.parts) == ([1], (1,))
+    assert one.condition == """"domain_hash" >= '5' AND "domain_hash" < 'a'"""
+    gone = differing(UNIQUE_DOMAINS, record("abc"), record("ab "), CUT)
+    assert (gone.files, gone.condition) == ((), """"domain_hash" >= 'a'""")
+    assert differing(UNIQUE_DOMAINS, record("abc"), record("abc"), CUT).is_empty
+    others = differing(UNIQUE_DOMAINS, record("abc"), record("abc", ("5", "b")), CUT)
+    assert others.is_empty  # the same files hold the same rows, whatever the cuts
+    cut_again = differing(UNIQUE_DOMAINS, record("abc"), record("axc", ("5", "b")), CUT)
+    assert (len(cut_again.files), cut_again.parts, cut_again.condition) == (3, None, "true")
+    summary = differing(BATCH_SUMMARIES, record("a", (), numbered=False), record("b", (), numbered=False), CUT)
+    assert (len(summary.files), summary.parts) == (1, None)
 
 
 def test_many_segments_are_replaced_in_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -333,7 +367,7 @@ def test_many_segments_are_replaced_in_groups(tmp_path: Path, monkeypatch: pytes
         FileRecord(path=f"domain_exports/{n:08d}.parquet", segment=n, rows=100, bytes=1, sha256="")
         for n in range(0, 40_000, 2)
     )
-    scope = TableChanges(files, tuple(range(0, 40_000, 2)), Segmentation(100, tuple(range(40_000))))
+    scope = TableChanges(files, tuple(range(0, 40_000, 2)), "domain_id", Segmentation(100, tuple(range(40_000))).bounds)
     update_database(
         tmp_path / "exports.duckdb", [DOMAIN_EXPORTS], {"domain_exports": scope}, 1, WriterOptions(in_process=True)
     )
@@ -355,7 +389,7 @@ def test_a_condition_of_many_ranges_finds_their_rows_by_a_search(count: int) -> 
         connection.execute("INSERT INTO t VALUES (NULL)")
         found = [
             connection.execute(f"SELECT count(*), sum(domain_id) FROM t WHERE {condition}").fetchall()
-            for condition in (plain, in_ranges(ranges))
+            for condition in (plain, in_ranges("domain_id", ranges))
         ]
     assert found[0] == found[1]
     assert found[0][0][0] == sum(high - low for low, high in ranges)

@@ -53,7 +53,7 @@ def test_the_footer_names_contract_table_and_segment_and_no_run(tmp_path: Path) 
     metadata = pl.read_parquet_metadata(path)
     own = {key: value for key, value in metadata.items() if key.startswith("lei_exports.")}
     assert own == {
-        "lei_exports.contract_version": "2.0.0",
+        "lei_exports.contract_version": "2.1.0",
         "lei_exports.table": "domain_exports",
         "lei_exports.segment": "3",
     }

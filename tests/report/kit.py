@@ -172,7 +172,12 @@ def manifest_of(frames: Frames, **changes: Any) -> Manifest:
         "database": FileRecord(path="exports.duckdb", segment=None, rows=0, bytes=0, sha256=""),
         "checks": (passed,),
         "versions": {"polars": "2.1.0"},
-        "timings_s": {"stage_read": 1.5, "build_judge": 0.25, "build_domain_exports_write": 0.5, "publish_verify": 130},
+        "timings_s": {
+            "stage_read": 1.5,
+            "build_validate": 0.25,
+            "build_domain_exports_write": 0.5,
+            "publish_verify": 130,
+        },
         **changes,
     }
     return Manifest(**fields)

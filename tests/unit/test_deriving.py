@@ -1,4 +1,4 @@
-"""The derived tables bucket by bucket: the same rows as without buckets, whatever their number; nothing left over."""
+"""The derived tables by key ranges: the same rows as without ranges, whatever their number; nothing left over."""
 
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from pipelines.build import derived_tables as deriving
 from pipelines.build.derived_tables import build_derived_tables
 from pipelines.contracts.tables import DERIVED_TABLES
 from pipelines.errors import StagingError
 from pipelines.progress import Progress
 from pipelines.system.run_lock import hold_run_lock
+from pipelines.transform import entities
 from tests.unit.staged import stage_tables
 from tests.unit.tables import candidate, derive, domain, rows_of, with_candidates
 
@@ -38,19 +38,17 @@ CODES = [
 
 
 def read(root: Path, name: str) -> pl.DataFrame:
-    (path,) = root.glob(f"staging/*/tables/{name}/*.parquet")
-    assert path.name == "all.parquet"
-    return pl.read_parquet(path)
+    return pl.concat(pl.read_parquet(path) for path in sorted(root.glob(f"staging/*/tables/{name}/*.parquet")))
 
 
-def assert_derived(domains: pl.DataFrame, candidates: pl.DataFrame, bucket_rows: int) -> list[Progress]:
-    """Bucket by bucket through files gives the rows of the rules on whole frames."""
+def assert_derived(domains: pl.DataFrame, candidates: pl.DataFrame, range_rows: int) -> list[Progress]:
+    """Range by range through files gives the rows of the rules on whole frames."""
     said: list[Progress] = []
     with TemporaryDirectory() as folder:
         root = Path(folder)
         options, staging = stage_tables(root, domains, candidates)
         with hold_run_lock(root) as lock:
-            records = build_derived_tables(options, lock, None, said.append, bucket_rows=bucket_rows)
+            records = build_derived_tables(options, lock, None, said.append, range_rows=range_rows)
         assert [record.name for record in records] == NAMES
         assert sorted(path.name for path in staging.path.iterdir()) == ["staging.json", "tables"]
         for record in records:
@@ -92,11 +90,14 @@ def some_rows(count: int) -> tuple[pl.DataFrame, pl.DataFrame]:
     return with_candidates(rows_of("domain_exports", *rows), candidates), candidates
 
 
-@pytest.mark.parametrize("bucket_rows", [1, 7, 40, 1000])
-def test_buckets_change_nothing(bucket_rows: int) -> None:
+@pytest.mark.parametrize("range_rows", [1, 7, 40, 1000])
+def test_ranges_change_nothing(range_rows: int) -> None:
     domains, candidates = some_rows(60)
-    said = assert_derived(domains, candidates, bucket_rows)
-    assert said[-1].done == said[-1].total == -(-candidates.height // bucket_rows) * 2
+    said = assert_derived(domains, candidates, range_rows)
+    assert said[-1].done == said[-1].total
+    # One range of hashes for so many rows, and as many of LEIs where there are so many LEIs.
+    ranges = -(-candidates.height // range_rows)
+    assert ranges < said[-1].total <= 2 * ranges
 
 
 def test_tables_without_rows() -> None:
@@ -109,14 +110,14 @@ def test_domains_without_candidates() -> None:
     )
 
 
-def test_one_lei_under_every_domain_is_one_bucket_and_the_others_are_empty() -> None:
+def test_one_lei_under_every_domain_is_in_one_range_and_the_others_are_empty() -> None:
     domains = [domain(number, f"{number}.example") for number in range(30)]
     candidates = rows_of("candidate_exports", *(candidate(n, row) for n, row in enumerate(domains)))
     assert_derived(with_candidates(rows_of("domain_exports", *domains), candidates), candidates, 3)
 
 
-@pytest.mark.parametrize("bucket_rows", [20, 1000])
-def test_texts_of_usual_columns_may_be_long_and_never_repeat(bucket_rows: int) -> None:
+@pytest.mark.parametrize("range_rows", [20, 1000])
+def test_texts_of_usual_columns_may_be_long_and_never_repeat(range_rows: int) -> None:
     """The first few segments hold what usually repeats, 2 MB later it is another text in each row."""
     rows = [
         domain(
@@ -136,7 +137,7 @@ def test_texts_of_usual_columns_may_be_long_and_never_repeat(bucket_rows: int) -
             if number % 3
         ),
     )
-    assert_derived(with_candidates(rows_of("domain_exports", *rows), candidates), candidates, bucket_rows)
+    assert_derived(with_candidates(rows_of("domain_exports", *rows), candidates), candidates, range_rows)
 
 
 @st.composite
@@ -178,8 +179,8 @@ def tables(draw: st.DrawFn) -> tuple[pl.DataFrame, pl.DataFrame]:
 @pytest.mark.standard
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(tables(), st.integers(1, 12))
-def test_any_rows_in_any_buckets(frames: tuple[pl.DataFrame, pl.DataFrame], bucket_rows: int) -> None:
-    assert_derived(*frames, bucket_rows)
+def test_any_rows_in_any_ranges(frames: tuple[pl.DataFrame, pl.DataFrame], range_rows: int) -> None:
+    assert_derived(*frames, range_rows)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -187,7 +188,7 @@ def test_one_table_alone_is_the_same(tmp_path: Path, name: str) -> None:
     domains, candidates = some_rows(40)
     options, _ = stage_tables(tmp_path, domains, candidates)
     with hold_run_lock(tmp_path) as lock:
-        (record,) = build_derived_tables(options, lock, [name], bucket_rows=20)
+        (record,) = build_derived_tables(options, lock, [name], range_rows=20)
     assert record.name == name
     assert all(check.passed for check in record.checks)
     assert_frame_equal(read(tmp_path, name), derive(domains, candidates)[name], check_exact=False, rel_tol=1e-12)
@@ -208,26 +209,42 @@ def test_nothing_wanted_needs_nothing(tmp_path: Path) -> None:
         assert build_derived_tables(options, lock, []) == []
 
 
-def test_a_failure_leaves_no_buckets_and_no_finished_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_leaves_no_pieces_and_no_finished_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options, staging = stage_tables(tmp_path, *some_rows(30))
 
     def fail(_: pl.LazyFrame) -> pl.LazyFrame:
         raise RuntimeError("half-way")
 
-    monkeypatch.setattr(deriving.entities, "build_entities", fail)
+    monkeypatch.setattr(entities, "build_entities", fail)
     with hold_run_lock(tmp_path) as lock, pytest.raises(RuntimeError, match="half-way"):
-        build_derived_tables(options, lock, bucket_rows=10)
-    assert not (staging.path / "buckets").exists()
+        build_derived_tables(options, lock, range_rows=10)
+    assert not staging.keys_dir.exists()
     assert all(staging.read_table_record(name) is None for name in NAMES)
 
 
-def test_the_same_rows_give_the_same_file_whatever_the_buckets(tmp_path: Path) -> None:
+def test_a_file_has_the_keys_of_its_range(tmp_path: Path) -> None:
+    options, staging = stage_tables(tmp_path, *some_rows(60))
+    with hold_run_lock(tmp_path) as lock:
+        records = build_derived_tables(options, lock, ["unique_domains", "entities"], range_rows=9)
+    for record, key in zip(records, ("domain_hash", "lei_code"), strict=True):
+        assert len(record.files) > 2
+        bounds = [None, *record.cuts, None]
+        for file in record.files:
+            assert file.segment is not None
+            keys = pl.read_parquet(staging.tables_dir / file.path)[key]
+            low, high = bounds[file.segment : file.segment + 2]
+            assert Path(file.path).name == f"{file.segment:04d}.parquet"
+            assert low is None or (keys >= low).all()
+            assert high is None or (keys < high).all()
+
+
+def test_the_same_rows_give_the_same_files(tmp_path: Path) -> None:
     frames = some_rows(60)
     digests = []
-    for bucket_rows in (1_000, 9):
-        root = tmp_path / str(bucket_rows)
+    for name in ("one", "two"):
+        root = tmp_path / name
         options, _ = stage_tables(root, *frames)
         with hold_run_lock(root) as lock:
-            records = build_derived_tables(options, lock, bucket_rows=bucket_rows)
-        digests.append({record.name: record.files[0].sha256 for record in records})
+            records = build_derived_tables(options, lock, range_rows=9)
+        digests.append({file.path: file.sha256 for record in records for file in record.files})
     assert digests[0] == digests[1]

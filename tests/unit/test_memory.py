@@ -19,7 +19,7 @@ from pipelines.settings import load_settings
 from pipelines.system.run_lock import hold_run_lock
 with hold_run_lock(Path(sys.argv[1])) as lock:
     settings = load_settings({"export_dir": Path(sys.argv[1])})
-    records = build_derived_tables(settings, lock, sys.argv[2:], bucket_rows=2_000)
+    records = build_derived_tables(settings, lock, sys.argv[2:], range_rows=2_000)
 assert all(check.passed for record in records for check in record.checks), records
 """
 ROWS, CHARACTERS, SEGMENT_SIZE = 90_000, 500, 1_000

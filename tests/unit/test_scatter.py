@@ -1,21 +1,14 @@
 """Rows go to the segment of their domain id, each once, whatever the ids (DESIGN 3.5)."""
 
-import shutil
 from collections import defaultdict
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
-import polars as pl
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.build.staging import StagingFolder
 from pipelines.contracts.segments import Segmentation
-from pipelines.contracts.source import GLEIF_CANDIDATES
-from pipelines.errors import StagingError
-from pipelines.source.segment_writer import SegmentFiles, _split
+from pipelines.source.read_range import split_by_segment
 
 pytestmark = pytest.mark.fast
 
@@ -54,7 +47,7 @@ def naive(ids: list[int | None], segmentation: Segmentation) -> dict[int | None,
 
 def check(ids: list[int | None], segmentation: Segmentation) -> None:
     batch = batch_of(ids)
-    parts = _split(batch, "domain_id", segmentation)
+    parts = split_by_segment(batch, "domain_id", segmentation)
     expected = naive(ids, segmentation)
     assert {segment: part["id"].to_pylist() for segment, part in parts} == expected
     assert len(parts) == len(expected)
@@ -101,55 +94,9 @@ def test_many_segments_are_sorted_like_few(count: int) -> None:
     """Up to 65,535 segments are sorted as 16 bits."""
     segmentation = Segmentation(100, tuple(range(count)))
     last = (count - 1) * 100
-    parts = _split(batch_of([last + 5, 6, last + 1, last - 100, 1]), "domain_id", segmentation)
+    parts = split_by_segment(batch_of([last + 5, 6, last + 1, last - 100, 1]), "domain_id", segmentation)
     assert [(number, part["id"].to_pylist()) for number, part in parts] == [
         (0, [1, 4]),
         (count - 2, [3]),
         (count - 1, [0, 2]),
     ]
-
-
-def test_files_of_many_threads(tmp_path: Path) -> None:
-    staging = StagingFolder(tmp_path / "one")
-    files = SegmentFiles(staging, Segmentation(100, tuple(range(10))))
-    batches = []
-    for number in range(40):
-        ids = pa.array([(number * 37 + n * 13) % 1000 for n in range(50)], pa.int64())
-        own = pa.array(range(number * 50, number * 50 + 50), pa.int64())
-        batches.append(pa.record_batch({"id": own, "domain_id": ids}))
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda batch: files.append(GLEIF_CANDIDATES, batch), batches))
-    everything = pl.DataFrame(pa.Table.from_batches(batches))
-    found = []
-    for segment in files.segments():
-        path = staging.source_file(GLEIF_CANDIDATES.name, segment.segment)
-        frame = pl.read_ipc_stream(path)
-        assert segment.segment is not None
-        assert (frame["domain_id"] // 100 == segment.segment).all()
-        assert segment.rows == {GLEIF_CANDIDATES.name: frame.height}
-        found.append(frame)
-    assert pl.concat(found).sort("id").equals(everything.sort("id"))
-    assert files.rows() == {GLEIF_CANDIDATES.name: 2000}
-    assert [segment.segment for segment in files.segments()] == sorted(range(10))
-
-
-def test_null_segment_is_last(tmp_path: Path) -> None:
-    files = SegmentFiles(StagingFolder(tmp_path / "one"), Segmentation(100, (-5, 0, 5)))
-    files.append(GLEIF_CANDIDATES, batch_of([None, 500, -500, 0]))
-    assert [segment.segment for segment in files.segments()] == [-5, 0, 5, None]
-
-
-def test_unwritable_file(tmp_path: Path) -> None:
-    (tmp_path / "one").write_text("no folder")
-    with pytest.raises(StagingError, match="one can't be written"):
-        SegmentFiles(StagingFolder(tmp_path / "one"), Segmentation(100))
-
-
-def test_a_removed_staging_is_not_made_again(tmp_path: Path) -> None:
-    """As by a thread whose run gave it up: it comes back from the server when its staging is gone."""
-    files = SegmentFiles(StagingFolder(tmp_path / "one"), Segmentation(100))
-    files.append(GLEIF_CANDIDATES, batch_of([1]))
-    shutil.rmtree(tmp_path / "one")
-    with pytest.raises(StagingError, match="one can't be written"):
-        files.append(GLEIF_CANDIDATES, batch_of([2]))
-    assert not (tmp_path / "one").exists()

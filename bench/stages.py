@@ -1,0 +1,173 @@
+"""`python -m bench.stages`: the stages of a run on each engine, side by side, and what 1,000,000,000 rows would take.
+
+Each run is a process of its own. For ENGINE=ray a cluster is started on this machine, and Polars has one thread in each
+task. With `--write` the chart of docs/benchmarks.md is drawn again.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from statistics import median
+
+import psutil
+
+from bench.generate import fill
+from bench.session import BUILD, ROOT, open_session
+from pipelines.export import hold_run
+from pipelines.report.charts import draw_bars
+from pipelines.report.drawing import draw_here
+from pipelines.settings import load_settings
+
+_MB = 10**6
+_CANDIDATES = 1_000_000_000
+# The cluster of the model: what a usual node has, and what PostgreSQL gives a reader.
+_CORES, _SERVER_CORES = 16, 16
+_NODES = (1, 2, 4, 8, 16, 32)
+_STAGES = ("stage", "build", "derive", "publish")
+
+
+def run_stages() -> dict[str, dict[str, float]]:
+    """Run one export in this process; of each stage seconds, CPU seconds, and megabytes written, of the coordinator."""
+    found: dict[str, dict[str, float]] = {}
+    process = psutil.Process()
+    with hold_run(load_settings()) as run:
+        for name in _STAGES:
+            started, cpu, written = time.monotonic(), sum(process.cpu_times()[:4]), process.io_counters().write_chars
+            getattr(run, name)()
+            found[name] = {
+                "seconds": time.monotonic() - started,
+                "cpu": sum(process.cpu_times()[:4]) - cpu,
+                "written_mb": (process.io_counters().write_chars - written) / _MB,
+            }
+    return found
+
+
+def model(measured: Mapping[str, Mapping[str, float]], candidates: int) -> list[tuple[int, dict[str, float]]]:
+    """Hours of each part of a run of 1,000,000,000 candidates, by number of nodes.
+
+    Args:
+        measured: Of ENGINE=local with this many candidates: `stage`, `build`, `derive`, `publish`; and `server`, CPU
+            seconds of PostgreSQL.
+
+    Returns:
+        Nodes, and hours by part. Reading takes as long as the slower of readers and server. `publish` is the
+        coordinator's alone: exports.duckdb, and the comparison of both formats.
+    """
+    hours = _CANDIDATES / candidates / 3600
+    found = []
+    for nodes in _NODES:
+        cores = nodes * _CORES
+        read = max(measured["stage"]["cpu"] / cores, measured["server"]["cpu"] / min(cores, _SERVER_CORES))
+        parts = {
+            "read": read * hours,
+            "build": measured["build"]["cpu"] / cores * hours,
+            "derive": measured["derive"]["cpu"] / cores * hours,
+            "publish": measured["publish"]["seconds"] * hours,
+        }
+        found.append((nodes, parts))
+    return found
+
+
+def draw_model(rows: Sequence[tuple[int, Mapping[str, float]]], path: Path) -> None:
+    """Draw the hours by number of nodes."""
+    labels = [f"{nodes} nodes" if nodes > 1 else "1 node" for nodes, _ in rows]
+    hours = [sum(parts.values()) for _, parts in rows]
+    texts = [
+        f"{total:.1f} h, of which {parts['publish']:.1f} the coordinator"
+        for total, (_, parts) in zip(hours, rows, strict=True)
+    ]
+    spec = draw_bars(labels, hours, texts)
+    title = {
+        "text": "1,000,000,000 candidates: hours, by a model fed with measured seconds",
+        "subtitle": f"{_CORES} cores a node, {_SERVER_CORES} cores of PostgreSQL",
+        "fontSize": 13,
+        "anchor": "start",
+        "offset": 8,
+    }
+    path.write_text(draw_here({**spec, "title": title, "background": "white", "padding": 10}), encoding="utf-8")
+
+
+def _measure(url: str, engine: str) -> dict[str, dict[str, float]]:
+    """One run in a process of its own; `peak` is the largest sum over its process tree, in MiB."""
+    exports = BUILD / f"exports_{engine}"
+    shutil.rmtree(exports, ignore_errors=True)
+    environment = {**os.environ, "DATABASE_URL": url, "EXPORT_DIR": str(exports), "ENGINE": engine}
+    environment.pop("RAY_ADDRESS", None)
+    command = [sys.executable, "-m", "bench.stages", "--one"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        root, coordinator, workers = psutil.Process(process.pid), 0, 0
+        while process.poll() is None:
+            with suppress(psutil.Error):
+                coordinator = max(coordinator, root.memory_info().rss)
+                workers = max([workers, *(child.memory_info().rss for child in root.children(recursive=True))])
+            time.sleep(0.1)
+        said = process.stdout.read() if process.stdout else ""
+    if process.returncode:
+        raise RuntimeError(f"a run on {engine} ended with status {process.returncode}")
+    found: dict[str, dict[str, float]] = json.loads(said.splitlines()[-1])
+    found["peak"] = {"coordinator": coordinator / 2**20, "worker": workers / 2**20}
+    return found
+
+
+def _tell(domains: int, candidates: int, runs: Mapping[str, Sequence[Mapping[str, Mapping[str, float]]]]) -> None:
+    print(f"\n{domains:,} domains, {candidates:,} candidates; medians of {len(runs['local'])}\n")
+    print(
+        "| engine | " + " | ".join(f"{name} s (CPU)" for name in _STAGES) + " | all s | coordinator MiB | worker MiB |"
+    )
+    print("|---|" + "---|" * (len(_STAGES) + 3))
+    for engine, found in runs.items():
+        cells = []
+        for name in _STAGES:
+            seconds = median(run[name]["seconds"] for run in found)
+            cpu = median(run[name]["cpu"] for run in found)
+            cells.append(f"{seconds:.1f} ({cpu:.1f})" if engine == "local" else f"{seconds:.1f}")
+        total = median(sum(run[name]["seconds"] for name in _STAGES) for run in found)
+        peaks = [max(run["peak"][what] for run in found) for what in ("coordinator", "worker")]
+        print(f"| {engine} | {' | '.join(cells)} | {total:.1f} | {peaks[0]:,.0f} | {peaks[1]:,.0f} |", flush=True)
+
+
+def main() -> None:
+    """Read the command line, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--domains", type=int, nargs="+", default=[100_000, 1_000_000])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--engines", nargs="+", default=["local", "ray"])
+    parser.add_argument("--write", action="store_true", help="draw docs/images/scale.svg")
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        print(json.dumps(run_stages()))
+        return
+    with open_session() as session:
+        for domains in arguments.domains:
+            _, candidates = fill(session.url, domains, random_order=True)
+            runs: dict[str, list[dict[str, dict[str, float]]]] = {engine: [] for engine in arguments.engines}
+            server: list[float] = []
+            for turn in range(arguments.rounds):
+                session.measure_floor()
+                for engine in arguments.engines[:: -1 if turn % 2 else 1]:
+                    before = session.server_cpu()
+                    runs[engine].append(_measure(session.url, engine))
+                    if engine == "local":
+                        server.append(session.server_cpu() - before)
+            _tell(domains, candidates, runs)
+    measured = {name: {"cpu": median(r[name]["cpu"] for r in runs["local"])} for name in _STAGES}
+    measured["publish"]["seconds"] = median(run["publish"]["seconds"] for run in runs["local"])
+    rows = model({**measured, "server": {"cpu": median(server)}}, candidates)
+    print(f"\n{_CANDIDATES:,} candidates, {_CORES} cores a node, {_SERVER_CORES} cores of PostgreSQL: hours\n")
+    print("| nodes | read | build | derive | publish | all |\n|---|---|---|---|---|---|")
+    for nodes, parts in rows:
+        print(f"| {nodes} | {' | '.join(f'{h:.2f}' for h in parts.values())} | {sum(parts.values()):.1f} |")
+    if arguments.write:
+        draw_model(rows, ROOT / "docs" / "images" / "scale.svg")
+
+
+if __name__ == "__main__":
+    main()

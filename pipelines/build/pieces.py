@@ -1,0 +1,121 @@
+"""Rows that a task leaves for many others: one Arrow IPC file with a record batch for each of them, and an index.
+
+The one module that writes and reads such files. A producer writes its file once, next to its name, and renames it; what
+a killed one left is written again. A consumer reads its batches from the files of all producers. A run has as many
+pieces as producers times consumers: at most MAX_RANGES page ranges times the segments, and segments times
+MAX_KEY_RANGES key ranges; beyond these both become larger.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+
+from pipelines.system.files import written_beside
+
+MAX_RANGES = 2_048
+MAX_KEY_RANGES = 1_024
+
+INDEX = pl.Schema(
+    {
+        "kind": pl.String(),
+        "consumer": pl.Int64(),
+        "file": pl.String(),
+        "offset": pl.Int64(),
+        "length": pl.Int64(),
+        "rows": pl.Int64(),
+    }
+)
+"""Where pieces are: what they hold, for whom (NULL: rows without a domain_id), file, place in it (bytes), rows."""
+
+
+def write_pieces(
+    folder: Path, name: str, kind: str, schema: pa.Schema, batches: Iterable[tuple[int | None, pa.RecordBatch]]
+) -> pl.DataFrame:
+    """Write one file of pieces.
+
+    Args:
+        folder: Where it lies; it is there already.
+        name: Its name.
+        kind: What the rows are.
+        schema: Their schema.
+        batches: The consumer of each piece, and its rows.
+
+    Returns:
+        The index of the file: INDEX.
+
+    Raises:
+        OSError: It can't be written.
+    """
+    found = []
+    with (
+        written_beside(folder / name, is_synced=False) as beside,
+        pa.OSFile(str(beside), "wb") as file,
+        pa.ipc.new_file(file, schema) as writer,
+    ):
+        for consumer, batch in batches:
+            writer.write_batch(batch)
+            length = pa.ipc.get_record_batch_size(batch)  # the first write brings the schema too
+            found.append((kind, consumer, name, file.tell() - length, length, batch.num_rows))
+    return pl.DataFrame(found, INDEX, orient="row")
+
+
+def read_pieces(folder: Path, pieces: pl.DataFrame, schema: pa.Schema) -> pl.DataFrame:
+    """Rows of pieces of one kind, in the order of the index.
+
+    Args:
+        folder: Where their files lie.
+        pieces: Their part of the index: INDEX.
+        schema: Schema that they were written with.
+
+    Raises:
+        OSError: A file is missing or too short.
+        pa.ArrowInvalid: A file is damaged.
+    """
+    batches = []
+    for name, offset, length, rows in pieces.select("file", "offset", "length", "rows").iter_rows():
+        with pa.OSFile(str(folder / name)) as file:
+            file.seek(offset)
+            batch = pa.ipc.read_record_batch(file.read_buffer(length), schema)
+        if batch.num_rows != rows:
+            raise pa.ArrowInvalid(f"{batch.num_rows} rows of {rows} in {name}")
+        batches.append(batch)
+    found = pl.from_arrow(pa.Table.from_batches(batches, schema))
+    assert isinstance(found, pl.DataFrame)  # noqa: S101  from_arrow gives a Series for arrays only
+    return found
+
+
+class PieceIndex:
+    """The index of all pieces of a step, in the order of their files; kept in a file for the steps that follow.
+
+    Attributes:
+        frame: INDEX, sorted by kind, consumer and place.
+    """
+
+    def __init__(self, parts: Iterable[pl.DataFrame]) -> None:
+        frames = list(parts) or [INDEX.to_frame()]
+        self.frame = pl.concat(frames).sort("kind", "consumer", "file", "offset", nulls_last=True)
+        self._by_consumer = self.frame.partition_by("kind", "consumer", as_dict=True)
+
+    def of(self, kind: str, consumer: int | None) -> pl.DataFrame:
+        """The pieces of a kind for one consumer: INDEX."""
+        return self._by_consumer.get((kind, consumer), self.frame.clear())
+
+    def write(self, path: Path) -> None:
+        """Write the index.
+
+        Raises:
+            OSError: It can't be written.
+        """
+        with written_beside(path, is_synced=False) as beside:
+            self.frame.write_ipc(beside)
+
+    @classmethod
+    def read(cls, path: Path) -> "PieceIndex":
+        """Read an index that was written.
+
+        Raises:
+            OSError, polars.exceptions.PolarsError: It is missing or damaged.
+        """
+        return cls([pl.read_ipc(path)])
