@@ -78,7 +78,6 @@ class Task:
 
     Attributes:
         database: The file; it must not exist if it is built, and holds all tables if it is updated.
-        temp_folder: Where DuckDB may spill.
         memory_mb: Most memory that DuckDB takes, MB.
         max_changes: Update it, and give up beyond so many rows that are deleted or inserted; None: build it.
         info: What it says of itself; None: nothing.

@@ -27,21 +27,19 @@ DISK_FULL_FIX = "free space on the disk of EXPORT_DIR (an export needs room besi
 
 
 def sync_file(path: Path) -> None:
-    """Bring a file's content to the disk.
+    """Bring a file's content to the disk; of a folder its entries (new, renamed, removed names).
 
     Raises:
         OSError: The disk refused.
     """
-    _sync(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
-def sync_folder(path: Path) -> None:
-    """Bring a folder's entries (new, renamed, removed names) to the disk.
-
-    Raises:
-        OSError: The disk refused.
-    """
-    _sync(path, os.O_RDONLY | os.O_DIRECTORY)
+sync_folder = sync_file
 
 
 def seal_file(path: Path) -> None:
@@ -59,7 +57,6 @@ def write_atomically(path: Path, content: bytes) -> None:
 
     Args:
         path: The target; a temporary file `.<name>.tmp` stands next to it meanwhile.
-        content: What it holds afterwards.
 
     Raises:
         OSError: It could not be written; the target is as it was.
@@ -98,9 +95,6 @@ def replace_file(target: Path) -> Iterator[BinaryIO]:
 
     Meanwhile it has no name where the system can do that (Linux), so that even a killed writer leaves nothing;
     elsewhere it is hidden. A target that is a link is followed; one that is a device or pipe is written directly.
-
-    Args:
-        target: The file.
 
     Yields:
         The file to write, open for reading too, seekable unless the target is a pipe.
@@ -153,7 +147,6 @@ def link_or_copy(source: Path, target: Path) -> bool:
     """Give a file a second name, or copy it where the file system can't (another device, no links, too many).
 
     Args:
-        source: The file.
         target: Its new name, which must not exist.
 
     Returns:
@@ -206,14 +199,6 @@ def write_failure(what: str, error: OSError) -> PublishError:
         found=f"{text}{name}",
         fix=DISK_FULL_FIX if full else "give this user the right to write to EXPORT_DIR, or check the disk",
     )
-
-
-def _sync(path: Path, flags: int) -> None:
-    descriptor = os.open(path, flags)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def sha256_of(path: Path) -> str:
