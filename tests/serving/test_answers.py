@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from pipelines.query.batch.batches import batch_of
 from pipelines.query.batch.files import BatchFormat, BatchOptions, stream_batch
 from tests.batch.kit import reader_of, time_text
 from tests.exporting import export, settings_for
@@ -224,7 +225,7 @@ def test_an_export_is_the_file_of_the_command(case: tuple[Source, Served], clien
             answer = client.ask(export_path(batch_id, form.value))
             assert answer.status == 200, batch_id
             assert answer.headers["snapshot-id"] == snapshot.manifest.id
-            written = b"".join(stream_batch(reader.open_batch(batch_id), form, BatchOptions()))
+            written = b"".join(stream_batch(batch_of(reader, batch_id), form, BatchOptions()))
             assert _content(answer.body, form) == _content(written, form), batch_id
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.query.batch.batches import batch_of
 from pipelines.query.batch.files import BatchFormat, BatchOptions, stream_batch
 from pipelines.query.queries import find_candidates_json
-from pipelines.serving.export_sources import KeptSource
-from pipelines.serving.file_cache import CacheWriter, FileCache
+from pipelines.serving.export_sources import CacheWriter, FileCache, KeptSource
 from tests.batch.kit import reader_of
 from tests.forking import run_command
 from tests.integration.kit import wait_until
@@ -70,7 +70,7 @@ def test_candidates_of_one_domain_are_those_of_its_batch_to_the_byte(hostile: So
     found = 0
     with reader_of(snapshot) as reader:
         for batch_id in batches:
-            batch = reader.open_batch(batch_id)
+            batch = batch_of(reader, batch_id)
             keys = {name: name for name in batch.candidate_columns}
             for line in b"".join(stream_batch(batch, BatchFormat.NDJSON, BatchOptions())).decode().split("\n")[:-1]:
                 text = find_candidates_json(reader, json.loads(line)["domain_id"], keys)
