@@ -10,6 +10,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
+from pipelines.system import runtime_tuning  # noqa: F401  first: it works before Polars is loaded only
+
 # isort: split
 from pipelines.export import run_export
 from pipelines.settings import Settings, load_settings

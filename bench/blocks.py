@@ -10,7 +10,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import polars as pl  # isort: skip
+from pipelines.system import runtime_tuning  # noqa: F401  first: it works before Polars is loaded only
+
+# isort: split
+import polars as pl
 
 from pipelines.build.extraction import open_source
 from pipelines.contracts.tables import published_tables

@@ -10,12 +10,11 @@ from typing import Any, Literal
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from pipelines.errors import SettingsError
-from pipelines.system.environment import EnvironmentSettings, Folder, Names
-from pipelines.system.folders import data_folder, default_export_dir
+from pipelines.system.environment import EnvironmentSettings, Folder, Names, data_folder, default_export_dir
 
 SMALLEST_SEGMENT = 100
 LARGEST_SEGMENT = 1_000_000
-# The job runs every day: a look that is an hour late is worth a look.
+# The job runs every day: a check of the source that is an hour late is worth an alarm.
 STALE_AFTER_HOURS = 25.0
 # Of object storage, and the modules of the extra `cloud` that reach it.
 _STORES = ("s3", "gs", "az", "file")
@@ -39,7 +38,7 @@ class Settings(EnvironmentSettings):
         50_000, ge=SMALLEST_SEGMENT, le=LARGEST_SEGMENT, description="Most rows of `domains` in a segment"
     )
     read_connections: int = Field(
-        default_factory=lambda: min(os.cpu_count() or 1, 8), ge=1, le=8, description="Parallel reads"
+        default_factory=lambda: min(os.cpu_count() or 1, 8), ge=1, le=64, description="Parallel reads"
     )
     engine: Literal["local", "ray"] = Field(
         "local", description="What runs the tasks: this process, or a Ray cluster (extra ray)"

@@ -9,7 +9,6 @@ import typer
 from rich.console import Console
 
 from assets.cli.console import TerminalBytes, new_console, print_wrapped
-from pipelines.errors import SnapshotError
 from pipelines.query.batch.batches import LEAST_MEMORY_MB, MEMORY_MB, Batch, open_batch, shown_id
 from pipelines.query.batch.files import (
     BatchFormat,
@@ -21,7 +20,7 @@ from pipelines.query.batch.files import (
 )
 from pipelines.query.batch.workbook import EXCEL_CHARACTERS, Cut
 from pipelines.settings import load_settings
-from pipelines.snapshots.opening import current_snapshot
+from pipelines.snapshots.opening import published_snapshot
 
 _STANDARD_OUTPUT = "-"
 _SHOWN_IDS = 10
@@ -64,12 +63,7 @@ def write_batch_file(  # noqa: PLR0913  each is an option
     is_piped = out == _STANDARD_OUTPUT
     if is_piped and not batch_format.is_text and sys.stdout.isatty():
         raise typer.BadParameter(f"{batch_format} can't be shown in a terminal: name a file, or pipe it on")
-    export_dir = load_settings().export_dir
-    snapshot = current_snapshot(export_dir)
-    if snapshot is None:
-        raise SnapshotError(
-            f"Nothing is published in {export_dir}", fix="run `lei-exports run` first, or set EXPORT_DIR"
-        )
+    snapshot = published_snapshot(load_settings().export_dir)
     options = BatchOptions(raw=raw, bom=bom)
     with open_batch(snapshot, batch_id, memory_mb) as batch:
         if is_piped:

@@ -3,29 +3,37 @@
 Dagster is imported only by the commands that run it: its import takes seconds.
 """
 
+import os
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from pipelines.system import runtime_tuning  # noqa: F401  first: it works before Polars is loaded only
+
+# isort: split
+from pipelines.system import lean_imports  # noqa: F401  then this: it works before the contracts are loaded only
+
 # isort: split
 from assets.cli.batch_command import write_batch_file
 from assets.cli.console import name_new_folder, new_console, print_wrapped
-from assets.cli.doctor_command import diagnose_all
-from assets.cli.help import LOOK, OPERATE, add_command
-from assets.cli.inspect_commands import add_look_commands
+from assets.cli.help import OPERATE, READ, add_command
+from assets.cli.inspect_commands import add_inspect_commands, diagnose_all
 from assets.cli.interrupts import end_interrupted, interruptible
 from assets.cli.output import dispensable_output, required_output
 from assets.cli.remote_commands import add_remote_commands
-from assets.cli.serve_command import serve
 from assets.cli.snapshot_commands import add_snapshot_commands
 from assets.cli.terminal import show_error
 from pipelines.contracts.version import CONTRACT_VERSION, library_versions
-from pipelines.errors import ExportError, UsageError
+from pipelines.errors import ExportError, SettingsError, UsageError
 from pipelines.settings import load_settings
+from pipelines.system.processes import command_of, environment_of
 from pipelines.system.unexpected import as_unexpected
+
+_NEEDED_TO_SERVE = ("fastapi", "fastapi_swagger", "uvicorn")  # of the extra `serve`
 
 app = typer.Typer(
     name="lei-exports",
@@ -100,6 +108,24 @@ def ui(
     serve_ui(load_settings(), port, read_only=read_only)
 
 
+def serve(
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; any other than loopback needs EXPORT_API_TOKEN.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen at; 0: any free one.", min=0, max=65535)] = 8000,
+) -> None:
+    """Serve batches, domains and legal entities from the published snapshot over HTTP, documentation at /docs."""
+    missing = [name for name in _NEEDED_TO_SERVE if find_spec(name) is None]
+    if missing:
+        raise SettingsError(
+            "The server is not installed", found=f"no module {missing[0]}", fix="install lei-exports[serve]"
+        )
+    # In the same process, again: what the command line has loaded would stay with the server as long as it runs.
+    sys.stdout.flush()
+    command = [*command_of("pipelines.serving"), host, str(port)]
+    os.execve(command[0], command, environment_of())  # noqa: S606  a module of this package
+
+
 @sample_app.command()
 @interruptible
 @dispensable_output()
@@ -130,17 +156,17 @@ def load(
 add_command(app, "doctor", diagnose_all, OPERATE, "lei-exports doctor", "lei-exports doctor --test-alert")
 add_command(app, "run", run, OPERATE, "DATABASE_URL=postgresql://reader@db.example/app lei-exports run")
 add_command(app, "ui", ui, OPERATE, "lei-exports ui --port 3001", "lei-exports ui --read-only")
-add_look_commands(app)
+add_inspect_commands(app)
 add_command(
     app,
     "batch",
     write_batch_file,
-    LOOK,
+    READ,
     "lei-exports batch kP3xWq9TzYbN_4mLs7Rd --format xlsx",
     # A batch id may begin with `-`: what is no option of the command is taken for the id.
     context_settings={"ignore_unknown_options": True},
 )
-add_command(app, "serve", serve, LOOK, "lei-exports serve --port 8001")
+add_command(app, "serve", serve, READ, "lei-exports serve --port 8001")
 add_snapshot_commands(app)
 add_remote_commands(app)
 app.add_typer(sample_app, name="sample", rich_help_panel=OPERATE)

@@ -18,7 +18,7 @@ from rich.style import Style
 from rich.text import Text
 
 from pipelines.errors import SettingsError
-from pipelines.system.folders import data_folder
+from pipelines.system.environment import data_folder
 from pipelines.system.printable import printable
 
 # Columns that a text has at least, however narrow the terminal is.

@@ -9,7 +9,7 @@ import sys
 
 from dagster._daemon.cli import run_command
 
-# Loggers of the daemons that look again and again; a filter of a logger sees what is said to that very logger.
+# Loggers of the daemons that poll; a filter of a logger sees what is said to that very logger.
 _LOGGERS = ("dagster.daemon.SensorDaemon", "dagster.daemon.QueuedRunCoordinatorDaemon")
 _EMPTY = re.compile(
     "Checking for new runs for sensor: |No run requests returned for |Priority sorting and checking tag concurrency"

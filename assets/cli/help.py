@@ -14,7 +14,7 @@ from assets.cli.interrupts import interruptible
 
 _NAME = "lei-exports"
 OPERATE = "Operate"
-LOOK = "Look and take along"
+READ = "Look and take along"
 SNAPSHOTS = "Snapshots"
 
 

@@ -1,9 +1,11 @@
-"""The commands that only look at what is published: `query`, `report`; `status` has a module of its own."""
+"""The commands that change nothing: `query`, `report`, `doctor`; `status` has a module of its own."""
 
 import json
 import sys
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -12,25 +14,30 @@ import polars.selectors as cs
 import typer
 from rich.table import Table
 
-from assets.cli.console import ascii_controls, cell, new_console, print_wrapped, styled
-from assets.cli.help import LOOK, add_command
-from assets.cli.snapshot_commands import published_snapshot, snapshot_before
+from assets.cli.console import ascii_controls, cell, name_new_folder, new_console, print_wrapped, styled
+from assets.cli.help import READ, add_command
+from assets.cli.snapshot_commands import snapshot_before
 from assets.cli.status_command import show_status
-from pipelines.errors import ReportError
-from pipelines.query.attached import run_query
-from pipelines.settings import load_settings
+from pipelines.checks.findings import Finding, failed
+from pipelines.errors import ReportError, SettingsError
+from pipelines.query.bounded import run_query
+from pipelines.settings import Settings, load_settings
+from pipelines.snapshots.opening import published_snapshot
 from pipelines.system.printable import printable
 
 _MAX_ROWS = 1000
-# More columns than this do not fit beside each other.
+# More columns than this do not fit next to each other.
 _WIDE = 8
+_COLOURS = {"ok": "green", "warning": "yellow", "failed": "red"}
+_VERDICT_WIDTH = 7
+_TOPIC_WIDTH = 22
 
 
-def add_look_commands(app: typer.Typer) -> None:
+def add_inspect_commands(app: typer.Typer) -> None:
     """Make the commands of this module part of the console script."""
-    add_command(app, "status", show_status, LOOK, "lei-exports status --check || echo 'look at the export'")
-    add_command(app, "query", show_query, LOOK, 'lei-exports query "SELECT batch_id, success_pct FROM batch_summaries"')
-    add_command(app, "report", write_report, LOOK, "lei-exports report --out report.html")
+    add_command(app, "status", show_status, READ, "lei-exports status --check || echo 'look at the export'")
+    add_command(app, "query", show_query, READ, 'lei-exports query "SELECT batch_id, success_pct FROM batch_summaries"')
+    add_command(app, "report", write_report, READ, "lei-exports report --out report.html")
 
 
 def show_query(
@@ -129,3 +136,62 @@ def _record(names: Sequence[str], row: Sequence[object]) -> Table:
     for name, value in zip(names, row, strict=True):
         grid.add_row(styled((name, "bold")), cell(value))
     return grid
+
+
+def diagnose_all(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for a script.")] = False,
+    test_alert: Annotated[
+        bool, typer.Option("--test-alert", help="Post a test to ALERT_WEBHOOK_URL too; people will see it.")
+    ] = False,
+) -> None:
+    """Look at settings, disk, connection, pooler, server, privileges and columns, and say how to fix what is wrong.
+
+    Nothing is exported, and nothing is changed in PostgreSQL. Exit status 1 where a run would fail.
+    """
+    findings = _shown(_findings(test_alert=test_alert), as_json=as_json)
+    if any(finding.verdict == "failed" for finding in findings):
+        raise typer.Exit(1)
+
+
+def _findings(*, test_alert: bool) -> Iterator[Finding]:
+    from pipelines.build.diagnosis import diagnose  # noqa: PLC0415  loads all that a run needs
+
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        yield failed("settings", error)
+        return
+    name_new_folder(settings.export_dir, settings.dagster_home)
+    yield from diagnose(settings)
+    if test_alert:
+        yield _post_test(settings)
+
+
+def _post_test(settings: Settings) -> Finding:
+    from pipelines.alerts.webhook import Alert, post_alert  # noqa: PLC0415  as above
+
+    url = settings.alert_webhook_url
+    if url is None:
+        return Finding("test alert", "failed", "ALERT_WEBHOOK_URL is unset", "set it")
+    said: list[str] = []
+    reason = "this is a test of lei-exports doctor; nothing happened"
+    if post_alert(url, Alert("test", datetime.now(UTC), reason), said.append):
+        return Finding("test alert", "ok", "somebody took it")
+    return Finding("test alert", "failed", " ".join(said), "check the webhook and the network between")
+
+
+def _shown(findings: Iterable[Finding], *, as_json: bool) -> list[Finding]:
+    """Show each finding as soon as it is there; as JSON all at the end."""
+    console, seen = new_console(), []
+    for finding in findings:
+        seen.append(finding)
+        if as_json:
+            continue
+        verdict = (f"{finding.verdict:<{_VERDICT_WIDTH}}", _COLOURS[finding.verdict])
+        print_wrapped(console, finding.found, styled(verdict, f" {finding.topic:<{_TOPIC_WIDTH}} "))
+        if finding.fix:
+            print_wrapped(console, finding.fix, f"{'':<{_VERDICT_WIDTH}} {'':<{_TOPIC_WIDTH}} fix: ")
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in seen], indent=2))
+    return seen

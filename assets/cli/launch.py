@@ -22,14 +22,13 @@ from assets.cli.services import run_services
 from assets.cli.summary import show_publication, show_unchanged
 from assets.cli.terminal import ProgressView, show_error
 from assets.defs.alerting import alert_failure, alert_success, failure_reasons
-from assets.defs.dead_runs import fail_dead_runs
 from assets.defs.resources import listening
-from assets.defs.run_history import delete_old_runs
+from assets.defs.run_cleanup import delete_old_runs, fail_dead_runs
 from assets.defs.running import execute_as_command
 from pipelines.checks.evaluation import count_rejects
 from pipelines.errors import BusyError, ExportError, SettingsError
 from pipelines.progress import Progress
-from pipelines.serving.listening import listen
+from pipelines.serving.settings import listen
 from pipelines.settings import Settings
 from pipelines.snapshots.history import FailedRun, read_hold
 from pipelines.snapshots.lookup import find_snapshot, newest_snapshot
@@ -109,22 +108,22 @@ def launch_export(
     Raises:
         SystemExit: With status 1 where the run failed; its error was shown. With 130 where it was interrupted.
     """
-    heard = _Heard()
+    outcome = _RunOutcome()
     with dispensable_output():
         try:
             _launch(
                 settings,
                 {"accept_new_source": accept_new_source, "accept_shrink": accept_shrink, "full_refresh": full_refresh},
-                heard,
+                outcome,
                 started,
             )
         except KeyboardInterrupt:
-            _record_failed(settings, heard, None, "interrupted")
-            end_interrupted(heard.reported("The run"))
+            _record_failed(settings, outcome, None, "interrupted")
+            end_interrupted(outcome.reported("The run"))
 
 
 @dataclass
-class _Heard:
+class _RunOutcome:
     """What the run said of its switch.
 
     Attributes:
@@ -133,7 +132,7 @@ class _Heard:
 
     published: str = ""
 
-    def hear(self, progress: Progress) -> None:
+    def update(self, progress: Progress) -> None:
         self.published = progress.published or self.published
 
     def reported(self, run: str) -> str:
@@ -144,15 +143,15 @@ class _Heard:
 
 
 def _record_failed(
-    settings: Settings, heard: _Heard, run_id: str | None, how: Literal["interrupted", "failed"]
+    settings: Settings, outcome: _RunOutcome, run_id: str | None, how: Literal["interrupted", "failed"]
 ) -> None:
     """Let `status` know; where that can't be written, the run has said it here."""
     with suppress(OSError):
-        failed = FailedRun(ended_at=datetime.now(UTC), run_id=run_id, how=how, published=heard.published or None)
+        failed = FailedRun(ended_at=datetime.now(UTC), run_id=run_id, how=how, published=outcome.published or None)
         record_failed_run(settings.export_dir, failed)
 
 
-def _launch(settings: Settings, accepted: dict[str, bool], heard: _Heard, started: float) -> None:
+def _launch(settings: Settings, accepted: dict[str, bool], outcome: _RunOutcome, started: float) -> None:
     prepare_home(settings)
     from assets.defs.definitions import defs  # noqa: PLC0415  reads nothing, but belongs after the home is known
 
@@ -167,7 +166,7 @@ def _launch(settings: Settings, accepted: dict[str, bool], heard: _Heard, starte
         with ProgressView(console) as view:
 
             def listen(progress: Progress) -> None:
-                heard.hear(progress)
+                outcome.update(progress)
                 view.show(progress)
 
             with listening(listen) as errors:
@@ -176,15 +175,15 @@ def _launch(settings: Settings, accepted: dict[str, bool], heard: _Heard, starte
                 view.complete()
         delete_old_runs(instance, timedelta(days=settings.keep_run_days), datetime.now(UTC))
     if not result.success:
-        _record_failed(settings, heard, result.run_id, "interrupted" if has_come() else "failed")
+        _record_failed(settings, outcome, result.run_id, "interrupted" if has_come() else "failed")
     if not result.success and has_come():
-        end_interrupted(heard.reported(f"Run {result.run_id}"))
+        end_interrupted(outcome.reported(f"Run {result.run_id}"))
     if not result.success:
         reasons = failure_reasons(result.all_events)
         for reason in reasons:
             show_error(errors.get(reason, reason))
-        show_error(f"Run {result.run_id} failed. {heard.reported('It')}")
-        reasons += [heard.reported("The run")] if heard.published else []
+        show_error(f"Run {result.run_id} failed. {outcome.reported('It')}")
+        reasons += [outcome.reported("The run")] if outcome.published else []
         alert_failure(settings, result.run_id, reasons, show_error)
         sys.exit(1)
     try:

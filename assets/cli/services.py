@@ -93,7 +93,7 @@ def run_services(
         listening: Socket on 127.0.0.1 that the web server serves.
         home: DAGSTER_HOME, an absolute path; the socket of the code server is in it.
         daemon_lock: File descriptor of a lock that the daemon holds as long as it lives.
-        log: Hears that the code server is started again.
+        log: Gets a message when the code server is started again.
         read_only: Nothing can be started or changed in the UI; schedules and sensors run on.
 
     Returns:

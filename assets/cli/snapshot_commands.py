@@ -17,7 +17,7 @@ from pipelines.errors import SnapshotError
 from pipelines.settings import load_settings
 from pipelines.snapshots.history import read_hold
 from pipelines.snapshots.lookup import find_snapshot, wait_for_snapshot
-from pipelines.snapshots.opening import Snapshot, current_snapshot, list_snapshots, try_current
+from pipelines.snapshots.opening import Snapshot, list_snapshots, published_snapshot, try_current
 from pipelines.snapshots.retention import prune_now
 from pipelines.snapshots.rollback import release_rollback, rollback
 from pipelines.snapshots.switch import current_id
@@ -188,23 +188,6 @@ def wait(
             fix="wait longer, or look at the runs and at `lei-exports snapshots`",
         )
     typer.echo(snapshot.manifest.id)
-
-
-def published_snapshot(export_dir: Path) -> Snapshot:
-    """The published snapshot.
-
-    Raises:
-        SnapshotError: There is none, or it can't be read.
-    """
-    snapshot = current_snapshot(export_dir)
-    if snapshot is None:
-        raise SnapshotError(
-            "Nothing is published yet",
-            expected=f"a snapshot in {export_dir}",
-            found="none",
-            fix="run `lei-exports run`, or set EXPORT_DIR to where one is",
-        )
-    return snapshot
 
 
 def snapshot_before(export_dir: Path, snapshot: Snapshot) -> Snapshot | None:

@@ -28,7 +28,7 @@ def main() -> None:
 
 
 def _require_own_package() -> None:
-    """See that `pipelines` is the package that lies beside this one.
+    """See that `pipelines` is the package that lies next to this one.
 
     Raises:
         SystemExit: Another one hides it; with status 1, it was said where that is.

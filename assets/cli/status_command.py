@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from assets.cli.console import new_console
-from assets.cli.snapshot_commands import published_snapshot, show_age, snapshot_before
+from assets.cli.snapshot_commands import show_age, snapshot_before
 from assets.cli.summary import count_checks, name_warnings, show_fact, show_source
 from pipelines.checks.results import checks_of, explain_warnings
 from pipelines.contracts.records import Manifest
@@ -17,7 +17,7 @@ from pipelines.report.texts import format_seconds
 from pipelines.settings import load_settings
 from pipelines.snapshots.health import Health, evaluate_health
 from pipelines.snapshots.history import FailedRun, read_failed_run
-from pipelines.snapshots.opening import Snapshot
+from pipelines.snapshots.opening import Snapshot, published_snapshot
 from pipelines.snapshots.switch import current_id
 from pipelines.system.run_lock import find_running
 
@@ -62,7 +62,7 @@ def _without_snapshot(health: Health, current: str | None) -> dict[str, Any]:
         "healthy": False,
         "problems": list(health.problems),
         "snapshot": current,
-        "last_checked": health.look.model_dump(mode="json") if health.look else {},
+        "last_checked": health.source_check.model_dump(mode="json") if health.source_check else {},
         "rolled_back": health.hold is not None,
     }
 
@@ -79,7 +79,7 @@ def _as_json(health: Health, snapshot: Snapshot, before: Snapshot | None, failed
         "source_address": manifest.source.address,
         "as_of": manifest.source.snapshot_at.isoformat(),
         "age_s": round((datetime.now(UTC) - manifest.source.snapshot_at).total_seconds()),
-        "last_checked": health.look.model_dump(mode="json") if health.look else {},
+        "last_checked": health.source_check.model_dump(mode="json") if health.source_check else {},
         "last_failed_run": failed.model_dump(mode="json") if failed else None,
         "rows": {table.name: table.rows for table in manifest.tables},
         "changed": {"since": before.manifest.id, **differences} if before else {},
@@ -98,7 +98,7 @@ def _show(console: Console, health: Health, snapshot: Snapshot, before: Snapshot
     show_fact(console, "Snapshot", f"{manifest.id} (sequence {manifest.sequence})")
     show_source(console, manifest.source)
     age = show_age((datetime.now(UTC) - manifest.source.snapshot_at).total_seconds())
-    show_fact(console, "Age", f"{age}. {_describe_look(health)}")
+    show_fact(console, "Age", f"{age}. {_describe_source_check(health)}")
     show_fact(console, "Rows", ", ".join(f"{table.name} {table.rows:,}" for table in manifest.tables))
     show_fact(console, "Changed", _describe_changes(manifest, before))
     warned = name_warnings(explain_warnings(manifest))
@@ -119,11 +119,11 @@ def _show_health(console: Console, health: Health) -> None:
         show_fact(console, "Problem", problem, "red")
 
 
-def _describe_look(health: Health) -> str:
-    look = health.look
-    if look is None:
+def _describe_source_check(health: Health) -> str:
+    last_check = health.source_check
+    if last_check is None:
         return "It is not known when the source was last looked at."
-    return f"Last look at the source: {_time(look.checked_at)}, {_RESULTS[look.result]}."
+    return f"Last look at the source: {_time(last_check.checked_at)}, {_RESULTS[last_check.result]}."
 
 
 def _describe_changes(manifest: Manifest, before: Snapshot | None) -> str:
@@ -152,7 +152,7 @@ def _differences(manifest: Manifest, before: Snapshot | None) -> dict[str, str]:
 def _last_failed(export_dir: Path, health: Health) -> FailedRun | None:
     """The last run of the command, where it did not succeed and none has since."""
     failed = read_failed_run(export_dir)
-    if failed is None or (health.look is not None and health.look.checked_at > failed.ended_at):
+    if failed is None or (health.source_check is not None and health.source_check.checked_at > failed.ended_at):
         return None
     return failed
 

@@ -105,7 +105,7 @@ class ProgressView:
             self._print_line()
 
     def _fitting(self, reported: str) -> str:
-        """As many words as have room beside a bar."""
+        """As many words as have room next to a bar."""
         return shorten(
             reported, max(_NARROWEST, self._console.width - _BAR_WIDTH), placeholder=" …", break_on_hyphens=False
         )

@@ -1,20 +1,18 @@
 """Alerts of Dagster's runs: sensors that find the facts, let pipelines/alerts decide, and post.
 
 These sensors leave a run of `lei-exports run` alone: the terminal posts for it (launch.py), or, where it was killed,
-the one that finds the run dead (dead_runs.py).
+the one that finds the run dead (run_cleanup.py).
 """
 
-import json
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import dagster as dg
 
 from assets.defs.resources import ExportsResource
 from assets.defs.running import is_of_command
-from pipelines.alerts.webhook import Alert, StaleMemory, decide_stale, decide_success, post_alert
+from pipelines.alerts.webhook import STALE_MEMORY, Alert, StaleMemory, decide_stale, decide_success, post_alert
 from pipelines.errors import SnapshotError
 from pipelines.settings import Settings
 from pipelines.snapshots.history import read_source_check
@@ -66,7 +64,7 @@ def alert_failure(
 
     Args:
         reasons: Why it failed.
-        log: Hears why the alert could not be posted.
+        log: Gets the reason why the alert could not be posted.
         instance: Dagster's; None: that of DAGSTER_HOME.
     """
     reason = "; ".join(reasons) or _NO_STEP
@@ -125,15 +123,15 @@ def alert_on_success(context: dg.RunStatusSensorContext, exports: ExportsResourc
     description="Posts to ALERT_WEBHOOK_URL, once a day, while the source was not looked at for STALE_AFTER_HOURS.",
 )
 def alert_on_staleness(context: dg.SensorEvaluationContext, exports: ExportsResource) -> dg.SkipReason:
-    """Look at the clock; what could not be posted is tried again at the next look."""
+    """Decide by the clock; what could not be posted is tried again at the next tick."""
     settings, now = exports.settings(), datetime.now(UTC)
-    memory = _memory(context.cursor) or StaleMemory(now)
+    memory = STALE_MEMORY.validate_json(context.cursor) if context.cursor else StaleMemory(now)
     alert, afterwards = decide_stale(
         read_source_check(settings.export_dir), memory, timedelta(hours=settings.stale_after_hours), now
     )
     if alert is not None and not _post(settings, alert, context.log.warning):
         afterwards = memory
-    context.update_cursor(json.dumps(_as_json(afterwards)))
+    context.update_cursor(STALE_MEMORY.dump_json(afterwards, by_alias=True).decode())
     if settings.alert_webhook_url is None:
         return dg.SkipReason(_UNSET)
     return dg.SkipReason(alert.reason if alert else "nothing to tell")
@@ -169,21 +167,3 @@ def _published_id(settings: Settings) -> str | None:
     except SnapshotError:
         return None
     return snapshot.manifest.id if snapshot else None
-
-
-def _memory(cursor: str | None) -> StaleMemory | None:
-    if not cursor:
-        return None
-    reported = json.loads(cursor)
-    reported_at = reported["told_at"]
-    return StaleMemory(
-        since=datetime.fromisoformat(reported["since"]),
-        reported_at=None if reported_at is None else datetime.fromisoformat(reported_at),
-    )
-
-
-def _as_json(memory: StaleMemory) -> dict[str, Any]:
-    return {
-        "since": memory.since.isoformat(),
-        "told_at": None if memory.reported_at is None else memory.reported_at.isoformat(),
-    }

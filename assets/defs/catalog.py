@@ -117,7 +117,7 @@ def as_event(
     Args:
         key: The asset.
         result: The outcome.
-        more: Metadata beside that of the check.
+        more: Metadata besides that of the check.
         stands_for: The materialization that it is about; None: the one of this run.
     """
     return dg.AssetCheckEvaluation(

@@ -7,13 +7,15 @@ from typing import Any
 
 import dagster as dg
 
+from pipelines.system import runtime_tuning  # noqa: F401  first: it works before Polars is loaded only
+
+# isort: split
 from assets.defs.alerting import ALERT_SENSORS
-from assets.defs.dead_runs import dead_runs
 from assets.defs.exports import exports_tables, summary_tables
 from assets.defs.jobs import batch_job, daily_export, export_job, full_refresh_job
 from assets.defs.published import KEY, published
 from assets.defs.resources import ExportsResource, run_lock
-from assets.defs.run_history import old_runs
+from assets.defs.run_cleanup import dead_runs, old_runs
 from assets.defs.sensors import source_changed
 from assets.defs.source import source_tables
 from assets.defs.staging import staging
@@ -74,7 +76,7 @@ def _remote(exports: ExportsResource) -> list[dg.AssetsDefinition]:
 def _with_freshness(
     assets: Iterable[dg.AssetsDefinition | dg.AssetSpec], exports: ExportsResource
 ) -> Iterable[dg.AssetsDefinition | dg.AssetSpec]:
-    """The assets; those that each look at the source is reported for are stale after STALE_AFTER_HOURS without one."""
+    """The assets; those that each check of the source is reported for are stale after STALE_AFTER_HOURS without one."""
     try:
         hours = load_settings(exports.overrides).stale_after_hours
     except ExportError:  # a setting that can't be used; the next run says which

@@ -5,10 +5,9 @@ from pydantic import Field
 
 from assets.defs.resources import ExportsResource, failures
 from assets.defs.staging import ExtractionConfig
-from pipelines.errors import SnapshotError
 from pipelines.query.batch.batches import open_batch, shown_id
 from pipelines.query.batch.files import BatchFormat, BatchOptions, file_name, write_batch
-from pipelines.snapshots.opening import current_snapshot
+from pipelines.snapshots.opening import published_snapshot
 
 BATCHES = "batches"
 
@@ -27,9 +26,7 @@ def write_batch_file(context: dg.OpExecutionContext, config: BatchConfig, export
     """Write the batch to EXPORT_DIR/batches, over an older file of the same batch and format."""
     with failures():
         export_dir = exports.settings().export_dir
-        snapshot = current_snapshot(export_dir)
-        if snapshot is None:
-            raise SnapshotError(f"Nothing is published in {export_dir}", fix="run the job `export` first")
+        snapshot = published_snapshot(export_dir)
         target = export_dir / BATCHES / file_name(config.batch_id, config.batch_format)
         target.parent.mkdir(parents=True, exist_ok=True)
         with open_batch(snapshot, config.batch_id) as batch:

@@ -23,7 +23,7 @@ from pipelines.system.unexpected import as_unexpected
 EXPORT_FOLDER = "export_folder"
 # What came of a run, in words.
 RESULT_TAG = "lei_exports/result"
-# A run tells its story in about twenty lines, however long it takes; the terminal hears each message.
+# A run tells its story in about twenty lines, however long it takes; the terminal shows each message.
 _LOG_SECONDS = 30.0
 # 2, 4 and 8 s: longer than a restart of PostgreSQL takes.
 _MAX_RETRIES, _FIRST_DELAY_S = 3, 2.0
@@ -105,7 +105,7 @@ def run_lock(_: dg.InitResourceContext) -> Iterator[RunLockHolder]:
 
 @contextmanager
 def listening(listener: OnProgress) -> Iterator[dict[str, ExportError]]:
-    """Let a terminal in the same process hear the progress of the runs that it starts.
+    """Let a terminal in the same process get the progress of the runs that it starts.
 
     Yields:
         The errors that their steps failed with, by the text that Dagster has of each.

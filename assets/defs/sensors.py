@@ -13,9 +13,9 @@ from typing import Literal
 import dagster as dg
 
 from assets.defs.catalog import key_of
-from assets.defs.dead_runs import fail_dead_runs
 from assets.defs.jobs import export_job
 from assets.defs.resources import ExportsResource
+from assets.defs.run_cleanup import fail_dead_runs
 from pipelines.contracts.source import SOURCE_TABLES
 from pipelines.errors import ExportError
 from pipelines.source.connection import SourceAddress

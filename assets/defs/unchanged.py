@@ -1,6 +1,6 @@
 """What a run that finds nothing changed tells Dagster: the verdicts and the snapshot of an earlier run stand.
 
-Else Dagster would show each check as skipped, and the published snapshot as older than the last look at the source.
+Else Dagster would show each check as skipped, and the published snapshot as older than the last check of the source.
 """
 
 import logging

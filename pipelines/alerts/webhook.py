@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
-from typing import Literal
+from typing import Annotated, Literal
 
 import requests
-from pydantic import SecretStr
+from pydantic import Field, SecretStr, TypeAdapter
 
 from pipelines.snapshots.history import CLOCK_SKEW, SourceCheck
 
@@ -62,56 +62,64 @@ class Alert:
 
 @dataclass(frozen=True)
 class StaleMemory:
-    """What is remembered between two looks at the clock.
+    """What is remembered between two readings of the clock.
 
     Attributes:
-        since: When watching began: staleness counts from here while there was no look at the source at all.
+        since: When watching began: staleness counts from here while there was no check of the source at all.
         reported_at: When the last alert about this staleness was sent; None: none was.
     """
 
     since: datetime
-    reported_at: datetime | None = None
+    reported_at: Annotated[datetime | None, Field(alias="told_at")] = None
 
 
-def decide_success(look: SourceCheck | None, started_at: datetime, run_id: str, now: datetime) -> Alert | None:
+STALE_MEMORY = TypeAdapter(StaleMemory)
+"""As the cursor of a sensor keeps it, where reported_at is `told_at`."""
+
+
+def decide_success(last_check: SourceCheck | None, started_at: datetime, run_id: str, now: datetime) -> Alert | None:
     """Whether a run that succeeded is worth an alert: one that looked at the source is, one that wrote a batch is not.
 
     Args:
-        look: The last successful look at the source.
+        last_check: The last successful check of the source.
         started_at: When the run started, UTC.
         now: The clock, UTC.
     """
-    if look is None or look.checked_at < started_at:
+    if last_check is None or last_check.checked_at < started_at:
         return None
-    return Alert("success", now, _RESULTS[look.result], run_id, look.snapshot_id)
+    return Alert("success", now, _RESULTS[last_check.result], run_id, last_check.snapshot_id)
 
 
 def decide_stale(
-    look: SourceCheck | None, memory: StaleMemory, stale_after: timedelta, now: datetime
+    last_check: SourceCheck | None, memory: StaleMemory, stale_after: timedelta, now: datetime
 ) -> tuple[Alert | None, StaleMemory]:
-    """Whether the last look at the source is too old, or of the future, and the operator has to hear of it now.
+    """Whether the last check of the source is too old, or of the future, and the operator has to be informed now.
 
     Args:
-        look: The last successful look at the source: one that found nothing changed is as good as a publication.
+        last_check: The last successful check of the source: one that found nothing changed is as good as a publication.
         memory: What was remembered.
-        stale_after: Longest time without a look.
+        stale_after: Longest time without a check.
         now: The clock, UTC.
 
     Returns:
         The alert, if any, and what to remember once it is sent.
     """
-    last = memory.since if look is None else look.checked_at
-    is_of_future = look is not None and last - now > CLOCK_SKEW
+    last = memory.since if last_check is None else last_check.checked_at
+    is_of_future = last_check is not None and last - now > CLOCK_SKEW
     if now - last <= stale_after and not is_of_future:
         return None, StaleMemory(memory.since)
     if memory.reported_at is not None and now - memory.reported_at < REPEAT:
         return None, memory
     hours = (now - last) / timedelta(hours=1)
-    words = "the source was never looked at, for" if look is None else "the last successful look at the source was"
-    reason = f"{words} {hours:.1f} h{'' if look is None else ' ago'}; expected one every {_hours(stale_after)} h"
+    words = (
+        "the source was never looked at, for" if last_check is None else "the last successful look at the source was"
+    )
+    reason = f"{words} {hours:.1f} h{' ago' if last_check else ''}; expected one every {_hours(stale_after)} h"
     if is_of_future:
         reason = f"the last look at the source is of the future, {last:%Y-%m-%d %H:%M} UTC: a clock was wrong"
-    return Alert("stale", now, reason, snapshot_id=look.snapshot_id if look else None), StaleMemory(memory.since, now)
+    return Alert("stale", now, reason, snapshot_id=last_check.snapshot_id if last_check else None), StaleMemory(
+        memory.since, now
+    )
 
 
 def _hours(duration: timedelta) -> str:
@@ -124,7 +132,7 @@ def post_alert(url: SecretStr, alert: Alert, log: Callable[[str], None]) -> bool
     Args:
         url: Where to; secret, it is in no message.
         alert: What to tell.
-        log: Hears why it could not be posted.
+        log: Gets the reason why it could not be posted.
 
     Returns:
         Whether somebody took it (a status of 2xx). Redirects are not followed.

@@ -61,7 +61,7 @@ def with_lineage(table: str, schema: type[dy.Schema], name: str, **changes: Any)
 
 
 def derived_from(column: dy.Column, *sources: str) -> dy.Column:
-    """The column itself, told which columns (`<table>.<column>`) its values come from; what it said before is gone."""
+    """The column itself, with the columns (`<table>.<column>`) that its values come from, instead of those before."""
     column.metadata = {**(column.metadata or {}), FROM: sources}
     return column
 

@@ -218,7 +218,7 @@ class Manifest(_Record):
         changed_segments: Names of the segments that were read, where there is a base.
         fingerprints: Fingerprints of the source's segments, for the next run.
         rebuilt_database_bytes: Size of exports.duckdb when it was last built again.
-        extras: Files beside the data, such as report.html; none in snapshots of earlier versions.
+        extras: Files next to the data, such as report.html; none in snapshots of earlier versions.
         lost_columns: Known columns, by source table, that are gone from the source and held values in an earlier
             snapshot; kept until they are back, or an operator accepts it.
     """

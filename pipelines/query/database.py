@@ -4,31 +4,31 @@ While it is open the snapshot stays readable, even when its folder is cleared aw
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import duckdb
 
-from pipelines.contracts.tables import DOMAIN_EXPORTS, candidate_exports
 from pipelines.errors import QueryStoppedError, SnapshotError
-from pipelines.query.attached import DATABASE, open_attached
-from pipelines.query.batch.batches import Batch, batch_of
-from pipelines.query.bounded import BoundedSession, unreadable
+from pipelines.query.bounded import DATABASE, BoundedSession, open_attached, unreadable
 from pipelines.query.query_memory import QueryMemory
 from pipelines.snapshots.opening import Snapshot
 
-_CANDIDATES = candidate_exports(include_full_data=False).name
 
+class Reader(BoundedSession):
+    """One reader's cursor. Of use to one thread at a time; `stop` may come from any.
 
-class Reader:
-    """One reader's cursor. Of use to one thread at a time; `stop` may come from any."""
+    Each question to it raises, besides what BoundedSession says, QueryStoppedError where it was stopped, and
+    SnapshotError instead of duckdb.Error where the file can't be read.
+    """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, database: "SnapshotDatabase") -> None:
+        super().__init__(connection, database.memory, database.parsed)
         self.snapshot = database.snapshot
-        self._database = database
+        self._columns = database.columns
         self._stopped = threading.Event()
-        self._session = BoundedSession(connection, database.memory, self._require_going, database.parsed)
 
     def __enter__(self) -> Self:
         """It is open already."""
@@ -46,64 +46,34 @@ class Reader:
         Raises:
             SnapshotError: The snapshot has no such table: an older version made it.
         """
-        if table not in self._database.columns:
+        if table not in self._columns:
             raise SnapshotError(
                 f"Snapshot {self.snapshot.manifest.id} has no table {table}", fix="export again with this version"
             )
-        return self._database.columns[table]
-
-    def rows(self, sql: str, parameters: Mapping[str, object]) -> list[tuple[Any, ...]]:
-        """All rows of a query.
-
-        Args:
-            parameters: Values of its `$name`.
-
-        Raises:
-            AnswerTooLargeError: They need more memory than there is.
-            QueryStoppedError: It was stopped.
-            SnapshotError: The file can't be read.
-        """
-        try:
-            return self._session.rows(sql, parameters)
-        except duckdb.InterruptException as error:
-            raise _stopped() from error
-        except duckdb.Error as error:
-            raise unreadable(self.snapshot, error) from error
+        return self._columns[table]
 
     def stop(self) -> None:
         """End the running statement and refuse all later ones."""
         self._stopped.set()
-        self._session.interrupt()
+        self._cursor.interrupt()
 
     @property
     def is_stopped(self) -> bool:
         """Whether `stop` was called."""
         return self._stopped.is_set()
 
-    def close(self) -> None:
-        """Let the cursor go."""
-        self._session.close()
-
-    def open_batch(self, batch_id: str) -> Batch:
-        """A batch that is read through this reader, without opening the file again.
-
-        Args:
-            batch_id: Its id. Of an unknown one the batch has no rows: look it up before.
-
-        Raises:
-            QueryStoppedError: The reader was stopped; so may reading the batch be.
-            SnapshotError: The file can't be read.
-        """
-        columns = [self.columns_of(name) for name in (DOMAIN_EXPORTS.name, _CANDIDATES)]
+    @contextmanager
+    def _room(self, *, alone: bool = False) -> Iterator[None]:
         try:
-            return batch_of(self._session, self.snapshot, batch_id, columns)
+            with super()._room(alone=alone):
+                yield
         except duckdb.InterruptException as error:
             raise _stopped() from error
         except duckdb.Error as error:
             raise unreadable(self.snapshot, error) from error
 
-    def _require_going(self) -> None:
-        if self._stopped.is_set():
+    def _check(self) -> None:
+        if self.is_stopped:
             raise _stopped()
 
 

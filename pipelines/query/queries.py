@@ -21,15 +21,15 @@ from pipelines.contracts.tables import (
     candidate_exports,
 )
 from pipelines.contracts.vocabularies import WHITE_SPACE
-from pipelines.query.attached import DATABASE
-from pipelines.query.batch.expressions import json_escaped
-from pipelines.query.batch.reals import real_text
+from pipelines.query.batch.expressions import json_escaped, real_text
+from pipelines.query.bounded import DATABASE
 from pipelines.query.database import Reader
 from pipelines.snapshots.duckdb_connections import quoted
 
 Row = dict[str, Any]
 
 CANDIDATE_EXPORTS = candidate_exports(include_full_data=True)
+# Ids can be as long as the source's texts: the distance of longer ones is that of their beginnings.
 _COMPARED_CHARACTERS = 64
 _CLOSEST = 3
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  UTC, as all published times are
@@ -63,6 +63,11 @@ class Page(NamedTuple):
     offset: int
 
 
+def relation_of(table: str) -> str:
+    """A table of the attached file, in SQL."""
+    return f"{DATABASE}.main.{quoted(table)}"
+
+
 def find_batch(reader: Reader, batch_id: str) -> Row | None:
     """The row of batch_summaries of a batch."""
     rows = _select(reader, BATCH_SUMMARIES.name, "WHERE batch_id = $batch_id", {"batch_id": batch_id})
@@ -72,7 +77,7 @@ def find_batch(reader: Reader, batch_id: str) -> Row | None:
 def closest_batch_ids(reader: Reader, batch_id: str) -> list[str]:
     """Ids of batches that are spelled most like this one."""
     rows = reader.rows(
-        f"SELECT batch_id FROM {_relation(BATCH_SUMMARIES.name)} ORDER BY damerau_levenshtein("
+        f"SELECT batch_id FROM {relation_of(BATCH_SUMMARIES.name)} ORDER BY damerau_levenshtein("
         f"lower(left(batch_id, {_COMPARED_CHARACTERS})), lower(left($wanted, {_COMPARED_CHARACTERS}))), batch_id"
         f" LIMIT {_CLOSEST}",
         {"wanted": batch_id},
@@ -85,7 +90,7 @@ def list_batches(reader: Reader, order: BatchOrder, page: Page, *, is_descending
     direction = "DESC" if is_descending else "ASC"
     tail = f"ORDER BY {quoted(order)} {direction} NULLS LAST, batch_id LIMIT $limit OFFSET $offset"
     rows = _select(reader, BATCH_SUMMARIES.name, tail, page._asdict())
-    return rows, reader.rows(f"SELECT count(*) FROM {_relation(BATCH_SUMMARIES.name)}", {})[0][0]
+    return rows, reader.rows(f"SELECT count(*) FROM {relation_of(BATCH_SUMMARIES.name)}", {})[0][0]
 
 
 def find_candidates_json(reader: Reader, domain_id: int, keys: Mapping[str, str]) -> str | None:
@@ -103,22 +108,20 @@ def find_candidates_json(reader: Reader, domain_id: int, keys: Mapping[str, str]
     names = [name for name in dict.fromkeys((*RANK_ORDER, *keys.values())) if name in columns]
     values = ", ".join(f"epoch_us({quoted(n)})" if columns[n] == "TIMESTAMP" else quoted(n) for n in names)
     found = reader.rows(
-        f"SELECT {values} FROM {_relation(CANDIDATE_EXPORTS.name)} WHERE domain_id = $id", {"id": domain_id}
+        f"SELECT {values} FROM {relation_of(CANDIDATE_EXPORTS.name)} WHERE domain_id = $id", {"id": domain_id}
     )
     if not found and not _has_domain(reader, domain_id):
         return None
     spellings: dict[str, Callable[[Any], str]] = {**_SPELLINGS, "TIMESTAMP": partial(_time_text, reader)}
+    spell = [spellings.get(columns[name], str) for name in names]
+    # Each value is spelled once, however many keys it has. A column that is not there is behind the last one.
     place = {name: number for number, name in enumerate(names)}
-    # A column that is not there is asked for behind the last one.
-    members = [
-        (f'"{key}":', place.get(name, len(names)), spellings.get(columns.get(name, ""), str))
-        for key, name in keys.items()
-    ]
+    members = [(f'"{key}":', place.get(name, len(names))) for key, name in keys.items()]
     objects = []
     for row in sorted(found, key=lambda row: rank_key(row[0], row[1])):
-        cells = (*row, None)
-        texts = [f"{key}{'null' if cells[at] is None else spell(cells[at])}" for key, at, spell in members]
-        objects.append(f"{{{','.join(texts)}}}")
+        texts = ["null" if cell is None else to_text(cell) for cell, to_text in zip(row, spell, strict=True)]
+        texts.append("null")
+        objects.append(f"{{{','.join([key + texts[at] for key, at in members])}}}")
     return f"[{','.join(objects)}]"
 
 
@@ -132,7 +135,7 @@ def find_domain(reader: Reader, name: str) -> Row | None:
 def list_domain_rows(reader: Reader, domain_hash: str, page: Page) -> list[Row]:
     """A domain's rows of domain_exports, one a batch as a rule, by id."""
     # First which ones: to find the first of rows DuckDB needs 2 MB with their ids alone, and 32 with all columns.
-    query = f"SELECT domain_id FROM {_relation(DOMAIN_EXPORTS.name)} WHERE domain_hash = $hash ORDER BY domain_id"
+    query = f"SELECT domain_id FROM {relation_of(DOMAIN_EXPORTS.name)} WHERE domain_hash = $hash ORDER BY domain_id"
     ids = reader.rows(f"{query} LIMIT $limit OFFSET $offset", {"hash": domain_hash, **page._asdict()})
     if not ids:
         return []
@@ -170,7 +173,7 @@ def domain_hash_of(name: str) -> str:
 
 
 def _has_domain(reader: Reader, domain_id: int) -> bool:
-    query = f"SELECT 1 FROM {_relation(DOMAIN_EXPORTS.name)} WHERE domain_id = $id"
+    query = f"SELECT 1 FROM {relation_of(DOMAIN_EXPORTS.name)} WHERE domain_id = $id"
     return bool(reader.rows(query, {"id": domain_id}))
 
 
@@ -188,14 +191,10 @@ def _select(
     columns = reader.columns_of(table)
     names = [name for name in names or columns if name in columns]
     values = ", ".join(_value(name, columns[name]) for name in names)
-    found = reader.rows(f"SELECT {values} FROM {_relation(table)} {tail}", parameters)
+    found = reader.rows(f"SELECT {values} FROM {relation_of(table)} {tail}", parameters)
     return [dict(zip(names, row, strict=True)) for row in found]
 
 
 def _value(name: str, kind: str) -> str:
     # As text: Python's own times end with the year 9999, PostgreSQL's do not.
     return f"time_text({quoted(name)})" if kind == "TIMESTAMP" else quoted(name)
-
-
-def _relation(table: str) -> str:
-    return f"{DATABASE}.main.{quoted(table)}"

@@ -1,6 +1,6 @@
 """How much memory the queries of a program take, all together: one figure in megabytes that nothing raises.
 
-A quarter of it is the most that DuckDB ever has, half of that while queries run beside each other: of rows that leave
+A quarter of it is the most that DuckDB ever has, half of that while several queries run: of rows that leave
 it DuckDB makes up to three copies, which its own limit does not count. The rest is for these, and for what is made of
 rows outside of DuckDB: Python's objects, text on its way to a client. A query that needs more than its share while
 others run is asked once more when no other runs; an answer that does not fit even then is refused.
@@ -63,7 +63,7 @@ class QueryMemory:
 
     @contextmanager
     def shared(self, check: Callable[[], None] = _go_on) -> Iterator[None]:
-        """The block runs beside others.
+        """The block runs while others do.
 
         Args:
             check: Called while it waits for a query that runs alone; what it raises ends the wait.

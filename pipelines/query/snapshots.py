@@ -4,10 +4,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.errors import SnapshotError
 from pipelines.settings import require_store
 from pipelines.snapshots.lookup import find_snapshot
-from pipelines.snapshots.opening import Snapshot, current_snapshot
+from pipelines.snapshots.opening import Snapshot, published_snapshot
 
 if TYPE_CHECKING:
     from pipelines.remote.reading import RemoteSnapshot
@@ -33,7 +32,4 @@ def open_snapshot(place: str | Path, snapshot_id: str | None = None) -> "Snapsho
         return open_remote(url, snapshot_id)
     if snapshot_id is not None:
         return find_snapshot(Path(place), snapshot_id)
-    current = current_snapshot(Path(place))
-    if current is None:
-        raise SnapshotError("Nothing is published yet", expected=f"a snapshot in {place}", fix="export first")
-    return current
+    return published_snapshot(Path(place))

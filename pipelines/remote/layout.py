@@ -2,7 +2,7 @@
 
 current.json                          the record of the current snapshot: the one conditional PUT
 snapshots/<id>/snapshot.json          the same record, as long as the snapshot is kept
-snapshots/<id>/manifest.json          as in the local snapshot; exports.duckdb and report.html beside it
+snapshots/<id>/manifest.json          as in the local snapshot; with exports.duckdb and report.html
 <table>/<file>-<sha256>.parquet       data objects; a name holds its content's digest, so none is written twice
 <table>/_delta_log/                   Delta's log of the table
 """
@@ -13,7 +13,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
 
-from pipelines.contracts.records import FileRecord, Manifest, TableRecord
+from pipelines.contracts.records import FileRecord, Manifest
 from pipelines.snapshots.opening import MANIFEST
 
 CURRENT = "current.json"
@@ -52,7 +52,7 @@ class RemoteRecord(BaseModel):
         source: Identity of the source.
         contract_version: Contract that its tables keep.
         tables: Its tables.
-        files: Names of the files beside the tables, in snapshots/<id>/.
+        files: Names of the files that belong to no table, in snapshots/<id>/.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -82,15 +82,8 @@ def snapshot_object(snapshot_id: str, name: str) -> str:
 
 
 def side_files(manifest: Manifest, names: tuple[str, ...] | None = None) -> Iterator[FileRecord]:
-    """The files beside the tables: exports.duckdb, report.html; only those of these names, if any are given."""
+    """The files that belong to no table: exports.duckdb, report.html; only those of these names, if any are given."""
     yield from (f for f in (manifest.database, *manifest.extras) if names is None or f.path in names)
-
-
-def table_of(record: TableRecord, version: int) -> RemoteTable:
-    """What the record of a snapshot says of a table."""
-    return RemoteTable(
-        version=version, rows=record.rows, files=len(record.files), bytes=sum(file.bytes for file in record.files)
-    )
 
 
 def record_of(manifest: Manifest, versions: dict[str, int], files: tuple[str, ...], at: datetime) -> RemoteRecord:
@@ -99,7 +92,7 @@ def record_of(manifest: Manifest, versions: dict[str, int], files: tuple[str, ..
     Args:
         manifest: Of the snapshot.
         versions: Version of each Delta table.
-        files: Names of the files beside the tables.
+        files: Names of the files that belong to no table.
         at: When it is published, UTC.
     """
     return RemoteRecord(
@@ -109,6 +102,14 @@ def record_of(manifest: Manifest, versions: dict[str, int], files: tuple[str, ..
         published_at=at,
         source=manifest.source.identity,
         contract_version=manifest.contract_version,
-        tables={table.name: table_of(table, versions[table.name]) for table in manifest.tables},
+        tables={
+            table.name: RemoteTable(
+                version=versions[table.name],
+                rows=table.rows,
+                files=len(table.files),
+                bytes=sum(file.bytes for file in table.files),
+            )
+            for table in manifest.tables
+        },
         files=(MANIFEST, *files),
     )

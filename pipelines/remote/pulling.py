@@ -28,7 +28,7 @@ from pipelines.snapshots.switch import (
     switch_to,
 )
 from pipelines.snapshots.verification import check_snapshot, raise_failed
-from pipelines.system.files import PUBLISHED_MODE, link_or_copy, sha256_of, sync_file, sync_folder, write_failure
+from pipelines.system.files import link_or_copy, seal_file, sha256_of, sync_folder, write_failure
 from pipelines.system.run_lock import RunLock
 
 
@@ -49,7 +49,7 @@ def pull_snapshot(
         lock: The lock of EXPORT_DIR.
         remote: The snapshot.
         now: The clock, UTC.
-        on_progress: Hears how many bytes came.
+        on_progress: Gets how many bytes came.
 
     Returns:
         The local snapshot.
@@ -142,8 +142,7 @@ def _build_database(
         WriterOptions(settings.database_memory_mb, keep_open=(lock.descriptor,)),
         info=SnapshotInfo.of(manifest),
     )
-    path.chmod(PUBLISHED_MODE)
-    sync_file(path)
+    seal_file(path)
     size = path.stat().st_size
     changes = {"rows": sum(rows.values()), "bytes": size, "sha256": sha256_of(path)}
     built = manifest.model_copy(
@@ -172,5 +171,4 @@ def _write(target: Path, parts: Iterable[bytes]) -> None:
     with target.open("xb") as file:
         for part in parts:
             file.write(part)
-    target.chmod(PUBLISHED_MODE)
-    sync_file(target)
+    seal_file(target)

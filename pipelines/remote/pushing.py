@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from pipelines.checks.definitions import OLD_SNAPSHOTS_REMOVED
 from pipelines.contracts.records import CheckRecord, Manifest
 from pipelines.contracts.tables import published_tables
-from pipelines.errors import RemoteConflictError, RemoteError, SnapshotError
+from pipelines.errors import RemoteConflictError, RemoteError
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.remote.delta import DeltaState, commit_table, read_state
 from pipelines.remote.layout import (
@@ -30,10 +30,10 @@ from pipelines.remote.store import RemoteStore, Versioned
 from pipelines.remote.verification import check_objects, check_versions
 from pipelines.settings import Settings
 from pipelines.snapshots.history import read_switches
-from pipelines.snapshots.opening import Snapshot, current_snapshot, list_snapshots
+from pipelines.snapshots.opening import Snapshot, list_snapshots, published_snapshot
 from pipelines.system.files import write_failure
 
-_LOOK_SECONDS = 5.0
+_RETRY_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def push_snapshot(  # noqa: PLR0913 - what an operator may choose
     Args:
         settings: The settings; PUBLISH_URL is set.
         snapshot: The current local snapshot.
-        on_progress: Hears how many bytes were sent.
+        on_progress: Gets how many bytes were sent.
         replace: Publish although what is current there was never published from this export folder.
         check_all: Read back also what was sent earlier, and send again what is damaged.
         now: The clock, UTC.
@@ -93,19 +93,19 @@ def push_snapshot(  # noqa: PLR0913 - what an operator may choose
     current = None if before is None else _as_record(store, before)
     if not replace:
         _require_own(settings, store, current)
-    beside = tuple(side_files(manifest)) if settings.publish_database else ()
+    others = tuple(side_files(manifest)) if settings.publish_database else ()
     on_progress(Progress("push", f"snapshot {manifest.id} to {store.url}"))
     try:
         newest = {name: read_state(store, name) for name in snapshot.table_names}
         trusted = set() if check_all else _trusted(store, manifest, newest)
-        send_files(store, snapshot, beside, sent, on_progress, trusted=trusted)
+        send_files(store, snapshot, others, sent, on_progress, trusted=trusted)
         if _tag(store.read(CURRENT)) != _tag(before):
             raise store.conflict(CURRENT)
         states = _commit_tables(store, snapshot, newest, on_progress)
     except OSError as error:
         raise write_failure(f"Snapshot {manifest.id} could not be sent", error) from error
     versions = {name: state.version for name, state in states.items()}
-    record = record_of(manifest, versions, tuple(file.path for file in beside), now())
+    record = record_of(manifest, versions, tuple(file.path for file in others), now())
     is_new = current is None or current.model_copy(update={"published_at": record.published_at}) != record
     if current is not None and not is_new:
         record = current
@@ -134,13 +134,7 @@ def push_current(
         RemoteError: The store refused or failed; what is current there is as it was.
         PublishError: A local file can't be read.
     """
-    snapshot = current_snapshot(settings.export_dir)
-    if snapshot is None:
-        raise SnapshotError(
-            "Nothing is published yet",
-            expected=f"a snapshot in {settings.export_dir}",
-            fix="run `lei-exports run`, or set EXPORT_DIR to where one is",
-        )
+    snapshot = published_snapshot(settings.export_dir)
     return push_snapshot(settings, snapshot, on_progress, replace=replace, check_all=check_all)
 
 
@@ -153,7 +147,7 @@ def require_pushable(settings: Settings) -> RemoteRecord | None:
     Raises:
         RemoteError: A push would fail.
     """
-    store = RemoteStore(settings.publish_url or "", min(settings.publish_retry_seconds, _LOOK_SECONDS))
+    store = RemoteStore(settings.publish_url or "", min(settings.publish_retry_seconds, _RETRY_SECONDS))
     before = store.read(CURRENT)
     current = None if before is None else _as_record(store, before)
     _require_own(settings, store, current)

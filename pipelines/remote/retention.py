@@ -56,8 +56,8 @@ def prune_remote(
     Raises:
         RemoteError: The store failed, or a record can't be read; then no data is deleted.
     """
-    beside = store.sizes(SNAPSHOTS)
-    records = {record.snapshot_id: record for record in _records(store, beside)} | {current.snapshot_id: current}
+    stored = store.sizes(SNAPSHOTS)
+    records = {record.snapshot_id: record for record in _records(store, stored)} | {current.snapshot_id: current}
     kept = _kept(records.values(), current, keep_snapshots, now - timedelta(hours=keep_hours))
     dropped = sorted(records.keys() - kept)
     store.delete(snapshot_object(snapshot_id, RECORD) for snapshot_id in dropped)
@@ -66,7 +66,7 @@ def prune_remote(
     oldest = now - timedelta(hours=keep_hours)
     gone = {
         name: found
-        for name, found in beside.items()
+        for name, found in stored.items()
         if (parts := name.split("/"))[1] not in kept
         and len(parts) == 3  # noqa: PLR2004  snapshots/<id>/<file>
         and (parts[1] in dropped or found.modified_at < oldest)
@@ -91,8 +91,8 @@ def prune_remote(
     return Deleted(tuple(dropped), len(gone) + len(dropped), sum(found.bytes for found in gone.values()))
 
 
-def _records(store: RemoteStore, beside: Iterable[str]) -> Iterator[RemoteRecord]:
-    for name in beside:
+def _records(store: RemoteStore, names: Iterable[str]) -> Iterator[RemoteRecord]:
+    for name in names:
         if name.endswith(f"/{RECORD}") and (found := store.read(name)) is not None:
             try:
                 yield RemoteRecord.model_validate_json(found.content)

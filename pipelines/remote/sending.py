@@ -36,10 +36,10 @@ class Sent:
             self.bytes += size
 
 
-def send_files(  # noqa: PLR0913 - what to send, and who hears of it
+def send_files(  # noqa: PLR0913 - what to send, and where it is reported
     store: RemoteStore,
     snapshot: Snapshot,
-    beside: Sequence[FileRecord],
+    side_files: Sequence[FileRecord],
     sent: Sent,
     on_progress: OnProgress,
     *,
@@ -50,9 +50,9 @@ def send_files(  # noqa: PLR0913 - what to send, and who hears of it
     Args:
         store: Where to.
         snapshot: The local snapshot.
-        beside: Its files beside the tables that are to be there.
+        side_files: Its files that belong to no table, as far as they are to be there.
         sent: Counts what was sent.
-        on_progress: Hears how many bytes were sent.
+        on_progress: Gets how many bytes were sent.
         trusted: Objects that were read back when they were sent. Others that lie there are read back now, and sent
             again where they are damaged.
 
@@ -62,7 +62,7 @@ def send_files(  # noqa: PLR0913 - what to send, and who hears of it
     """
     manifest = snapshot.manifest
     files = [(object_name(file), file) for table in manifest.tables for file in table.files]
-    files += [(snapshot_object(manifest.id, file.path), file) for file in beside]
+    files += [(snapshot_object(manifest.id, file.path), file) for file in side_files]
     found = {
         name: listed.bytes
         for prefix in (*snapshot.table_names, f"{SNAPSHOTS}/{manifest.id}")

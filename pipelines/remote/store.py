@@ -181,7 +181,7 @@ class RemoteStore:
         Args:
             name: The object's name.
             path: The file.
-            on_bytes: Hears of each part that is sent.
+            on_bytes: Called with the size of each part that is sent.
         """
         with store_errors(f"{name} can't be sent to {self.url}"), path.open("rb") as file:
             size = path.stat().st_size

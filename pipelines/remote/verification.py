@@ -29,15 +29,6 @@ def check_objects(store: RemoteStore, manifest: Manifest, record: RemoteRecord) 
     return [OBJECTS_COMPLETE.result(passed=not wrong, objects=len(wanted), bytes=size, missing_or_cut=wrong)]
 
 
-def read_states(store: RemoteStore, record: RemoteRecord) -> dict[str, DeltaState | None]:
-    """Each table at the version that the record names.
-
-    Raises:
-        RemoteError: A log can't be read, or has no such version.
-    """
-    return {name: read_state(store, name, table.version) for name, table in record.tables.items()}
-
-
 def check_versions(
     manifest: Manifest, record: RemoteRecord, states: Mapping[str, DeltaState | None]
 ) -> list[CheckRecord]:
@@ -76,5 +67,6 @@ def verify_remote(store: RemoteStore, manifest: Manifest, record: RemoteRecord) 
     Raises:
         RemoteError: The store can't be read.
     """
-    checks = [*check_objects(store, manifest, record), *check_versions(manifest, record, read_states(store, record))]
+    states = {name: read_state(store, name, table.version) for name, table in record.tables.items()}
+    checks = [*check_objects(store, manifest, record), *check_versions(manifest, record, states)]
     return checks if not checks[0].passed else [*checks, *check_content(store, manifest, record)]

@@ -1,1 +1,1 @@
-"""What a person would rather look at: charts of a snapshot, as report.html and as Markdown for Dagster's pages."""
+"""Charts of a snapshot, as report.html and as Markdown for Dagster's pages."""

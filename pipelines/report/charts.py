@@ -2,7 +2,7 @@
 
 All are as wide as a phone's column, with text of 12 px, so that they are readable there without being scaled down.
 Texts and lines take the page's colour, so one drawing serves light and dark; the colours of the fills are from Okabe
-and Ito's palette, told apart with any colour vision and visible on both grounds.
+and Ito's palette, distinct with any colour vision and visible on both grounds.
 """
 
 import math
@@ -269,7 +269,7 @@ _COUNT_AXIS = {
     "tickMinStep": 1,
     "minExtent": _COUNT_AXIS_PX - 5,
 }
-# Neighbours are told apart by more than colour; what is empty has no edge.
+# Neighbours differ in more than colour; what is empty has no edge.
 _ORDER = {"field": "order", "type": "quantitative"}
 _EDGE = {"stroke": _INK, "strokeOpacity": 0.5}
 _EDGE_PX = {"condition": {"test": "datum.value > 0", "value": 0.5}, "value": 0}

@@ -47,7 +47,7 @@ def draw_here(spec: Spec) -> str:
 
 @contextmanager
 def drawing_process(max_seconds: float = MAX_SECONDS) -> Iterator[Draw]:
-    """A process that draws while the block runs. It starts at once and gets ready beside what the caller does.
+    """A process that draws while the block runs. It starts at once and gets ready while the caller works.
 
     Args:
         max_seconds: Longest time for one drawing (the first one waits for the engine too).

@@ -14,16 +14,16 @@ from pipelines.contracts.records import Manifest
 from pipelines.contracts.tables import published_tables
 from pipelines.report.drawing import Draw, draw_here, inline_svg
 from pipelines.report.figures import Figures
-from pipelines.report.history import VALUE, show_history
 from pipelines.report.runs import (
+    VALUE,
     compare_snapshots,
     list_checks,
     show_batch_changes,
     show_changed_rows,
+    show_history,
     show_timings,
 )
-from pipelines.report.sections import Section
-from pipelines.report.tables import candidate_sections, domain_sections, reject_sections
+from pipelines.report.sections import Section, candidate_sections, domain_sections, reject_sections
 from pipelines.report.texts import MAX_LABEL, WHOLE, plain, share, whole
 
 _SIGNS = {"passed": "✓", "warning": "!", "failed": "✗"}

@@ -13,8 +13,7 @@ from pipelines.report.drawing import Draw, draw_here, image_uri
 from pipelines.report.figures import Figures, measure_tables
 from pipelines.report.page import make_page
 from pipelines.report.runs import show_batch_changes, show_timings
-from pipelines.report.sections import Section
-from pipelines.report.tables import candidate_sections, domain_sections, reject_sections
+from pipelines.report.sections import Section, candidate_sections, domain_sections, reject_sections
 
 REPORT = "report.html"
 SNAPSHOT = "snapshot"

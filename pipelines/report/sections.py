@@ -1,4 +1,7 @@
-"""What the charts of tables say: for each its title, what it shows in words, its drawing and the figures behind it."""
+"""What the charts of tables say: for each its title, what it shows in words, its drawing and the figures behind it.
+
+Which charts a table has, in the order in which they are shown: the functions `…_sections`.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -17,7 +20,16 @@ from pipelines.report.charts import (
     draw_heat_map,
     draw_stacked_bars,
 )
-from pipelines.report.figures import ABOVE, BELOW, SCORE_MAX, SCORE_STEP, STATUS_COUNTS, DomainFigures, PrimaryFigures
+from pipelines.report.figures import (
+    ABOVE,
+    BELOW,
+    SCORE_MAX,
+    SCORE_STEP,
+    STATUS_COUNTS,
+    DomainFigures,
+    Figures,
+    PrimaryFigures,
+)
 from pipelines.report.texts import MAX_LABEL, WHOLE, compact, counted, distinct_labels, plain, share, whole
 
 _HIGH_SCORE = 80
@@ -28,7 +40,7 @@ _REASONS_DRAWN = 12
 _MAX_CANDIDATES = 20
 _ENTITY_STATUSES, _REGISTRATION_STATUSES = 2, 5
 _OTHERS = "others"
-# Characters of a label beside bars.
+# Characters of a label next to bars.
 _LABEL, _REASON = 16, 20
 
 
@@ -243,3 +255,25 @@ def _draw_top(top: pl.DataFrame, of: int) -> Spec:
     """Bars of `_top`, of so many values; the one of all others is not like the rest."""
     labels, rows = (column.to_list() for column in top.get_columns())
     return draw_bars(labels, rows, [compact(n) for n in rows], labels[-1] if of > len(labels) else None)
+
+
+def domain_sections(figures: Figures) -> list[Section]:
+    """Charts of domain_exports; none where it was not counted."""
+    domains = figures.domains
+    if domains is None:
+        return []
+    primaries = [] if figures.primaries is None else [show_primaries(figures.primaries)]
+    others = [show_candidates_per_domain(domains), show_scores(domains)]
+    return [show_timeline(domains), show_batches(domains), *primaries, *others]
+
+
+def candidate_sections(figures: Figures) -> list[Section]:
+    """Charts of candidate_exports; none where it was not counted."""
+    if figures.candidates is None:
+        return []
+    return [show_jurisdictions(figures.candidates), show_gleif_statuses(figures.candidates)]
+
+
+def reject_sections(figures: Figures) -> list[Section]:
+    """Charts of rejected_rows; none where it was not counted."""
+    return [] if figures.rejects is None else [show_rejects(figures.rejects)]

@@ -1,4 +1,8 @@
-"""Locks on files that the kernel drops with their process, so that a killed run never leaves one behind."""
+"""Locks on files that the kernel drops with their process, so that a killed run never leaves one behind.
+
+Not those of system/file_lock.py: here several users share a lock, the server's processes hold one by a descriptor that
+they inherit, and nobody has to find out who holds it.
+"""
 
 import fcntl
 import os
@@ -27,19 +31,18 @@ class FileLock:
         """Take the lock if it is free; True when this object holds it now.
 
         Raises:
-            SampleError: The file can't be opened.
+            SampleError: The file can't be opened or locked.
         """
-        fd = self.fileno()
         try:
-            fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            fcntl.flock(self.fileno(), (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         except OSError as error:
             raise SampleError(
                 f"{self.path} can't be locked",
-                expected="a file system with flock",
+                expected="a folder that this user may write to, on a file system with flock",
                 found=error.strerror or "",
-                fix="put the folder on a local disk",
+                fix="make the folder writable for this user, or choose another one on a local disk",
             ) from error
         return True
 
@@ -61,20 +64,9 @@ class FileLock:
             time.sleep(_POLL_SECONDS)
 
     def fileno(self) -> int:
-        """The open file descriptor; opens the file when needed.
-
-        Raises:
-            SampleError: The file can't be opened.
-        """
+        """The open file descriptor; opens the file when needed (OSError where that fails)."""
         if self._fd is None:
-            try:
-                self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            except OSError as error:
-                raise SampleError(
-                    f"{self.path} can't be opened",
-                    found=error.strerror or "",
-                    fix="make the folder writable for this user, or choose another one",
-                ) from error
+            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         return self._fd
 
     def close(self) -> None:

@@ -2,6 +2,9 @@
 
 import sys
 
+from pipelines.system import lean_imports  # noqa: F401  first: it works before the contracts are loaded only
+
+# isort: split
 from pipelines.errors import ExportError
 from pipelines.serving.server import serve
 from pipelines.serving.settings import ServingSettings
@@ -11,7 +14,7 @@ _INTERRUPTED = 130
 
 
 def main() -> int:
-    """Serve at the host and port of the command line until told to stop; the exit status."""
+    """Serve at the host and port of the command line until asked to stop; the exit status."""
     host, port = sys.argv[1], int(sys.argv[2])
     try:
         settings = ServingSettings.load()

@@ -21,9 +21,8 @@ from pipelines.query.batch.chunks import ChunkSize
 from pipelines.query.batch.files import BatchFormat, BatchOptions, file_name
 from pipelines.query.database import Reader
 from pipelines.query.queries import Row, closest_batch_ids, find_batch
-from pipelines.serving.encoding import Encoding, choose_encoding
-from pipelines.serving.export_sources import KeptSource, SnapshotSource
-from pipelines.serving.file_cache import CacheWriter
+from pipelines.serving.export_sources import CacheWriter, KeptSource, SnapshotSource
+from pipelines.serving.negotiation import MEDIA_TYPES, Encoding, choose_encoding
 from pipelines.serving.problems import not_found
 from pipelines.serving.responses import (
     is_any_known,
@@ -38,23 +37,11 @@ from pipelines.serving.service import Service
 from pipelines.serving.snapshot_pool import OpenSnapshot
 
 _LOG = logging.getLogger(__name__)
-MEDIA_TYPES = {
-    BatchFormat.JSON: "application/json",
-    BatchFormat.CSV: "text/csv; charset=utf-8; header=present",
-    BatchFormat.NDJSON: "application/x-ndjson",
-    BatchFormat.XLSX: "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-    BatchFormat.PARQUET: "application/vnd.apache.parquet",
-}
 # Handed to the socket at a time: a slow reader is noticed by one of these not going through.
 _BLOCK = 1 << 18
 # With 5,000 candidates a batch of 100,000 domains takes 5.1 instead of 5.7 s, and 6 MB more.
 _OPTIONS = BatchOptions(size=ChunkSize(domains=600, candidates=3_000))
 _NAME_CHARACTERS = 80
-
-
-def media_type_of(batch_format: BatchFormat) -> str:
-    """The media type of a format, without parameters."""
-    return MEDIA_TYPES[batch_format].partition(";")[0]
 
 
 class _Source(Protocol):
@@ -148,7 +135,7 @@ async def _send_unless_gone(
         async def watch() -> None:
             while (await receive())["type"] != "http.disconnect":
                 pass
-            # What runs in a thread is not cancelled from here: DuckDB is told to stop, and the thread ends.
+            # What runs in a thread is not cancelled from here: DuckDB is asked to stop, and the thread ends.
             source.stop()
             tasks.cancel_scope.cancel()
 
@@ -176,7 +163,7 @@ async def _send(file: _File, source: _Source, headers: dict[str, str], send: Sen
                     with anyio.fail_after(limits.api_stall_seconds):
                         body = part[begin : begin + _BLOCK]
                         await send({"type": "http.response.body", "body": body, "more_body": True})
-                part = body = b""  # not beside the next one in memory
+                part = body = b""  # so that it is not in memory with the next one
                 part = await file.service.step(source.read)
         await send({"type": "http.response.body"})
     except TimeoutError:

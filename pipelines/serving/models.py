@@ -27,7 +27,7 @@ from pydantic_core import CoreSchema
 from pipelines.contracts.source import FULL_DATA_COLUMN
 from pipelines.contracts.tables import BATCH_SUMMARIES, DOMAIN_EXPORTS, ENTITIES, UNIQUE_DOMAINS, Table
 from pipelines.query.batch.batches import OF_THE_DOMAIN
-from pipelines.query.batch.reals import real_text
+from pipelines.query.batch.expressions import real_text
 from pipelines.query.queries import CANDIDATE_EXPORTS, SEARCH_COLUMNS
 
 

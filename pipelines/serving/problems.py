@@ -100,14 +100,10 @@ async def _on_problem(_: Request, error: Exception) -> Response:
 
 
 async def _on_export_error(_: Request, error: Exception) -> Response:
+    busy, retry = HTTPStatus.SERVICE_UNAVAILABLE, _RETRY_AFTER
     if isinstance(error, QueryStoppedError):
-        problem = ProblemError(
-            HTTPStatus.SERVICE_UNAVAILABLE,
-            "query-stopped",
-            "Query stopped",
-            "The query took too long. Ask for less, or try again later.",
-            _RETRY_AFTER,
-        )
+        detail = "The query took too long. Ask for less, or try again later."
+        problem = ProblemError(busy, "query-stopped", "Query stopped", detail, retry)
     elif isinstance(error, AnswerTooLargeError):
         _LOG.warning("Refused: %s", error)
         problem = too_large(f"{error.what}: {error.expected}. Ask for less, or have that setting raised.")
@@ -115,14 +111,9 @@ async def _on_export_error(_: Request, error: Exception) -> Response:
         problem = ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, "does-not-fit", "Does not fit the format", str(error))
     else:
         _LOG.error("No snapshot to answer from: %s", error)
-        problem = ProblemError(
-            HTTPStatus.SERVICE_UNAVAILABLE,
-            "no-snapshot",
-            "No snapshot",
-            "Nothing is published, or what is published can't be read; the server's log says which.",
-            _RETRY_AFTER,
-        )
-    return problem_response(problem.problem, problem.headers)
+        detail = "Nothing is published, or what is published can't be read; the server's log says which."
+        problem = ProblemError(busy, "no-snapshot", "No snapshot", detail, retry)
+    return await _on_problem(_, problem)
 
 
 async def _on_invalid(_: Request, error: Exception) -> Response:
@@ -130,12 +121,8 @@ async def _on_invalid(_: Request, error: Exception) -> Response:
         UnusableParameter.model_validate({"in": ".".join(map(str, found["loc"])), "message": found["msg"]})
         for found in cast("RequestValidationError", error).errors()
     ]
-    problem = ProblemError(
-        HTTPStatus.UNPROCESSABLE_ENTITY,
-        "unusable-parameters",
-        "Unusable parameters",
-        "; ".join(f"{found.place}: {found.message}" for found in errors),
-    )
+    detail = "; ".join(f"{found.place}: {found.message}" for found in errors)
+    problem = ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, "unusable-parameters", "Unusable parameters", detail)
     problem.problem.errors = errors
     return problem_response(problem.problem)
 

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from pipelines.query.batch.batches import shown_id
 from pipelines.query.database import Reader
-from pipelines.serving.encoding import Encoding, choose_encoding, compressor_of
+from pipelines.serving.negotiation import Encoding, choose_encoding, compressor_of
 from pipelines.serving.service import Service
 from pipelines.snapshots.opening import Snapshot
 

@@ -12,7 +12,8 @@ from pipelines.query import queries
 from pipelines.query.batch.batches import shown_id
 from pipelines.query.batch.files import BatchFormat
 from pipelines.query.database import Reader
-from pipelines.serving.export_response import ExportResponse, media_type_of, require_batch
+from pipelines.serving.documentation import from_snapshot, problems
+from pipelines.serving.export_response import ExportResponse, require_batch
 from pipelines.serving.models import (
     CANDIDATE_KEYS,
     Batch,
@@ -26,8 +27,7 @@ from pipelines.serving.models import (
     Readiness,
     SearchPage,
 )
-from pipelines.serving.negotiation import choose_format
-from pipelines.serving.openapi import from_snapshot, problems
+from pipelines.serving.negotiation import choose_format, media_type_of
 from pipelines.serving.problems import not_found
 from pipelines.serving.responses import SNAPSHOT_ID, answer, answer_bytes, next_page, service_of
 from pipelines.snapshots.opening import Snapshot

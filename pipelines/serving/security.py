@@ -12,7 +12,6 @@ from pydantic import SecretStr
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipelines.serving.documentation import PAGES
 from pipelines.serving.problems import plain_problem
 
 _LOG = logging.getLogger(__name__)
@@ -81,10 +80,14 @@ class HostCheck:
 
 
 class TokenCheck:
-    """Lets in requests with the token only. A browser shows it as the password of /docs, whatever the user name."""
+    """Lets in requests with the token only.
 
-    def __init__(self, app: ASGIApp, token: SecretStr) -> None:
+    A browser that shows one of the `pages` sends it as a password, whatever the user name.
+    """
+
+    def __init__(self, app: ASGIApp, token: SecretStr, pages: frozenset[str]) -> None:
         self._app = app
+        self._pages = pages
         self._token = token.get_secret_value().encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -92,7 +95,7 @@ class TokenCheck:
         if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
             await self._app(scope, receive, send)
             return
-        is_page = scope["path"] in PAGES
+        is_page = scope["path"] in self._pages
         given = _given_token(Headers(scope=scope).get("authorization", ""), takes_password=is_page)
         if not hmac.compare_digest(given, self._token):
             challenge = 'Bearer realm="lei-exports"' + (', Basic realm="lei-exports"' if is_page else "")

@@ -1,4 +1,4 @@
-"""What all requests share: the snapshot, threads for queries with a time limit, turns for batches."""
+"""What all requests share: the snapshot, threads for queries with a time limit, turns for batches, room for answers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -9,19 +9,56 @@ import anyio
 from anyio import to_thread
 
 from pipelines.query.database import Reader
-from pipelines.serving.problems import too_busy
-from pipelines.serving.sending import Sending
+from pipelines.serving.problems import too_busy, too_large
 from pipelines.serving.settings import ServingSettings
 from pipelines.serving.snapshot_pool import OpenSnapshot, SnapshotPool
 
 _Result = TypeVar("_Result")
-
 # More would wait for each other: queries are short, and mostly work of the processor.
 _QUERY_THREADS = 8
 # Of API_MEMORY_MB: answers that are on their way to clients.
 _SENDING_SHARE = 8
 # A request follows `current` at once; without requests it is looked at so often.
 _FOLLOW_SECONDS = 2.0
+
+
+class Sending:
+    """The bytes of all answers on their way: a slow client keeps its answer in memory. Used by the event loop only."""
+
+    def __init__(self, max_bytes: int, wait_seconds: float) -> None:
+        """Nothing is sent yet.
+
+        Args:
+            max_bytes: Of all answers together.
+            wait_seconds: How long an answer waits for others to be gone.
+        """
+        self._max_bytes = max_bytes
+        self._wait_seconds = wait_seconds
+        self._bytes = 0
+        self._less = anyio.Event()
+
+    @asynccontextmanager
+    async def hold(self, size: int) -> AsyncIterator[None]:
+        """An answer of so many bytes is sent while the block runs.
+
+        Raises:
+            ProblemError: It is too large, or others were not gone in time.
+        """
+        if size > self._max_bytes:
+            raise too_large(f"The answer has {size:,} bytes, {self._max_bytes:,} are the most. Ask for less.")
+        try:
+            with anyio.fail_after(self._wait_seconds):
+                while self._bytes + size > self._max_bytes:
+                    await self._less.wait()
+        except TimeoutError:
+            raise too_busy("As much is being sent as may be at a time. Try again later.") from None
+        self._bytes += size
+        try:
+            yield
+        finally:
+            self._bytes -= size
+            self._less.set()
+            self._less = anyio.Event()
 
 
 class Service:

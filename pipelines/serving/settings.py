@@ -1,20 +1,22 @@
-"""The server's settings: read from the environment, checked at the door (docs/from-express.md has the table)."""
+"""The server's settings, checked at the start (docs/from-express.md has the table), and the socket it listens at."""
 
 import ipaddress
+import os
 import re
+import socket
 import tempfile
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 
 from pipelines.errors import SettingsError
-from pipelines.system.environment import EnvironmentSettings, Folder, Names
-from pipelines.system.folders import default_export_dir
+from pipelines.system.environment import EnvironmentSettings, Folder, Names, default_export_dir
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 _TOKEN = re.compile(r"[!-~]+")
 _TOKEN_LENGTH = 16  # below that a token can be guessed
 MAKE_ONE = '`python -c "import secrets; print(secrets.token_urlsafe(32))"`'
+_BACKLOG = 1_024
 
 
 class ServingSettings(EnvironmentSettings):
@@ -119,3 +121,32 @@ def require_safe_address(host: str, settings: ServingSettings) -> None:
             found=f"address {host}, no EXPORT_API_TOKEN",
             fix=f"set EXPORT_API_TOKEN, for instance to the output of {MAKE_ONE}, or leave --host out",
         )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Listen at an address, before anything else of the server is there.
+
+    Args:
+        host: Address or name.
+        port: Port; 0: any free one.
+
+    Raises:
+        SettingsError: The address can't be used.
+    """
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+            listening.listen(_BACKLOG)
+        except BaseException:
+            listening.close()
+            raise
+    except OSError as error:
+        raise SettingsError(
+            f"The server can't listen at {host}, port {port}",
+            found=os.strerror(error.errno) if error.errno and error.errno > 0 else str(error),
+            fix="stop what uses the port, or name another one with --port",
+        ) from error
+    return listening

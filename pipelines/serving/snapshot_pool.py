@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pipelines.errors import ExportError, SnapshotError
 from pipelines.query.database import SnapshotDatabase, open_database
 from pipelines.query.query_memory import QueryMemory
-from pipelines.serving.file_cache import FileCache
+from pipelines.serving.export_sources import FileCache
 from pipelines.serving.settings import ServingSettings
 from pipelines.snapshots.opening import CURRENT, Snapshot, current_snapshot
 

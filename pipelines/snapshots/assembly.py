@@ -14,10 +14,9 @@ from pipelines.contracts.views import SnapshotInfo
 from pipelines.errors import PublishError, SnapshotError
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.snapshots.database import DEFAULT_MEMORY_MB, WriterOptions
+from pipelines.snapshots.database_patch import WrittenDatabase, add_database
 from pipelines.snapshots.folder import (
     MakeExtras,
-    WrittenDatabase,
-    add_database,
     link_tables,
     no_extras,
     write_extras,
@@ -49,7 +48,7 @@ class SnapshotInputs:
         checks: Checks of the run as a whole (such as guards.check_shrink): recorded, and a failed one blocks.
         on_progress: Gets a message after each step.
         memory_mb: DuckDB's memory while exports.duckdb is written, MB; half as much more to verify it.
-        extras: Makes files beside the data, once that is verified; what it raises stops the run.
+        extras: Makes files next to the data, once that is verified; what it raises stops the run.
         in_process: Write exports.duckdb in this process: for tests that are not about the process.
     """
 

@@ -1,28 +1,26 @@
-"""Checks of the two formats of a snapshot, DuckDB and Parquet: their shape, their rows, that both hold the same.
+"""Checks of the DuckDB file of a snapshot: its shape, its rows, and that it holds the same as the Parquet files.
 
 A failed check names files, columns and counts, never a row.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Literal, Self
 
 import duckdb
-import polars as pl
 
-from pipelines.contracts.records import CheckRecord, FileRecord
+from pipelines.contracts.records import CheckRecord
 from pipelines.contracts.tables import Table
-from pipelines.contracts.views import SNAPSHOT_INFO, views_of
-from pipelines.snapshots.content_hash import (
+from pipelines.contracts.views import INFO_COLUMNS, INFO_DESCRIPTION, SNAPSHOT_INFO, SnapshotInfo, views_of
+from pipelines.snapshots.duckdb_connections import (
     Fingerprint,
-    count_descents,
-    differing_columns,
     fingerprint,
+    open_scratch,
     parquet_relation,
+    quoted,
+    quoted_text,
     table_relation,
 )
-from pipelines.snapshots.duckdb_connections import open_scratch, quoted_text
 from pipelines.snapshots.opening import Snapshot
 from pipelines.snapshots.table_changes import TableChanges, whole
 
@@ -35,48 +33,6 @@ ATTACHED = "attached"
 # Comment of a view; name, type and comment of each of its columns.
 _ViewShape = tuple[str | None, list[tuple[str, str, str | None]]]
 _UNQUERYABLE = (duckdb.Error, UnicodeDecodeError)  # the latter where DuckDB's message quotes damaged bytes
-_UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)  # what Polars makes of bad bytes
-
-
-def verify_parquet(snapshot: Snapshot, table: Table, changes: TableChanges | None = None) -> list[CheckRecord]:
-    """Check a table's Parquet files: each has the contract's columns and its own rows; all are in sort order.
-
-    Args:
-        table: What the files should hold.
-        changes: The files to look at; None: all. The order of segments follows from every row being in its own.
-    """
-    record = snapshot.record_of(table.name)
-    changes = changes or whole(table, record, snapshot.manifest.segmentation)
-    files = changes.files
-    expected = list(table.polars_schema.items())
-    other_columns, other_rows, unreadable = [], [], []
-    for file in files:
-        scan = pl.scan_parquet(snapshot.folder / file.path, glob=False, hive_partitioning=False)
-        try:
-            if list(scan.collect_schema().items()) != expected:
-                other_columns.append(file.path)
-            elif not _has_its_rows(scan, file, changes):
-                other_rows.append(file.path)
-        except _UNREADABLE:
-            unreadable.append(file.path)
-    descents: dict[Path, int] = {}
-    if not other_columns and not unreadable:
-        try:
-            descents = count_descents([snapshot.folder / file.path for file in files], table.sort_by)
-        except _UNREADABLE as error:
-            unreadable.append(type(error).__name__)
-    counts_agree = not other_rows and sum(file.rows for file in record.files) == record.rows
-    unsorted = {path.name: count for path, count in descents.items()}
-    return [
-        check(
-            table.name,
-            "parquet_columns",
-            passed=not other_columns and not unreadable,
-            metadata={"files": len(files), "other_columns": other_columns, "unreadable": unreadable},
-        ),
-        check(table.name, "parquet_rows", passed=counts_agree, metadata={"rows": record.rows, "differs": other_rows}),
-        check(table.name, "parquet_sorted", passed=not unsorted, metadata={"rows_out_of_order": unsorted}),
-    ]
 
 
 class AttachedDatabase:
@@ -125,10 +81,7 @@ class AttachedDatabase:
 
 
 def verify_database(attached: AttachedDatabase, tables: Sequence[Table]) -> list[CheckRecord]:
-    """Check the DuckDB file: exactly these tables and views, with the contract's columns, types, comments, rows.
-
-    What snapshot_info says: verification.py.
-    """
+    """Check the DuckDB file: exactly these tables and views, with the contract's columns, types, comments, rows."""
     snapshot = attached.snapshot
     try:
         with attached.session() as connection:
@@ -161,6 +114,41 @@ def verify_database(attached: AttachedDatabase, tables: Sequence[Table]) -> list
     return checks
 
 
+def verify_info(attached: AttachedDatabase) -> CheckRecord:
+    """Check that snapshot_info is one row with the manifest's values, with the contract's columns and comments."""
+    try:
+        with attached.session() as connection:
+            is_described = _is_described(connection)
+            same = _compare(connection, SnapshotInfo.of(attached.snapshot.manifest))
+    except (duckdb.Error, UnicodeDecodeError) as error:  # the latter where a message quotes damaged bytes
+        return check(SNAPSHOT, "snapshot_info", passed=False, metadata={"error": type(error).__name__})
+    differs = sorted({name for row in same for name, is_same in zip(INFO_COLUMNS, row, strict=True) if not is_same})
+    metadata = {"rows": len(same), "differs": differs, "other_columns_or_comments": not is_described}
+    return check(SNAPSHOT, "snapshot_info", passed=len(same) == 1 and not differs and is_described, metadata=metadata)
+
+
+def _is_described(connection: duckdb.DuckDBPyConnection) -> bool:
+    columns = connection.execute(
+        "SELECT column_name, data_type, is_nullable, comment FROM duckdb_columns()"
+        " WHERE database_name = ? AND table_name = ? ORDER BY column_index",
+        [ATTACHED, SNAPSHOT_INFO],
+    ).fetchall()
+    comments = connection.execute(
+        "SELECT comment FROM duckdb_tables() WHERE database_name = ? AND table_name = ?", [ATTACHED, SNAPSHOT_INFO]
+    ).fetchall()
+    wanted = [(name, column.kind, False, column.description) for name, column in INFO_COLUMNS.items()]
+    return (columns, comments) == (wanted, [(INFO_DESCRIPTION,)])
+
+
+def _compare(connection: duckdb.DuckDBPyConnection, info: SnapshotInfo) -> list[tuple[bool, ...]]:
+    """Per row, whether each cell is what it must be; of two rows and more, two."""
+    cells = ", ".join(
+        f"{quoted(name)} IS NOT DISTINCT FROM CAST(? AS {column.kind})" for name, column in INFO_COLUMNS.items()
+    )
+    query = f"SELECT {cells} FROM {table_relation(ATTACHED, SNAPSHOT_INFO)} LIMIT 2"
+    return connection.execute(query, list(info.values)).fetchall()
+
+
 def verify_equal(attached: AttachedDatabase, table: Table, changes: TableChanges | None = None) -> CheckRecord:
     """Check that a table holds the same rows in DuckDB and in Parquet, cell by cell (order-independent hashes).
 
@@ -184,10 +172,36 @@ def verify_equal(attached: AttachedDatabase, table: Table, changes: TableChanges
                 metadata["files"] = len(changes.files)
             if in_duckdb != in_parquet and changes.files:
                 left = (relation, changes.condition)
-                metadata["columns"] = differing_columns(connection, table, left, files, parameters)
+                metadata["columns"] = _differing_columns(connection, table, left, files, parameters)
             return check(table.name, "faces_equal", passed=in_duckdb == in_parquet, metadata=metadata)
     except _UNQUERYABLE as error:
         return check(table.name, "faces_equal", passed=False, metadata={"error": type(error).__name__})
+
+
+def _differing_columns(
+    connection: duckdb.DuckDBPyConnection,
+    table: Table,
+    left: tuple[str, str],
+    right: str,
+    parameters: Sequence[object],
+) -> list[str]:
+    """Columns whose values differ between two relations, each hashed with the key; slow, for the error only.
+
+    Args:
+        connection: Where both can be read.
+        table: What both should hold.
+        left: Relation without parameters, and the condition of the rows that count there.
+        right: Relation with parameters.
+        parameters: Parameters of `right`.
+    """
+    types = table.duckdb_types
+    differing = []
+    for name in types:
+        columns = {column: types[column] for column in dict.fromkeys((*table.key, name))}
+        in_left = fingerprint(connection, left[0], columns, condition=left[1])
+        if in_left != fingerprint(connection, right, columns, parameters):
+            differing.append(name)
+    return differing
 
 
 def check(
@@ -195,26 +209,6 @@ def check(
 ) -> CheckRecord:
     """The record of a check of a snapshot."""
     return CheckRecord(table=table, name=name, passed=passed, severity=severity, metadata=metadata)
-
-
-def _has_its_rows(scan: pl.LazyFrame, file: FileRecord, of: TableChanges) -> bool:
-    """Whether a file has as many rows as its record says, all of them of its segment or key range."""
-    if file.segment is None:
-        return bool(scan.select(pl.len()).collect().item() == file.rows)
-    rows, nulls, first, last = (
-        scan.select(
-            pl.len(),
-            pl.col(of.column).null_count().alias("nulls"),
-            pl.col(of.column).min().alias("first"),
-            pl.col(of.column).max().alias("last"),
-        )
-        .collect()
-        .row(0)
-    )
-    if file.segment not in of.bounds or rows != file.rows or nulls:
-        return False
-    low, high = of.bounds[file.segment]
-    return not rows or ((low is None or low <= first) and (high is None or last < high))
 
 
 def _database_checks(

@@ -40,7 +40,7 @@ class WriterOptions:
     """How the file is written.
 
     Attributes:
-        memory_mb: Most memory that DuckDB takes, MB; beyond it spills to a hidden folder beside the file.
+        memory_mb: Most memory that DuckDB takes, MB; beyond it spills to a hidden folder next to the file.
         on_table: Called with name and rows of each table that is complete.
         keep_open: File descriptors that the process inherits: a lock that it holds until it has ended too.
         on_stderr: Called with what it wrote to standard error, described without row content, where it succeeded.
@@ -97,7 +97,7 @@ def update_database(  # noqa: PLR0913 - what is written, from what, and how
     *,
     info: SnapshotInfo | None = None,
 ) -> dict[str, int]:
-    """Bring a copy of an older DuckDB file in line with the Parquet files beside it; then as `build_database`.
+    """Bring a copy of an older DuckDB file in line with the Parquet files next to it; then as `build_database`.
 
     Rows that did not change keep their place, new ones go to the end of their table.
 

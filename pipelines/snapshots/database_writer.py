@@ -1,6 +1,6 @@
 """Writes exports.duckdb, in a process of its own: builds it, or brings a copy of an older one in line (DESIGN 4).
 
-What it is told to do is plain: names, texts and paths. The contracts would bring Polars into the process.
+Its task is plain data: names, texts and paths. The contracts would bring Polars into the process.
 """
 
 import os
@@ -78,7 +78,6 @@ class Task:
 
     Attributes:
         database: The file; it must not exist if it is built, and holds all tables if it is updated.
-        temp_folder: Where DuckDB may spill.
         memory_mb: Most memory that DuckDB takes, MB.
         max_changes: Update it, and give up beyond so many rows that are deleted or inserted; None: build it.
         info: What it says of itself; None: nothing.
@@ -141,7 +140,7 @@ def _build(task: Task, on_table: OnTable) -> None:
     """Create and fill the tables.
 
     Every table has a connection, a thread and a transaction of its own, and DuckDB one thread of its own: an ordered
-    INSERT hardly goes parallel, tables beside each other do (FACTS 2.3: 8.5 s instead of 15 to 18 s).
+    INSERT hardly goes parallel, several tables at a time do (FACTS 2.3: 8.5 s instead of 15 to 18 s).
     No PRIMARY KEY: its index costs time and space, the key is checked before.
     """
     with _open(task, threads=1) as connection:
@@ -171,7 +170,7 @@ def _fill(connection: duckdb.DuckDBPyConnection, table: TableTask, on_table: OnT
 def _update(task: Task, most: int, on_table: OnTable) -> None:
     """Replace the rows that differ.
 
-    Rows are told apart by a hash of all their cells, so that only those that differ are written, not their whole
+    Rows are compared by a hash of all their cells, so that only those that differ are written, not their whole
     segment: 1 % of a segment's rows costs 1 % of its inserts, and the file grows by as little. The file is a private
     copy until it is verified, so a transaction a replacement is enough; one for all would hold the hashes of every
     replacement until its end.

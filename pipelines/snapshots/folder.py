@@ -1,4 +1,4 @@
-"""The content of a new snapshot folder: Parquet files by link, exports.duckdb, other files, the manifest (DESIGN 4)."""
+"""The content of a new snapshot folder besides exports.duckdb: Parquet files by link, other files, the manifest."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -6,35 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipelines.contracts.records import CheckRecord, FileRecord, Manifest, StagingRecord, TableRecord
-from pipelines.contracts.tables import Table
-from pipelines.contracts.views import SnapshotInfo
+from pipelines.contracts.records import CheckRecord, FileRecord, Manifest, TableRecord
 from pipelines.errors import PublishError
-from pipelines.snapshots.database import WriterOptions, build_database
-from pipelines.snapshots.database_patch import CannotPatch, changes_of, patch_database
-from pipelines.snapshots.opening import DATABASE, MANIFEST, Snapshot
-from pipelines.snapshots.table_changes import TableChanges
-from pipelines.system.files import PUBLISHED_MODE, Digests, link_or_copy, sync_file, sync_folder, write_atomically
+from pipelines.snapshots.opening import MANIFEST, Snapshot
+from pipelines.system.files import PUBLISHED_MODE, Digests, link_or_copy, seal_file, sync_folder, write_atomically
 
 _LINKING_THREADS = 4
 
 
-@dataclass(frozen=True)
-class WrittenDatabase:
-    """exports.duckdb of a new snapshot.
-
-    Attributes:
-        record: What the manifest says of it, without its first snapshot.
-        rebuilt_bytes: Its size, or that of the older file it goes back to, when built again.
-        changes: What of each table was replaced in the copy of an older file; None: it was built again.
-    """
-
-    record: FileRecord
-    rebuilt_bytes: int
-    changes: dict[str, TableChanges] | None
-
-
-def link_tables(  # noqa: PLR0913, PLR0917 - from where to where, and who hears of damage
+def link_tables(  # noqa: PLR0913, PLR0917 - from where to where, and where damage is reported
     folder: Path,
     snapshot_id: str,
     built: Sequence[TableRecord],
@@ -55,7 +35,7 @@ def link_tables(  # noqa: PLR0913, PLR0917 - from where to where, and who hears 
         built: The tables.
         tables_dir: Where the paths of their files begin.
         before: The snapshot whose files are reused where they are the same.
-        log: Hears of published files that are damaged.
+        log: Gets a message of published files that are damaged.
 
     Returns:
         The records with `first_snapshot` filled in.
@@ -86,50 +66,6 @@ def link_tables(  # noqa: PLR0913, PLR0917 - from where to where, and who hears 
     return tuple(t.model_copy(update={"files": tuple(linked[file.path] for file in t.files)}) for t in built)
 
 
-def add_database(  # noqa: PLR0913 - what is written, from what, and how
-    folder: Path,
-    tables: Sequence[Table],
-    records: Sequence[TableRecord],
-    options: WriterOptions,
-    *,
-    staging: StagingRecord,
-    base: Snapshot | None,
-    info: SnapshotInfo,
-    digests: Digests,
-    log: Callable[[str], None] = lambda _: None,
-) -> WrittenDatabase:
-    """Write exports.duckdb so that it equals the folder's Parquet files: always a new file, never a link.
-
-    Args:
-        folder: The new snapshot's folder, its Parquet files complete.
-        records: What was built of each.
-        options: How the writer's process runs.
-        base: The snapshot whose file is copied and changed where that will do; None: build it again.
-        info: What the file says of itself.
-        log: Hears why it was built again although there is a base.
-
-    Returns:
-        The file, synced, read-only.
-
-    Raises:
-        PublishError: It could not be built.
-        OSError: It could not be copied or synced.
-    """
-    database = folder / DATABASE
-    if base is not None:
-        try:
-            changes = changes_of(base, staging, tables, records)
-            rows = patch_database(database, base, tables, changes, options, info=info, digests=digests)
-            return _written(database, rows, base.manifest.rebuilt_database_bytes, changes, digests)
-        except CannotPatch as reason:
-            log(f"exports.duckdb is built again: {reason.why}")
-        except PublishError as error:
-            log(f"exports.duckdb is built again: {error.what}: {error.found}")
-    files = {table.name: [folder / f.path for f in table.files] for table in records}
-    rows = build_database(database, tables, files, options, info=info)
-    return _written(database, rows, database.stat().st_size, None, digests)
-
-
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest, last of all files: a folder without it is no snapshot.
 
@@ -138,25 +74,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     """
     path = folder / MANIFEST
     write_atomically(path, manifest.model_dump_json(indent=2).encode() + b"\n")
-    _finish(path)
-
-
-def _written(
-    database: Path,
-    rows: dict[str, int],
-    rebuilt_bytes: int,
-    changes: dict[str, TableChanges] | None,
-    digests: Digests,
-) -> WrittenDatabase:
-    _finish(database)
-    record = FileRecord(
-        path=DATABASE,
-        segment=None,
-        rows=sum(rows.values()),
-        bytes=database.stat().st_size,
-        sha256=digests.of(database),
-    )
-    return WrittenDatabase(record, rebuilt_bytes, changes)
+    seal_file(path)
 
 
 def _reuse(source: Path, target: Path, file: FileRecord, digests: Digests) -> bool:
@@ -168,7 +86,7 @@ def _reuse(source: Path, target: Path, file: FileRecord, digests: Digests) -> bo
         target.unlink()
         return False
     if not is_link or target.stat().st_mode & 0o777 != PUBLISHED_MODE:
-        _finish(target)
+        seal_file(target)
     return True
 
 
@@ -187,17 +105,12 @@ def _link_built(source: Path, target: Path, file: FileRecord, digests: Digests) 
             found=f"{target.stat().st_size} bytes, other content",
             fix=fix,
         )
-    _finish(target)
-
-
-def _finish(path: Path) -> None:
-    path.chmod(PUBLISHED_MODE)
-    sync_file(path)
+    seal_file(target)
 
 
 @dataclass(frozen=True)
 class SideFiles:
-    """Files beside the data.
+    """Files next to the data.
 
     Attributes:
         files: Their content by name; they lie directly in the snapshot's folder.
@@ -213,7 +126,7 @@ MakeExtras = Callable[[Snapshot, Snapshot | None], SideFiles]
 
 
 def no_extras(_: Snapshot, __: Snapshot | None) -> SideFiles:
-    """No file beside the data."""
+    """No file next to the data."""
     return SideFiles()
 
 
@@ -231,8 +144,7 @@ def write_extras(folder: Path, snapshot_id: str, files: Mapping[str, bytes]) -> 
         path = folder / name
         with path.open("xb") as file:
             file.write(content)
-        path.chmod(PUBLISHED_MODE)
-        sync_file(path)
+        seal_file(path)
         records.append(
             FileRecord(
                 path=name,

@@ -17,14 +17,14 @@ class Health:
 
     Attributes:
         snapshot: The published one; None where nothing is published, or it can't be read.
-        look: The last successful look at the source.
+        source_check: The last successful check of the source.
         hold: The rollback that is in force.
-        problems: What an operator has to look at, in words; none: healthy.
+        problems: What an operator has to deal with, in words; none: healthy.
         unreadable: Why the published snapshot can't be read; None: it can, or nothing is published.
     """
 
     snapshot: Snapshot | None
-    look: SourceCheck | None
+    source_check: SourceCheck | None
     hold: RollbackHold | None
     problems: tuple[str, ...]
     unreadable: SnapshotError | None = None
@@ -34,14 +34,14 @@ def evaluate_health(export_dir: Path, stale_after_hours: float, now: datetime | 
     """Look at an export folder.
 
     Args:
-        stale_after_hours: Longest time since the last successful look at the source, hours (STALE_AFTER_HOURS).
+        stale_after_hours: Longest time since the last successful check of the source, hours (STALE_AFTER_HOURS).
         now: The clock, UTC; None asks it.
 
     Raises:
         SnapshotError: rollback.json is there and can't be read.
     """
     snapshot, unreadable = try_current(export_dir)
-    look, hold = read_source_check(export_dir), read_hold(export_dir)
+    source_check, hold = read_source_check(export_dir), read_hold(export_dir)
     problems = []
     if unreadable is not None:
         problems.append(str(unreadable))
@@ -49,24 +49,24 @@ def evaluate_health(export_dir: Path, stale_after_hours: float, now: datetime | 
         problems.append("nothing is published")
     else:
         problems += [*_missing(snapshot), *_lost(snapshot)]
-    looked_at = look.checked_at if look else snapshot.manifest.source.snapshot_at if snapshot else None
-    age = timedelta(0) if looked_at is None else (now or datetime.now(UTC)) - looked_at
+    checked_at = source_check.checked_at if source_check else snapshot.manifest.source.snapshot_at if snapshot else None
+    age = timedelta(0) if checked_at is None else (now or datetime.now(UTC)) - checked_at
     if age > timedelta(hours=stale_after_hours):
         problems.append(
             f"stale: the last successful look at the source was {age / timedelta(hours=1):.1f} h ago, expected one"
             f" every {stale_after_hours:g} h"
         )
-    if looked_at is not None and age < -CLOCK_SKEW:
+    if checked_at is not None and age < -CLOCK_SKEW:
         problems.append(
-            f"the last look at the source is of the future, {looked_at:%Y-%m-%d %H:%M} UTC: until then nothing would be"
-            " stale; set the clocks right, and run lei-exports run"
+            f"the last look at the source is of the future, {checked_at:%Y-%m-%d %H:%M} UTC: until then nothing would"
+            " be stale; set the clocks right, and run lei-exports run"
         )
     if hold is not None:
         problems.append(
             f"rolled back to {hold.snapshot_id} since {hold.held_at:%Y-%m-%d %H:%M} UTC: runs build, and do not switch"
             " until lei-exports rollback --release"
         )
-    return Health(snapshot, look, hold, tuple(problems), unreadable)
+    return Health(snapshot, source_check, hold, tuple(problems), unreadable)
 
 
 def _missing(snapshot: Snapshot) -> list[str]:

@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
@@ -16,6 +16,7 @@ FAILED_RUN = "last_failed_run.json"
 CLOCK_SKEW = timedelta(minutes=5)
 SwitchReason = Literal["published", "rollback", "release", "completed", "pulled"]
 SourceCheckResult = Literal["published", "held", "unchanged"]
+_Record = TypeVar("_Record", bound=BaseModel)
 _FROM = AliasChoices("from", "previous")  # a keyword in Python, the plainest word in the files
 
 
@@ -56,7 +57,7 @@ class Switch(_Line):
 
 
 class SourceCheck(_Line):
-    """The last successful look at the source: what freshness is counted from.
+    """The last successful check of the source: what freshness is counted from.
 
     Attributes:
         checked_at: When, UTC.
@@ -88,18 +89,12 @@ class FailedRun(_Line):
 
 def read_failed_run(export_dir: Path) -> FailedRun | None:
     """The last run of the command that did not succeed; None where none is on record."""
-    try:
-        return FailedRun.model_validate_json((export_dir / FAILED_RUN).read_bytes())
-    except (OSError, ValidationError):
-        return None
+    return _read(FailedRun, export_dir / FAILED_RUN)
 
 
 def read_source_check(export_dir: Path) -> SourceCheck | None:
-    """The last successful look at the source; None where there was none, or its file can't be read."""
-    try:
-        return SourceCheck.model_validate_json((export_dir / LAST_CHECKED).read_bytes())
-    except (OSError, ValidationError):
-        return None
+    """The last successful check of the source; None where there was none, or its file can't be read."""
+    return _read(SourceCheck, export_dir / LAST_CHECKED)
 
 
 def read_hold(export_dir: Path) -> RollbackHold | None:
@@ -135,3 +130,10 @@ def read_switches(export_dir: Path) -> list[Switch]:
         except ValidationError:
             continue
     return switches
+
+
+def _read(kind: type[_Record], path: Path) -> _Record | None:
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None

@@ -30,13 +30,13 @@ def newest_snapshot(export_dir: Path) -> Snapshot | None:
 def largest_number(export_dir: Path) -> int:
     """The largest sequence number that was ever given here, as far as anything on disk knows; 0: none.
 
-    Of snapshots on disk (damaged ones too), of switches on record, and of the last look at the source.
+    Of snapshots on disk (damaged ones too), of switches on record, and of the last check of the source.
     """
     folders = (export_dir / SNAPSHOTS).glob("[!.]*/")
-    look = read_source_check(export_dir)
+    last_check = read_source_check(export_dir)
     numbers = [read_number(folder) for folder in folders]
     numbers += [switch.sequence for switch in read_switches(export_dir)]
-    numbers += [] if look is None else [look.sequence]
+    numbers += [] if last_check is None else [last_check.sequence]
     return max((number for number in numbers if number is not None), default=0)
 
 

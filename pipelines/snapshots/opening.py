@@ -158,6 +158,22 @@ def current_snapshot(export_dir: Path) -> Snapshot | None:
     return Snapshot(folder, load_manifest(folder))
 
 
+def published_snapshot(export_dir: Path) -> Snapshot:
+    """As `current_snapshot`, for what has nothing to do without it.
+
+    Raises:
+        SnapshotError: Nothing is published, or it can't be read.
+    """
+    snapshot = current_snapshot(export_dir)
+    if snapshot is None:
+        raise SnapshotError(
+            "Nothing is published yet",
+            expected=f"a snapshot in {export_dir}",
+            fix="run `lei-exports run` (the job `export`), or set EXPORT_DIR to where one is",
+        )
+    return snapshot
+
+
 def try_current(export_dir: Path) -> tuple[Snapshot | None, SnapshotError | None]:
     """As `current_snapshot`, for what goes on without it: the snapshot, or why it can't be read."""
     try:

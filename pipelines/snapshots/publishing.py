@@ -11,9 +11,8 @@ from pipelines.contracts.records import Manifest
 from pipelines.errors import ExportError
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.snapshots.assembly import SnapshotInputs, build_snapshot
-from pipelines.snapshots.guards import reference_snapshot, require_same_source
-from pipelines.snapshots.history import RollbackHold, SourceCheckResult, read_hold
-from pipelines.snapshots.inputs import require_base, require_publishable
+from pipelines.snapshots.guards import reference_snapshot, require_base, require_publishable, require_same_source
+from pipelines.snapshots.history import RollbackHold, read_hold
 from pipelines.snapshots.lookup import largest_number, newest_snapshot
 from pipelines.snapshots.opening import CURRENT, SNAPSHOTS, Snapshot, require_link, try_current
 from pipelines.snapshots.retention import prune_snapshots
@@ -126,7 +125,7 @@ def _commit(
             folder.rename(building)
             raise
         if hold is None:
-            with suppress(Exception):  # it is published, whatever happens to who hears of it
+            with suppress(Exception):  # it is published, whatever happens to the report of it
                 inputs.on_progress(Progress("publish", f"{CURRENT} is snapshot {manifest.id}", published=manifest.id))
 
 
@@ -150,7 +149,7 @@ def _finish(  # noqa: PLR0913, PLR0917 - the snapshot, and the settings of reten
             f" {hold.held_at:%Y-%m-%d %H:%M} UTC, until: lei-exports rollback --release"
         )
     try:
-        _record_look(export_dir, "published" if hold is None else "held", inputs.now())
+        record_last_checked(export_dir, "published" if hold is None else "held", inputs.now())
         report = prune_snapshots(export_dir, keep_snapshots, keep_hours, inputs.now())
     except Exception as error:  # noqa: BLE001  see above
         why = str(error) if isinstance(error, (OSError, ExportError)) else type(error).__name__
@@ -168,7 +167,6 @@ def record_unchanged(
     *,
     now: Callable[[], datetime],
     on_progress: OnProgress = ignore_progress,
-    lock_wait_seconds: float = LOCK_WAIT_SECONDS,
 ) -> Snapshot | None:
     """Write down that the source was looked at and is what the newest snapshot holds; nothing new is published.
 
@@ -177,8 +175,7 @@ def record_unchanged(
 
     Args:
         now: The clock, UTC.
-        on_progress: Hears of such a switch.
-        lock_wait_seconds: How long to wait for a command that switches or deletes snapshots.
+        on_progress: Gets a message of such a switch.
 
     Returns:
         The snapshot that is current; None where a rollback holds one that can't be read.
@@ -189,11 +186,11 @@ def record_unchanged(
         BusyError: A command still switches or deletes snapshots.
         PublishError: last_checked.json can't be written.
     """
-    with hold_publish_lock(export_dir, lock_wait_seconds) as publish_lock, _disk_errors(export_dir):
+    with hold_publish_lock(export_dir, LOCK_WAIT_SECONDS) as publish_lock, _disk_errors(export_dir):
         remove_leftovers(export_dir, lock)
         publish_lock.require_held()
         complete_switch(export_dir, now(), on_progress)
-        _record_look(export_dir, "unchanged", now())
+        record_last_checked(export_dir, "unchanged", now())
         return try_current(export_dir)[0]
 
 
@@ -208,17 +205,6 @@ def free_id(export_dir: Path, staging_id: str) -> str:
         digits = hashlib.sha256(f"{staging_id}/{tries}".encode()).hexdigest()[:_SUFFIX_DIGITS]
         candidate = f"{staging_id.rpartition('-')[0]}-{digits}"
     return candidate
-
-
-def _record_look(export_dir: Path, result: SourceCheckResult, at: datetime) -> None:
-    current, _ = try_current(export_dir)
-    record_last_checked(
-        export_dir,
-        checked_at=at,
-        result=result,
-        snapshot_id=None if current is None else current.manifest.id,
-        sequence=None if current is None else current.manifest.sequence,
-    )
 
 
 @contextmanager

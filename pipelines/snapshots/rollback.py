@@ -1,11 +1,10 @@
 """Going back to an older snapshot and forward again (DESIGN 4): after a rollback runs build but do not switch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
-from pipelines.contracts.tables import Table
 from pipelines.errors import SnapshotError
 from pipelines.progress import OnProgress, Progress
 from pipelines.snapshots.history import HOLD, RollbackHold, SwitchReason, read_hold
@@ -22,7 +21,6 @@ def rollback(
     snapshot_id: str,
     *,
     now: Callable[[], datetime],
-    tables: Sequence[Table] | None = None,
     lock_wait_seconds: float = LOCK_WAIT_SECONDS,
 ) -> RollbackHold:
     """Switch `current` to a snapshot that verifies, and hold it there until `release_rollback`.
@@ -34,7 +32,6 @@ def rollback(
     Args:
         snapshot_id: Id or sequence number of the snapshot; the current one may be held too.
         now: The clock, UTC.
-        tables: What its tables should be; None: this version's contract.
         lock_wait_seconds: How long to wait for whatever else switches or deletes snapshots.
 
     Returns:
@@ -48,27 +45,15 @@ def rollback(
     """
     with hold_publish_lock(_existing(export_dir), lock_wait_seconds) as lock:
         target = find_snapshot(export_dir, snapshot_id)
-        verify_snapshot(target, tables)
+        verify_snapshot(target)
         hold = RollbackHold(held_at=now(), snapshot_id=target.manifest.id, previous=current_id(export_dir))
         lock.require_held()
-        with uninterrupted():
-            before = _hold_file(export_dir)
-            try:
-                _write_hold(export_dir, hold.model_dump_json(by_alias=True, indent=2).encode() + b"\n")
-                _switch(export_dir, target, "rollback", now())
-            except OSError as error:
-                _restore_hold(export_dir, before)
-                raise write_failure("The rollback could not be written", error) from error
+        content = hold.model_dump_json(by_alias=True, indent=2).encode() + b"\n"
+        _change_hold(export_dir, content, target, "rollback", now())
     return hold
 
 
-def release_rollback(
-    export_dir: Path,
-    *,
-    now: Callable[[], datetime],
-    tables: Sequence[Table] | None = None,
-    lock_wait_seconds: float = LOCK_WAIT_SECONDS,
-) -> Snapshot:
+def release_rollback(export_dir: Path, *, now: Callable[[], datetime]) -> Snapshot:
     """End the rollback and switch to the newest snapshot, if that verifies.
 
     The hold goes before the switch: after a kill between the two the next run makes the switch. An interrupt comes
@@ -76,8 +61,6 @@ def release_rollback(
 
     Args:
         now: The clock, UTC.
-        tables: What its tables should be; None: this version's contract.
-        lock_wait_seconds: How long to wait for whatever else switches or deletes snapshots.
 
     Returns:
         The snapshot that is current now.
@@ -88,7 +71,7 @@ def release_rollback(
         LockLostError: Another one did so at the same time; nothing has changed then.
         PublishError: The disk refused; nothing has changed then.
     """
-    with hold_publish_lock(_existing(export_dir), lock_wait_seconds) as lock:
+    with hold_publish_lock(_existing(export_dir), LOCK_WAIT_SECONDS) as lock:
         newest = newest_snapshot(export_dir)
         if read_hold(export_dir) is None or newest is None:
             raise SnapshotError(
@@ -97,7 +80,7 @@ def release_rollback(
                 fix="nothing is to be released: runs switch to what they publish",
             )
         try:
-            verify_snapshot(newest, tables)
+            verify_snapshot(newest)
         except SnapshotError as error:
             raise SnapshotError(
                 f"{error.what}, so the rollback stays",
@@ -106,20 +89,11 @@ def release_rollback(
                 fix="build a sound one with lei-exports run --full-refresh, then release; or roll back to another",
             ) from None
         lock.require_held()
-        with uninterrupted():
-            before = _hold_file(export_dir)
-            try:
-                _write_hold(export_dir, None)
-                _switch(export_dir, newest, "release", now())
-            except OSError as error:
-                _restore_hold(export_dir, before)
-                raise write_failure("The rollback could not be released", error) from error
+        _change_hold(export_dir, None, newest, "release", now())
     return newest
 
 
-def complete_switch(
-    export_dir: Path, at: datetime, on_progress: OnProgress, tables: Sequence[Table] | None = None
-) -> None:
+def complete_switch(export_dir: Path, at: datetime, on_progress: OnProgress) -> None:
     """Make the switch that a killed run, rollback or release did not come to. Call it with the publish lock held.
 
     Without a rollback it goes forward only: where `current` is a newer snapshot that can't be read, the next run builds
@@ -127,7 +101,6 @@ def complete_switch(
 
     Args:
         at: The time, UTC.
-        tables: What the snapshot's tables should be; None: this version's contract.
 
     Raises:
         SnapshotError: The snapshot to switch to is damaged.
@@ -144,7 +117,7 @@ def complete_switch(
         target = held[0] if held else None
     if target is None or target.manifest.id == current:
         return
-    verify_snapshot(target, tables)
+    verify_snapshot(target)
     with uninterrupted():
         switch_to(export_dir, target, "completed", at)
         with suppress(Exception):
@@ -157,29 +130,32 @@ def complete_switch(
             )
 
 
-def _switch(export_dir: Path, target: Snapshot, why: SwitchReason, at: datetime) -> None:
-    if target.manifest.id != current_id(export_dir):
-        switch_to(export_dir, target, why, at)
+def _change_hold(export_dir: Path, content: bytes | None, target: Snapshot, why: SwitchReason, at: datetime) -> None:
+    """Write rollback.json (None: remove it), then switch: both or neither, where the disk refuses or Ctrl-C comes.
 
-
-def _hold_file(export_dir: Path) -> bytes | None:
+    Raises:
+        PublishError: The disk refused.
+    """
     path = export_dir / HOLD
-    return path.read_bytes() if path.is_file() else None
+    with uninterrupted():
+        before = path.read_bytes() if path.is_file() else None
+        try:
+            _write_hold(path, content)
+            if target.manifest.id != current_id(export_dir):
+                switch_to(export_dir, target, why, at)
+        except OSError as error:
+            with suppress(OSError):  # put back what was there: else the next run would make that switch
+                _write_hold(path, before)
+            how = "written" if content else "released"
+            raise write_failure(f"The rollback could not be {how}", error) from error
 
 
-def _write_hold(export_dir: Path, content: bytes | None) -> None:
-    """Write rollback.json; None removes it."""
+def _write_hold(path: Path, content: bytes | None) -> None:
     if content is not None:
-        write_atomically(export_dir / HOLD, content)
+        write_atomically(path, content)
         return
-    (export_dir / HOLD).unlink(missing_ok=True)
-    sync_folder(export_dir)
-
-
-def _restore_hold(export_dir: Path, content: bytes | None) -> None:
-    """Put back what was there before a switch that failed: else the next run would make that switch."""
-    with suppress(OSError):
-        _write_hold(export_dir, content)
+    path.unlink(missing_ok=True)
+    sync_folder(path.parent)
 
 
 def _existing(export_dir: Path) -> Path:

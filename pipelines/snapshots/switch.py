@@ -25,7 +25,7 @@ from pipelines.snapshots.history import (
     read_hold,
     read_switches,
 )
-from pipelines.snapshots.opening import CURRENT, SNAPSHOTS, Snapshot
+from pipelines.snapshots.opening import CURRENT, SNAPSHOTS, Snapshot, try_current
 from pipelines.system.file_lock import FileLock, hold_lock
 from pipelines.system.files import sync_folder, temporary_path, write_atomically
 from pipelines.system.run_lock import RunLock
@@ -53,7 +53,7 @@ def hold_publish_lock(export_dir: Path, wait_seconds: float) -> AbstractContextM
 
 
 def building_folder(export_dir: Path, snapshot_id: str, owner: str) -> Path:
-    """Where a run builds a snapshot: hidden, beside its final place, so that a rename brings it there.
+    """Where a run builds a snapshot: hidden, next to its final place, so that a rename brings it there.
 
     Args:
         owner: The run (RunLock.owner): no other one writes or removes there.
@@ -81,7 +81,7 @@ def switch_to(
         snapshot: A promoted snapshot.
         why: What caused it.
         at: The time, UTC.
-        log: Hears that the disk did not confirm the rename; it is made then all the same.
+        log: Gets a message when the disk did not confirm the rename; it is made then all the same.
 
     Raises:
         OSError: The switch failed; `current` is as it was. After the rename nothing is raised.
@@ -91,14 +91,14 @@ def switch_to(
         at=at, snapshot_id=snapshot_id, sequence=snapshot.manifest.sequence, previous=current_id(export_dir), why=why
     )
     _append(export_dir / SWITCHES, switch)
-    beside = export_dir / f"{_TEMPORARY_LINK}{snapshot_id}"
-    beside.unlink(missing_ok=True)
+    link = export_dir / f"{_TEMPORARY_LINK}{snapshot_id}"
+    link.unlink(missing_ok=True)
     try:
         # Relative, so that the export folder can be moved or mounted elsewhere.
-        beside.symlink_to(Path(SNAPSHOTS) / snapshot_id)
-        beside.replace(export_dir / CURRENT)
+        link.symlink_to(Path(SNAPSHOTS) / snapshot_id)
+        link.replace(export_dir / CURRENT)
     except BaseException:
-        beside.unlink(missing_ok=True)
+        link.unlink(missing_ok=True)
         raise
     try:
         sync_folder(export_dir)
@@ -113,24 +113,22 @@ def current_id(export_dir: Path) -> str | None:
     return link.readlink().name if link.is_symlink() else None
 
 
-def record_last_checked(
-    export_dir: Path, *, checked_at: datetime, result: SourceCheckResult, snapshot_id: str | None, sequence: int | None
-) -> None:
-    """Write down that the source was looked at, with what result (DESIGN 4, freshness).
+def record_last_checked(export_dir: Path, result: SourceCheckResult, at: datetime) -> None:
+    """Write down that the source was looked at, with what result, and which snapshot is current then (DESIGN 4).
 
     Args:
-        checked_at: When, UTC.
         result: `published`, `held` (built, but a rollback is in force) or `unchanged`.
-        snapshot_id: The snapshot that is current afterwards.
+        at: When, UTC.
 
     Raises:
         OSError: It could not be written; the old one stands.
     """
+    current, _ = try_current(export_dir)
     content = {
-        "checked_at": checked_at.isoformat(),
+        "checked_at": at.isoformat(),
         "result": result,
-        "snapshot_id": snapshot_id,
-        "sequence": sequence,
+        "snapshot_id": None if current is None else current.manifest.id,
+        "sequence": None if current is None else current.manifest.sequence,
     }
     write_atomically(export_dir / LAST_CHECKED, json.dumps(content, indent=2).encode() + b"\n")
 

@@ -1,4 +1,4 @@
-"""What of a table differs from the snapshot that it reuses files of: the part that is worth a second look."""
+"""What of a table differs from the snapshot that it reuses files of: the part that has to be read."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -3,74 +3,31 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import duckdb
-
 from pipelines.contracts.records import CheckRecord, FileRecord
 from pipelines.contracts.tables import Table, published_tables
 from pipelines.contracts.version import CONTRACT_VERSION
-from pipelines.contracts.views import INFO_COLUMNS, INFO_DESCRIPTION, SNAPSHOT_INFO, SnapshotInfo
 from pipelines.errors import SnapshotError
 from pipelines.snapshots.comparison import (
-    ATTACHED,
     DEFAULT_MEMORY_MB,
     SNAPSHOT,
     AttachedDatabase,
     check,
     verify_database,
     verify_equal,
-    verify_parquet,
+    verify_info,
 )
-from pipelines.snapshots.content_hash import table_relation
-from pipelines.snapshots.duckdb_connections import quoted
 from pipelines.snapshots.opening import MANIFEST, Snapshot
+from pipelines.snapshots.parquet import verify_parquet
 from pipelines.snapshots.table_changes import TableChanges
 from pipelines.system.files import Digests
 
 _OUT_OF_MEMORY = "OutOfMemoryException"
 
 
-def verify_info(attached: AttachedDatabase) -> CheckRecord:
-    """Check that snapshot_info is one row with the manifest's values, with the contract's columns and comments."""
-    try:
-        with attached.session() as connection:
-            is_described = _is_described(connection)
-            same = _compare(connection, SnapshotInfo.of(attached.snapshot.manifest))
-    except (duckdb.Error, UnicodeDecodeError) as error:  # the latter where a message quotes damaged bytes
-        return check(SNAPSHOT, "snapshot_info", passed=False, metadata={"error": type(error).__name__})
-    differs = sorted({name for row in same for name, is_same in zip(INFO_COLUMNS, row, strict=True) if not is_same})
-    metadata = {"rows": len(same), "differs": differs, "other_columns_or_comments": not is_described}
-    return check(SNAPSHOT, "snapshot_info", passed=len(same) == 1 and not differs and is_described, metadata=metadata)
-
-
-def _is_described(connection: duckdb.DuckDBPyConnection) -> bool:
-    columns = connection.execute(
-        "SELECT column_name, data_type, is_nullable, comment FROM duckdb_columns()"
-        " WHERE database_name = ? AND table_name = ? ORDER BY column_index",
-        [ATTACHED, SNAPSHOT_INFO],
-    ).fetchall()
-    comments = connection.execute(
-        "SELECT comment FROM duckdb_tables() WHERE database_name = ? AND table_name = ?", [ATTACHED, SNAPSHOT_INFO]
-    ).fetchall()
-    wanted = [(name, column.kind, False, column.description) for name, column in INFO_COLUMNS.items()]
-    return (columns, comments) == (wanted, [(INFO_DESCRIPTION,)])
-
-
-def _compare(connection: duckdb.DuckDBPyConnection, info: SnapshotInfo) -> list[tuple[bool, ...]]:
-    """Per row, whether each cell is what it must be; of two rows and more, two."""
-    cells = ", ".join(
-        f"{quoted(name)} IS NOT DISTINCT FROM CAST(? AS {column.kind})" for name, column in INFO_COLUMNS.items()
-    )
-    query = f"SELECT {cells} FROM {table_relation(ATTACHED, SNAPSHOT_INFO)} LIMIT 2"
-    return connection.execute(query, list(info.values)).fetchall()
-
-
-def check_snapshot(
-    snapshot: Snapshot, tables: Sequence[Table] | None = None, memory_mb: int = DEFAULT_MEMORY_MB
-) -> list[CheckRecord]:
+def check_snapshot(snapshot: Snapshot, memory_mb: int = DEFAULT_MEMORY_MB) -> list[CheckRecord]:
     """Verify all of a snapshot: every file's digest first, and if these are right both formats.
 
     Args:
-        tables: What its tables should be; None: this version's contract.
         memory_mb: DuckDB's memory, MB.
 
     Returns:
@@ -78,15 +35,12 @@ def check_snapshot(
     """
     checks = verify_files(snapshot)
     if not failed_checks(checks):
-        checks += compare_duckdb_and_parquet(snapshot, tables, memory_mb=memory_mb)
+        checks += compare_duckdb_and_parquet(snapshot, memory_mb=memory_mb)
     return checks
 
 
-def verify_snapshot(snapshot: Snapshot, tables: Sequence[Table] | None = None) -> list[CheckRecord]:
+def verify_snapshot(snapshot: Snapshot) -> list[CheckRecord]:
     """Verify all of a snapshot, and raise where it is damaged.
-
-    Args:
-        tables: What its tables should be; None: this version's contract.
 
     Returns:
         The checks, all passed.
@@ -94,7 +48,7 @@ def verify_snapshot(snapshot: Snapshot, tables: Sequence[Table] | None = None) -
     Raises:
         SnapshotError: One failed; the message names the files, tables and columns.
     """
-    checks = check_snapshot(snapshot, tables)
+    checks = check_snapshot(snapshot)
     raise_failed(checks, f"Snapshot {snapshot.manifest.id} is damaged")
     return checks
 

@@ -2,8 +2,8 @@
 
 `child_process` starts it. Both sides send pickled values, over its standard input and output, one after the other. It
 ends with its parent, however that ends: by the kernel's signal on Linux, elsewhere because its input ends. What it
-writes to standard error is kept, and told in words that may stand in a log: kinds of errors and places in code. Its
-texts stay out, for they can hold row content.
+writes to standard error is kept, and described for a log: kinds of errors and places in code. Its texts stay out, for
+they can hold row content.
 """
 
 import importlib

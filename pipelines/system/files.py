@@ -27,40 +27,47 @@ DISK_FULL_FIX = "free space on the disk of EXPORT_DIR (an export needs room besi
 
 
 def sync_file(path: Path) -> None:
-    """Bring a file's content to the disk.
+    """Bring a file's content to the disk; of a folder its entries (new, renamed, removed names).
 
     Raises:
         OSError: The disk refused.
     """
-    _sync(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
-def sync_folder(path: Path) -> None:
-    """Bring a folder's entries (new, renamed, removed names) to the disk.
+sync_folder = sync_file
+
+
+def seal_file(path: Path) -> None:
+    """Make a file that is to be published read-only, and bring it to the disk.
 
     Raises:
         OSError: The disk refused.
     """
-    _sync(path, os.O_RDONLY | os.O_DIRECTORY)
+    path.chmod(PUBLISHED_MODE)
+    sync_file(path)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file whole: beside its target, synced, then renamed over it.
+    """Write a file whole: next to its target, synced, then renamed over it.
 
     Args:
-        path: The target; a temporary file `.<name>.tmp` stands beside it meanwhile.
-        content: What it holds afterwards.
+        path: The target; a temporary file `.<name>.tmp` stands next to it meanwhile.
 
     Raises:
         OSError: It could not be written; the target is as it was.
     """
-    with written_beside(path) as beside:
-        beside.write_bytes(content)
+    with written_beside(path) as temporary:
+        temporary.write_bytes(content)
 
 
 @contextmanager
 def written_beside(path: Path, *, is_synced: bool = True) -> Iterator[Path]:
-    """A path beside a file: what the block writes there is renamed over the file when the block has ended well.
+    """A path next to a file: what the block writes there is renamed over the file when the block has ended well.
 
     Args:
         path: The file.
@@ -69,14 +76,14 @@ def written_beside(path: Path, *, is_synced: bool = True) -> Iterator[Path]:
     Raises:
         OSError: The disk refused; the file is as it was, or (where its folder can't be synced) already the new one.
     """
-    beside = temporary_path(path)
+    temporary = temporary_path(path)
     try:
-        yield beside
+        yield temporary
         if is_synced:
-            sync_file(beside)
-        beside.replace(path)
+            sync_file(temporary)
+        temporary.replace(path)
     except BaseException:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     if is_synced:
         sync_folder(path.parent)
@@ -84,13 +91,10 @@ def written_beside(path: Path, *, is_synced: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def replace_file(target: Path) -> Iterator[BinaryIO]:
-    """Write a file beside its target and rename it over it when the block has ended well.
+    """Write a file next to its target and rename it over it when the block has ended well.
 
     Meanwhile it has no name where the system can do that (Linux), so that even a killed writer leaves nothing;
     elsewhere it is hidden. A target that is a link is followed; one that is a device or pipe is written directly.
-
-    Args:
-        target: The file.
 
     Yields:
         The file to write, open for reading too, seekable unless the target is a pipe.
@@ -143,7 +147,6 @@ def link_or_copy(source: Path, target: Path) -> bool:
     """Give a file a second name, or copy it where the file system can't (another device, no links, too many).
 
     Args:
-        source: The file.
         target: Its new name, which must not exist.
 
     Returns:
@@ -196,14 +199,6 @@ def write_failure(what: str, error: OSError) -> PublishError:
         found=f"{text}{name}",
         fix=DISK_FULL_FIX if full else "give this user the right to write to EXPORT_DIR, or check the disk",
     )
-
-
-def _sync(path: Path, flags: int) -> None:
-    descriptor = os.open(path, flags)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def sha256_of(path: Path) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipelines.query.batch.reals import real_text
+from pipelines.query.batch.expressions import real_text
 from tests.batch.conftest import AWKWARD, Exported
 from tests.batch.kit import file_of, nested_frame, sample_of
 

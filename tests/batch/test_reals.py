@@ -11,8 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines.query.batch.expressions import MACROS, RARE_REAL
-from pipelines.query.batch.reals import real_text
+from pipelines.query.batch.expressions import MACROS, RARE_REAL, real_text
 from tests.oracle.postgres import Cluster
 
 pytestmark = [pytest.mark.integration, pytest.mark.fast]

@@ -36,7 +36,7 @@ HEADINGS_OF_CODE = {
     "Another run or command works on": "pipelines/system/file_lock.py",
     "too little room for this run": "pipelines/build/preflight.py",
     "The read took too long and was stopped": "pipelines/source/read_watchdog.py",
-    "This server does not answer to the Host of the request": "assets/cli/web_guard.py",
+    "This server does not answer to the Host of the request": "assets/cli/web.py",
     "lei-exports needs Python 3.11 to 3.14": "Makefile",
 }
 

@@ -150,7 +150,7 @@ def test_a_run_of_another_host_is_left_alone_until_it_was_silent_for_long(
     file.write_text(json.dumps({**json.loads(file.read_text()), "host": "elsewhere", "boot": "00000000"}))
     with DagsterInstance.from_config(str(operator.home)) as instance:
         assert "no run is dead" in tick(instance, operator, "dead_runs").skip_message
-        monkeypatch.setattr("assets.defs.dead_runs._MAX_SILENCE_S", 0)
+        monkeypatch.setattr("assets.defs.run_cleanup._MAX_SILENCE_S", 0)
         with hold_running(operator.export_dir, file.stem):
             assert "no run is dead" in tick(instance, operator, "dead_runs").skip_message
         assert "said nothing" in tick(instance, operator, "dead_runs").skip_message

@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from assets.defs.run_history import delete_old_runs
+from assets.defs.run_cleanup import delete_old_runs
 
 pytestmark = [pytest.mark.orchestration, pytest.mark.standard]
 

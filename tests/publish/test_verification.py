@@ -8,8 +8,8 @@ import pytest
 
 from pipelines.errors import SnapshotError
 from pipelines.snapshots.comparison import AttachedDatabase, verify_equal
-from pipelines.snapshots.content_hash import count_descents, fingerprint
-from pipelines.snapshots.parquet import write_parquet
+from pipelines.snapshots.duckdb_connections import fingerprint
+from pipelines.snapshots.parquet import count_descents, write_parquet
 from pipelines.snapshots.verification import compare_duckdb_and_parquet, failed_checks, verify_files, verify_snapshot
 from tests.publish.kit import (
     DOMAIN_EXPORTS,

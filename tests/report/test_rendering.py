@@ -11,8 +11,7 @@ from pipelines.report.drawing import inline_svg
 from pipelines.report.figures import measure_tables
 from pipelines.report.rendering import plots_for
 from pipelines.report.runs import show_batch_changes, show_timings
-from pipelines.report.sections import Section
-from pipelines.report.tables import candidate_sections, domain_sections, reject_sections
+from pipelines.report.sections import Section, candidate_sections, domain_sections, reject_sections
 from tests.report.kit import Frames, batches, empty, hostile, lazy, manifest_of, ordinary
 
 pytestmark = pytest.mark.fast

@@ -4,30 +4,28 @@ Everything comes from the one snapshot that was handed in: a switch of `current`
 that is cleared away stays readable while the batch is open.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 from types import TracebackType
-from typing import NoReturn, Self, TypeVar
+from typing import Self, TypeVar
 
-import duckdb
 import numpy as np
 import numpy.typing as npt
 
 from pipelines.contracts.tables import DOMAIN_EXPORTS, candidate_exports
 from pipelines.errors import BatchNotFoundError, SnapshotError
-from pipelines.query.attached import DATABASE, open_attached
-from pipelines.query.batch.chunks import Chunk, ChunkQueries, ChunkSize
-from pipelines.query.batch.large_rows import LargeDomain
-from pipelines.query.bounded import BoundedSession, DoesNotFitError, unreadable
+from pipelines.query.batch.chunks import Chunk, ChunkQueries, ChunkSize, LargeDomain
+from pipelines.query.bounded import DoesNotFitError
+from pipelines.query.database import Reader, open_database
+from pipelines.query.queries import closest_batch_ids, relation_of
 from pipelines.query.query_memory import QueryMemory
-from pipelines.snapshots.duckdb_connections import quoted
 from pipelines.snapshots.opening import Snapshot
 from pipelines.system.printable import printable
 
 _Rows = TypeVar("_Rows", bound=Sized)
 
-DOMAINS = f"{DATABASE}.main.{quoted(DOMAIN_EXPORTS.name)}"
-CANDIDATES = f"{DATABASE}.main.{quoted(candidate_exports(include_full_data=False).name)}"
+_DOMAINS, _CANDIDATES = DOMAIN_EXPORTS.name, candidate_exports(include_full_data=False).name
+DOMAINS, CANDIDATES = relation_of(_DOMAINS), relation_of(_CANDIDATES)
 
 # Columns of candidate_exports that repeat those of their domain row.
 OF_THE_DOMAIN = ("domain_id", "domain_hash", "domain", "batch_id")
@@ -39,9 +37,6 @@ _USUAL_DUCKDB_MB = 64
 # Rows whose ids and counts are in memory at a time, 1.6 MB.
 _PLANNED_ROWS = 100_000
 _FIRST_ID = -(2**63)
-_CLOSEST = 3
-# Ids can be as long as the source's texts: the distance of longer ones is that of their beginnings.
-_COMPARED_CHARACTERS = 64
 _SHOWN_CHARACTERS = 80
 
 
@@ -50,20 +45,18 @@ class Batch:
     """One batch of one snapshot, open for reading; to be closed. Of use to one thread at a time.
 
     Attributes:
-        snapshot: Where it is read from.
         domain_count: Its rows of domain_exports.
         candidate_count: Its rows of candidate_exports.
         domain_columns: DuckDB types of domain_exports by name, in published order.
         candidate_columns: The same of candidate_exports, without what a domain row and its candidates share.
     """
 
-    snapshot: Snapshot
     batch_id: str
     domain_count: int
     candidate_count: int
     domain_columns: Mapping[str, str]
     candidate_columns: Mapping[str, str]
-    _session: BoundedSession
+    _reader: Reader
     _on_close: Callable[[], None] = lambda: None
 
     def __enter__(self) -> Self:
@@ -78,13 +71,18 @@ class Batch:
 
     def close(self) -> None:
         """Let the snapshot's file go."""
-        self._session.close()
+        self._reader.close()
         self._on_close()
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """Where it is read from."""
+        return self._reader.snapshot
 
     @property
     def memory(self) -> QueryMemory:
         """What its queries may take."""
-        return self._session.memory
+        return self._reader.memory
 
     def chunks(self, size: ChunkSize) -> Iterator[Chunk]:
         """Its rows in parts of bounded size, in order.
@@ -130,7 +128,7 @@ class Batch:
                     chunks += reversed(chunk.halves)
                     continue
                 if rows is None:
-                    domain = LargeDomain(self._session, self.snapshot, DOMAINS, CANDIDATES, int(chunk.ids[0]))
+                    domain = LargeDomain(self._reader, DOMAINS, CANDIDATES, int(chunk.ids[0]))
                     if ask_large is None:
                         raise domain.too_large()
                     rows = ask_large(domain)
@@ -146,10 +144,7 @@ class Batch:
         )
         after = _FIRST_ID
         while True:
-            try:
-                found = self._session.numbers(query, {"batch_id": self.batch_id, "after": after})
-            except duckdb.Error as error:
-                raise unreadable(self.snapshot, error) from error
+            found = self._reader.numbers(query, {"batch_id": self.batch_id, "after": after})
             ids = np.asarray(found["domain_id"], np.int64)
             if len(ids):
                 yield ids, np.asarray(found["gleif_candidate_count"], np.int64)
@@ -162,12 +157,10 @@ class Batch:
         parameters, is_one_domain = self._parameters(chunk), chunk.domain_count == 1
         for alone in (False, True):
             try:
-                return ask(ChunkQueries(self._session, parameters, alone, is_one_domain))
+                return ask(ChunkQueries(self._reader, parameters, alone, is_one_domain))
             except DoesNotFitError as error:
                 if not (error.is_in_duckdb or is_one_domain):
                     break
-            except duckdb.Error as error:
-                raise unreadable(self.snapshot, error) from error
         return None
 
     def _parameters(self, chunk: Chunk) -> dict[str, object]:
@@ -195,54 +188,39 @@ def open_batch(snapshot: Snapshot, batch_id: str, memory_mb: int = MEMORY_MB) ->
         BatchNotFoundError: The snapshot has no such batch; the message names the closest ones.
         SnapshotError: The snapshot's DuckDB file can't be read.
     """
-    memory = QueryMemory(memory_mb, "--memory-mb", usual_duckdb_mb=_USUAL_DUCKDB_MB)
+    database = open_database(snapshot, QueryMemory(memory_mb, "--memory-mb", usual_duckdb_mb=_USUAL_DUCKDB_MB))
+    reader = database.reader()
     try:
-        connection = open_attached(snapshot.database_path, _USUAL_DUCKDB_MB)
-    except duckdb.Error as error:
-        raise unreadable(snapshot, error) from error
-    try:
-        memory.add(connection)
-        session = BoundedSession(connection, memory)
-        batch = batch_of(session, snapshot, batch_id, _columns(session), connection.close)
-        if not batch.domain_count:
-            _raise_not_found(session, snapshot, batch_id)
-    except duckdb.Error as error:
-        connection.close()
-        raise unreadable(snapshot, error) from error
+        batch = batch_of(reader, batch_id, database.close)
+        _require_rows(reader, batch)
     except BaseException:
-        connection.close()
+        reader.close()
+        database.close()
         raise
     return batch
 
 
-def batch_of(
-    session: BoundedSession,
-    snapshot: Snapshot,
-    batch_id: str,
-    columns: Sequence[Mapping[str, str]],
-    on_close: Callable[[], None] = lambda: None,
-) -> Batch:
-    """A batch that is read through a session, which is closed with it.
+def batch_of(reader: Reader, batch_id: str, on_close: Callable[[], None] = lambda: None) -> Batch:
+    """A batch that is read through a reader, which is closed with it.
 
     Args:
-        session: Where the snapshot's file is attached.
         batch_id: The batch's id. Of an unknown one the batch has no rows.
-        columns: DuckDB types by name of the columns of domain_exports and of candidate_exports.
-        on_close: Called after the session was closed.
+        on_close: Called after the reader was closed.
 
     Raises:
-        duckdb.Error: The file can't be read.
+        SnapshotError: The file can't be read.
     """
+    # Columns of the file, not of the contract: a snapshot of an older version of the contract is written as it is.
+    columns = [reader.columns_of(name) for name in (_DOMAINS, _CANDIDATES)]
     counts = f"SELECT count(*), coalesce(sum(gleif_candidate_count), 0) FROM {DOMAINS} WHERE batch_id = $batch_id"
-    domains, candidates = session.rows(counts, {"batch_id": batch_id})[0] if _is_text(batch_id) else (0, 0)
+    domains, candidates = reader.rows(counts, {"batch_id": batch_id})[0] if _is_text(batch_id) else (0, 0)
     return Batch(
-        snapshot=snapshot,
         batch_id=batch_id,
         domain_count=int(domains),
         candidate_count=int(candidates),
         domain_columns=columns[0],
         candidate_columns={name: kind for name, kind in columns[1].items() if name not in OF_THE_DOMAIN},
-        _session=session,
+        _reader=reader,
         _on_close=on_close,
     )
 
@@ -253,28 +231,19 @@ def shown_id(batch_id: str) -> str:
     return f'"{printable(cut)}"'
 
 
-def _columns(session: BoundedSession) -> list[dict[str, str]]:
-    # Of the file, not of the contract: a snapshot of an older version of the contract is written as it is.
-    return [{row[0]: row[1] for row in session.rows(f"DESCRIBE {table}", {})} for table in (DOMAINS, CANDIDATES)]
-
-
 def _is_text(batch_id: str) -> bool:
     # Arguments of a command that are no UTF-8 come as lone surrogates, which no database holds.
     return not any("\ud800" <= character <= "\udfff" for character in batch_id)
 
 
-def _raise_not_found(session: BoundedSession, snapshot: Snapshot, batch_id: str) -> NoReturn:
-    wanted = "".join(c for c in batch_id[:_COMPARED_CHARACTERS] if _is_text(c))
-    rows = session.rows(
-        f"SELECT batch_id FROM (SELECT DISTINCT batch_id FROM {DOMAINS}) ORDER BY damerau_levenshtein("
-        f"lower(left(batch_id, {_COMPARED_CHARACTERS})), lower($wanted)), batch_id LIMIT {_CLOSEST}",
-        {"wanted": wanted},
-    )
-    closest = ", ".join(shown_id(row[0]) for row in rows)
+def _require_rows(reader: Reader, batch: Batch) -> None:
+    if batch.domain_count:
+        return
+    closest = ", ".join(map(shown_id, closest_batch_ids(reader, "".join(filter(_is_text, batch.batch_id)))))
     raise BatchNotFoundError(
-        f"Snapshot {snapshot.manifest.id} has no such batch",
+        f"Snapshot {batch.snapshot.manifest.id} has no such batch",
         expected="the id of a published batch, byte for byte",
-        found=shown_id(batch_id),
+        found=shown_id(batch.batch_id),
         fix=f"take one of the closest ids: {closest}; or export again, if the batch is newer"
         if closest
         else "export again: the snapshot has no batch at all",

@@ -132,7 +132,7 @@ def encode_batch(
 def write_batch(
     batch: Batch, batch_format: BatchFormat, target: Path, options: BatchOptions = DEFAULTS
 ) -> WrittenBatch:
-    """Write the batch to a path: beside it, then renamed over it, so that there is never half a file.
+    """Write the batch to a path: next to it, then renamed over it, so that there is never half a file.
 
     Args:
         target: The file; an older one is replaced.

@@ -3,12 +3,12 @@
 import codecs
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from pipelines.contracts.orders import RANK_ORDER_SQL
 from pipelines.query.batch.batches import CANDIDATES, DOMAINS, Batch
-from pipelines.query.batch.chunks import SHEET_COLUMNS, ChunkQueries, ChunkSize
+from pipelines.query.batch.chunks import ChunkQueries, ChunkSize, LargeDomain, LargeRow
 from pipelines.query.batch.expressions import csv_cell, json_escaped, json_value
-from pipelines.query.batch.large_rows import LargeDomain, LargeRow
 from pipelines.snapshots.duckdb_connections import quoted, quoted_text
 
 _LINE_END = "\r\n"
@@ -17,6 +17,49 @@ _BETWEEN = ',"candidates":['
 # A row as parts of its text: of a large one they are read as they are wanted.
 _Row = Iterable[str]
 OF_CHUNK = "batch_id = $batch_id AND domain_id BETWEEN $first_id AND $last_id"
+
+
+class SheetColumn(NamedTuple):
+    """A column of the CSV and of the workbook.
+
+    Attributes:
+        header: What stands in the first row.
+        name: The column of domain_exports.
+        width: Its width in the workbook, characters.
+    """
+
+    header: str
+    name: str
+    width: int
+
+
+SHEET_COLUMNS = (
+    SheetColumn("Domain", "domain", 28),
+    SheetColumn("Company Name", "company_name", 32),
+    SheetColumn("Extraction Method", "extraction_method", 20),
+    SheetColumn("Confidence Score", "confidence_score", 17),
+    SheetColumn("Primary LEI Code", "primary_lei_code", 24),
+    SheetColumn("Primary GLEIF Name", "primary_gleif_name", 32),
+    SheetColumn("Country", "guessed_country", 10),
+    SheetColumn("Total GLEIF Candidates", "gleif_candidate_count", 23),
+    SheetColumn("All LEI Codes", "all_lei_codes", 48),
+    SheetColumn("All Legal Names", "all_legal_names", 48),
+    SheetColumn("All Jurisdictions", "all_jurisdictions", 20),
+    SheetColumn("All Entity Statuses", "all_entity_statuses", 20),
+    SheetColumn("Level 2 Status", "level2_status", 22),
+    SheetColumn("Level 2 Candidates Count", "level2_candidates_count", 25),
+    SheetColumn("Final Legal Name", "final_legal_name", 32),
+    SheetColumn("Final Confidence", "final_confidence", 17),
+    SheetColumn("Recommendation", "recommendation", 24),
+    SheetColumn("Processing Time (ms)", "processing_time_ms", 21),
+    SheetColumn("Status", "status", 12),
+    SheetColumn("Error Message", "error_message", 32),
+    SheetColumn("Failure Category", "failure_category", 20),
+    SheetColumn("Technical Details", "technical_details", 32),
+    SheetColumn("Retry Count", "retry_count", 13),
+    SheetColumn("Created At", "created_at", 24),
+    SheetColumn("Processed At", "processed_at", 24),
+)
 
 
 def stream_csv(batch: Batch, size: ChunkSize, *, raw: bool, bom: bool) -> Iterator[bytes]:

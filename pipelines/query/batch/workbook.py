@@ -17,10 +17,9 @@ from xlsxwriter.worksheet import Worksheet
 
 from pipelines.errors import BatchFileError
 from pipelines.query.batch.batches import DOMAINS, Batch
-from pipelines.query.batch.chunks import SHEET_COLUMNS, ChunkQueries, ChunkSize
+from pipelines.query.batch.chunks import ChunkQueries, ChunkSize, LargeDomain, LargeRow
 from pipelines.query.batch.expressions import cell_text
-from pipelines.query.batch.large_rows import LargeDomain, LargeRow
-from pipelines.query.batch.text_formats import OF_CHUNK
+from pipelines.query.batch.text_formats import OF_CHUNK, SHEET_COLUMNS
 
 EXCEL_ROWS = 1_048_575
 EXCEL_CHARACTERS = 32_767

@@ -1,15 +1,18 @@
-"""Runs whose process is gone. Dagster goes on to call them started, which would hold up every later run.
+"""Dagster's own runs: those whose process is gone are marked as failed, old ones are deleted.
 
-A run is dead where the file that it holds the lock of is free (pipelines/system/run_lock.py). Where that can't be told
-(it ran on another host, or was killed before it had the lock), silence tells: no living run keeps it for so long.
+Dagster goes on to call a run started whose process is gone, which would hold up every later run. A run is dead where
+the file that it holds the lock of is free (pipelines/system/run_lock.py). Where that can't be told (it ran on another
+host, or was killed before it had the lock), silence tells: no living run keeps it for so long.
 """
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.storage.event_log import SqliteEventLogStorage
 
 from assets.defs.alerting import alert_failure
 from assets.defs.jobs import export_job
@@ -20,18 +23,21 @@ from pipelines.settings import Settings
 from pipelines.system.file_lock import hold_lock
 from pipelines.system.run_lock import RUNNING, hold_dead, is_running
 
-_INTERVAL_S = 60
+_DEAD_RUNS_INTERVAL_S, _OLD_RUNS_INTERVAL_S = 60, 3_600
 _LAUNCHED = [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING]
 _STARTED = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 # A process takes some seconds to its first event. A run that has begun says something each 30 s, and at least when a
 # query ends (EXPORT_MAX_SECONDS, an hour).
 _MAX_LAUNCH_S, _MAX_SILENCE_S = 600.0, 24 * 3600.0
 _LOCK_WAIT_S = 10.0
+# Deleting a run takes about 20 ms; a sensor has 60 s.
+_RUNS_AT_A_TIME = 200
+_ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
 
 @dg.sensor(
     name="dead_runs",
-    minimum_interval_seconds=_INTERVAL_S,
+    minimum_interval_seconds=_DEAD_RUNS_INTERVAL_S,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Marks runs as failed whose process is gone: killed, out of memory, ended with its machine.",
 )
@@ -50,7 +56,7 @@ def fail_dead_runs(instance: dg.DagsterInstance, settings: Settings, log: Callab
     Args:
         instance: Where the runs are.
         settings: The settings; runs of other export folders are looked at too.
-        log: Hears why an alert could not be posted.
+        log: Gets the reason why an alert could not be posted.
 
     Returns:
         What was marked, in words.
@@ -129,3 +135,50 @@ def _describe_silence(instance: dg.DagsterInstance, record: dg.RunRecord) -> str
     if silent_s > _MAX_SILENCE_S:
         return f"It has said nothing for {silent_s / 3600:.0f} hours: its process is gone"
     return ""
+
+
+def delete_old_runs(instance: dg.DagsterInstance, older_than: timedelta, now: datetime) -> int:
+    """Delete ended runs with their events and logs.
+
+    The run that an asset was materialized in last stays, however old: else the asset would look as if it never was.
+
+    Args:
+        instance: Dagster's instance.
+        older_than: Runs that were created longer ago than this go (KEEP_RUN_DAYS).
+        now: The clock, UTC.
+
+    Returns:
+        How many were deleted; of more than 200 the others go the next time.
+    """
+    filters = dg.RunsFilter(statuses=_ENDED, created_before=now - older_than)
+    entries = [record.asset_entry for record in instance.get_asset_records()]
+    latest = {entry.last_materialization_record.run_id for entry in entries if entry.last_materialization_record}
+    old = instance.get_run_ids(filters, limit=_RUNS_AT_A_TIME + len(latest))
+    surplus = [run_id for run_id in old if run_id not in latest][:_RUNS_AT_A_TIME]
+    for run_id in surplus:
+        instance.delete_run(run_id)
+        instance.compute_log_manager.delete_logs(prefix=[run_id])
+        _delete_database(instance, run_id)
+    return len(surplus)
+
+
+def _delete_database(instance: dg.DagsterInstance, run_id: str) -> None:
+    """In SQLite each run has a database of its own, which is empty now."""
+    storage = instance.event_log_storage
+    if isinstance(storage, SqliteEventLogStorage):
+        path = Path(storage.path_for_shard(run_id))
+        for name in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
+            with suppress(OSError):
+                name.unlink(missing_ok=True)
+
+
+@dg.sensor(
+    minimum_interval_seconds=_OLD_RUNS_INTERVAL_S,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Deletes what Dagster keeps of runs that are older than KEEP_RUN_DAYS.",
+)
+def old_runs(context: dg.SensorEvaluationContext, exports: ExportsResource) -> dg.SkipReason:
+    """Delete old runs, once an hour."""
+    days = exports.settings().keep_run_days
+    deleted = delete_old_runs(context.instance, timedelta(days=days), datetime.now(UTC))
+    return dg.SkipReason(f"{deleted} runs deleted that were older than {days:g} days")
