@@ -155,7 +155,7 @@ class RayCluster:
             "--max-worker-port=0",
             "--dashboard-agent-listen-port=0",
         ]
-        command += ["--disable-usage-stats", "--block"]
+        command += ["--disable-usage-stats", "--include-log-monitor=false", "--block"]
         own = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "PYTHONPATH"))}
         first, *rest = [*before, *command]
         node = Node(

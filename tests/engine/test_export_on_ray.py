@@ -8,17 +8,23 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import psutil
 import pytest
 
+from pipelines import export as run_module
+from pipelines.build.building import build_tables
+from pipelines.build.derived_tables import build_derived_tables
+from pipelines.engine.opening import Engine
 from pipelines.errors import EngineError
 from pipelines.settings import Settings
 from pipelines.snapshots.opening import Snapshot, current_snapshot
 from pipelines.source import ranges
 from tests.engine.cluster import ROOT, Node, RayCluster, copy_code, wait_for
+from tests.engine.tasks import Job, square
 from tests.exporting import assert_agrees, before_it_reads, export, settings_for
 from tests.hostile import insert_hostile, random_rows
 from tests.integration.kit import OUR_SESSIONS, make_slow, run_sql, scalar, session
@@ -37,8 +43,10 @@ SNAPSHOT_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 
 @pytest.fixture
 def many_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small tables are read in many tasks, as large ones are."""
+    """Small tables are read and derived in many tasks, as large ones are."""
     monkeypatch.setattr(ranges, "RANGE_BYTES", 16 * 8192)
+    monkeypatch.setattr(run_module, "build_tables", partial(build_tables, range_rows=200))
+    monkeypatch.setattr(run_module, "build_derived_tables", partial(build_derived_tables, range_rows=200))
 
 
 def on_ray(database: Database, export_dir: Path, cluster: RayCluster, **overrides: Any) -> Settings:
@@ -195,14 +203,18 @@ def test_the_coordinator_killed(database: Database, ray_cluster: RayCluster, tmp
     assert_agrees(database, export(settings))
 
 
-def test_a_node_that_does_not_fit_stops_the_run_before_rows_are_read(
-    database: Database, ray_cluster: RayCluster, new_node: Callable[..., Node], tmp_path: Path
+def test_a_node_with_other_code_stops_the_run_before_rows_are_read(
+    database: Database, ray_engine: Engine, ray_cluster: RayCluster, new_node: Callable[..., Node], tmp_path: Path
 ) -> None:
-    """One error stands for all: tests/engine/test_ray.py has them."""
     fill(database, "random", tmp_path)
     new_node({"PYTHONPATH": str(copy_code(tmp_path / "other"))})
     heard: list[str] = []
-    with pytest.raises(EngineError, match="has other versions"):
+    with pytest.raises(EngineError, match=r"The node \S+ \(\w{8}\) has other versions") as caught:
         export(on_ray(database, tmp_path / "ray", ray_cluster), on_progress=lambda message: heard.append(message.what))
+    assert re.fullmatch(r"lei-exports sources \w{12}", caught.value.expected)
+    assert re.fullmatch(r"lei-exports sources \w{12}", caught.value.found)
     assert "fingerprints of both tables" not in heard
     assert current_snapshot(tmp_path / "ray") is None
+    # One that joins later is found by its first task.
+    with pytest.raises(EngineError, match="has other versions"):
+        list(ray_engine.map(square, (Job(number) for number in range(5000)), memory_bytes=2**20))
