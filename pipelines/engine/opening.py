@@ -17,6 +17,8 @@ _RAY_VARIABLES = {
     "RAY_BACKEND_LOG_LEVEL": "error",  # it repeats warnings on standard error each second
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a warning of what will change in Ray, about GPUs
 }
+# Tries to connect. Ray's own 20 take 20 s with a wrong token, and 14 minutes where only one side has TLS.
+_CONNECT_TRIES = {"RAY_NUM_REDIS_GET_RETRIES": "3"}
 
 
 class Engine(Protocol):
@@ -84,7 +86,7 @@ def open_engine(settings: Settings, on_progress: OnProgress = ignore_progress) -
     if settings.engine == "local":
         yield LocalEngine()
         return
-    for name, value in _RAY_VARIABLES.items():
+    for name, value in (_RAY_VARIABLES if settings.ray_address is None else _RAY_VARIABLES | _CONNECT_TRIES).items():
         os.environ.setdefault(name, value)
     from pipelines.engine.ray_cluster import open_ray  # noqa: PLC0415  needs the extra `ray`
 

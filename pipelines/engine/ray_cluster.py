@@ -146,11 +146,7 @@ class _Calls(Generic[Task, Facts]):
         return facts
 
     def cancel(self, calls: set[Any]) -> None:
-        """Nothing waits: no more are submitted than can run.
-
-        ray.cancel is not for calls that may end in this very moment: Ray 2.60 then aborts this process ("Tried to
-        complete task that was not pending"), seen in less than 100 tries with tasks that fail together.
-        """
+        """Nothing waits: no more are submitted than can run. Ray's own cancel may abort this process (FACTS 11)."""
 
     def abandon(self, calls: set[Any]) -> None:
         """End the processes in which they run."""

@@ -87,9 +87,9 @@ def _refused(address: str, error: Exception) -> EngineError:
     if isinstance(error, ConnectionError):
         return EngineError(
             f"The Ray cluster at RAY_ADDRESS ({address}) refuses the connection",
-            expected="the token of the cluster (RAY_AUTH_MODE=token with RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH)",
-            found="another token or none, or something else that listens there",
-            fix=f"give the coordinator the token that the head was started with ({PAGE})",
+            expected="the token of the cluster (RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH), and TLS where it has TLS",
+            found="another token or none, TLS on one side only, or something else that listens there",
+            fix=f"give the coordinator the variables that the head was started with ({PAGE})",
         )
     return EngineError(
         f"The Ray cluster at RAY_ADDRESS ({address}) can't be used from here",
