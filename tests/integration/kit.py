@@ -81,7 +81,7 @@ class Published:
             if path.is_symlink()
             else (path.lstat().st_ino, path.lstat().st_size if path.is_file() else 0)
             for path in sorted(self.export_dir.rglob("*"))
-            if path.name not in (".run.lock", ".publish.lock", "last_checked.json")
+            if path.name not in (".digests.json", ".run.lock", ".publish.lock", "last_checked.json")
         }
 
 
