@@ -4,6 +4,7 @@
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -58,6 +59,7 @@ def test_a_cluster_by_hand(tmp_path: Path, short_folder: Path) -> None:
     _, started = done.stdout.split("STARTED\n")
     ran, rest = started.split("RUN\n")
     assert "unique_domains" in ran
+    assert re.search(r"read_range on \S+ \(\w{8}\)", ran), ran
     _, processes = rest.split("STOPPED\n")
     assert "raylet" not in processes
     assert "gcs_server" not in processes

@@ -1,6 +1,7 @@
 """A run on a real Ray cluster: the same rows, checks and bytes as on threads, whatever dies in it."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -31,29 +32,31 @@ CHANGES = (
     "UPDATE gleif_candidates SET legal_name = 'Changed' WHERE id % 50 = 1",
     "DELETE FROM gleif_candidates WHERE id % 31 = 5",
 )
+SNAPSHOT_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 
 
 @pytest.fixture
 def many_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small tables are read in many tasks, as large ones are."""
-    monkeypatch.setattr(ranges, "RANGE_BYTES", 2 * 8192)
+    monkeypatch.setattr(ranges, "RANGE_BYTES", 16 * 8192)
 
 
 def on_ray(database: Database, export_dir: Path, cluster: RayCluster, **overrides: Any) -> Settings:
     return settings_for(database, export_dir, engine="ray", ray_address=cluster.address, **overrides)
 
 
-def facts_of(snapshot: Snapshot) -> list[Any]:
+def facts_of(snapshot: Snapshot) -> list[str]:
     """What must not depend on the engine: rows, files and their bytes, checks."""
     manifest = snapshot.manifest
-    files = [(file.path, file.rows, file.sha256) for table in manifest.tables for file in table.files]
-    checks = [
-        check.model_dump(exclude={"found_by"})  # the id of the snapshot
-        for checks in (manifest.checks, *(table.checks for table in manifest.tables))
-        for check in checks
+    checks = [*manifest.checks, *(check for table in manifest.tables for check in table.checks)]
+    facts = [
+        *((table, sorted(prints.items())) for table, prints in sorted(manifest.fingerprints.items())),
+        *manifest.changed_segments,
+        *((table.name, table.rows, table.cuts, table.findings) for table in manifest.tables),
+        *((file.path, file.rows, file.sha256) for table in manifest.tables for file in table.files),
+        *(check.model_dump() for check in checks),
     ]
-    tables = [(table.name, table.rows, table.cuts, table.findings) for table in manifest.tables]
-    return [manifest.fingerprints, manifest.changed_segments, *tables, *files, *checks]
+    return [SNAPSHOT_ID.sub("<id>", str(fact)) for fact in facts]
 
 
 def fill(database: Database, source: str, real: Path) -> None:
