@@ -7,6 +7,7 @@ lengths are like real ones. Candidates lie in insertion order (the usual case) o
 import argparse
 import io
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -213,10 +214,7 @@ def fill(url: str, rows: int, *, random_order: bool) -> tuple[int, int]:
     """Replace both tables; rows of each."""
     population = Population(rows)
     with psycopg.connect(url, autocommit=True) as connection:
-        for table in SOURCE_TABLES:
-            columns = ", ".join(f'"{n}" {_SQL_TYPES[c.dtype]}' for n, c in table.schema.columns().items())
-            connection.execute(f"DROP TABLE IF EXISTS {table.name}")
-            connection.execute(f"CREATE TABLE {table.name} ({columns})")
+        _create_tables(connection)
         order = np.arange(population.candidates)
         if random_order:
             order = population.rng.permutation(order)
@@ -232,12 +230,44 @@ def fill(url: str, rows: int, *, random_order: bool) -> tuple[int, int]:
                 listed = ", ".join(f'"{column}"' for column in frame.columns)
                 with connection.cursor().copy(f"COPY {name} ({listed}) FROM STDIN (FORMAT csv)") as copy:
                     copy.write(buffer.getbuffer())
-            connection.execute(f"ALTER TABLE {name} ADD PRIMARY KEY (id)")
-        connection.execute("CREATE INDEX ON gleif_candidates (domain_id)")
-        connection.execute("VACUUM (FREEZE, ANALYZE) domains")
-        connection.execute("VACUUM (FREEZE, ANALYZE) gleif_candidates")
-        connection.execute("CHECKPOINT")
+        _finish(connection)
     return population.rows, population.candidates
+
+
+def fill_narrow(url: str, rows: int) -> tuple[int, int]:
+    """Replace both tables by rows of few columns, two candidates for each domain, in random order; rows of each."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        _create_tables(connection)
+        connection.execute("SET synchronous_commit = off")
+        connection.execute(
+            "INSERT INTO domains (id, domain, batch_id, status)"
+            " SELECT n, n || '.example', 'batch ' || n / 10000, 'success' FROM generate_series(1, %s::int8) AS n",
+            (rows,),
+        )
+        connection.execute(
+            "INSERT INTO gleif_candidates (id, domain_id, lei_code, legal_name, rank_position, is_primary_selection)"
+            " SELECT n, (n * 48271) %% %s + 1, lpad((n * 7919 %% 2000003)::text, 20, '0'), 'Name ' || n %% 2000003,"
+            " n %% 3, n %% 2 = 0 FROM generate_series(1, %s::int8) AS n",
+            (rows, 2 * rows),
+        )
+        _finish(connection)
+    return rows, 2 * rows
+
+
+def _create_tables(connection: psycopg.Connection[Any]) -> None:
+    for table in SOURCE_TABLES:
+        columns = ", ".join(f'"{n}" {_SQL_TYPES[c.dtype]}' for n, c in table.schema.columns().items())
+        connection.execute(f"DROP TABLE IF EXISTS {table.name}")
+        connection.execute(f"CREATE TABLE {table.name} ({columns})")
+
+
+def _finish(connection: psycopg.Connection[Any]) -> None:
+    for table in SOURCE_TABLES:
+        connection.execute(f"ALTER TABLE {table.name} ADD PRIMARY KEY (id)")
+    connection.execute("CREATE INDEX ON gleif_candidates (domain_id)")
+    for table in SOURCE_TABLES:
+        connection.execute(f"VACUUM (FREEZE, ANALYZE) {table.name}")
+    connection.execute("CHECKPOINT")
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from statistics import median
 
 import psutil
 
-from bench.generate import fill
+from bench.generate import fill, fill_narrow
 from bench.session import BUILD, ROOT, open_session
 from pipelines.export import hold_run
 from pipelines.report.charts import draw_bars
@@ -139,6 +139,7 @@ def main() -> None:
     parser.add_argument("--domains", type=int, nargs="+", default=[100_000, 1_000_000])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--engines", nargs="+", default=["local", "ray"])
+    parser.add_argument("--narrow", action="store_true", help="rows of few columns, two candidates a domain")
     parser.add_argument("--write", action="store_true", help="draw docs/images/scale.svg")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -147,7 +148,10 @@ def main() -> None:
         return
     with open_session() as session:
         for domains in arguments.domains:
-            _, candidates = fill(session.url, domains, random_order=True)
+            if arguments.narrow:
+                _, candidates = fill_narrow(session.url, domains)
+            else:
+                _, candidates = fill(session.url, domains, random_order=True)
             runs: dict[str, list[dict[str, dict[str, float]]]] = {engine: [] for engine in arguments.engines}
             server: list[float] = []
             for turn in range(arguments.rounds):

@@ -38,7 +38,7 @@ class Settings(EnvironmentSettings):
         50_000, ge=SMALLEST_SEGMENT, le=LARGEST_SEGMENT, description="Most rows of `domains` in a segment"
     )
     read_connections: int = Field(
-        default_factory=lambda: min(os.cpu_count() or 1, 8), ge=1, le=8, description="Parallel reads"
+        default_factory=lambda: min(os.cpu_count() or 1, 8), ge=1, le=64, description="Parallel reads"
     )
     engine: Literal["local", "ray"] = Field(
         "local", description="What runs the tasks: this process, or a Ray cluster (extra ray)"

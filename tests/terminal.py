@@ -5,8 +5,6 @@ import os
 import pty
 import re
 import struct
-import subprocess
-import sys
 import termios
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -15,12 +13,11 @@ from pathlib import Path
 
 import pyte
 
-LEI_EXPORTS = Path(sys.executable).with_name("lei-exports")
+from tests.forking import start_command
+
 _CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _LABEL = 10  # before a path
 _ROWS = 300  # as if nothing scrolled away
-# The terminal is the one that Ctrl-C of this command comes from.
-_OWN_TERMINAL = "import os, sys; os.login_tty(0); os.execv(sys.argv[1], sys.argv[1:])"
 
 
 @dataclass(frozen=True)
@@ -61,15 +58,7 @@ def show(
     """
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", _ROWS, columns, 0, 0))
-    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    process = subprocess.Popen(
-        [sys.executable, "-c", _OWN_TERMINAL, LEI_EXPORTS, *arguments],
-        cwd=folder,
-        env={**kept, "TERM": "xterm-256color", **environment},
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-    )
+    process = start_command(arguments, folder, {"TERM": "xterm-256color", **environment}, [theirs] * 3)
     os.close(theirs)
     screen, sent = pyte.Screen(columns, _ROWS), b""
     stream = pyte.ByteStream(screen)
@@ -81,7 +70,9 @@ def show(
                 os.write(ours, b"\x03")
                 interrupt_at = ""
     os.close(ours)
-    status = process.wait(60)
+    process.join(60)
+    status = process.exitcode
+    assert status is not None, "it does not end"
     assert not interrupt_at, f"{interrupt_at!r} was never shown: {sent.decode(errors='replace')}"
     lines = "\n".join(line.rstrip() for line in screen.display).rstrip().split("\n")
     return Shown(status, tuple(lines), sent.decode())

@@ -14,12 +14,12 @@ from pipelines.build.reporting import plots_of_built
 from pipelines.checks.definitions import table_checks
 from pipelines.contracts.records import TableRecord
 from pipelines.contracts.source import SOURCE_TABLES
-from pipelines.contracts.tables import DERIVED_TABLES, Table, published_tables, segmented_tables
+from pipelines.contracts.tables import DERIVED_TABLES, REJECTED_ROWS, Table, published_tables, segmented_tables
 
 STAGED = [key_of("staging", table.name) for table in SOURCE_TABLES]
 # Columns before the first run are those of the default INCLUDE_FULL_DATA=false; a run's metadata has its own.
 TABLES = segmented_tables(include_full_data=False)
-INPUTS = [key_of("exports", table.name) for table in TABLES if table.is_segmented]
+INPUTS = [key_of("exports", table.name) for table in TABLES if table != REJECTED_ROWS]
 
 
 def _check_specs(tables: Iterable[Table]) -> list[dg.AssetCheckSpec]:

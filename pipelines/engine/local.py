@@ -16,6 +16,8 @@ from typing import Generic, Self
 from pipelines.engine.flow import Facts, Task, do_nothing, run_tasks
 
 _END_SECONDS = 1.0
+# Each task takes its memory; of more cores the threads of Polars make use.
+_MOST_AT_A_TIME = 4
 
 
 class LocalEngine:
@@ -34,8 +36,8 @@ class LocalEngine:
         on_stop: Callable[[], None] = do_nothing,
         on_give_up: Callable[[], None] = do_nothing,
     ) -> Generator[Facts]:
-        """As `Engine.map`. Where `at_a_time` is not stated, as many tasks run as there are cores, and as many wait."""
-        width = at_a_time or _usable_cores()
+        """As `Engine.map`. Unless `at_a_time` is stated, a task runs on each core, four at most, and as many wait."""
+        width = at_a_time or min(_MOST_AT_A_TIME, _usable_cores())
         with Workers(function, width, waiting=0 if at_a_time else width) as workers:
             yield from run_tasks(workers, tasks, watch=watch, on_stop=on_stop, on_give_up=on_give_up)
 

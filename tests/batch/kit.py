@@ -3,7 +3,8 @@
 import csv
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import polars as pl
@@ -11,6 +12,8 @@ import psycopg
 
 from pipelines.query.batch.batches import open_batch
 from pipelines.query.batch.files import DEFAULTS, BatchFormat, BatchOptions, stream_batch
+from pipelines.query.database import Reader, open_database
+from pipelines.query.query_memory import QueryMemory
 from pipelines.snapshots.opening import Snapshot
 from tests.oracle.query import oracle_sql
 
@@ -93,6 +96,13 @@ def file_of(snapshot: Snapshot, batch_id: str, batch_format: str, options: Batch
     """A batch as a file."""
     with open_batch(snapshot, batch_id) as batch:
         return b"".join(stream_batch(batch, BatchFormat(batch_format), options))
+
+
+@contextmanager
+def reader_of(snapshot: Snapshot) -> Iterator[Reader]:
+    """What the server reads batches with: one connection for all of them, where `open_batch` takes 20 ms for each."""
+    with closing(open_database(snapshot, QueryMemory(256, "a test"))) as database, database.reader() as reader:
+        yield reader
 
 
 def csv_rows(content: bytes) -> Cells:

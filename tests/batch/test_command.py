@@ -5,7 +5,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from typer.testing import CliRunner
 from assets.cli.commands import app
 from tests.batch.conftest import Exported
 from tests.batch.kit import file_of
+from tests.forking import LEI_EXPORTS
 from tests.orchestration.test_cli import lei_exports
 
 pytestmark = [pytest.mark.orchestration, pytest.mark.fast]
@@ -97,9 +97,8 @@ def test_wrong_usage(run: Callable[..., Result], tmp_path: Path, wrong: list[str
 
 @pytest.mark.parametrize("batch_format", ["csv", "xlsx"])
 def test_standard_output_holds_the_file_and_nothing_else(awkward: Exported, tmp_path: Path, batch_format: str) -> None:
-    script = Path(sys.executable).with_name("lei-exports")
     done = subprocess.run(
-        [script, "batch", "-kP3xWq9TzYbN_4mLs7Rd", "--out", "-", "--format", batch_format],
+        [LEI_EXPORTS, "batch", "-kP3xWq9TzYbN_4mLs7Rd", "--out", "-", "--format", batch_format],
         cwd=tmp_path,
         env={"PATH": os.environ["PATH"], "EXPORT_DIR": export_dir(awkward)},
         capture_output=True,

@@ -6,11 +6,11 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from pipelines.query.batch.batches import open_batch
+from pipelines.query.batch.batches import batch_of
 from pipelines.query.batch.chunks import ChunkSize
 from pipelines.query.batch.files import DEFAULTS, BatchFormat, BatchOptions, stream_batch
 from tests.batch.conftest import AWKWARD, Exported
-from tests.batch.kit import HEADER, NUMBERS, TIMES, batch_ids, csv_rows, file_of, made_harmless
+from tests.batch.kit import HEADER, NUMBERS, TIMES, batch_ids, csv_rows, file_of, made_harmless, reader_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.fast]
 RAW = BatchOptions(raw=True)
@@ -18,8 +18,9 @@ RAW = BatchOptions(raw=True)
 
 def test_every_cell_of_every_batch_is_what_postgres_says(exported: Exported) -> None:
     assert batch_ids(exported.snapshot) == sorted(exported.cells)
-    for batch_id, cells in exported.cells.items():
-        with open_batch(exported.snapshot, batch_id) as batch:
+    with reader_of(exported.snapshot) as reader:
+        for batch_id, cells in exported.cells.items():
+            batch = batch_of(reader, batch_id)
             assert csv_rows(b"".join(stream_batch(batch, BatchFormat.CSV, RAW))) == [list(HEADER), *cells], batch_id
             harmless = made_harmless(cells)
             if harmless != cells or len(cells) > 2:

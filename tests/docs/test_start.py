@@ -22,20 +22,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def started(folder: Path) -> list[str]:
-    """The commands of the start, which were run. The browser is a script that notes what it is to open."""
-    browser = make_browser(folder)
+    """The commands of the start, of which the first was run."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     start = START.search(readme)
     assert start is not None
     commands = start[1].splitlines()
     assert commands == ["make export", "make test"]
     assert "`make report` draws" in readme
-    for command in ("make export", "make report"):
-        run(command, folder, BROWSER=str(browser))
+    run(commands[0], folder)
     return commands
 
 
 def test_the_start_leads_from_nothing_to_a_chart(folder: Path, started: list[str]) -> None:
+    # The browser is a script that notes what it is to open.
+    run("make report", folder, BROWSER=str(make_browser(folder)))
     assert "pytest" in run(f"make --dry-run {started[1].removeprefix('make ')}", folder), "this very suite"
     address = (folder / "opened").read_text(encoding="utf-8").strip()
     assert urlsplit(address).scheme == "file"
@@ -43,6 +43,7 @@ def test_the_start_leads_from_nothing_to_a_chart(folder: Path, started: list[str
     assert page.count("<svg") >= 8
 
 
+@pytest.mark.extended
 @pytest.mark.usefixtures("started")
 def test_the_other_commands_work_in_the_same_shell(folder: Path) -> None:
     blocks = BLOCK.findall((ROOT / "README.md").read_text(encoding="utf-8"))

@@ -20,10 +20,9 @@ from pipelines.snapshots.opening import Snapshot, current_snapshot, list_snapsho
 from pipelines.snapshots.retention import prune_now
 from pipelines.snapshots.rollback import release_rollback, rollback
 from pipelines.snapshots.verification import verify_snapshot
-from tests.exporting import export, settings_for
+from tests.exporting import assert_agrees, export, settings_for
 from tests.hostile import random_rows
 from tests.integration.kit import assert_says, run_sql
-from tests.integration.test_incremental import assert_agrees
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
 from tests.published import PublishedSources

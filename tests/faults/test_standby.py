@@ -7,11 +7,10 @@ import pytest
 
 from pipelines.build.extraction import Acceptance
 from pipelines.errors import ExtractError
-from tests.exporting import before_it_reads, export, settings_for
+from tests.exporting import assert_agrees, before_it_reads, export, settings_for
 from tests.faults.kit import Server, embedded_programs, new_folder, new_server
 from tests.hostile import random_rows
 from tests.integration.kit import assert_says, run_sql, scalar, session, wait_until
-from tests.integration.test_incremental import assert_agrees
 from tests.oracle.source import create_source_tables, insert_source
 
 pytestmark = [pytest.mark.integration, pytest.mark.extended]

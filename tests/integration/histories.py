@@ -19,10 +19,9 @@ from pipelines.build.extraction import Acceptance
 from pipelines.contracts.tables import published_tables
 from pipelines.snapshots.opening import Snapshot
 from pipelines.snapshots.verification import verify_snapshot
-from tests.exporting import export, settings_for
+from tests.exporting import assert_agrees, export, settings_for
 from tests.faults.kit import Server, account, embedded_programs, new_server
 from tests.hostile import random_rows
-from tests.integration.test_incremental import assert_agrees
 from tests.oracle.compare import assert_same, read_parquet_face
 from tests.oracle.postgres import Database
 from tests.oracle.prepared import begin_run, end_run

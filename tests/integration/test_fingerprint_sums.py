@@ -1,6 +1,7 @@
 """Segments and their fingerprints, whatever the ids are: as one plain query finds them (DESIGN 3.8)."""
 
 import random
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
@@ -8,6 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from pipelines.contracts.records import Fingerprint, Fingerprints
 from pipelines.contracts.segments import Segmentation, segment_name
@@ -48,7 +50,6 @@ class Source:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
-        self.scans: Counter[str] = Counter()
 
     def fill(self, domains: Sequence[int], owners: Sequence[int | None]) -> None:
         self.connection.execute("DELETE FROM domains")
@@ -145,6 +146,26 @@ def test_few_candidates_of_many_ids_are_one_segment(source: Source) -> None:
 def test_one_id_with_too_many_candidates_is_one_segment(source: Source) -> None:
     source.fill([150], [150] * (SIZE * 10 + 1))
     assert source.take()[0].numbers == (1,)
+
+
+@pytest.mark.parametrize(("last", "most"), [(4095, 4096), (4096, 2049)])
+def test_one_scan_asks_for_4_096_ranges_at_most(source: Source, last: int, most: int) -> None:
+    """Memory of the server and of the run depends on it. With one range more all are twice as wide."""
+    asked: list[int] = []
+
+    class CountingCursor(psycopg.Cursor[tuple[Any, ...]]):
+        def execute(self, query: Any, *arguments: Any, **options: Any) -> Any:
+            if isinstance(query, sql.Composed):
+                asked.extend(len(found.split(",")) for found in re.findall(r"\{([-\d,]+)\}", query.as_string(self)))
+            return super().execute(query, *arguments, **options)
+
+    source.fill([0, SIZE * last], [])
+    source.connection.cursor_factory = CountingCursor
+    try:
+        source.take()
+    finally:
+        source.connection.cursor_factory = psycopg.Cursor
+    assert max(asked) + 1 == most, "n cuts make n + 1 ranges"
 
 
 GROWN: dict[str, tuple[list[int], list[int], list[int]]] = {

@@ -12,15 +12,14 @@ import pytest
 
 from pipelines import export as run_module
 from pipelines.build.derived_tables import build_derived_tables
-from pipelines.contracts.tables import DERIVED_TABLES, published_tables
+from pipelines.contracts.tables import DERIVED_TABLES
 from pipelines.export import run_export
 from pipelines.settings import Settings
 from pipelines.snapshots.opening import Snapshot
 from pipelines.snapshots.verification import verify_snapshot
 from pipelines.system.run_lock import DIGESTS
-from tests.exporting import export, settings_for
+from tests.exporting import assert_agrees, export, settings_for
 from tests.hostile import random_rows
-from tests.oracle.compare import assert_same, oracle_frame, read_duckdb_face, read_parquet_face
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
 from tests.published import PublishedSources
@@ -28,15 +27,6 @@ from tests.published import PublishedSources
 pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
 SEGMENT = 100
-
-
-def assert_agrees(database: Database, snapshot: Snapshot) -> None:
-    """Both faces equal the oracle; in DuckDB by ORDER BY only: replaced segments go to the end (DESIGN 4)."""
-    with database.connect() as connection:
-        for table in published_tables(include_full_data=snapshot.manifest.include_full_data):
-            wanted = oracle_frame(connection, table)
-            assert_same(read_parquet_face(snapshot.folder, table.name), wanted, what=f"Parquet {table.name}")
-            assert_same(read_duckdb_face(snapshot.folder, table), wanted, what=f"DuckDB {table.name}")
 
 
 def filled(database: Database, seed: int = 5, rows: int = 300, **types: str) -> None:

@@ -33,7 +33,7 @@ def settings(database: Database, tmp_path: Path) -> Settings:
 
 
 def publish(settings: Settings, on_progress: Callable[[Progress], None] = lambda _: None) -> Snapshot:
-    publication = run_export(settings, on_progress=on_progress, full_refresh=True, with_report=True)
+    publication = run_export(settings, on_progress=on_progress, full_refresh=True, with_report=True, in_process=True)
     assert publication is not None
     snapshot = current_snapshot(settings.export_dir)
     assert snapshot is not None

@@ -10,8 +10,8 @@ from pipelines.contracts.segments import segment_name
 from pipelines.settings import Settings
 from pipelines.snapshots.opening import Snapshot
 from pipelines.snapshots.verification import verify_snapshot
-from tests.exporting import export, settings_for
-from tests.integration.test_incremental import assert_agrees, execute
+from tests.exporting import assert_agrees, export, settings_for
+from tests.integration.test_incremental import execute
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
 

@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -13,8 +14,11 @@ from typer.testing import CliRunner
 from assets.cli.commands import app
 from assets.defs.definitions import build_definitions
 from pipelines.snapshots.opening import current_snapshot
+from pipelines.snapshots.verification import verify_snapshot
+from tests.forking import LEI_EXPORTS
+from tests.operating.kit import webhook
 from tests.oracle.postgres import Database
-from tests.terminal import LEI_EXPORTS, Shown, broken_words, show
+from tests.terminal import Shown, broken_words, show
 
 pytestmark = [pytest.mark.integration, pytest.mark.orchestration, pytest.mark.standard]
 
@@ -30,8 +34,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def first_run(folder: Path) -> Shown:
-    return show(["run"], folder, PLACES)
+def first_run_and_alerts(folder: Path) -> tuple[Shown, list[dict[str, Any]]]:
+    with webhook() as hook:
+        return show(["run"], folder, {**PLACES, "ALERT_WEBHOOK_URL": hook.url}), hook.alerts
+
+
+@pytest.fixture(scope="module")
+def first_run(first_run_and_alerts: tuple[Shown, list[dict[str, Any]]]) -> Shown:
+    return first_run_and_alerts[0]
 
 
 def bars(shown: Shown) -> dict[str, int]:
@@ -59,6 +69,20 @@ def test_the_first_run_is_clean(first_run: Shown) -> None:
     assert first_run.status == 0
     assert bars(first_run) == dict.fromkeys(STAGES, 100)
     assert_clean(first_run, 80)
+
+
+def test_it_publishes_the_sample_and_posts_it(
+    first_run_and_alerts: tuple[Shown, list[dict[str, Any]]], folder: Path
+) -> None:
+    shown, alerts = first_run_and_alerts
+    snapshot = current_snapshot(folder / PLACES["EXPORT_DIR"])
+    assert snapshot is not None
+    verify_snapshot(snapshot)
+    assert snapshot.manifest.source.identity == "sample"
+    assert [(alert["kind"], alert["snapshot_id"]) for alert in alerts] == [("success", snapshot.manifest.id)]
+    for name in (snapshot.manifest.id, *(table.name for table in snapshot.manifest.tables)):
+        assert name in shown.text
+    assert "telemetry:\n  enabled: false" in (folder / PLACES["DAGSTER_HOME"] / "dagster.yaml").read_text()
 
 
 def fact(shown: Shown, label: str) -> str:

@@ -74,7 +74,7 @@ def test_files_that_are_gone_or_cut_are_named(exports: Path) -> None:
     database.write_bytes(database.read_bytes()[:-1])
     (problem,) = evaluate_health(exports, 25).problems
     assert "exports.duckdb" in problem
-    assert "entities/all.parquet" in problem
+    assert "entities/0000.parquet" in problem
     done = CliRunner().invoke(app, ["status", "--check"])
     assert done.exit_code == 1
     assert "damaged" in done.stdout

@@ -26,7 +26,7 @@ from tests.operating.kit import Hook, webhook
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
 
-pytestmark = [pytest.mark.orchestration, pytest.mark.integration, pytest.mark.extended]
+pytestmark = [pytest.mark.orchestration, pytest.mark.integration, pytest.mark.extended, pytest.mark.takes(230)]
 
 STEPS, STEP = 14, timedelta(hours=12)
 KILLED, FULL = {2, 5, 9, 12}, {7}

@@ -1,56 +1,27 @@
 """The console script as a person runs it: exit status, words, and nothing secret in them."""
 
 import importlib.metadata
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from pipelines.contracts.version import CONTRACT_VERSION
-from pipelines.snapshots.opening import current_snapshot
-from pipelines.snapshots.verification import verify_snapshot
+from tests.forking import run_command
 from tests.operating.kit import SECRET, webhook
 
 pytestmark = [pytest.mark.orchestration, pytest.mark.standard]
 
 VERSION = importlib.metadata.version("lei-exports")
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def lei_exports(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the command with nothing of this shell's environment but PATH and HOME, its data in `data/` of the folder."""
-    clean = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    """Run the command, its data in `data/` of the folder."""
     places = {"EXPORT_DIR": "data/exports", "EMBEDDED_DIR": "data/postgres", "DAGSTER_HOME": "data/dagster_home"}
-    script = Path(sys.executable).with_name("lei-exports")
-    return subprocess.run(
-        [script, *arguments],
-        cwd=cwd,
-        env={**clean, **places, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    return run_command(arguments, cwd, {**places, **environment})
 
 
-def test_run_without_database_url_exports_the_sample(tmp_path: Path) -> None:
-    with webhook() as hook:
-        done = lei_exports("run", cwd=tmp_path, ALERT_WEBHOOK_URL=hook.url)
-    assert done.returncode == 0, done.stderr
-    snapshot = current_snapshot(tmp_path / "data" / "exports")
-    assert snapshot is not None
-    verify_snapshot(snapshot)
-    assert snapshot.manifest.source.identity == "sample"
-    assert snapshot.manifest.id in done.stdout
-    assert [(alert["kind"], alert["snapshot_id"]) for alert in hook.alerts] == [("success", snapshot.manifest.id)]
-    for table in snapshot.manifest.tables:
-        assert table.name in done.stdout
-    assert "Traceback" not in done.stderr
-    assert "telemetry:\n  enabled: false" in (tmp_path / "data" / "dagster_home" / "dagster.yaml").read_text()
-
-
+@pytest.mark.extended
 def test_csv_files_can_be_loaded_and_exported(tmp_path: Path) -> None:
     folder = tmp_path / "dump"
     folder.mkdir()

@@ -12,7 +12,8 @@ from psycopg import sql
 from pipelines.errors import SourceError
 from pipelines.export import run_export
 from tests.exporting import settings_for
-from tests.faults.kit import Operator, Server, embedded_programs, new_server
+from tests.faults.kit import Server, embedded_programs, new_server
+from tests.forking import run_command
 from tests.integration.kit import run_sql
 from tests.oracle.expected import DOMAINS, GLEIF_CANDIDATES
 from tests.oracle.postgres import Database
@@ -71,23 +72,25 @@ def assert_clean(what: str, content: bytes) -> None:
 
 @pytest.mark.orchestration
 def test_a_succeeding_and_a_failing_run(server: Server, source: Database, tmp_path: Path) -> None:
-    operator = Operator(Database("", url_of(server, source), source.name), tmp_path)
-    process = operator.start("run")
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
-    reported = out + err
+    export_dir = tmp_path / "exports"
+    settings = {
+        "DATABASE_URL": url_of(server, source),
+        "EXPORT_DIR": str(export_dir),
+        "DAGSTER_HOME": str(tmp_path / "home"),
+    }
+    first = run_command(["run"], tmp_path, settings)
+    assert first.returncode == 0, first.stderr
     run_sql(source, "INSERT INTO domains SELECT * FROM domains WHERE id = 7")
-    process = operator.start("run")
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 1
-    assert "id 7 more than once" in err
-    assert_clean("the terminal", (reported + out + err).encode())
+    second = run_command(["run"], tmp_path, settings)
+    assert second.returncode == 1
+    assert "id 7 more than once" in second.stderr
+    assert_clean("the terminal", (first.stdout + first.stderr + second.stdout + second.stderr).encode())
     looked_at = [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix not in TABLES]
     names = {path.name for path in looked_at}
     assert {"manifest.json", "last_checked.json", "staging.json", "table.json", "dagster.yaml", "runs.db"} <= names
     for path in looked_at:
         assert_clean(str(path), path.read_bytes())
-    held = b"".join(path.read_bytes() for path in operator.export_dir.rglob("*.arrow"))
+    held = b"".join(path.read_bytes() for path in export_dir.rglob("*.arrow"))
     assert MARK.encode() in held, "the mark was in what was read"
 
 

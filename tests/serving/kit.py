@@ -4,10 +4,9 @@ import http.client
 import os
 import socket
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,8 @@ from urllib.parse import quote, urlencode
 
 import psutil
 
-SCRIPT = Path(sys.executable).with_name("lei-exports")
+from tests.forking import LEI_EXPORTS, start_command
+
 _SECONDS = 60
 
 
@@ -120,9 +120,31 @@ def with_query(path: str, **parameters: str | int | bool) -> str:
 def served(export_dir: Path, **environment: str) -> Iterator[Served]:
     """The server that `lei-exports serve` starts, with nothing of this process's environment but the path."""
     port = free_port()
+    with open(os.devnull, "r+b") as nothing:  # noqa: PTH123
+        process = start_command(
+            ["serve", "--port", str(port)],
+            export_dir.parent,
+            {"EXPORT_DIR": str(export_dir), **environment},
+            [nothing.fileno()] * 3,
+        )
+    assert process.pid is not None
+    server = Served(port, psutil.Process(process.pid))
+    try:
+        _wait(server, lambda: process.exitcode)
+        yield server
+    finally:
+        process.terminate()
+        process.join(30)
+        assert process.exitcode is not None, "the server does not end"
+
+
+@contextmanager
+def served_by_program(export_dir: Path, **environment: str) -> Iterator[Served]:
+    """The same in an interpreter of its own, for what measures memory: a fork has all that was imported before."""
+    port = free_port()
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     process = subprocess.Popen(
-        [SCRIPT, "serve", "--port", str(port)],
+        [LEI_EXPORTS, "serve", "--port", str(port)],
         env={**kept, "EXPORT_DIR": str(export_dir), **environment},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -130,21 +152,21 @@ def served(export_dir: Path, **environment: str) -> Iterator[Served]:
     )
     server = Served(port, psutil.Process(process.pid))
     try:
-        _wait(server, process)
+        _wait(server, process.poll)
         yield server
     finally:
         process.terminate()
         process.wait(timeout=30)
 
 
-def _wait(server: Served, process: subprocess.Popen[bytes]) -> None:
+def _wait(server: Served, status: Callable[[], int | None]) -> None:
     until = time.monotonic() + _SECONDS
     while True:
         try:
             server.ask("/health")
         except OSError:
-            assert process.poll() is None, f"the server ended with status {process.returncode}"
+            assert status() is None, f"the server ended with status {status()}"
             assert time.monotonic() < until, "the server does not answer"
-            time.sleep(0.1)
+            time.sleep(0.02)
         else:
             return

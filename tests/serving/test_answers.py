@@ -11,9 +11,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from pipelines.query.batch.batches import open_batch
+from pipelines.query.batch.batches import batch_of
 from pipelines.query.batch.files import BatchFormat, BatchOptions, stream_batch
-from tests.batch.kit import time_text
+from tests.batch.kit import reader_of, time_text
 from tests.exporting import export, settings_for
 from tests.oracle.postgres import Cluster
 from tests.oracle.query import oracle_sql
@@ -220,13 +220,13 @@ def test_an_export_is_the_file_of_the_command(case: tuple[Source, Served], clien
     """The files' cells are compared with PostgreSQL in tests/batch; here, that the same bytes are sent."""
     snapshot = case[0].snapshot
     ids = snapshot.scan("batch_summaries").collect()["batch_id"].sort().to_list()
-    for batch_id in some(ids, 30 if form.is_text else 10):
-        answer = client.ask(export_path(batch_id, form.value))
-        assert answer.status == 200, batch_id
-        assert answer.headers["snapshot-id"] == snapshot.manifest.id
-        with open_batch(snapshot, batch_id) as batch:
-            written = b"".join(stream_batch(batch, form, BatchOptions()))
-        assert _content(answer.body, form) == _content(written, form), batch_id
+    with reader_of(snapshot) as reader:
+        for batch_id in some(ids, 30 if form.is_text else 10):
+            answer = client.ask(export_path(batch_id, form.value))
+            assert answer.status == 200, batch_id
+            assert answer.headers["snapshot-id"] == snapshot.manifest.id
+            written = b"".join(stream_batch(batch_of(reader, batch_id), form, BatchOptions()))
+            assert _content(answer.body, form) == _content(written, form), batch_id
 
 
 def _content(file: bytes, form: BatchFormat) -> Any:

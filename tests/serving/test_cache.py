@@ -1,23 +1,21 @@
 """Batches that are kept: the same as read again, on disk without a name, within their limit, gone with the snapshot."""
 
 import json
-import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from pipelines.query.batch.batches import batch_of
 from pipelines.query.batch.files import BatchFormat, BatchOptions, stream_batch
-from pipelines.query.database import open_database
 from pipelines.query.queries import find_candidates_json
-from pipelines.query.query_memory import QueryMemory
 from pipelines.serving.export_sources import CacheWriter, FileCache, KeptSource
+from tests.batch.kit import reader_of
+from tests.forking import run_command
 from tests.integration.kit import wait_until
 from tests.serving.conftest import Source
-from tests.serving.kit import SCRIPT, Served, export_path, served
+from tests.serving.kit import Served, export_path, served
 
 pytestmark = [pytest.mark.integration, pytest.mark.extended]
 
@@ -70,7 +68,7 @@ def test_candidates_of_one_domain_are_those_of_its_batch_to_the_byte(hostile: So
     snapshot = hostile.snapshot
     batches = snapshot.scan("domain_exports").select("batch_id").unique().collect()["batch_id"].to_list()
     found = 0
-    with closing(open_database(snapshot, QueryMemory(256, "a test"))) as database, database.reader() as reader:
+    with reader_of(snapshot) as reader:
         for batch_id in batches:
             batch = batch_of(reader, batch_id)
             keys = {name: name for name in batch.candidate_columns}
@@ -109,14 +107,9 @@ def test_a_folder_that_can_not_be_used_is_refused(hostile: Source, tmp_path: Pat
     place = tmp_path / kind
     if kind == "file":
         place.write_text("")
-    done = subprocess.run(
-        [SCRIPT, "serve", "--port", "0"],
-        env={"PATH": os.environ["PATH"], "EXPORT_DIR": str(hostile.export_dir), "API_CACHE_DIR": str(place)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    folder = hostile.export_dir
+    settings = {"EXPORT_DIR": str(folder), "API_CACHE_DIR": str(place)}
+    done = run_command(["serve", "--port", "0"], folder, settings)
     assert done.returncode == 1
     assert "API_CACHE_DIR" in done.stderr
 

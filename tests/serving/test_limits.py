@@ -2,8 +2,6 @@
 
 import gzip
 import json
-import os
-import subprocess
 from email.message import Message
 from urllib.parse import quote, unquote, urljoin
 
@@ -11,8 +9,9 @@ import pytest
 from backports.zstd import decompress as zstd_decompress
 
 from pipelines.query.batch.files import BatchFormat
+from tests.forking import run_command
 from tests.serving.conftest import Source
-from tests.serving.kit import SCRIPT, Served, export_path, served, with_query
+from tests.serving.kit import Served, export_path, served, with_query
 
 pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
@@ -264,14 +263,8 @@ def test_a_token_is_asked_for_once_it_is_set(hostile: Source) -> None:
 
 @pytest.mark.parametrize(("token", "why"), [("x" * 15, "at least 16 characters"), ("x y" * 9, "without spaces")])
 def test_a_token_that_is_none_is_refused(hostile: Source, token: str, why: str) -> None:
-    done = subprocess.run(
-        [SCRIPT, "serve", "--port", "0"],
-        env={"PATH": os.environ["PATH"], "EXPORT_DIR": str(hostile.export_dir), "EXPORT_API_TOKEN": token},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    settings = {"EXPORT_DIR": str(hostile.export_dir), "EXPORT_API_TOKEN": token}
+    done = run_command(["serve", "--port", "0"], hostile.export_dir, settings)
     assert done.returncode == 1
     said = " ".join(done.stderr.split())
     assert "EXPORT_API_TOKEN" in said
@@ -281,14 +274,8 @@ def test_a_token_that_is_none_is_refused(hostile: Source, token: str, why: str) 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.com"])  # noqa: S104  the point of the test
 def test_another_address_than_loopback_is_refused_without_a_token(hostile: Source, host: str) -> None:
-    done = subprocess.run(
-        [SCRIPT, "serve", "--host", host, "--port", "0"],
-        env={"PATH": os.environ["PATH"], "EXPORT_DIR": str(hostile.export_dir)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    folder = hostile.export_dir
+    done = run_command(["serve", "--host", host, "--port", "0"], folder, {"EXPORT_DIR": str(folder)})
     assert done.returncode == 1
     assert "EXPORT_API_TOKEN" in done.stderr
 

@@ -14,7 +14,7 @@ from tests.exporting import export, settings_for
 from tests.memory import HUGE, HUGE_ID, HUGE_MB
 from tests.oracle.postgres import Cluster
 from tests.oracle.source import create_source_tables
-from tests.serving.kit import Peak, Served, export_path, served, with_query
+from tests.serving.kit import Peak, Served, export_path, served_by_program, with_query
 
 pytestmark = [pytest.mark.integration, pytest.mark.extended]
 
@@ -73,7 +73,7 @@ def test_a_row_of_200_mb_does_not_take_the_memory_of_the_machine(huge: Path) -> 
         *(f"/domains?name={number}.example" for number in (HUGE_ID, HUGE_ID, 1)),
         *("/domains/150/candidates", "/batches", "/search?q=example", f"/entities/{1:020d}") * 2,
     ]
-    with served(huge, API_MEMORY_MB="256", API_CACHE_MB="0") as server:
+    with served_by_program(huge, API_MEMORY_MB="256", API_CACHE_MB="0") as server:
         before = used(server)
         with Peak(server) as peak, ThreadPoolExecutor(8) as pool:
             found = dict(zip(questions, pool.map(lambda path: received(server, path), questions), strict=True))
@@ -90,7 +90,7 @@ def test_a_row_of_200_mb_does_not_take_the_memory_of_the_machine(huge: Path) -> 
 
 
 def test_with_four_times_the_memory_it_is_sent(huge: Path) -> None:
-    with served(huge, API_MEMORY_MB="1024", API_CACHE_MB="0", API_QUERY_SECONDS="60") as server:
+    with served_by_program(huge, API_MEMORY_MB="1024", API_CACHE_MB="0", API_QUERY_SECONDS="60") as server:
         before = used(server)
         with Peak(server) as peak, ThreadPoolExecutor(4) as pool:
             batch = pool.submit(received, server, export_path("b", "ndjson"))
@@ -109,7 +109,7 @@ def slow_clients() -> Iterator[list[socket.socket]]:
 
 def test_answers_that_clients_do_not_read_are_counted(pages: Path, slow_clients: list[socket.socket]) -> None:
     path = with_query("/domains", name="same.example", limit=1000)
-    with served(
+    with served_by_program(
         pages, API_MEMORY_MB="256", API_CACHE_MB="0", API_EXPORT_WAIT_SECONDS="0.5", API_STALL_SECONDS="60"
     ) as server:
         size = len(server.ask(path).body)

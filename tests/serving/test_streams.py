@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.serving.conftest import BIG_DOMAINS, Source
-from tests.serving.kit import Peak, Served, export_path, served
+from tests.serving.conftest import BIG_DOMAINS, LARGE_DOMAINS, Source
+from tests.serving.kit import Peak, Served, export_path, served, served_by_program
 
 pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
@@ -20,8 +20,8 @@ _MAX_OWN_BYTES = {False: 150 << 20, True: 200 << 20}
 
 
 @pytest.fixture(scope="module")
-def server(big: Source) -> Iterator[Served]:
-    with served(big.export_dir, API_MAX_EXPORTS="1", API_EXPORT_WAIT_SECONDS="2", API_STALL_SECONDS="2") as server:
+def server(large: Source) -> Iterator[Served]:
+    with served(large.export_dir, API_MAX_EXPORTS="1", API_EXPORT_WAIT_SECONDS="2", API_STALL_SECONDS="2") as server:
         yield server
 
 
@@ -29,7 +29,7 @@ def server(big: Source) -> Iterator[Served]:
 @pytest.mark.parametrize("form", ["json", "csv", "ndjson", "parquet", "xlsx"])
 def test_a_batch_of_100_000_domains_takes_little_memory(big: Source, form: str) -> None:
     lines = size = 0
-    with served(big.export_dir) as fresh, Peak(fresh) as peak:
+    with served_by_program(big.export_dir) as fresh, Peak(fresh) as peak:
         connection = http.client.HTTPConnection("127.0.0.1", fresh.port, timeout=120)
         connection.request("GET", export_path("big", form))
         response = connection.getresponse()
@@ -108,5 +108,5 @@ def test_more_batches_at_a_time_than_may_be_are_told_to_come_again(server: Serve
 
 def test_a_whole_csv_is_right_in_count_and_order(server: Served) -> None:
     rows = list(csv.DictReader(io.StringIO(server.ask(export_path("big", "csv")).body.decode("utf-8-sig"))))
-    assert [row["Domain"] for row in rows] == [f"company-{n}.example.com" for n in range(1, BIG_DOMAINS + 1)]
+    assert [row["Domain"] for row in rows] == [f"company-{n}.example.com" for n in range(1, LARGE_DOMAINS + 1)]
     assert {row["Total GLEIF Candidates"] for row in rows} == {"3"}

@@ -176,11 +176,17 @@ def tables(draw: st.DrawFn) -> tuple[pl.DataFrame, pl.DataFrame]:
     return with_candidates(rows_of("domain_exports", *rows), candidates), candidates
 
 
-@pytest.mark.standard
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(tables(), st.integers(1, 12))
-def test_any_rows_in_any_ranges(frames: tuple[pl.DataFrame, pl.DataFrame], range_rows: int) -> None:
-    assert_derived(*frames, range_rows)
+@pytest.mark.parametrize(
+    "examples",
+    [pytest.param(12, marks=pytest.mark.standard), pytest.param(100, marks=pytest.mark.extended)],
+)
+def test_any_rows_in_any_ranges(examples: int) -> None:
+    @settings(max_examples=examples, suppress_health_check=[HealthCheck.too_slow])
+    @given(tables(), st.integers(1, 12))
+    def derive_the_same(frames: tuple[pl.DataFrame, pl.DataFrame], range_rows: int) -> None:
+        assert_derived(*frames, range_rows)
+
+    derive_the_same()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -81,7 +81,11 @@ def test_installed_it_is_the_data_folder_of_the_user(
     assert not folder.exists(), "asked for is not made"
 
 
-@pytest.mark.parametrize("command", [["run"], ["ui"], ["doctor"], ["sample", "load"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "command",
+    [["run"], ["doctor"], *(pytest.param(one, marks=pytest.mark.extended) for one in (["ui"], ["sample", "load"]))],
+    ids=" ".join,
+)
 def test_it_is_named_before_it_is_made(installed: Path, tmp_path: Path, command: list[str]) -> None:
     """Here it can't be made: the name stands before that error."""
     (tmp_path / "home").touch()

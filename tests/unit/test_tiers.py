@@ -1,17 +1,14 @@
 """Each test states one tier, and the commands select by it."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import COMPLAINTS
+from tests.forking import run_forked
 
 pytestmark = pytest.mark.fast
 
-ROOT = Path(__file__).resolve().parents[2]
 CASES = """
 import pytest
 
@@ -47,14 +44,8 @@ def test_the_closest_counts_and_one_is_enough(tmp_path: Path) -> None:
     (tmp_path / "test_without.py").write_text(WITHOUT)
     (tmp_path / "conftest.py").write_text(EACH)
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:randomly", "--collect-only", tmp_path],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    options = ("-p", "tests.conftest", "-p", "no:randomly", "--collect-only", "-c", tmp_path / "pytest.ini")
+    done = run_forked("import sys, pytest; pytest.main(sys.argv[1:])", *options, tmp_path)
     for line in (
         "test_of_the_module fast",
         "test_closer[1] standard",
