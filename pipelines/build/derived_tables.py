@@ -102,7 +102,7 @@ def build_derived_tables(  # noqa: PLR0913 - a stage of a run
         if derivation.as_a_whole:
             keys = staging.read_keys()
             if keys is None:
-                ranges = derivation.plan()
+                ranges = derivation.plan(base)
                 index = derivation.divide(ranges)
             else:
                 ranges, index = KeyRanges.from_json(keys[0]), keys[1]
@@ -165,7 +165,7 @@ class _Derivation:
             base, now, changed, max_rows=_RANGES_IN_ONE_GO * self.range_rows, tables=self.builds.keys()
         )
         for name, build in self.builds.items():
-            if self._has_outgrown_its_ranges(base.record_of(name), build.table):
+            if build.table.range_key is not None and self._has_outgrown_its_ranges(base):
                 continue
             with build.timed("transform"):
                 part = update.patch_of(build.table)
@@ -180,8 +180,11 @@ class _Derivation:
             build.patch(base, part.keys, part.rows)
             self.as_a_whole.discard(name)
 
-    def plan(self) -> KeyRanges:
-        """Cut the keys by what is built: by some row groups of candidate_exports."""
+    def plan(self, base: Snapshot | None) -> KeyRanges:
+        """Cut the keys: as they are published, or by some row groups of candidate_exports."""
+        if base is not None and not self._has_outgrown_its_ranges(base):
+            hash_cuts, lei_cuts = (base.record_of(table.name).cuts for table in (UNIQUE_DOMAINS, ENTITIES))
+            return KeyRanges(len(hash_cuts) + 1, lei_cuts)
         domains, candidates = self.inputs.domains, self.inputs.candidates
         samples = [pl.Series([], dtype=pl.String)]
         for file in candidates.files:
@@ -273,11 +276,13 @@ class _Derivation:
         self.sums[table.name].add(SumChecks.sums_of(table, rows))
         self.builds[table.name].add(write_part(rows, table, self.inputs.staging.tables_dir, None))
 
-    def _has_outgrown_its_ranges(self, before: TableRecord, table: Table) -> bool:
-        """Whether a table in key ranges has so many more rows that its keys are to be cut again."""
-        rows = self.inputs.candidates.rows if table == ENTITIES else max(self.inputs.rows.values())
-        is_in_ranges = table.range_key is not None
-        return is_in_ranges and range_count(rows, self.range_rows) > _MOST_GROWTH * (len(before.cuts) + 1)
+    def _has_outgrown_its_ranges(self, base: Snapshot) -> bool:
+        """Whether there are so many more rows that the keys are to be cut again; both kinds were cut for the same rows.
+
+        LEIs may have fewer ranges: one LEI is in one range, however many rows it has.
+        """
+        ranges = len(base.record_of(UNIQUE_DOMAINS.name).cuts) + 1
+        return range_count(max(self.inputs.rows.values()), self.range_rows) > _MOST_GROWTH * ranges
 
 
 def _built(staging: StagingFolder, name: str) -> TableRecord:

@@ -102,11 +102,11 @@ def plan_key_ranges(domains: int, candidates: int, leis: pl.Series, range_rows: 
         leis: A sample of the LEIs of candidates, repeated as often as they are.
         range_rows: Rows of a range, about.
     """
-    count = range_count(candidates, range_rows)
+    count = range_count(max(domains, candidates), range_rows)
     leis = leis.drop_nulls().sort()
     places = [leis.len() * number // count for number in range(1, count)] if leis.len() else []
     cuts = leis.gather(places).unique(maintain_order=True).to_list()
-    return KeyRanges(range_count(max(domains, candidates), range_rows), tuple(cuts))
+    return KeyRanges(count, tuple(cuts))
 
 
 def range_count(rows: int, range_rows: int = RANGE_ROWS) -> int:

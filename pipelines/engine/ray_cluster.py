@@ -68,23 +68,38 @@ class RayEngine:
         """As `Engine.ask_nodes`. It needs no free core, so a cluster at work answers too."""
         call = ray.cloudpickle.dumps((function, task))
         asked = {
-            _name_of(node): _remote(
-                function,
-                memory_bytes=0,
-                num_cpus=0,
-                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
-            ).remote(self._versions, call)
+            node["NodeID"]: (
+                _name_of(node),
+                _remote(
+                    function,
+                    memory_bytes=0,
+                    num_cpus=0,
+                    scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
+                ).remote(self._versions, call),
+            )
             for node in _nodes(memory_bytes=0)
         }
-        if not asked:
+        until = time.monotonic() + _ANSWER_SECONDS
+        answers: dict[str, Facts] = {}
+        for node_id, (name, ref) in asked.items():
+            try:
+                answers[name] = _facts(ref, f"node {name}", max(0.0, until - time.monotonic())).facts
+            except _LostError:
+                # Lost before or while it was asked: the cluster goes on without it.
+                if any(node["NodeID"] == node_id for node in _nodes(memory_bytes=0)):
+                    raise
+        if not answers:
             raise EngineError(
                 "The Ray cluster has no node that takes tasks",
                 expected="nodes with at least one core",
                 found="none that is alive",
                 fix=f"start nodes, then run again ({PAGE})",
             )
-        until = time.monotonic() + _ANSWER_SECONDS
-        return {node: _facts(ref, f"node {node}", until - time.monotonic()).facts for node, ref in asked.items()}
+        return answers
+
+
+class _LostError(EngineError):
+    """The process or the node of a call was lost each time it was tried."""
 
 
 class _Calls(Generic[Task, Facts]):
@@ -203,7 +218,7 @@ def _facts(call: Any, what: str, timeout_s: float | None = None) -> Outcome:  # 
             fix="look whether EXPORT_DIR hangs there; stop the node, then run again",
         ) from None
     except ray.exceptions.RayError as error:
-        raise EngineError(
+        raise _LostError(
             f"The {what} was lost",
             found=f"{type(error).__name__}, after {_RETRIES} more tries",
             fix="run again; if it stays so, Ray's logs of the nodes say who ended its worker",

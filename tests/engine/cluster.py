@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import psutil
 
@@ -40,6 +40,7 @@ class Node:
     command: list[str]
     environment: dict[str, str]
     log: Path
+    process: subprocess.Popen[Any] = field(init=False)
 
     def begin(self) -> None:
         with self.log.open("wb") as output:
@@ -165,6 +166,15 @@ class RayCluster:
         node.begin()
         self.nodes.append(node)
         return node
+
+
+def copy_code(target: Path) -> Path:
+    """A copy of the code that differs by a line; what a node has as PYTHONPATH."""
+    for name in ("pipelines", "tests"):
+        shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+    with (target / "pipelines" / "errors.py").open("a", encoding="utf-8") as file:
+        file.write("# one line more\n")
+    return target
 
 
 def wait_for(holds: Callable[[], bool], seconds: float = _START_SECONDS) -> None:

@@ -1,14 +1,15 @@
 """One Ray cluster for the tests of this folder."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from pipelines.engine.opening import Engine, open_engine
 from pipelines.progress import Progress
 from pipelines.settings import Settings
-from tests.engine.cluster import RayCluster
+from tests.engine.cluster import Node, RayCluster
 
 HEARD: list[Progress] = []
 """What the engine of these tests has reported."""
@@ -33,3 +34,19 @@ def ray_engine(ray_cluster: RayCluster) -> Iterator[Engine]:
         with open_engine(Settings(), HEARD.append) as engine:
             os.chdir(former)
             yield engine
+
+
+@pytest.fixture
+def new_node(ray_engine: Engine, ray_cluster: RayCluster) -> Iterator[Callable[..., Node]]:
+    """Starts one more node, with the arguments of `RayCluster.begin_node`; it is gone after the test."""
+    nodes: list[Node] = []
+
+    def start(*arguments: Any, **options: Any) -> Node:
+        nodes.append(ray_cluster.begin_node(*arguments, **options))
+        nodes[-1].wait()
+        return nodes[-1]
+
+    yield start
+    for node in nodes:
+        node.kill()
+        ray_cluster.nodes.remove(node)

@@ -5,9 +5,10 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 from pydantic import SecretStr
 
@@ -15,7 +16,7 @@ from pipelines.engine.nodes import check_nodes
 from pipelines.engine.opening import Engine
 from pipelines.errors import EngineError
 from pipelines.system.unexpected import UnexpectedError
-from tests.engine.cluster import ROOT, Node, RayCluster, wait_for
+from tests.engine.cluster import ROOT, Node, RayCluster, copy_code, wait_for
 from tests.engine.conftest import HEARD
 from tests.engine.tasks import (
     Job,
@@ -37,16 +38,6 @@ SECRET = "hunter2-in-the-url"
 
 def running(folder: Path) -> set[int]:
     return {int(path.name.rpartition("-")[2]) for path in folder.glob("running-*")}
-
-
-@pytest.fixture
-def third_node(ray_cluster: RayCluster) -> Iterator[list[Node]]:
-    """Nodes that a test adds to this list are gone after it."""
-    nodes: list[Node] = []
-    yield nodes
-    for node in nodes:
-        node.kill()
-        ray_cluster.nodes.remove(node)
 
 
 def test_a_task_has_one_core_and_the_log_says_on_which_node_it_ran(ray_engine: Engine) -> None:
@@ -80,17 +71,16 @@ def test_no_secret_of_a_task_is_in_an_error_or_a_log(
 
 
 def test_a_node_that_is_killed_costs_no_facts(
-    ray_engine: Engine, ray_cluster: RayCluster, third_node: list[Node], tmp_path: Path
+    ray_engine: Engine, new_node: Callable[..., Node], tmp_path: Path
 ) -> None:
-    third_node.append(ray_cluster.begin_node())
-    ray_cluster.wait()
+    node = new_node()
     killed: list[int] = []
 
     def kill_it() -> None:
-        mine = running(tmp_path) & set(third_node[0].pids())
+        mine = running(tmp_path) & set(node.pids())
         if mine and not killed:
             killed.extend(mine)
-            third_node[0].kill()
+            node.kill()
             (tmp_path / "release").touch()
 
     jobs = [Job(number, tmp_path) for number in range(12)]
@@ -125,15 +115,9 @@ def test_a_node_that_cannot_reach_postgresql_is_named(ray_engine: Engine, tmp_pa
 
 
 def test_a_node_with_other_code_is_named_and_runs_nothing(
-    ray_engine: Engine, ray_cluster: RayCluster, third_node: list[Node], tmp_path: Path
+    ray_engine: Engine, new_node: Callable[..., Node], tmp_path: Path
 ) -> None:
-    copy = tmp_path / "other"
-    copy.mkdir()
-    subprocess.run(["cp", "-r", ROOT / "pipelines", ROOT / "tests", copy], check=True)
-    with (copy / "pipelines" / "errors.py").open("a") as file:
-        file.write("# one line more\n")
-    third_node.append(ray_cluster.begin_node({"PYTHONPATH": str(copy)}))
-    ray_cluster.wait()
+    new_node({"PYTHONPATH": str(copy_code(tmp_path / "other"))})
     with pytest.raises(EngineError, match=r"The node \S+ \(\w{8}\) has other versions") as caught:
         check_nodes(ray_engine, tmp_path, probe_nothing)
     assert re.fullmatch(r"lei-exports sources \w{12}", caught.value.expected)
@@ -144,16 +128,22 @@ def test_a_node_with_other_code_is_named_and_runs_nothing(
 
 
 def test_a_node_that_does_not_see_the_export_folder_is_named(
-    ray_engine: Engine, ray_cluster: RayCluster, third_node: list[Node], tmp_path: Path
+    ray_engine: Engine, new_node: Callable[..., Node], tmp_path: Path
 ) -> None:
     hide = f'mount -t tmpfs none {tmp_path} && exec "$@"'
     if subprocess.run(["unshare", "-rm", "true"], check=False, capture_output=True).returncode:
         pytest.skip("no mount namespaces here: unshare -rm is refused")
-    third_node.append(ray_cluster.begin_node(before=["unshare", "-rm", "sh", "-c", hide, "sh"]))
-    ray_cluster.wait()
+    new_node(before=["unshare", "-rm", "sh", "-c", hide, "sh"])
     with pytest.raises(EngineError, match=r"The node \S+ \(\w{8}\) does not see EXPORT_DIR") as caught:
         check_nodes(ray_engine, tmp_path, probe_nothing)
     assert caught.value.found == "No such file or directory"
+
+
+def name_of(pid: int) -> str:
+    try:
+        return psutil.Process(pid).cmdline()[0]
+    except (psutil.Error, IndexError):
+        return ""
 
 
 COORDINATOR = """
@@ -172,7 +162,7 @@ def begin_coordinator(cluster: RayCluster, folder: Path, **environment: str) -> 
     return subprocess.Popen(
         [sys.executable, "-c", COORDINATOR, str(folder)],
         env={**os.environ, **cluster.environment, "PYTHONPATH": str(ROOT), **environment},
-        cwd=cluster.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=cluster.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
 
 
@@ -206,11 +196,27 @@ def test_an_address_at_which_nobody_listens_is_said_at_once(ray_cluster: RayClus
     assert "Found: Connection refused" in output
 
 
-def test_without_an_address_a_cluster_of_its_own_listens_on_loopback_only(
+def test_a_cluster_of_its_own_listens_on_loopback_only_and_ends_with_its_coordinator(
     ray_cluster: RayCluster, tmp_path: Path
 ) -> None:
-    (tmp_path / "release").touch()
-    coordinator = begin_coordinator(ray_cluster, tmp_path, RAY_ADDRESS="", PYTHONPATH=str(ROOT))
-    output, errors = coordinator.communicate()
-    assert coordinator.returncode == 0, errors
-    assert len(output.split(",")) == 6
+    """Without RAY_ADDRESS; after SIGKILL too."""
+    coordinator = begin_coordinator(ray_cluster, tmp_path, RAY_ADDRESS="", RAY_TMPDIR=str(ray_cluster.folder))
+    family = Node([], {}, tmp_path)
+    family.process = coordinator
+    wait_for(lambda: bool(running(tmp_path)) or coordinator.poll() is not None)
+    listening = {
+        connection.laddr.ip
+        for pid in family.pids()
+        for connection in psutil.Process(pid).net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert listening
+    assert {address.removeprefix("::ffff:") for address in listening} <= {"127.0.0.1", "::1"}
+    coordinator.send_signal(signal.SIGKILL)
+    coordinator.wait()
+    # Two processes of Ray's own notice it a minute later.
+    try:
+        wait_for(lambda: {name_of(pid) for pid in family.pids()} <= {"ray::DashboardAgent", "ray::RuntimeEnvAgent", ""})
+    finally:
+        family.kill()
+        coordinator.communicate()

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import pytest
 
 from pipelines import export as run_module
+from pipelines.build.building import build_tables
 from pipelines.build.derived_tables import build_derived_tables
 from pipelines.contracts.tables import DERIVED_TABLES
 from pipelines.export import run_export
@@ -202,11 +203,58 @@ def test_only_rows_of_changed_keys_are_computed(database: Database, exported: tu
     assert counts["batch_summaries"] == counts["jurisdiction_summaries"] == 0
 
 
-@pytest.mark.parametrize("range_rows", [1, 5, 60])
+@pytest.fixture
+def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Key ranges of about 50 rows, as those of 200,000 are for a large source."""
+    for build in (build_tables, build_derived_tables):
+        monkeypatch.setattr(run_module, build.__name__, partial(build, range_rows=50))
+
+
+@pytest.mark.usefixtures("small_ranges")
+def test_only_key_ranges_with_a_changed_key_are_written_again(database: Database, tmp_path: Path) -> None:
+    configured = settings_for(database, tmp_path / "exports", segment_size=SEGMENT)
+    filled(database, rows=900)
+    before = export(configured)
+    assert all(len(before.record_of(name).files) > 5 for name in ("unique_domains", "entities"))
+    changed_files = {}
+    for what, statement in (
+        ("one", "UPDATE domains SET status = 'other' WHERE id = (SELECT max(id) FROM domains"
+                " WHERE trim(domain || batch_id || status) > '')"),
+        ("gone", "DELETE FROM domains WHERE id IN (SELECT max(id) FROM domains)"),
+        ("LEI", "UPDATE gleif_candidates SET lei_code = 'ZZZZ' WHERE id = (SELECT max(id) FROM gleif_candidates)"),
+        ("more", "INSERT INTO domains (id, domain, status, batch_id)"
+                 " SELECT 5000 + n, n || '.new', 'success', 'b' FROM generate_series(1, 40) AS n"),
+    ):  # fmt: skip
+        execute(database, statement)
+        after = export(configured)
+        assert after.manifest.base_snapshot == before.manifest.id
+        for name in ("unique_domains", "entities"):
+            old, new = before.record_of(name), after.record_of(name)
+            assert old.cuts == new.cuts
+            inodes = {path.stat().st_ino for path in before.parquet_files(name)}
+            changed_files[what, name] = sum(path.stat().st_ino not in inodes for path in after.parquet_files(name))
+        assert_agrees(database, after)
+        verify_snapshot(after)
+        before = after
+    assert changed_files["one", "unique_domains"] == 1
+    assert changed_files["one", "entities"] == 0
+    assert changed_files["LEI", "entities"] <= 2
+    assert 1 < changed_files["more", "unique_domains"] < len(before.record_of("unique_domains").files)
+    # Three times the rows: the keys are cut again.
+    execute(database, "INSERT INTO gleif_candidates (id, domain_id, lei_code, legal_name)"
+                      " SELECT 100000 + 30 * d.id + n, d.id, 'L' || n, 'x'"
+                      " FROM generate_series(1, 25) AS n, domains d WHERE d.id BETWEEN 0 AND 900")  # fmt: skip
+    after = export(configured)
+    assert len(after.record_of("unique_domains").cuts) > 2 * len(before.record_of("unique_domains").cuts)
+    assert_agrees(database, after)
+    verify_snapshot(after)
+
+
+@pytest.mark.parametrize("range_rows", [pytest.param(1, marks=pytest.mark.extended), 5, 60])
 def test_more_changed_rows_than_fit_are_computed_as_a_whole(
     database: Database, exported: tuple[Settings, Snapshot], range_rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The border lies at twice the rows of a bucket: one table on this side, another on that one, in the same run."""
+    """The border lies at twice the rows of a key range: one table on this side, another on that one, in one run."""
     configured, _ = exported
     monkeypatch.setattr(run_module, "build_derived_tables", partial(build_derived_tables, range_rows=range_rows))
     execute(database, *CHANGES["rows deleted"], "UPDATE domains SET company_name = 'x' WHERE id < 20")

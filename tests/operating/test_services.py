@@ -5,7 +5,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from pipelines.contracts.tables import published_tables
 from pipelines.system.file_lock import hold_lock
 from pipelines.system.run_lock import hold_run_lock
 from tests.browser.kit import Server, allow_connections, serve_ui
+from tests.forking import run_command, run_forked
 from tests.hostile import random_rows
 from tests.integration.kit import wait_until
 from tests.oracle.postgres import Cluster, Database
@@ -52,11 +52,8 @@ def only(home: Path, part: str) -> int:
 
 
 def ui(home: Path, *options: str) -> "subprocess.CompletedProcess[str]":
-    command = [str(Path(sys.executable).with_name("lei-exports")), "ui", *options]
-    environment = {**os.environ, "DAGSTER_HOME": str(home), "EXPORT_DIR": str(home.parent / "exports")}
-    return subprocess.run(
-        command, cwd=home.parent, env=environment, capture_output=True, text=True, check=False, timeout=60
-    )
+    settings = {"DAGSTER_HOME": str(home), "EXPORT_DIR": str(home.parent / "exports")}
+    return run_command(["ui", *options], home.parent, settings)
 
 
 def verdicts(server: Server) -> dict[tuple[str, str], Any]:
@@ -127,9 +124,7 @@ def test_the_log_of_the_daemon_has_what_is_new_and_each_line_once() -> None:
         log.info("Sensor source_changed skipped: the source can't be reached")
         log.info("Launching run for source_changed")
     """
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
-    )
+    done = run_forked(code)
     lines = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr).splitlines()
     assert Counter(line.rpartition(" - ")[2] for line in lines) == {
         "Sensor source_changed skipped: the source can't be reached": 2,

@@ -752,6 +752,30 @@ def test_faces_of_a_right_snapshot_pass_and_of_a_wrong_one_fail(
         assert_same(read_duckdb_face(tmp_path, first), oracle_frame(conn, first))
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("UPDATE {} SET status = 'other' WHERE domain_id = 3", "DuckDB domain_exports: cells differ"),
+        ("CREATE OR REPLACE TABLE {0} AS FROM {0} ORDER BY domain_id DESC", "DuckDB domain_exports, physical order: "),
+        ("ALTER TABLE {} ALTER retry_count TYPE BIGINT", "retry_count: actual Int64, expected Int32"),
+    ],
+)
+def test_what_differs_in_duckdb_alone_is_found(conn: Connection, tmp_path: Path, change: str, says: str) -> None:
+    insert_source(conn, [domain(number, f"d{number}.example") for number in range(5)], [])
+    table = Expected("domain_exports")
+    rows = oracle_frame(conn, table)
+    (tmp_path / table.name).mkdir()
+    rows.write_parquet(tmp_path / table.name / "000000.parquet")
+    with duckdb.connect(str(tmp_path / "exports.duckdb")) as published:
+        published.register("source_rows", rows.to_arrow())
+        published.execute(f"CREATE TABLE {table.name} AS FROM source_rows")
+    assert_formats(conn, tmp_path, [table])
+    with duckdb.connect(str(tmp_path / "exports.duckdb")) as published:
+        published.execute(change.format(table.name))
+    with pytest.raises(AssertionError, match=says):
+        assert_formats(conn, tmp_path, [table])
+
+
 def test_comparison_tells_cells_rows_and_types_apart() -> None:
     base = pl.DataFrame({"domain_id": [1, 2], "name": ["a", None], "avg": [0.1, None]})
     assert_same(base, base.with_columns(avg=pl.col("avg") * (1 + 1e-14)))

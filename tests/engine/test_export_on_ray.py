@@ -1,0 +1,205 @@
+"""A run on a real Ray cluster: the same rows, checks and bytes as on threads, whatever dies in it."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import psutil
+import pytest
+
+from pipelines.errors import EngineError
+from pipelines.settings import Settings
+from pipelines.snapshots.opening import Snapshot, current_snapshot
+from pipelines.source import ranges
+from tests.engine.cluster import ROOT, Node, RayCluster, copy_code, wait_for
+from tests.exporting import assert_agrees, before_it_reads, export, settings_for
+from tests.hostile import insert_hostile, random_rows
+from tests.integration.kit import OUR_SESSIONS, make_slow, run_sql, scalar, session
+from tests.oracle.postgres import Database
+from tests.oracle.source import create_source_tables, insert_source, load_csv_dir
+
+pytestmark = [pytest.mark.integration, pytest.mark.extended]
+
+CHANGES = (
+    "UPDATE domains SET company_name = 'Changed' WHERE id % 7 = 3",
+    "UPDATE gleif_candidates SET legal_name = 'Changed' WHERE id % 50 = 1",
+    "DELETE FROM gleif_candidates WHERE id % 31 = 5",
+)
+
+
+@pytest.fixture
+def many_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small tables are read in many tasks, as large ones are."""
+    monkeypatch.setattr(ranges, "RANGE_BYTES", 2 * 8192)
+
+
+def on_ray(database: Database, export_dir: Path, cluster: RayCluster, **overrides: Any) -> Settings:
+    return settings_for(database, export_dir, engine="ray", ray_address=cluster.address, **overrides)
+
+
+def facts_of(snapshot: Snapshot) -> list[Any]:
+    """What must not depend on the engine: rows, files and their bytes, checks."""
+    manifest = snapshot.manifest
+    files = [(file.path, file.rows, file.sha256) for table in manifest.tables for file in table.files]
+    checks = [
+        check.model_dump(exclude={"found_by"})  # the id of the snapshot
+        for checks in (manifest.checks, *(table.checks for table in manifest.tables))
+        for check in checks
+    ]
+    tables = [(table.name, table.rows, table.cuts, table.findings) for table in manifest.tables]
+    return [manifest.fingerprints, manifest.changed_segments, *tables, *files, *checks]
+
+
+def fill(database: Database, source: str, real: Path) -> None:
+    with database.connect() as connection:
+        create_source_tables(connection)
+        if source == "hostile":
+            insert_hostile(connection)
+        elif source == "random":
+            insert_source(connection, *random_rows(7, 400))
+        else:
+            load_csv_dir(connection, real if source == "real" else ROOT / "pipelines" / "sample" / "data")
+
+
+@pytest.mark.parametrize("source", ["sample", "real", "hostile"])
+@pytest.mark.usefixtures("many_ranges", "ray_engine")
+def test_rows_checks_and_bytes_are_those_of_threads(
+    database: Database, ray_cluster: RayCluster, tmp_path: Path, shared_data: Path, source: str
+) -> None:
+    """Twice: all rows, while a writer changes both tables; then what it changed."""
+    fill(database, source, shared_data)
+    threads = settings_for(database, tmp_path / "local", segment_size=100)
+    ray = on_ray(database, tmp_path / "ray", ray_cluster, segment_size=100)
+    expected = facts_of(export(threads))
+    writing = before_it_reads(lambda: run_sql(database, *CHANGES))
+    assert facts_of(export(ray, on_progress=writing)) == expected
+    expected = facts_of(export(threads))
+    snapshot = export(ray)
+    assert facts_of(snapshot) == expected
+    assert snapshot.manifest.base_snapshot is not None
+    assert_agrees(database, snapshot)
+
+
+class Killer(threading.Thread):
+    """Kills a node as soon as a task of a function runs on it."""
+
+    def __init__(self, node: Node, function: str) -> None:
+        super().__init__(daemon=True)
+        self._node, self._title = node, f"ray::{function}"
+        self.has_killed = False
+        self._is_over = threading.Event()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        self.join()
+
+    def run(self) -> None:
+        while not self._is_over.wait(0.001):
+            if any(self._title in title_of(pid) for pid in self._node.pids()):
+                self.has_killed = True
+                self._node.kill()
+                return
+
+
+def title_of(pid: int) -> str:
+    try:
+        return " ".join(psutil.Process(pid).cmdline())
+    except psutil.Error:
+        return ""
+
+
+@pytest.mark.parametrize("stage", ["read_range", "build_segment", "derive_range"])
+@pytest.mark.usefixtures("many_ranges")
+def test_a_node_killed_in_a_stage(
+    database: Database, ray_cluster: RayCluster, new_node: Callable[..., Node], tmp_path: Path, stage: str
+) -> None:
+    with database.connect() as connection:
+        create_source_tables(connection)
+        insert_source(connection, *random_rows(7, 3000))
+    expected = facts_of(export(settings_for(database, tmp_path / "local", segment_size=100)))
+    settings = on_ray(database, tmp_path / "ray", ray_cluster, segment_size=100, read_connections=3)
+    with Killer(new_node(), stage) as killer:
+        snapshot = export(settings)
+    assert killer.has_killed
+    assert facts_of(snapshot) == expected
+
+
+RUN = """
+from pipelines.export import run_export
+from pipelines.settings import load_settings
+if __name__ == "__main__":
+    run_export(load_settings())
+"""
+
+
+def begin_run(settings: Settings, cluster: RayCluster) -> subprocess.Popen[bytes]:
+    assert settings.database_url is not None
+    variables = {
+        "DATABASE_URL": settings.database_url.get_secret_value(),
+        "EXPORT_DIR": str(settings.export_dir),
+        "SEGMENT_SIZE": str(settings.segment_size),
+    }
+    return subprocess.Popen(
+        [sys.executable, "-c", RUN],
+        env={**os.environ, **cluster.environment, **variables, "PYTHONPATH": str(ROOT)},
+        cwd=cluster.folder,
+    )
+
+
+@pytest.mark.usefixtures("ray_engine")
+def test_the_coordinator_killed(database: Database, ray_cluster: RayCluster, tmp_path: Path) -> None:
+    with database.connect() as connection:
+        create_source_tables(connection)
+        insert_source(connection, *random_rows(7, 300))
+    settings = on_ray(database, tmp_path, ray_cluster, segment_size=100)
+    before = export(settings)
+    run_sql(database, *CHANGES)
+    make_slow(database)
+    coordinator = begin_run(settings, ray_cluster)
+    with session(database) as looker:
+
+        def reads() -> bool:
+            return bool(scalar(looker, f"{OUR_SESSIONS} AND query LIKE 'COPY %' AND state = 'active'"))
+
+        wait_for(lambda: reads() or coordinator.poll() is not None)
+        assert coordinator.poll() is None
+        coordinator.send_signal(signal.SIGKILL)
+        coordinator.wait()
+        killed = time.monotonic()
+        wait_for(lambda: scalar(looker, OUR_SESSIONS) == 0, 60)
+        assert time.monotonic() - killed < 60
+    after = current_snapshot(tmp_path)
+    assert after is not None
+    assert after.manifest == before.manifest
+    run_sql(
+        database,
+        *(
+            statement
+            for table in ("domains", "gleif_candidates")
+            for statement in (f"DROP VIEW {table}", f"ALTER TABLE real_{table} RENAME TO {table}")
+        ),
+    )
+    assert_agrees(database, export(settings))
+
+
+def test_a_node_that_does_not_fit_stops_the_run_before_rows_are_read(
+    database: Database, ray_cluster: RayCluster, new_node: Callable[..., Node], tmp_path: Path
+) -> None:
+    """One error stands for all: tests/engine/test_ray.py has them."""
+    fill(database, "random", tmp_path)
+    new_node({"PYTHONPATH": str(copy_code(tmp_path / "other"))})
+    heard: list[str] = []
+    with pytest.raises(EngineError, match="has other versions"):
+        export(on_ray(database, tmp_path / "ray", ray_cluster), on_progress=lambda message: heard.append(message.what))
+    assert "fingerprints of both tables" not in heard
+    assert current_snapshot(tmp_path / "ray") is None
