@@ -26,7 +26,8 @@ from pipelines.build.key_ranges import (
     range_count,
 )
 from pipelines.build.pieces import PieceIndex
-from pipelines.build.staging import StagingFolder, claim_staging
+from pipelines.build.staging import StagingFolder
+from pipelines.build.stagings import claim_staging
 from pipelines.build.table_build import TableBuild, write_part
 from pipelines.checks.evaluation import SumChecks
 from pipelines.contracts.records import StagingRecord, TableRecord

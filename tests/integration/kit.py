@@ -15,7 +15,7 @@ import pytest
 from psycopg import conninfo, sql
 
 from pipelines.build.extraction import Acceptance, stage_source
-from pipelines.build.staging import latest_staging
+from pipelines.build.stagings import latest_staging
 from pipelines.contracts.records import StagingRecord
 from pipelines.contracts.source import SOURCE_TABLES
 from pipelines.errors import ExportError
