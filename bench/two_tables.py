@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from pipelines.build.staging import latest_staging
+from pipelines.build.stagings import latest_staging
 from pipelines.contracts.tables import DOMAIN_EXPORTS, candidate_exports
 from pipelines.export import hold_run
 from pipelines.settings import load_settings

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from pipelines.build.key_ranges import BY_HASH, BY_LEI, DOMAINS, SCHEMAS, KeyRanges, write_key_pieces
+from pipelines.build.key_ranges import SCHEMAS, KeyRanges, write_key_pieces
+from pipelines.build.rules import BY_HASH, BY_LEI, DOMAINS
 from pipelines.build.staging import StagingFolder, damaged
 from pipelines.build.table_build import TablePart, write_part
 from pipelines.checks.content import CandidateChecks, DomainChecks

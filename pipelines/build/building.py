@@ -10,7 +10,8 @@ from pipelines.build.base import base_snapshot
 from pipelines.build.build_segment import SegmentFacts, SegmentTask, build_segment
 from pipelines.build.key_ranges import RANGE_ROWS, KeyRanges, plan_key_ranges
 from pipelines.build.pieces import PieceIndex
-from pipelines.build.staging import StagingFolder, claim_staging, damaged
+from pipelines.build.staging import StagingFolder, damaged
+from pipelines.build.stagings import claim_staging
 from pipelines.build.table_build import TableBuild
 from pipelines.checks.content import CandidateChecks, DomainChecks
 from pipelines.contracts.records import CheckRecord, SegmentRecord, StagingRecord, TableRecord

@@ -16,26 +16,18 @@ from pipelines.build.base import base_snapshot
 from pipelines.build.build_segment import DivideTask, divide_segment
 from pipelines.build.derive_range import RangeFacts, RangeTask, derive_range
 from pipelines.build.incremental import IncrementalUpdate, State
-from pipelines.build.key_ranges import (
-    BY_HASH,
-    BY_LEI,
-    DOMAINS,
-    RANGE_ROWS,
-    KeyRanges,
-    plan_key_ranges,
-    range_count,
-)
+from pipelines.build.key_ranges import RANGE_ROWS, KeyRanges, plan_key_ranges, range_count
 from pipelines.build.pieces import PieceIndex
-from pipelines.build.staging import StagingFolder, claim_staging
+from pipelines.build.rules import BY_HASH, BY_LEI, DOMAINS, RULES, Rule, range_kind
+from pipelines.build.staging import StagingFolder
+from pipelines.build.stagings import claim_staging
 from pipelines.build.table_build import TableBuild, write_part
 from pipelines.checks.evaluation import SumChecks
 from pipelines.contracts.records import StagingRecord, TableRecord
 from pipelines.contracts.tables import (
-    BATCH_SUMMARIES,
     DERIVED_TABLES,
     DOMAIN_EXPORTS,
     ENTITIES,
-    JURISDICTION_SUMMARIES,
     UNIQUE_DOMAINS,
     Table,
     candidate_exports,
@@ -48,7 +40,6 @@ from pipelines.settings import Settings
 from pipelines.snapshots.opening import Snapshot
 from pipelines.system.memory import trim_memory
 from pipelines.system.run_lock import RunLock, guarded
-from pipelines.transform import batch_summaries, jurisdiction_summaries
 
 # A range of RANGE_ROWS candidates, while it is computed.
 _MEMORY_BYTES = 256 * 2**20
@@ -149,7 +140,7 @@ class _Derivation:
     builds: dict[str, TableBuild] = field(default_factory=dict)
     sums: dict[str, SumChecks] = field(default_factory=dict)
     as_a_whole: set[str] = field(default_factory=set)
-    counts: defaultdict[str, list[pl.DataFrame]] = field(default_factory=lambda: defaultdict(list))
+    counts: defaultdict[tuple[str, str], list[pl.DataFrame]] = field(default_factory=lambda: defaultdict(list))
 
     def start(self, tables: Sequence[Table], record: StagingRecord, lock: RunLock) -> None:
         """Begin the tables; all of them are to be computed as a whole."""
@@ -215,66 +206,53 @@ class _Derivation:
     def build(self, ranges: KeyRanges, index: PieceIndex) -> None:
         """Compute the tables that are computed as a whole, range by range."""
         names = frozenset(self.as_a_whole)
-        for name, cuts in ((UNIQUE_DOMAINS.name, ranges.hash_cuts), (ENTITIES.name, ranges.lei_cuts)):
-            if name in names:
-                self.builds[name].cut_at(cuts)
-        tasks = [
-            *self._tasks(index, (DOMAINS, BY_HASH), ranges.hash_count, names - {ENTITIES.name}),
-            *self._tasks(index, (BY_LEI,), len(ranges.lei_cuts) + 1, names - {UNIQUE_DOMAINS.name}),
-        ]
+        for table in RULES:
+            if table.name in names and table.range_key is not None:
+                self.builds[table.name].cut_at(ranges.cuts(range_kind(table)))
+        tasks = [*self._tasks(index, BY_HASH, ranges, names), *self._tasks(index, BY_LEI, ranges, names)]
         with closing(self.engine.map(derive_range, tasks, memory_bytes=_MEMORY_BYTES)) as derived:
             for done, facts in enumerate(derived, 1):
                 self._add(facts)
                 self.on_progress(Progress("summarize", facts.what, done, len(tasks)))
-        if BATCH_SUMMARIES.name in names:
-            with self.builds[BATCH_SUMMARIES.name].timed("transform"):
-                rows = self._batch_summaries()
-            self._write(BATCH_SUMMARIES, rows)
-        if JURISDICTION_SUMMARIES.name in names:
-            with self.builds[JURISDICTION_SUMMARIES.name].timed("transform"):
-                rows = jurisdiction_summaries.build_jurisdiction_summaries(
-                    self._counted("jurisdiction_candidates"), self._counted("jurisdiction_domains")
-                )
-            self._write(JURISDICTION_SUMMARIES, rows)
+        for table, rule in RULES.items():
+            if table.name in names and rule.merge is not None:
+                with self.builds[table.name].timed("transform"):
+                    counts = {name: pl.concat(self.counts.pop((table.name, name))) for name in rule.counts}
+                    rows = rule.merge(counts, self._measured(rule))
+                self.sums[table.name].add(SumChecks.sums_of(table, rows))
+                self.builds[table.name].add(write_part(rows, table, self.inputs.staging.tables_dir, None))
 
     def finish(self) -> list[TableRecord]:
         """Close the tables."""
         return [build.finish(self.sums[name].results()) for name, build in self.builds.items()]
 
-    def _tasks(
-        self, index: PieceIndex, kinds: Sequence[str], ranges: int, names: frozenset[str]
-    ) -> Iterator[RangeTask]:
-        for number in range(ranges if names else 0):
-            yield RangeTask(self.inputs.staging, number, {kind: index.of(kind, number) for kind in kinds}, names)
+    def _tasks(self, index: PieceIndex, kind: str, ranges: KeyRanges, names: frozenset[str]) -> Iterator[RangeTask]:
+        kinds = (DOMAINS, BY_HASH) if kind == BY_HASH else (BY_LEI,)
+        wanted = frozenset(
+            table.name
+            for table, rule in RULES.items()
+            if table.name in names and (range_kind(table) == kind if rule.build else True)
+        )
+        for number in range(len(ranges.cuts(kind)) + 1 if wanted else 0):
+            yield RangeTask(self.inputs.staging, number, {each: index.of(each, number) for each in kinds}, wanted)
 
     def _add(self, facts: RangeFacts) -> None:
         for name, part in facts.parts.items():
             self.builds[name].add(part)
             self.sums[name].add(facts.sums[name])
-        for name, frame in facts.counts.items():
-            self.counts[name].append(frame)
+        for count, frame in facts.counts.items():
+            self.counts[count].append(frame)
         for name, seconds in facts.timings.items():
             # Reading is done once for all tables.
             build = self.builds.get(name) or next(iter(self.builds.values()))
             build.timings["transform" if name in self.builds else name] += seconds
 
-    def _batch_summaries(self) -> pl.DataFrame:
-        # Medians need all values of a batch: three columns of all rows, the batch as a number.
-        measured = self.inputs.scan_domains(batch_summaries.MEASURE_COLUMNS).with_columns(
-            pl.col("batch_id").cast(pl.Categorical(pl.Categories.random()))
-        )
-        return batch_summaries.build_batch_summaries(
-            self._counted("batch_results"),
-            self._counted("batch_candidates"),
-            batch_summaries.measure_batches(measured.collect()),
-        )
-
-    def _counted(self, name: str) -> pl.DataFrame:
-        return pl.concat(self.counts.pop(name))
-
-    def _write(self, table: Table, rows: pl.DataFrame) -> None:
-        self.sums[table.name].add(SumChecks.sums_of(table, rows))
-        self.builds[table.name].add(write_part(rows, table, self.inputs.staging.tables_dir, None))
+    def _measured(self, rule: Rule) -> pl.DataFrame:
+        """The columns that a summary reads of all rows at once; the batch as a number."""
+        if not rule.measured:
+            return pl.DataFrame()
+        batch = pl.col("batch_id").cast(pl.Categorical(pl.Categories.random()))
+        return self.inputs.scan_domains(rule.measured).with_columns(batch).collect()
 
     def _has_outgrown_its_ranges(self, base: Snapshot) -> bool:
         """Whether there are so many more rows that the keys are to be cut again; both kinds were cut for the same rows.

@@ -10,7 +10,8 @@ from pydantic import SecretStr
 
 from pipelines.build.base import columns_kept_checks, find_base, find_lost_columns
 from pipelines.build.preflight import machine_questions, require_free_space
-from pipelines.build.staging import StagingFolder, latest_id, latest_record, new_staging, remove_stagings
+from pipelines.build.staging import StagingFolder
+from pipelines.build.stagings import latest_id, latest_record, new_staging, remove_stagings
 from pipelines.checks.findings import require_answers
 from pipelines.contracts.records import CheckRecord, Manifest, StagingRecord
 from pipelines.engine.local import LOCAL

@@ -4,86 +4,22 @@ A row of a derived table depends on the rows of its key alone: its domain's, its
 have rows that changed, only their rows are computed, from all segments, by the same rules; the rest is the base's.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
+from pipelines.build.rules import RULES
 from pipelines.contracts.records import FileRecord
 from pipelines.contracts.segments import in_order
-from pipelines.contracts.tables import (
-    BATCH_SUMMARIES,
-    DOMAIN_EXPORTS,
-    ENTITIES,
-    JURISDICTION_SUMMARIES,
-    UNIQUE_DOMAINS,
-    Table,
-    candidate_exports,
-)
+from pipelines.contracts.tables import DOMAIN_EXPORTS, Table, candidate_exports
 from pipelines.snapshots.opening import Snapshot
-from pipelines.transform import batch_summaries, entities, jurisdiction_summaries, unique_domains
 from pipelines.transform.differences import differing_rows
 
 _DOMAIN_ID, _CANDIDATE_ID = "domain_id", "candidate_id"
 _KEY = "__key"
-
-
-@dataclass(frozen=True)
-class Rule:
-    """How the rows of some keys of a derived table are computed.
-
-    Attributes:
-        domains: Columns of domain_exports that the table depends on.
-        candidates: Columns of candidate_exports that it depends on.
-        key_of: The key of a row of either, an expression on its columns.
-        build: The rule, from the rows of some keys in both tables.
-    """
-
-    domains: Sequence[str]
-    candidates: Sequence[str]
-    key_of: pl.Expr
-    build: Callable[[pl.DataFrame, pl.DataFrame], pl.DataFrame]
-
-
-def _batches(domains: pl.DataFrame, candidates: pl.DataFrame) -> pl.DataFrame:
-    return batch_summaries.build_batch_summaries(
-        batch_summaries.count_batch_results(domains),
-        batch_summaries.count_batch_candidates(candidates),
-        batch_summaries.measure_batches(domains),
-    )
-
-
-def _jurisdictions(_: pl.DataFrame, candidates: pl.DataFrame) -> pl.DataFrame:
-    return jurisdiction_summaries.build_jurisdiction_summaries(
-        jurisdiction_summaries.count_jurisdiction_candidates(candidates),
-        jurisdiction_summaries.count_jurisdiction_domains(candidates),
-    )
-
-
-RULES: Mapping[str, Rule] = {
-    UNIQUE_DOMAINS.name: Rule(
-        unique_domains.DOMAIN_COLUMNS,
-        unique_domains.CANDIDATE_COLUMNS,
-        pl.col("domain_hash"),
-        unique_domains.build_unique_domains,
-    ),
-    ENTITIES.name: Rule(
-        (), entities.COLUMNS, pl.col("lei_code"), lambda _, candidates: entities.build_entities(candidates)
-    ),
-    BATCH_SUMMARIES.name: Rule(
-        tuple(dict.fromkeys((*batch_summaries.RESULT_COLUMNS, *batch_summaries.MEASURE_COLUMNS))),
-        batch_summaries.CANDIDATE_COLUMNS,
-        pl.col("batch_id"),
-        _batches,
-    ),
-    JURISDICTION_SUMMARIES.name: Rule(
-        (),
-        tuple(dict.fromkeys((*jurisdiction_summaries.LEI_COLUMNS, *jurisdiction_summaries.DOMAIN_COLUMNS))),
-        jurisdiction_summaries.jurisdiction_key(),
-        _jurisdictions,
-    ),
-}
+_RULES = {table.name: rule for table, rule in RULES.items()}
 
 
 @dataclass(frozen=True)
@@ -157,7 +93,7 @@ class IncrementalUpdate:
     now: State
     changed: frozenset[int | None]
     max_rows: int
-    tables: Collection[str] = field(default_factory=RULES.keys)
+    tables: Collection[str] = field(default_factory=_RULES.keys)
     _keys: dict[str, _ChangedKeys] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -170,8 +106,8 @@ class IncrementalUpdate:
             self.base.record_of(of_candidates).files,
         )
         for row_id, old, new, columns_of in (
-            (_DOMAIN_ID, before.domains, self.now.domains, {name: rule.domains for name, rule in RULES.items()}),
-            (_CANDIDATE_ID, before.candidates, self.now.candidates, {n: rule.candidates for n, rule in RULES.items()}),
+            (_DOMAIN_ID, before.domains, self.now.domains, {n: rule.of_domains for n, rule in _RULES.items()}),
+            (_CANDIDATE_ID, before.candidates, self.now.candidates, {n: r.of_candidates for n, r in _RULES.items()}),
         ):
             old_files, new_files = _by_segment(old), _by_segment(new)
             for segment in in_order((old_files.keys() | new_files.keys()) & self.changed):
@@ -186,16 +122,16 @@ class IncrementalUpdate:
         Returns:
             None where they depend on more than `max_rows` rows: the table is to be computed as a whole.
         """
-        rule, keys = RULES[table.name], self._keys[table.name].found()
+        rule, keys = RULES[table], self._keys[table.name].found()
         if keys is None:
             return None
         if keys.is_empty():
             return KeyPatch(keys, table.schema.create_empty())
-        domains = self._rows_of(self.now.domains, rule.domains, rule.key_of, keys)
-        candidates = self._rows_of(self.now.candidates, rule.candidates, rule.key_of, keys)
+        domains = self._rows_of(self.now.domains, rule.of_domains, rule.key_of, keys)
+        candidates = self._rows_of(self.now.candidates, rule.of_candidates, rule.key_of, keys)
         if domains.height + candidates.height > self.max_rows:
             return None
-        return KeyPatch(keys, rule.build(domains, candidates))
+        return KeyPatch(keys, rule.rows(domains, candidates))
 
     def _compare(
         self, old: pl.LazyFrame | None, new: pl.LazyFrame | None, row_id: str, wanted: Mapping[str, Sequence[str]]
@@ -215,7 +151,7 @@ class IncrementalUpdate:
                 # A row stands here before and after; what is there twice differs in other columns only.
                 distinct = rows.select(*dict.fromkeys((row_id, *of_table)))
                 changed = distinct.filter(~distinct.is_duplicated())
-                self._keys[name].add(changed.select(RULES[name].key_of.alias(_KEY)).to_series())
+                self._keys[name].add(changed.select(_RULES[name].key_of.alias(_KEY)).to_series())
 
     def _rows_of(
         self, files: Sequence[FileRecord], columns: Sequence[str], key_of: pl.Expr, keys: pl.Series

@@ -18,10 +18,10 @@ import polars as pl
 import pyarrow as pa
 
 from pipelines.build.pieces import INDEX, MAX_KEY_RANGES, read_pieces, write_pieces
+from pipelines.build.rules import BY_HASH, BY_LEI, DOMAINS, columns_of
 from pipelines.contracts.exports import CandidateExports, DomainExports
 from pipelines.contracts.segments import segment_name
 from pipelines.system.files import write_failure
-from pipelines.transform import batch_summaries, entities, jurisdiction_summaries, unique_domains
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,17 +32,15 @@ _HEX_DIGITS = 4
 _PREFIXES = 16**_HEX_DIGITS
 
 _NO_VIEWS = pl.CompatLevel.oldest()
-DOMAINS, BY_HASH, BY_LEI = "domains", "by_hash", "by_lei"
-# What the derived tables read. A candidate finds its hash through its domain row: 32 bytes less a row.
-_COLUMNS = {
-    DOMAINS: {"domain_id", "domain_hash", *unique_domains.DOMAIN_COLUMNS, *batch_summaries.RESULT_COLUMNS},
-    BY_HASH: {"domain_id", *unique_domains.CANDIDATE_COLUMNS, *jurisdiction_summaries.DOMAIN_COLUMNS} - {"domain_hash"},
-    BY_LEI: {*entities.COLUMNS, *batch_summaries.CANDIDATE_COLUMNS, *jurisdiction_summaries.LEI_COLUMNS},
-}
+# A candidate finds its hash through its domain row: 32 bytes less a row.
+_LINKS = {DOMAINS: {"domain_id", "domain_hash"}, BY_HASH: {"domain_id"}, BY_LEI: set[str]()}
 
 
 def _schema(schema: type[dy.Schema], kind: str) -> pl.Schema:
-    return pl.Schema({name: column.dtype for name, column in schema.columns().items() if name in _COLUMNS[kind]})
+    names = columns_of(kind) | _LINKS[kind]
+    if kind == BY_HASH:
+        names -= {"domain_hash"}
+    return pl.Schema({name: column.dtype for name, column in schema.columns().items() if name in names})
 
 
 SCHEMAS: Mapping[str, pl.Schema] = {
@@ -69,6 +67,10 @@ class KeyRanges:
         """The lowest hash of every range but the first, as its first digits."""
         n = self.hash_count
         return tuple(f"{math.ceil(number * _PREFIXES / n):0{_HEX_DIGITS}x}" for number in range(1, n))
+
+    def cuts(self, kind: str) -> tuple[str, ...]:
+        """The cuts of a kind of ranges, BY_HASH or BY_LEI."""
+        return self.hash_cuts if kind == BY_HASH else self.lei_cuts
 
     def as_json(self) -> str:
         """The ranges as JSON."""

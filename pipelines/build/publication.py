@@ -10,7 +10,8 @@ import polars as pl
 from pipelines.build.base import columns_kept_checks
 from pipelines.build.extraction import shrink_checks
 from pipelines.build.reporting import making_report
-from pipelines.build.staging import StagingFolder, claim_staging, remove_stagings
+from pipelines.build.staging import StagingFolder
+from pipelines.build.stagings import claim_staging, remove_stagings
 from pipelines.checks.definitions import SHRINK_CHECK
 from pipelines.checks.evaluation import compare_counts, count_rejects, reconcile_rows
 from pipelines.contracts.records import CheckRecord, Manifest, StagingRecord, TableRecord

@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 
 import polars as pl
 
-from pipelines.build.staging import latest_staging
+from pipelines.build.stagings import latest_staging
 from pipelines.checks.definitions import REPORT_DRAWN
 from pipelines.contracts.records import FileRecord, Manifest
 from pipelines.contracts.tables import published_tables

@@ -13,6 +13,7 @@ from pipelines.engine.ray_connection import PAGE, connected
 from pipelines.engine.ray_worker import Outcome, name_node, run_on_node, versions_here
 from pipelines.errors import EngineError
 from pipelines.progress import OnProgress, Progress
+from pipelines.system.runtime_tuning import POLARS_ALLOCATOR
 
 # So often a task is tried again whose worker or node was lost. One that runs out of memory likewise.
 _RETRIES = 3
@@ -23,6 +24,8 @@ _NODE_SECONDS = 60.0
 # A task has one core: libraries that make a thread for each core of the machine would take those of other tasks. Arrow
 # reads OMP_NUM_THREADS. Ray sets them before a worker's Python starts, so before Polars is imported.
 _THREADS = {"POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "ARROW_IO_THREADS": "1"}
+# Set likewise: a worker's own modules would be imported after Polars.
+_ENVIRONMENT = {**_THREADS, **POLARS_ALLOCATOR}
 
 
 @contextmanager
@@ -179,7 +182,7 @@ def _remote(function: Callable[..., Any], *, memory_bytes: int, num_cpus: int, *
         memory=memory_bytes,
         max_retries=_RETRIES,
         retry_exceptions=False,
-        runtime_env={"env_vars": _THREADS},
+        runtime_env={"env_vars": _ENVIRONMENT},
         **options,
     )
 

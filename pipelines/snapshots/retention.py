@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from pipelines.build.staging import latest_id, remove_stagings
+from pipelines.build.stagings import latest_id, remove_stagings
 from pipelines.errors import BusyError
 from pipelines.snapshots.history import Switch, read_hold, read_switches
 from pipelines.snapshots.opening import Snapshot, current_snapshot, list_snapshots

@@ -15,7 +15,7 @@ import pytest
 from psycopg import conninfo, sql
 
 from pipelines.build.extraction import Acceptance, stage_source
-from pipelines.build.staging import latest_staging
+from pipelines.build.stagings import latest_staging
 from pipelines.contracts.records import StagingRecord
 from pipelines.contracts.source import SOURCE_TABLES
 from pipelines.errors import ExportError
@@ -81,7 +81,7 @@ class Published:
             if path.is_symlink()
             else (path.lstat().st_ino, path.lstat().st_size if path.is_file() else 0)
             for path in sorted(self.export_dir.rglob("*"))
-            if path.name not in (".run.lock", ".publish.lock", "last_checked.json")
+            if path.name not in (".digests.json", ".run.lock", ".publish.lock", "last_checked.json")
         }
 
 

@@ -67,7 +67,9 @@ def attempt(number, when):
     return {
         "ended": ended, "number": number, "when": when, "calls": calls, "current": kit.current().manifest.id,
         "published": [each for each in published if each], "is_held": read_hold(kit.export_dir) is not None,
-        "hidden": sorted({path.name for path in kit.export_dir.rglob(".*")} - {".publish.lock", ".run.lock"}),
+        "hidden": sorted(
+            {path.name for path in kit.export_dir.rglob(".*")} - {".digests.json", ".publish.lock", ".run.lock"}
+        ),
     }
 signal.signal(signal.SIGINT, signal.default_int_handler)
 calls = attempt(0, "never")["calls"]

@@ -125,5 +125,5 @@ def assert_the_next_run_succeeds(kit: Kit) -> None:
     assert kit.current().manifest == manifest
     verify_snapshot(kit.current())
     left = sorted(path.name for path in kit.export_dir.rglob(".*"))
-    assert left == [".publish.lock", ".run.lock"]
+    assert left == [".digests.json", ".publish.lock", ".run.lock"]
     assert [path.name for path in Path(kit.export_dir).iterdir() if path.is_symlink()] == ["current"]

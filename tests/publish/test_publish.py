@@ -84,7 +84,7 @@ def test_a_snapshot_has_the_layout_of_the_design(kit: Kit) -> None:
         "sequence": 1,
     }
     hidden = sorted(p.name for p in kit.export_dir.rglob(".*"))
-    assert hidden == [".publish.lock", ".run.lock"]
+    assert hidden == [".digests.json", ".publish.lock", ".run.lock"]
 
 
 def test_both_faces_hold_what_was_built(kit: Kit) -> None:
@@ -185,7 +185,7 @@ def test_leftovers_of_killed_runs_are_removed(published: Kit) -> None:
     deleting = published.export_dir / "snapshots" / f".deleting-{new_id(0)}"
     deleting.mkdir()
     published.publish(2)
-    assert sorted(p.name for p in published.export_dir.rglob(".*")) == [".publish.lock", ".run.lock"]
+    assert sorted(p.name for p in published.export_dir.rglob(".*")) == [".digests.json", ".publish.lock", ".run.lock"]
 
 
 def test_paths_with_glob_characters_work(tmp_path: Path) -> None:

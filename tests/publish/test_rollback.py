@@ -189,7 +189,7 @@ def test_a_rollback_is_killed(two: Kit, number: int, when: str) -> None:
     two.publish(4, {0: range(8)})
     assert two.current().manifest.id == new_id(1 if is_held else 4)
     assert (read_hold(two.export_dir) is not None) == is_held
-    assert {path.name for path in two.export_dir.rglob(".*")} == {".publish.lock", ".run.lock"}
+    assert {path.name for path in two.export_dir.rglob(".*")} == {".digests.json", ".publish.lock", ".run.lock"}
 
 
 @pytest.mark.parametrize(("number", "when"), [(1, "before"), (1, "after"), (3, "before")], ids=str)

@@ -63,7 +63,7 @@ ALLOWED = {
     "pipelines/system": {"pipelines.errors", "pipelines.system", "pyarrow"},  # memory.py gives back what pyarrow holds
     # The layout of the files between the stages.
     "pipelines/source": {"pipelines.build.staging", "pipelines.build.pieces"},
-    "pipelines/snapshots": {"pipelines.build.staging"},
+    "pipelines/snapshots": {"pipelines.build.stagings"},
 }
 ONLY = {
     "connectorx": {"pipelines/source/reader.py"},

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg import sql
 
+from pipelines.build.pieces import MAX_RANGES
 from pipelines.contracts.source import DOMAINS
 from pipelines.source.catalog import Leaf, Relation
 from pipelines.source.chunk import ReadColumn
@@ -76,7 +77,9 @@ def test_every_page_once_and_the_last_range_open(pages: int, out_of_line: int) -
     assert all(end is not None for _, end in found[:-1])
     assert found[-1][0] < max(pages, 1)
     for (start, _), (end, _) in pairwise(found):
-        assert (end - start) * (size / pages) <= RANGE_BYTES or end - start == 1
+        is_small = (end - start) * (size / pages) <= RANGE_BYTES or end - start == 1
+        assert is_small or end - start == -(-pages // MAX_RANGES)
+    assert len(found) <= MAX_RANGES
 
 
 @pytest.mark.parametrize(("pages", "size", "count"), [(4096, 2**25, 1), (4097, 2**25 + 8192, 2), (8, 2**29, 8)])
