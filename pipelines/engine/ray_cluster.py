@@ -124,6 +124,7 @@ class _Calls(Generic[Task, Facts]):
         self._at_a_time = at_a_time
         self._on_progress = on_progress
         self._done = 0
+        self._is_stopping = False
         self._fitting_at = time.monotonic()
 
     def bound(self) -> int:
@@ -137,7 +138,7 @@ class _Calls(Generic[Task, Facts]):
         if not calls:
             return set()
         done, _ = ray.wait(list(calls), num_returns=count, timeout=timeout_s, fetch_local=False)
-        if not done:
+        if not done and not self._is_stopping:
             self._require_node()
         return set(done)
 
@@ -148,8 +149,9 @@ class _Calls(Generic[Task, Facts]):
         facts: Facts = outcome.facts
         return facts
 
-    def cancel(self, calls: set[Any]) -> None:
+    def cancel(self, calls: set[Any]) -> None:  # noqa: ARG002  none is cancelled
         """Nothing waits: no more are submitted than can run. Ray's own cancel may abort this process (FACTS 11)."""
+        self._is_stopping = True
 
     def abandon(self, calls: set[Any]) -> None:
         """End the processes in which they run."""
