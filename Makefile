@@ -15,7 +15,7 @@ PYTEST = LEI_EXPORTS_DUCKDB14=$(CURDIR)/$(DUCKDB14) $(BIN)/python -m pytest -n $
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help export report ui serve test test-fast test-extended test-all test-image lint format dictionary wheel image bench bench-peers bench-queries mutation lock bench-lock setup clean
+.PHONY: help export report ui serve test test-fast test-extended test-all test-image lint format dictionary wheel image bench bench-peers bench-queries bench-stages mutation lock bench-lock setup clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -84,6 +84,9 @@ bench-peers: setup  ## measure what one would pick instead, beside the floor and
 
 bench-queries: setup  ## ask the ten questions of docs/analysts.md of exports.duckdb and of PostgreSQL
 	@$(BIN)/python -m bench.run_queries $(BENCH)
+
+bench-stages: setup  ## measure each stage of a run on threads and on Ray, and compute what a thousand times the rows would take
+	@$(BIN)/python -m bench.stages $(BENCH)
 
 mutation: setup  ## change the rules, the fingerprints and the guards one place at a time: which changes do tests notice? (MODULES=transform/ordering: one)
 	@$(BIN)/python -m bench.mutation $(MODULES)

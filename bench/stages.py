@@ -1,7 +1,7 @@
 """`python -m bench.stages`: the stages of a run on each engine, side by side, and what 1,000,000,000 rows would take.
 
 Each run is a process of its own. For ENGINE=ray a cluster is started on this machine, and Polars has one thread in each
-task. With `--write` the chart of docs/benchmarks.md is drawn again.
+task. With `--write` it goes into docs/benchmarks.md.
 """
 
 import argparse
@@ -13,13 +13,16 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from statistics import median
 
 import psutil
 
+from bench.document import write_section
 from bench.generate import fill, fill_narrow
-from bench.session import BUILD, ROOT, open_session
+from bench.session import BUILD, FLOOR, ROOT, open_session
 from pipelines.export import hold_run
 from pipelines.report.charts import draw_bars
 from pipelines.report.drawing import draw_here
@@ -116,21 +119,31 @@ def _measure(url: str, engine: str) -> dict[str, dict[str, float]]:
     return found
 
 
-def _tell(domains: int, candidates: int, runs: Mapping[str, Sequence[Mapping[str, Mapping[str, float]]]]) -> None:
-    print(f"\n{domains:,} domains, {candidates:,} candidates; medians of {len(runs['local'])}\n")
-    print(
-        "| engine | " + " | ".join(f"{name} s (CPU)" for name in _STAGES) + " | all s | coordinator MiB | worker MiB |"
-    )
-    print("|---|" + "---|" * (len(_STAGES) + 3))
+def table(runs: Mapping[str, Sequence[Mapping[str, Mapping[str, float]]]]) -> list[str]:
+    """The stages of each engine: medians of seconds, CPU seconds of the coordinator, largest memory."""
+    lines = [
+        f"| engine | {' | '.join(_STAGES)} | all, seconds | CPU s | written MB | coordinator MiB | a worker MiB |",
+        f"|---|{'---:|' * (len(_STAGES) + 5)}",
+    ]
     for engine, found in runs.items():
-        cells = []
-        for name in _STAGES:
-            seconds = median(run[name]["seconds"] for run in found)
-            cpu = median(run[name]["cpu"] for run in found)
-            cells.append(f"{seconds:.1f} ({cpu:.1f})" if engine == "local" else f"{seconds:.1f}")
-        total = median(sum(run[name]["seconds"] for name in _STAGES) for run in found)
+        cells = [f"{median(run[name]['seconds'] for run in found):.1f}" for name in _STAGES]
+        sums = {
+            what: median(sum(run[name][what] for name in _STAGES) for run in found)
+            for what in ("seconds", "cpu", "written_mb")
+        }
         peaks = [max(run["peak"][what] for run in found) for what in ("coordinator", "worker")]
-        print(f"| {engine} | {' | '.join(cells)} | {total:.1f} | {peaks[0]:,.0f} | {peaks[1]:,.0f} |", flush=True)
+        cells += [f"{value:,.1f}" for value in sums.values()] + [f"{peak:,.0f}" for peak in peaks]
+        lines.append(f"| {engine} | {' | '.join(cells)} |")
+    return lines
+
+
+def model_table(rows: Sequence[tuple[int, Mapping[str, float]]]) -> list[str]:
+    """Hours by number of nodes."""
+    lines = ["| nodes | read | build | derive | publish | all, hours |", "|---:|---:|---:|---:|---:|---:|"]
+    return lines + [
+        f"| {nodes} | {' | '.join(f'{hours:.2f}' for hours in parts.values())} | {sum(parts.values()):.1f} |"
+        for nodes, parts in rows
+    ]
 
 
 def main() -> None:
@@ -140,36 +153,40 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--engines", nargs="+", default=["local", "ray"])
     parser.add_argument("--narrow", action="store_true", help="rows of few columns, two candidates a domain")
-    parser.add_argument("--write", action="store_true", help="draw docs/images/scale.svg")
+    parser.add_argument("--write", action="store_true", help="into docs/benchmarks.md, with its chart")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
         print(json.dumps(run_stages()))
         return
+    lines: list[str] = []
     with open_session() as session:
         for domains in arguments.domains:
-            if arguments.narrow:
-                _, candidates = fill_narrow(session.url, domains)
-            else:
-                _, candidates = fill(session.url, domains, random_order=True)
+            fill_source = fill_narrow if arguments.narrow else partial(fill, random_order=True)
+            _, candidates = fill_source(session.url, domains)
             runs: dict[str, list[dict[str, dict[str, float]]]] = {engine: [] for engine in arguments.engines}
-            server: list[float] = []
             for turn in range(arguments.rounds):
                 session.measure_floor()
                 for engine in arguments.engines[:: -1 if turn % 2 else 1]:
                     before = session.server_cpu()
-                    runs[engine].append(_measure(session.url, engine))
-                    if engine == "local":
-                        server.append(session.server_cpu() - before)
-            _tell(domains, candidates, runs)
-    measured = {name: {"cpu": median(r[name]["cpu"] for r in runs["local"])} for name in _STAGES}
-    measured["publish"]["seconds"] = median(run["publish"]["seconds"] for run in runs["local"])
-    rows = model({**measured, "server": {"cpu": median(server)}}, candidates)
-    print(f"\n{_CANDIDATES:,} candidates, {_CORES} cores a node, {_SERVER_CORES} cores of PostgreSQL: hours\n")
-    print("| nodes | read | build | derive | publish | all |\n|---|---|---|---|---|---|")
-    for nodes, parts in rows:
-        print(f"| {nodes} | {' | '.join(f'{h:.2f}' for h in parts.values())} | {sum(parts.values()):.1f} |")
+                    run = _measure(session.url, engine)
+                    run["server"] = {"cpu": session.server_cpu() - before}
+                    runs[engine].append(run)
+            kind = "narrow rows" if arguments.narrow else "random order"
+            floor = median(found.seconds for found in session.results.pop(FLOOR))
+            told = f"{domains:,} domains, {candidates:,} candidates, {kind}; F {floor:.1f} s; {arguments.rounds} rounds"
+            lines += [f"{told}, {datetime.now(UTC):%F}:", "", *table(runs), ""]
+            print("\n".join(["", *lines[-len(table(runs)) - 3 :]]), flush=True)
+    first = next(iter(runs.values()))
+    measured = {
+        name: {what: median(run[name][what] for run in first) for what in first[0][name]}
+        for name in (*_STAGES, "server")
+    }
+    rows = model(measured, candidates)
+    print("\n".join(model_table(rows)))
     if arguments.write:
+        write_section("scale", lines[:-1])
+        write_section("model", model_table(rows))
         draw_model(rows, ROOT / "docs" / "images" / "scale.svg")
 
 
