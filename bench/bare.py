@@ -20,7 +20,7 @@ _CHECKS = (
     "pipelines.checks.evaluation.TableChecks.update",
     "pipelines.checks.content.DomainChecks.update",
     "pipelines.checks.content.CandidateChecks.update",
-    "pipelines.checks.evaluation.SumChecks.update",
+    "pipelines.checks.evaluation.SumChecks.add",
 )
 _RESULTS = ("pipelines.checks.evaluation.SumChecks.results", "pipelines.snapshots.assembly.compare_duckdb_and_parquet")
 

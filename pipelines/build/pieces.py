@@ -118,4 +118,4 @@ class PieceIndex:
         Raises:
             OSError, polars.exceptions.PolarsError: It is missing or damaged.
         """
-        return cls([pl.read_ipc(path)])
+        return cls([pl.read_ipc(path.read_bytes())])  # not by its name, which may hold what Polars takes for a pattern

@@ -1,6 +1,5 @@
 """One Ray cluster for the tests of this folder."""
 
-import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -29,10 +28,10 @@ def ray_engine(ray_cluster: RayCluster) -> Iterator[Engine]:
         for name, value in ray_cluster.environment.items():
             patch.setenv(name, value)
         # Ray puts the coordinator's folder before a node's own PYTHONPATH; a test has nodes with other code.
-        former = os.getcwd()  # noqa: PTH109
-        os.chdir(ray_cluster.folder)
+        patch.chdir(ray_cluster.folder)
         with open_engine(Settings(), HEARD.append) as engine:
-            os.chdir(former)
+            # What begins meanwhile for other tests, such as a server of forks, does not inherit the cluster.
+            patch.undo()
             yield engine
 
 

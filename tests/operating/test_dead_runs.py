@@ -45,7 +45,7 @@ sys.argv = ["lei-exports", "run", "--full-refresh"]
 main()
 """
 BEFORE_IT_BEGINS = "assets.defs.running:execute_run"
-WITHOUT_THE_LOCK = "assets.defs.resources:hold_run_lock"
+WITHOUT_THE_LOCK = "assets.defs.resources:hold_run"
 WITH_THE_LOCK = "pipelines.export:publish_tables"
 BEHIND_THE_LOCK = "dagster._core.events:DagsterEvent.job_success"
 

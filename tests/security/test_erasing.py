@@ -28,7 +28,7 @@ def holders(export_dir: Path) -> set[str]:
         if path.suffix == ".parquet":
             text += pl.read_parquet(path).write_ndjson()
         elif path.suffix == ".arrow":
-            text += pl.read_ipc_stream(path).write_ndjson()
+            text += pl.read_ipc(path).write_ndjson()
         elif path.suffix == ".duckdb":
             with duckdb.connect(path, read_only=True) as connection:
                 for (table,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall():
