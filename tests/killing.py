@@ -22,11 +22,11 @@ from tests.integration.kit import wait_until
 _MAX_RUN_S = 60
 _RENAMES = ("replace", "rename", "symlink")
 _TABLES = "|".join(table.name for table in published_tables(include_full_data=False))
-_NAMES = re.compile(rf"\d{{8}}T\d{{6}}Z-[0-9a-f]{{8}}|{_TABLES}|-?\d{{6,}}|\ball\b|[0-9a-f]{{8,}}")
+_NAMES = re.compile(rf"\d{{8}}T\d{{6}}Z-[0-9a-f]{{8}}|{_TABLES}|-?\d{{6,}}|\ball\b|[0-9a-f]{{8,}}|(?<=tried-)\w+")
 
 
-def run_and_measure(settings: Settings) -> tuple[float, dict[str, int]]:
-    """Run once to the end: seconds, and the number of the first rename of each kind.
+def run_and_measure(settings: Settings) -> tuple[float, list[str]]:
+    """Run once to the end: seconds, and the kinds of renames in it.
 
     Renames of one kind differ in ids, segments and table names only: a kill at any of them is the same.
     """
@@ -53,11 +53,11 @@ def run_and_kill_once(settings: Settings, holds: Callable[[], bool]) -> bool:
     return _kill(process)
 
 
-def run_and_kill_at_rename(settings: Settings, number: int, *, before: bool) -> None:
-    """Let a run kill itself right before or after its n-th rename (from 0)."""
-    process = _start(_killed_at_rename, settings, number, before)
+def run_and_kill_at_rename(settings: Settings, kind: str, *, before: bool) -> None:
+    """Let a run kill itself right before or after its first rename of a kind."""
+    process = _start(_killed_at_rename, settings, kind, before)
     process.join(_MAX_RUN_S)
-    assert process.exitcode == -signal.SIGKILL, "the run ended before that rename"
+    assert process.exitcode == -signal.SIGKILL, f"the run ended without a rename to {kind}"
 
 
 def _begun(settings: Settings) -> BaseProcess:
@@ -86,54 +86,33 @@ def _announced(settings: Settings, sender: Connection) -> None:
 
 
 def _measured(settings: Settings, sender: Connection) -> None:
-    seen = _watch_renames(_let_pass)
+    kinds: dict[str, None] = {}
+    _watch_renames(settings.export_dir, lambda kind, _: kinds.setdefault(kind))
     started = time.monotonic()
     run_export(settings)
-    sender.send((time.monotonic() - started, seen.first_of_kind(settings.export_dir)))
+    sender.send((time.monotonic() - started, list(kinds)))
 
 
-def _killed_at_rename(settings: Settings, number: int, before: bool) -> None:  # noqa: FBT001  positional through a process
-    def die(seen: int, *, before_it: bool) -> None:
-        if seen == number and before_it == before:
+def _killed_at_rename(settings: Settings, kind: str, before: bool) -> None:  # noqa: FBT001  positional through a process
+    def die(seen: str, before_it: bool) -> None:  # noqa: FBT001
+        if (seen, before_it) == (kind, before):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    _watch_renames(lambda seen, *, before: die(seen, before_it=before))
+    _watch_renames(settings.export_dir, die)
     run_export(settings)
 
 
-def _let_pass(_number: int, *, before: bool) -> None:
-    """Do nothing at a rename."""
-
-
-class _Renames:
-    """The renames of a process so far, by their targets."""
-
-    def __init__(self) -> None:
-        self.targets: list[str] = []
-
-    def first_of_kind(self, export_dir: Path) -> dict[str, int]:
-        """Number of the first rename of each kind, by kind."""
-        kinds: dict[str, int] = {}
-        for number, target in enumerate(self.targets):
-            kind = _NAMES.sub("*", os.path.relpath(target, export_dir))
-            kinds.setdefault(kind, number)
-        return kinds
-
-
-def _watch_renames(hook: Callable[..., None]) -> _Renames:
-    """Call a hook before and after each os.replace, os.rename and os.symlink of this process."""
-    renames = _Renames()
+def _watch_renames(export_dir: Path, hook: Callable[[str, bool], object]) -> None:
+    """Call a hook before (True) and after (False) each os.replace, os.rename and os.symlink, with its kind."""
 
     def wrap(original: Callable[..., None]) -> Callable[..., None]:
         def renaming(*arguments: Any, **options: Any) -> None:
-            number = len(renames.targets)
-            hook(number, before=True)
+            kind = _NAMES.sub("*", os.path.relpath(os.fspath(arguments[1]), export_dir))
+            hook(kind, True)
             original(*arguments, **options)
-            hook(number, before=False)
-            renames.targets.append(os.fspath(arguments[1]))
+            hook(kind, False)
 
         return renaming
 
     for name in _RENAMES:
         setattr(os, name, wrap(getattr(os, name)))
-    return renames

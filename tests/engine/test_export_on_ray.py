@@ -129,6 +129,10 @@ def title_of(pid: int) -> str:
         return ""
 
 
+# A task takes some hundredths of a second: on a busy machine the one that looks for it may come too late.
+_TRIES = 5
+
+
 @pytest.mark.parametrize("stage", ["read_range", "build_segment", "derive_range"])
 @pytest.mark.usefixtures("many_ranges")
 def test_a_node_killed_in_a_stage(
@@ -139,10 +143,13 @@ def test_a_node_killed_in_a_stage(
         insert_source(connection, *random_rows(7, 3000))
     expected = facts_of(export(settings_for(database, tmp_path / "local", segment_size=100)))
     settings = on_ray(database, tmp_path / "ray", ray_cluster, segment_size=100, read_connections=3)
-    with Killer(new_node(), stage) as killer:
-        snapshot = export(settings)
-    assert killer.has_killed
-    assert facts_of(snapshot) == expected
+    for _ in range(_TRIES):
+        with Killer(new_node(), stage) as killer:
+            snapshot = export(settings, full_refresh=True)
+        assert facts_of(snapshot) == expected
+        if killer.has_killed:
+            return
+    pytest.fail("the node was never seen at work in that stage")
 
 
 RUN = """

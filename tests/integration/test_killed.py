@@ -47,11 +47,11 @@ def test_killed_at_moments_spread_over_a_run(database: Database, published: Sett
 def test_killed_right_before_and_after_each_rename(database: Database, published: Settings) -> None:
     change_something(database, 0)
     _, renames = run_and_measure(published)
-    assert {"staging/*/staging.json", "staging/latest", "snapshots/*", "current"} <= renames.keys()
-    for number in renames.values():
+    assert {"staging/*/staging.json", "staging/latest", "snapshots/*", "current"} <= set(renames)
+    for number, kind in enumerate(renames):
         for before in (True, False):
             change_something(database, number)
-            run_and_kill_at_rename(published, number, before=before)
+            run_and_kill_at_rename(published, kind, before=before)
             assert_nothing_is_broken(published)
     assert_recovers(database, published)
 
