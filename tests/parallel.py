@@ -1,8 +1,9 @@
 """Which tests stay together in one process of pytest-xdist, which begin first, and how the scheduler learns it.
 
 Tests that share a fixture of their module or folder stay together: it is made once, not once in each process. So do
-those with the same `xdist_group`. All others go to whoever is free. What takes longest begins first, so that at the end
-no process waits for another: a test takes as long as its tier on average, or what its marker `takes` says.
+those with the same `xdist_group`. All others go to the process that is free. What takes longest begins
+first, so that at the end no process waits for another: a test takes as long as its tier on average, or what its marker
+`takes` says.
 
 `--dist loadgroup` does this for the marker, by a change of the test's id which pytest 9.2 ignores
 (pytest-dev/pytest-xdist#1386). So the processes write down who belongs together, and the scheduler reads it.

@@ -6,6 +6,8 @@ What the derived tables need of the rows is written too, in pieces by key range 
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import polars as pl
 
@@ -16,7 +18,7 @@ from pipelines.build.table_build import TablePart, write_part
 from pipelines.checks.content import CandidateChecks, DomainChecks
 from pipelines.contracts import source
 from pipelines.contracts.source import SourceTable
-from pipelines.contracts.tables import DOMAIN_EXPORTS, REJECTED_ROWS, Table, candidate_exports
+from pipelines.contracts.tables import DOMAIN_EXPORTS, REJECTED_ROWS, candidate_exports
 from pipelines.transform.candidate_exports import build_candidate_exports
 from pipelines.transform.domain_exports import build_domain_exports
 from pipelines.transform.validation import build_rejected_rows, validate_candidates, validate_domains
@@ -86,12 +88,15 @@ def build_segment(task: SegmentTask) -> SegmentFacts:
         pieces = write_key_pieces(task.staging.keys_dir, task.segment, domains, candidates, task.ranges)
     divide_s = time.monotonic() - divide_s
     if DOMAIN_EXPORTS.name in task.names:
-        part = _write_domains(task, validated_domains, domains, candidates)
+        check = partial(_check_domains, validated_domains, domains, candidates)
+        part = write_part(domains, DOMAIN_EXPORTS, task.staging.tables_dir, task.segment, check)
+        del check
         part.timings |= {"transform": transform_s, "divide": divide_s}
         parts[DOMAIN_EXPORTS.name] = part
     del validated_domains, domains
     if table.name in task.names:
-        parts[table.name] = _write_candidates(task, table, candidates)
+        check_them = partial(_check_candidates, candidates)
+        parts[table.name] = write_part(candidates, table, task.staging.tables_dir, task.segment, check_them)
     return SegmentFacts(task.segment, source_rows, parts, pieces, validate_s)
 
 
@@ -147,19 +152,13 @@ def _write_rejected(
     return write_part(rows, REJECTED_ROWS, task.staging.tables_dir, task.segment)
 
 
-def _write_domains(
-    task: SegmentTask, validated_domains: pl.DataFrame, domains: pl.DataFrame, candidates: pl.DataFrame
-) -> TablePart:
-    checks, started = DomainChecks(), time.monotonic()
+def _check_domains(validated_domains: pl.DataFrame, domains: pl.DataFrame, candidates: pl.DataFrame) -> dict[str, Any]:
+    checks = DomainChecks()
     checks.update(validated_domains, domains, candidates)
-    checked = time.monotonic() - started
-    return write_part(domains, DOMAIN_EXPORTS, task.staging.tables_dir, task.segment).with_content(
-        checks.state(), checked
-    )
+    return checks.state()
 
 
-def _write_candidates(task: SegmentTask, table: Table, candidates: pl.DataFrame) -> TablePart:
-    checks, started = CandidateChecks(), time.monotonic()
+def _check_candidates(candidates: pl.DataFrame) -> dict[str, Any]:
+    checks = CandidateChecks()
     checks.update(candidates)
-    checked = time.monotonic() - started
-    return write_part(candidates, table, task.staging.tables_dir, task.segment).with_content(checks.state(), checked)
+    return checks.state()

@@ -1,4 +1,4 @@
-"""The second stage of a run, told for all segments: from the last complete staging to Parquet files of the tables."""
+"""The second stage of a run for all segments: from the last complete staging to Parquet files of the tables."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -29,8 +29,9 @@ from pipelines.system.run_lock import RunLock, guarded
 
 # 50,000 domains with five candidates each; two at a time keep two cores busy.
 _MEMORY_BYTES = 384 * 2**20
-# Enough for 1,024 ranges of about the same size.
+# Enough for 1,024 ranges of about the same size. Of many pieces: those of one segment may be of one country.
 _SAMPLED_LEIS = 50_000
+_SAMPLED_PIECES = 64
 
 
 class SegmentCheckStates:
@@ -169,12 +170,16 @@ def build_tables(  # noqa: PLR0913 - a stage of a run
 
 
 def _plan(staging: StagingFolder, record: StagingRecord, index: PieceIndex, range_rows: int) -> KeyRanges:
-    """Cut the keys by what was staged: by some of the pieces, evenly spread."""
+    """Cut the keys by what was staged: by some rows of pieces that are spread over the segments."""
     rows = {name: relation.rows for name, relation in record.source.relations.items()}
-    of_candidates = index.frame.filter(kind=GLEIF_CANDIDATES.name)
-    some = of_candidates.gather_every(max(1, rows[GLEIF_CANDIDATES.name] // _SAMPLED_LEIS))
-    staged = staging.read_source(GLEIF_CANDIDATES, some, include_full_data=record.include_full_data)
-    return plan_key_ranges(rows[DOMAINS.name], rows[GLEIF_CANDIDATES.name], staged["lei_code"], range_rows)
+    pieces = index.frame.filter(kind=GLEIF_CANDIDATES.name)
+    pieces = pieces.gather_every(max(1, pieces.height // _SAMPLED_PIECES))
+    every = max(1, int(pieces["rows"].sum()) // _SAMPLED_LEIS)
+    leis = [pl.Series([], dtype=pl.String)]
+    for piece in pieces.iter_slices(1):  # one in memory at a time
+        staged = staging.read_source(GLEIF_CANDIDATES, piece, include_full_data=record.include_full_data)
+        leis.append(staged["lei_code"].gather_every(every))
+    return plan_key_ranges(rows[DOMAINS.name], rows[GLEIF_CANDIDATES.name], pl.concat(leis), range_rows)
 
 
 def _require_all(staging: StagingFolder, segments: Sequence[SegmentRecord], index: PieceIndex) -> None:

@@ -3,9 +3,7 @@
 Counts of the summaries add up over ranges: each domain and each LEI is in one of them.
 """
 
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -14,7 +12,7 @@ import pyarrow as pa
 from pipelines.build.key_ranges import read_key_pieces
 from pipelines.build.rules import BY_HASH, BY_LEI, DOMAINS, RULES, range_kind
 from pipelines.build.staging import StagingFolder, damaged
-from pipelines.build.table_build import TablePart, write_part
+from pipelines.build.table_build import TablePart, timed, write_part
 from pipelines.checks.evaluation import SumChecks
 
 
@@ -52,15 +50,6 @@ class RangeFacts:
     counts: dict[tuple[str, str], pl.DataFrame] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
 
-    @contextmanager
-    def timed(self, name: str) -> Iterator[None]:
-        """Count the seconds of the body."""
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            self.timings[name] = self.timings.get(name, 0.0) + time.monotonic() - started
-
 
 def derive_range(task: RangeTask) -> RangeFacts:
     """Compute a range of keys.
@@ -71,20 +60,20 @@ def derive_range(task: RangeTask) -> RangeFacts:
     """
     kind = BY_HASH if DOMAINS in task.pieces else BY_LEI
     facts = RangeFacts("domains of all batches" if kind == BY_HASH else "entities")
-    with facts.timed("load"):
+    with timed(facts.timings, "load"):
         domains, candidates = _read(task, kind)
     for table, rule in RULES.items():
         if table.name not in task.names:
             continue
         if rule.build is not None and range_kind(table) == kind:
-            with facts.timed(table.name):
+            with timed(facts.timings, table.name):
                 rows = rule.build(domains, candidates)
             facts.sums[table.name] = SumChecks.sums_of(table, rows)
             facts.parts[table.name] = write_part(rows, table, task.staging.tables_dir, task.number)
             del rows
         for name, (of_kind, count) in rule.counts.items():
             if of_kind == kind:
-                with facts.timed(table.name):
+                with timed(facts.timings, table.name):
                     facts.counts[table.name, name] = count(domains, candidates)
     return facts
 

@@ -1,4 +1,4 @@
-"""The third stage of a run, told for all ranges: the derived tables (DESIGN 4.3 to 4.5).
+"""The third stage of a run for all ranges: the derived tables (DESIGN 4.3 to 4.5).
 
 A run that reuses segments computes only the rows of keys whose rows changed (incremental.py),
 unless these are many; then all segments are divided into key ranges, the reused ones from their Parquet files.
@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 
 import polars as pl
+import polars.selectors as cs
 import pyarrow.parquet as pq
 
 from pipelines.build.base import base_snapshot
@@ -18,7 +19,7 @@ from pipelines.build.derive_range import RangeFacts, RangeTask, derive_range
 from pipelines.build.incremental import IncrementalUpdate, State
 from pipelines.build.key_ranges import RANGE_ROWS, KeyRanges, plan_key_ranges, range_count
 from pipelines.build.pieces import PieceIndex
-from pipelines.build.rules import BY_HASH, BY_LEI, DOMAINS, RULES, Rule, range_kind
+from pipelines.build.rules import BY_HASH, BY_LEI, DOMAINS, RULES, Rule, kinds_of, range_kind
 from pipelines.build.staging import StagingFolder
 from pipelines.build.stagings import claim_staging
 from pipelines.build.table_build import TableBuild, write_part
@@ -228,11 +229,7 @@ class _Derivation:
 
     def _tasks(self, index: PieceIndex, kind: str, ranges: KeyRanges, names: frozenset[str]) -> Iterator[RangeTask]:
         kinds = (DOMAINS, BY_HASH) if kind == BY_HASH else (BY_LEI,)
-        wanted = frozenset(
-            table.name
-            for table, rule in RULES.items()
-            if table.name in names and (range_kind(table) == kind if rule.build else True)
-        )
+        wanted = frozenset(table.name for table in RULES if table.name in names and kind in kinds_of(table))
         for number in range(len(ranges.cuts(kind)) + 1 if wanted else 0):
             yield RangeTask(self.inputs.staging, number, {each: index.of(each, number) for each in kinds}, wanted)
 
@@ -248,11 +245,11 @@ class _Derivation:
             build.timings["transform" if name in self.builds else name] += seconds
 
     def _measured(self, rule: Rule) -> pl.DataFrame:
-        """The columns that a summary reads of all rows at once; the batch as a number."""
+        """The columns that a summary reads of all rows at once; texts, such as the batch, as numbers."""
         if not rule.measured:
             return pl.DataFrame()
-        batch = pl.col("batch_id").cast(pl.Categorical(pl.Categories.random()))
-        return self.inputs.scan_domains(rule.measured).with_columns(batch).collect()
+        texts = cs.string().cast(pl.Categorical(pl.Categories.random()))
+        return self.inputs.scan_domains(rule.measured).with_columns(texts).collect()
 
     def _has_outgrown_its_ranges(self, base: Snapshot) -> bool:
         """Whether there are so many more rows that the keys are to be cut again; both kinds were cut for the same rows.

@@ -110,6 +110,12 @@ def range_kind(table: Table) -> str:
     return BY_LEI if table.range_key == "lei_code" else BY_HASH
 
 
+def kinds_of(table: Table) -> frozenset[str]:
+    """The kinds of ranges that a table is computed from: BY_HASH, BY_LEI or both."""
+    rule = RULES[table]
+    return frozenset({range_kind(table)} if rule.build else {kind for kind, _ in rule.counts.values()})
+
+
 def columns_of(kind: str) -> frozenset[str]:
     """Columns that all tables together read of a kind of rows."""
     return frozenset(name for rule in RULES.values() for name in rule.columns.get(kind, ()))

@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,32 +37,35 @@ class TablePart:
     content: dict[str, Any] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
 
-    def with_content(self, found: dict[str, Any], seconds: float) -> "TablePart":
-        """The same, with what the checks of the content found in so many seconds."""
-        self.content = found
-        self.timings["check"] = self.timings.get("check", 0.0) + seconds
-        return self
 
-
-def write_part(rows: pl.DataFrame, table: Table, tables_dir: Path, number: int | None) -> TablePart:
+def write_part(
+    rows: pl.DataFrame,
+    table: Table,
+    tables_dir: Path,
+    number: int | None,
+    check_content: Callable[[], dict[str, Any]] = dict,
+) -> TablePart:
     """Check and write the rows of one file of a table.
 
     Args:
         rows: All rows of a segment or key range, or of the table, in its order; none gives no file.
         tables_dir: The staging's folder of tables; that of this table is there already.
         number: The segment or the key range; None: rows without a domain_id, or all rows.
+        check_content: Checks what is in them, also where there are none; what it found.
 
     Raises:
         PublishError: The file can't be written.
     """
     checks, timings = TableChecks(table), dict[str, float]()
-    if rows.is_empty():
-        return TablePart(None, checks)
     with timed(timings, "check"):
-        checks.update(rows)
+        content = check_content()
+        if not rows.is_empty():
+            checks.update(rows)
+    if rows.is_empty():
+        return TablePart(None, checks, content, timings)
     with timed(timings, "write"):
         file = write_parquet(rows, tables_dir / table.name / file_name(table, number), table=table, segment=number)
-    return TablePart(file, checks, timings=timings)
+    return TablePart(file, checks, content, timings)
 
 
 def file_name(table: Table, number: int | None) -> str:

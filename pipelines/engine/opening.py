@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from pipelines.engine.flow import Facts, Task, do_nothing
-from pipelines.engine.local import LocalEngine
+from pipelines.engine.local import LOCAL
 from pipelines.progress import OnProgress, ignore_progress
 from pipelines.settings import Settings
 
@@ -84,7 +84,7 @@ def open_engine(settings: Settings, on_progress: OnProgress = ignore_progress) -
         EngineError: The cluster of RAY_ADDRESS can't be used, or none could be started.
     """
     if settings.engine == "local":
-        yield LocalEngine()
+        yield LOCAL
         return
     for name, value in (_RAY_VARIABLES if settings.ray_address is None else _RAY_VARIABLES | _CONNECT_TRIES).items():
         os.environ.setdefault(name, value)

@@ -195,7 +195,7 @@ def _read_all(  # noqa: PLR0913, PLR0917 - all that a read needs
     watch: ReadWatchdog,
 ) -> None:
     """Read the ranges; what fails is explained when no other read runs any more."""
-    reading.what = tasks[0].table.name
+    reading.what = next((task.table.name for task in tasks), "")
     failed: ReadFacts | None = None
     with closing(
         engine.map(

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import pytest
 
 from pipelines import export as run_module
+from pipelines.build import building
 from pipelines.build.building import build_tables
 from pipelines.build.derived_tables import build_derived_tables
 from pipelines.contracts.tables import DERIVED_TABLES
@@ -247,6 +248,27 @@ def test_only_key_ranges_with_a_changed_key_are_written_again(database: Database
     assert len(after.record_of("unique_domains").cuts) > 2 * len(before.record_of("unique_domains").cuts)
     assert_agrees(database, after)
     verify_snapshot(after)
+
+
+@pytest.mark.usefixtures("small_ranges")
+def test_keys_are_cut_evenly_where_each_segment_has_leis_of_its_own(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a batch is of one country: its LEIs begin alike, and lie on neighbouring pages."""
+    monkeypatch.setattr(building, "_SAMPLED_LEIS", 100)
+    with database.connect() as connection:
+        create_source_tables(connection)
+        for statement in (
+            "INSERT INTO domains (id, domain, batch_id, status)"
+            " SELECT n, n || '.example', 'b' || n / 100, 'success' FROM generate_series(0, 999) AS n",
+            "INSERT INTO gleif_candidates (id, domain_id, lei_code, legal_name) SELECT n, n / 2,"
+            " chr(65 + n / 200) || lpad((n * 7919 % 2000)::text, 19, '0'), 'x' FROM generate_series(0, 1999) AS n",
+        ):
+            connection.execute(statement.encode())
+    snapshot = export(settings_for(database, tmp_path, segment_size=SEGMENT))
+    rows = [file.rows for file in snapshot.record_of("entities").files]
+    assert len(rows) > 15
+    assert max(rows) <= 3 * sum(rows) / len(rows)
 
 
 @pytest.mark.parametrize("range_rows", [pytest.param(1, marks=pytest.mark.extended), 5, 60])
