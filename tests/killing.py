@@ -22,7 +22,7 @@ from tests.integration.kit import wait_until
 _MAX_RUN_S = 60
 _RENAMES = ("replace", "rename", "symlink")
 _TABLES = "|".join(table.name for table in published_tables(include_full_data=False))
-_NAMES = re.compile(rf"\d{{8}}T\d{{6}}Z-[0-9a-f]{{8}}|{_TABLES}|-?\d{{6,}}|\ball\b|[0-9a-f]{{8,}}|(?<=tried-)\w+")
+_NAMES = re.compile(rf"-?\d{{8}}T\d{{6}}Z-[0-9a-f]{{8}}|{_TABLES}|-?[0-9a-f]{{8,}}|-?\d{{6,}}|\ball\b|(?<=tried-)\w+")
 
 
 def run_and_measure(settings: Settings) -> tuple[float, list[str]]:
