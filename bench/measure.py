@@ -57,6 +57,8 @@ def measure(
     """
     server = server_cpu(server_pid)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # The kernel adds what a process wrote to its parent's counter when that has waited for it: each byte is here once.
+    written = _written()
     tree = _Tree()
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
         started = time.monotonic()
@@ -79,7 +81,7 @@ def measure(
         server_cpu_seconds=server_cpu(server_pid) - server,
         peak_bytes=tree.peak,
         peak_shared_bytes=tree.shared,
-        written_bytes=sum(tree.written.values()) if tree.written else -1,
+        written_bytes=-1 if written < 0 else _written() - written,
     ), said
 
 
@@ -89,7 +91,6 @@ class _Tree:
     def __init__(self) -> None:
         self.peak = 0
         self.shared = 0
-        self.written: dict[int, int] = {}
         self._shared_at = 0.0
 
     def look(self, root: psutil.Process) -> None:
@@ -101,8 +102,7 @@ class _Tree:
         for process in processes:
             try:
                 total += process.memory_info().rss
-                self.written[process.pid] = process.io_counters().write_chars
-            except (psutil.Error, AttributeError):
+            except psutil.Error:
                 continue
         self.peak = max(self.peak, total)
         if total > self._shared_at * _PEAK_STEP:
@@ -115,6 +115,14 @@ def _proportional(process: psutil.Process) -> int:
         return int(process.memory_full_info().pss)
     except (psutil.Error, AttributeError):
         return 0
+
+
+def _written() -> int:
+    """Bytes that this process and those that it has waited for handed to write calls; -1 where not to be had."""
+    try:
+        return int(psutil.Process().io_counters().write_chars)
+    except (psutil.Error, AttributeError):
+        return -1
 
 
 def server_cpu(pid: int | None) -> float:

@@ -172,6 +172,7 @@ def main() -> None:
                     run = _measure(session.url, engine)
                     run["server"] = {"cpu": session.server_cpu() - before}
                     runs[engine].append(run)
+                    print(f"{domains:,} domains, round {turn + 1}, {engine}: {json.dumps(run)}", flush=True)
             kind = "narrow rows" if arguments.narrow else "random order"
             floor = median(found.seconds for found in session.results.pop(FLOOR))
             told = f"{domains:,} domains, {candidates:,} candidates, {kind}; F {floor:.1f} s; {arguments.rounds} rounds"

@@ -22,14 +22,17 @@ pytestmark = pytest.mark.extended
 
 ROOT = Path(__file__).resolve().parents[2]
 MEGABYTE = 10**6
-# 80 MB in a child that is still there when its parent looks for the last time, more output than a pipe holds.
+# 80 MB in a child that is still there when its parent looks for the last time, more output than a pipe holds. The child
+# writes 30 MB, and is waited for long before the parent ends.
 HEAVY = """
 import subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", "import time; kept = bytearray(b'x' * 80_000_000); time.sleep(1)"])
+code = "import time; kept = b'x' * 80_000_000; open('/dev/null', 'wb', 0).write(kept[:30_000_000]); time.sleep(1)"
+child = subprocess.Popen([sys.executable, "-c", code])
 print("o" * 200_000)
 end = time.process_time() + 0.5
 while time.process_time() < end: pass
 child.wait()
+time.sleep(0.5)
 print("last line")
 """
 
@@ -46,6 +49,7 @@ def test_a_whole_tree_is_measured() -> None:
     assert found.cpu_seconds > 0.5
     assert found.peak_bytes > 80 * MEGABYTE
     assert 80 * MEGABYTE < found.peak_shared_bytes <= found.peak_bytes
+    assert 30 * MEGABYTE <= found.written_bytes < 31 * MEGABYTE
 
 
 def test_a_command_that_fails_says_why() -> None:
