@@ -16,6 +16,7 @@ from pipelines.system.files import written_beside
 
 MAX_RANGES = 2_048
 MAX_KEY_RANGES = 1_024
+_COMPRESSED = pa.ipc.IpcWriteOptions(compression="lz4")
 
 INDEX = pl.Schema(
     {
@@ -52,12 +53,13 @@ def write_pieces(
     with (
         written_beside(folder / name, is_synced=False) as beside,
         pa.OSFile(str(beside), "wb") as file,
-        pa.ipc.new_file(file, schema) as writer,
+        pa.ipc.new_file(file, schema, options=_COMPRESSED) as writer,
     ):
+        writer.write_batch(pa.RecordBatch.from_pylist([], schema))  # the first write brings the schema too
         for consumer, batch in batches:
+            offset = file.tell()
             writer.write_batch(batch)
-            length = pa.ipc.get_record_batch_size(batch)  # the first write brings the schema too
-            found.append((kind, consumer, name, file.tell() - length, length, batch.num_rows))
+            found.append((kind, consumer, name, offset, file.tell() - offset, batch.num_rows))
     return pl.DataFrame(found, INDEX, orient="row")
 
 
