@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 from pipelines.build.base import base_snapshot
 from pipelines.build.build_segment import DivideTask, divide_segment
 from pipelines.build.derive_range import RangeFacts, RangeTask, derive_range
-from pipelines.build.incremental import IncrementalUpdate, State
+from pipelines.build.incremental import IncrementalUpdate, KeyPatch, State
 from pipelines.build.key_ranges import RANGE_ROWS, KeyRanges, plan_key_ranges, range_count
+from pipelines.build.patch_range import patch_range, plan_patch
 from pipelines.build.pieces import PieceIndex
 from pipelines.build.rules import BY_HASH, BY_LEI, DOMAINS, RULES, Rule, kinds_of, range_kind
 from pipelines.build.staging import StagingFolder
@@ -169,8 +170,17 @@ class _Derivation:
             sums = kept.select(pl.col(columns).cast(pl.Int64).sum()).collect(engine="streaming")
             self.sums[name].add(SumChecks.sums_of(build.table, sums))
             self.sums[name].add(SumChecks.sums_of(build.table, part.rows))
-            build.patch(base, part.keys, part.rows)
+            self._rewrite(build, base, part)
             self.as_a_whole.discard(name)
+
+    def _rewrite(self, build: TableBuild, base: Snapshot, part: KeyPatch) -> None:
+        """Take a table from a published snapshot, and write only the files again that hold a changed key."""
+        tasks = plan_patch(build.table, self.inputs.staging, base, part.keys, part.rows)
+        build.cut_at(base.record_of(build.table.name).cuts)
+        build.reuse(base, frozenset(task.number for task in tasks))
+        with closing(self.engine.map(patch_range, tasks, memory_bytes=_MEMORY_BYTES)) as patched:
+            for written in patched:
+                build.add(written)
 
     def plan(self, base: Snapshot | None) -> KeyRanges:
         """Cut the keys: as they are published, or by some row groups of candidate_exports."""

@@ -142,43 +142,6 @@ class TableBuild:
                 if file.segment not in changed and file.rows:
                     self._link(base, file)
 
-    def patch(self, base: Snapshot, keys: pl.Series, rows: pl.DataFrame) -> None:
-        """Take a derived table from a published snapshot, and write only the files again that hold one of some keys.
-
-        Args:
-            keys: Keys whose rows in the snapshot no longer count.
-            rows: Their rows now, sorted.
-
-        Raises:
-            PublishError: A file can't be linked, copied or written.
-        """
-        self._base = base
-        record = base.record_of(self.table.name)
-        (key,) = self.table.key
-        cuts = pl.Series(record.cuts, dtype=pl.String)
-        # A base of one file is not cut: all keys are in its range, 0.
-        stale = _by_range(keys.to_frame(key), key, cuts)
-        new = _by_range(rows, key, cuts)
-        kept = {file.segment or 0: file for file in record.files}
-        self.cut_at(record.cuts)
-        for number in sorted(kept.keys() | new.keys()):
-            if number in kept and number not in stale:
-                with self.timed("reuse"):
-                    self._link(base, kept[number])
-                continue
-            parts = []
-            if number in new:
-                parts.append(new[number])
-                self._checks.update(new[number])
-            if number in kept:
-                with self.timed("reuse"):
-                    old = pl.read_parquet(base.folder / kept[number].path, glob=False, hive_partitioning=False)
-                    parts.append(old.filter(~pl.col(key).is_in(stale[number][key].implode())))
-            merged = pl.concat(parts).sort(key, nulls_last=True)
-            if merged.height:
-                with self.timed("write"):
-                    self._files.append(self._write(merged, number if self.table.range_key else None))
-
     def finish(self, content: Sequence[CheckRecord] = (), findings: Mapping[str, dict[str, Any]] = {}) -> TableRecord:
         """Close the table: one file at least, its checks, its record.
 
@@ -233,15 +196,6 @@ class TableBuild:
     def _write(self, rows: pl.DataFrame, number: int | None) -> FileRecord:
         path = self._folder / file_name(self.table, number)
         return write_parquet(rows, path, table=self.table, segment=number, digests=self._digests)
-
-
-def _by_range(rows: pl.DataFrame, key: str, cuts: pl.Series) -> dict[int, pl.DataFrame]:
-    """Rows by the range that their key is in, in their order."""
-    numbers = cuts.search_sorted(rows[key], side="right").cast(pl.Int64)
-    parts = rows.with_columns(numbers.alias("__range")).partition_by(
-        "__range", as_dict=True, include_key=False, maintain_order=True
-    )
-    return {int(number): part for (number,), part in parts.items()}
 
 
 def _stating(check: CheckRecord, rows: int, snapshot_id: str) -> CheckRecord:
