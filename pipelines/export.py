@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pipelines.build.building import build_tables
 from pipelines.build.derived_tables import build_derived_tables
 from pipelines.build.extraction import NOTHING_ACCEPTED, Acceptance, StagedSource, stage_source
 from pipelines.build.publication import Publication, publish_tables, raise_if_failed
+from pipelines.build.reporting import RunReport
 from pipelines.contracts.records import TableRecord
 from pipelines.engine.opening import Engine, open_engine
 from pipelines.progress import OnProgress, ignore_progress, report_wait
@@ -21,12 +22,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run:
-    """A run that holds the lock of its export folder. Each step goes on from what the one before left on disk."""
+    """A run that holds the lock of its export folder. Each step goes on from what the one before left on disk.
+
+    Attributes:
+        report: What was counted and drawn so far, which a later step need not do again.
+    """
 
     settings: Settings
     lock: RunLock
     engine: Engine
     on_progress: OnProgress = ignore_progress
+    report: RunReport = field(default_factory=RunReport)
 
     def stage(self, accepted: Acceptance = NOTHING_ACCEPTED, *, full_refresh: bool = False) -> StagedSource:
         """Read what changed of both source tables."""
@@ -44,9 +50,8 @@ class Run:
 
     def publish(self, *, with_report: bool = True, in_process: bool = False) -> Publication:
         """Verify what was built, and switch `current` to it."""
-        return publish_tables(
-            self.settings, self.lock, self.on_progress, with_report=with_report, in_process=in_process
-        )
+        report = self.report if with_report else None
+        return publish_tables(self.settings, self.lock, self.on_progress, report=report, in_process=in_process)
 
     def push(self) -> "Pushed":
         """Send the published snapshot to object storage (PUBLISH_URL), where it is not current there."""

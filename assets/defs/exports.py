@@ -39,8 +39,9 @@ def exports_tables(
     """Build the selected tables from the last complete staging."""
     settings, on_progress = exports.settings(), report_to(context.log.info)
     with failures():
-        records = run_lock.hold(settings, on_progress).build(_selected(context))
-    plots = plots_of_built(settings, [record.name for record in records], context.log.warning)
+        run = run_lock.hold(settings, on_progress)
+        records = run.build(_selected(context))
+    plots = plots_of_built(settings, run.report, [record.name for record in records], context.log.warning)
     yield from _results(context, records, plots, include_full_data=settings.include_full_data)
 
 

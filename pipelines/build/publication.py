@@ -9,7 +9,7 @@ import polars as pl
 
 from pipelines.build.base import columns_kept_checks
 from pipelines.build.extraction import shrink_checks
-from pipelines.build.reporting import making_report
+from pipelines.build.reporting import RunReport, making_report
 from pipelines.build.staging import StagingFolder
 from pipelines.build.stagings import claim_staging, remove_stagings
 from pipelines.checks.definitions import SHRINK_CHECK
@@ -83,13 +83,13 @@ def publish_tables(
     lock: RunLock,
     on_progress: OnProgress = ignore_progress,
     *,
-    with_report: bool = False,
+    report: RunReport | None = None,
     in_process: bool = False,
 ) -> Publication:
     """Publish the tables that were built from the last complete staging.
 
     Args:
-        with_report: Draw report.html as well; a report that can't be drawn is a warning.
+        report: Draws report.html as well; one that can't be drawn is a warning. None: there is none.
         in_process: Write exports.duckdb in this process: for tests that are not about the process.
 
     Raises:
@@ -114,7 +114,7 @@ def publish_tables(
         on_progress(progress)
 
     with ExitStack() as stack:
-        report = stack.enter_context(making_report(settings.keep_snapshots)) if with_report else None
+        maker = None if report is None else stack.enter_context(making_report(report, settings.keep_snapshots))
         inputs = SnapshotInputs(
             staging=record,
             tables=tables,
@@ -125,7 +125,7 @@ def publish_tables(
             checks=checks,
             on_progress=hear,
             memory_mb=settings.database_memory_mb,
-            extras=report or no_extras,
+            extras=maker or no_extras,
             in_process=in_process,
         )
         manifest = publish_snapshot(
@@ -140,7 +140,7 @@ def publish_tables(
         lock.require_held()
         remove_stagings(settings.export_dir, lock, keep=lambda folder: folder.staging_id == staging.staging_id)
     held_at = None if manifest.id in switched else current_id(settings.export_dir)
-    return Publication(manifest, rejects, report.plots if report else {}, held_at)
+    return Publication(manifest, rejects, maker.plots if maker else {}, held_at)
 
 
 def _built(staging: StagingFolder, name: str) -> TableRecord:

@@ -2,18 +2,19 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import polars as pl
 
 from pipelines.build.stagings import latest_staging
 from pipelines.checks.definitions import REPORT_DRAWN
-from pipelines.contracts.records import FileRecord, Manifest
+from pipelines.contracts.records import FileRecord, Manifest, TableRecord
 from pipelines.contracts.tables import published_tables
 from pipelines.errors import ExportError, ReportError, SnapshotError
 from pipelines.report.charts import Spec
 from pipelines.report.differences import ChangedFiles
 from pipelines.report.drawing import Draw, drawing_process
-from pipelines.report.figures import measure_tables
+from pipelines.report.figures import Figures, compare_figures, measure_tables
 from pipelines.report.page import make_page
 from pipelines.report.rendering import REPORT, SNAPSHOT, plots_for
 from pipelines.settings import Settings
@@ -24,6 +25,41 @@ DRAWN_TABLES = ("domain_exports", "candidate_exports", "rejected_rows")
 _COMPARED_TABLE = "batch_summaries"
 
 
+class RunReport:
+    """What a run draws, for the pages of its assets and for report.html. It keeps what it has counted or drawn."""
+
+    def __init__(self) -> None:
+        self._figures: dict[frozenset[str], Figures] = {}
+        self._drawings: dict[str, str] = {}
+
+    def count(self, folder: Path, records: Sequence[TableRecord]) -> Figures:
+        """What the charts show of the drawn tables among some; not what changed.
+
+        Args:
+            folder: Where the paths of their files begin.
+        """
+        drawn = [record for record in records if record.name in DRAWN_TABLES]
+        # By content: the files of a staging are those of its snapshot.
+        content = frozenset(f"{record.name} {file.sha256}" for record in drawn for file in record.files)
+        if content not in self._figures:
+            self._figures[content] = measure_tables({record.name: _scan(folder, record.files) for record in drawn})
+        return self._figures[content]
+
+    @contextmanager
+    def drawing(self) -> Iterator[Draw]:
+        """What draws a chart that this run has not drawn yet: a process, which starts at once."""
+        with ExitStack() as stack:
+            draw = _start_drawing(stack)
+
+            def draw_once(spec: Spec) -> str:
+                key = repr(spec)
+                if key not in self._drawings:
+                    self._drawings[key] = draw(spec)
+                return self._drawings[key]
+
+            yield draw_once
+
+
 class ReportMaker:
     """Makes report.html of a snapshot that is about to be published; a `MakeExtras`.
 
@@ -31,7 +67,8 @@ class ReportMaker:
         plots: Afterwards the plots of the snapshot's asset, Markdown by metadata key; empty where drawing failed.
     """
 
-    def __init__(self, draw: Draw, keep_snapshots: int) -> None:
+    def __init__(self, report: RunReport, draw: Draw, keep_snapshots: int) -> None:
+        self._report = report
         self._draw = draw
         self._keep_snapshots = keep_snapshots
         self.plots: dict[str, str] = {}
@@ -42,8 +79,12 @@ class ReportMaker:
         checks = (*snapshot.manifest.checks, REPORT_DRAWN.result(passed=True))
         manifest = snapshot.manifest.model_copy(update={"checks": checks})
         try:
-            before = None if previous is None else batches_of(previous)
-            figures = measure_tables(_scans(snapshot), before, changed_files(snapshot, previous))
+            figures = compare_figures(
+                self._report.count(snapshot.folder, manifest.tables),
+                batches_of(snapshot),
+                None if previous is None else batches_of(previous),
+                changed_files(snapshot, previous),
+            )
             earlier = earlier_manifests(snapshot, self._keep_snapshots)
             page = make_page(figures, manifest, earlier, self._draw).encode()
             self.plots = plots_for(SNAPSHOT, figures, manifest, self._draw)
@@ -53,18 +94,18 @@ class ReportMaker:
 
 
 @contextmanager
-def making_report(keep_snapshots: int) -> Iterator[ReportMaker]:
+def making_report(report: RunReport, keep_snapshots: int) -> Iterator[ReportMaker]:
     """A maker of report.html; what draws for it starts at once, and is ready when the snapshot is.
 
     Args:
         keep_snapshots: So many snapshots are in its history (KEEP_SNAPSHOTS).
     """
-    with ExitStack() as stack:
-        yield ReportMaker(_drawing(stack), keep_snapshots)
+    with report.drawing() as draw:
+        yield ReportMaker(report, draw, keep_snapshots)
 
 
 def plots_of_built(
-    settings: Settings, names: Sequence[str], log: Callable[[str], None]
+    settings: Settings, report: RunReport, names: Sequence[str], log: Callable[[str], None]
 ) -> Mapping[str, Mapping[str, str]]:
     """Plots of tables that were just built.
 
@@ -79,16 +120,17 @@ def plots_of_built(
     if not drawn:
         return {}
     try:
-        with ExitStack() as stack:
-            draw = _drawing(stack)
-            figures = measure_tables(_staged_scans(settings))
+        with report.drawing() as draw:
+            staging = latest_staging(settings.export_dir)
+            built = [staging.read_table_record(name) for name in DRAWN_TABLES]
+            figures = report.count(staging.tables_dir, [record for record in built if record is not None])
             return {name: plots_for(name, figures, draw=draw) for name in drawn}
     except Exception as error:  # noqa: BLE001  the tables are built
         log(f"no plots of {', '.join(drawn)}: {_reason(error)}")
         return {}
 
 
-def _drawing(stack: ExitStack) -> Draw:
+def _start_drawing(stack: ExitStack) -> Draw:
     try:
         return stack.enter_context(drawing_process())
     except OSError as error:
@@ -134,28 +176,14 @@ def changed_files(snapshot: Snapshot, previous: Snapshot | None) -> dict[str, Ch
             return None
         if old or new:
             rows = max(sum(file.rows for file in side) for side in (old, new))
-            changed[table.name] = ChangedFiles(table.key, _scan(previous, old), _scan(snapshot, new), rows)
+            before = _scan(previous.folder, old) if old else None
+            now = _scan(snapshot.folder, new) if new else None
+            changed[table.name] = ChangedFiles(table.key, before, now, rows)
     return changed
 
 
-def _scan(snapshot: Snapshot, files: Sequence[FileRecord]) -> pl.LazyFrame | None:
-    paths = [snapshot.folder / file.path for file in files]
-    return pl.scan_parquet(paths, glob=False, hive_partitioning=False) if paths else None
-
-
-def _scans(snapshot: Snapshot) -> dict[str, pl.LazyFrame]:
-    return {name: snapshot.scan(name) for name in (*DRAWN_TABLES, _COMPARED_TABLE) if name in snapshot.table_names}
-
-
-def _staged_scans(settings: Settings) -> dict[str, pl.LazyFrame]:
-    """Scans of those drawn tables that are built from the last complete staging."""
-    staging = latest_staging(settings.export_dir)
-    records = {name: staging.read_table_record(name) for name in DRAWN_TABLES}
-    return {
-        name: pl.scan_parquet([staging.tables_dir / file.path for file in record.files], glob=False)
-        for name, record in records.items()
-        if record is not None
-    }
+def _scan(folder: Path, files: Sequence[FileRecord]) -> pl.LazyFrame:
+    return pl.scan_parquet([folder / file.path for file in files], glob=False, hive_partitioning=False)
 
 
 def _reason(error: Exception) -> str:

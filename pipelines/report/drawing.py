@@ -27,6 +27,8 @@ _EMPTY_SHAPES = re.compile(
 )
 _ROLES = re.compile(r'(<g [^<>]*?)(?: (?:role|aria-roledescription|aria-hidden|pointer-events)="[^"<>]*")+')
 _REFUSED = "the engine refused its specification"
+_SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+_MARGIN = 10  # pixels
 _WARM_UP: Spec = {"data": {"values": [{}]}, "mark": "point"}
 
 
@@ -95,12 +97,8 @@ def inline_svg(spec: Spec, label: str, draw: Draw = draw_here) -> str:
     Raises:
         ReportError: It could not be drawn.
     """
-    drawn = draw(spec)
-    tag = _SVG_TAG.match(drawn)
-    if tag is None:
-        raise AssertionError("vl-convert draws SVG with a width and a height")
-    width, height = tag.groups()
-    body = _ROLES.sub(r"\1", _EMPTY_SHAPES.sub("", drawn[tag.end() :]))
+    body, width, height = _parts(draw(spec))
+    body = _ROLES.sub(r"\1", _EMPTY_SHAPES.sub("", body))
     opening = f'<svg class="chart" viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
     return f'{opening} role="img" aria-label="{html.escape(label)}">{body}'
 
@@ -111,5 +109,19 @@ def image_uri(spec: Spec, draw: Draw = draw_here) -> str:
     Raises:
         ReportError: It could not be drawn.
     """
-    drawn = draw({**spec, "background": "white", "padding": 10})
-    return f"data:image/svg+xml;base64,{base64.b64encode(drawn.encode()).decode('ascii')}"
+    body, *size = _parts(draw(spec))
+    width, height = (float(length) + 2 * _MARGIN for length in size)
+    framed = (
+        f'<svg xmlns="{_SVG}" xmlns:xlink="{_XLINK}" viewBox="-{_MARGIN} -{_MARGIN} {width:g} {height:g}"'
+        f' width="{width:g}" height="{height:g}" style="background: white">{body}'
+    )
+    return f"data:image/svg+xml;base64,{base64.b64encode(framed.encode()).decode('ascii')}"
+
+
+def _parts(drawn: str) -> tuple[str, str, str]:
+    """What is in an SVG, with its closing tag; its width and its height."""
+    tag = _SVG_TAG.match(drawn)
+    if tag is None:
+        raise AssertionError("vl-convert draws SVG with a width and a height")
+    width, height = tag.groups()
+    return drawn[tag.end() :], width, height

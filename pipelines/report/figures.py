@@ -1,7 +1,7 @@
 """The figures behind every chart: small frames, counted from a snapshot's tables by streaming over few columns."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -105,17 +105,11 @@ class Figures:
     rows: RowChanges | None = None
 
 
-def measure_tables(
-    tables: Mapping[str, pl.LazyFrame],
-    before: pl.LazyFrame | None = None,
-    changed: Mapping[str, ChangedFiles] | None = None,
-) -> Figures:
-    """Count what the charts show.
+def measure_tables(tables: Mapping[str, pl.LazyFrame]) -> Figures:
+    """Count what the charts show; what changed is not in it.
 
     Args:
-        tables: By name, those of domain_exports, candidate_exports, rejected_rows and batch_summaries that there are.
-        before: batch_summaries of the snapshot before; None where there is none.
-        changed: What differs from the snapshot before, by table; None where there is none.
+        tables: By name, those of domain_exports, candidate_exports and rejected_rows that there are.
     """
     domains, candidates, rejects = (
         tables.get(name) for name in ("domain_exports", "candidate_exports", "rejected_rows")
@@ -140,11 +134,24 @@ def measure_tables(
         primaries=primaries,
         candidates=frames.get("kinds"),
         rejects=frames.get("rejects"),
-        changes=None
-        if before is None or "batch_summaries" not in tables
-        else _compare(tables["batch_summaries"], before),
-        rows=None if changed is None else compare_rows(changed),
     )
+
+
+def compare_figures(
+    figures: Figures,
+    now: pl.LazyFrame | None,
+    before: pl.LazyFrame | None,
+    changed: Mapping[str, ChangedFiles] | None,
+) -> Figures:
+    """Add what changed since the snapshot before.
+
+    Args:
+        now: batch_summaries; None where it is not there.
+        before: The same of the snapshot before; None where there is none.
+        changed: What differs from the snapshot before, by table; None where there is none.
+    """
+    changes = None if before is None or now is None else _compare(now, before)
+    return replace(figures, changes=changes, rows=None if changed is None else compare_rows(changed))
 
 
 def _compare(now: pl.LazyFrame, before: pl.LazyFrame) -> BatchChanges:

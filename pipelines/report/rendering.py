@@ -10,7 +10,7 @@ import polars as pl
 from pipelines.contracts.records import Manifest
 from pipelines.report.differences import ChangedFiles
 from pipelines.report.drawing import Draw, draw_here, image_uri
-from pipelines.report.figures import Figures, measure_tables
+from pipelines.report.figures import Figures, compare_figures, measure_tables
 from pipelines.report.page import make_page
 from pipelines.report.runs import show_batch_changes, show_timings
 from pipelines.report.sections import Section, candidate_sections, domain_sections, reject_sections
@@ -43,7 +43,8 @@ def render_report(
     Raises:
         ReportError: A chart could not be drawn.
     """
-    return make_page(measure_tables(tables, batches_before, changed), manifest, earlier).encode()
+    figures = compare_figures(measure_tables(tables), tables.get("batch_summaries"), batches_before, changed)
+    return make_page(figures, manifest, earlier).encode()
 
 
 def plots_for(

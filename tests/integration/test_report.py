@@ -1,5 +1,6 @@
 """report.html in a published snapshot: of its rows, with what the run knew by then; and a run whose drawing fails."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,9 +9,11 @@ import pytest
 
 from pipelines.build.building import build_tables
 from pipelines.build.extraction import NOTHING_ACCEPTED, stage_source
-from pipelines.build.reporting import plots_of_built
+from pipelines.build.reporting import RunReport, plots_of_built
+from pipelines.errors import ReportError
 from pipelines.export import run_export
 from pipelines.progress import Progress
+from pipelines.report.charts import draw_bars
 from pipelines.settings import Settings
 from pipelines.snapshots.opening import Snapshot, current_snapshot
 from pipelines.snapshots.verification import verify_snapshot
@@ -138,29 +141,48 @@ def test_a_snapshot_before_that_lost_its_batches_is_compared_by_rows_alone(setti
 
 def test_plots_of_tables_that_were_just_built(settings: Settings) -> None:
     said: list[str] = []
+    report = RunReport()
     with hold_run_lock(settings.export_dir) as lock:
         stage_source(settings, lock, NOTHING_ACCEPTED)
         build_tables(settings, lock, ["domain_exports"])
-        alone = plots_of_built(settings, ["domain_exports"], said.append)
+        alone = plots_of_built(settings, report, ["domain_exports"], said.append)
         build_tables(settings, lock)
     assert "plot_primaries" not in alone["domain_exports"], "without candidates nobody knows which are valid"
-    plots = plots_of_built(settings, ["domain_exports", "candidate_exports", "rejected_rows", "entities"], said.append)
-    assert {name: len(charts) for name, charts in plots.items()} == {
-        "domain_exports": 5,
-        "candidate_exports": 2,
-        "rejected_rows": 1,
-    }
-    assert plots_of_built(settings, ["entities"], said.append) == {}
+    charts = {"domain_exports": 5, "candidate_exports": 2, "rejected_rows": 1}
+    plots = plots_of_built(settings, report, [*charts, "entities"], said.append)
+    assert {name: len(of_table) for name, of_table in plots.items()} == charts
+    assert plots_of_built(settings, report, ["entities"], said.append) == {}
     assert said == []
 
 
 def test_plots_that_cannot_be_drawn_are_said(settings: Settings) -> None:
     """A built file that is gone; the message has no row and no path."""
     said: list[str] = []
+    report = RunReport()
     with hold_run_lock(settings.export_dir) as lock:
         stage_source(settings, lock, NOTHING_ACCEPTED)
         (record,) = [record for record in build_tables(settings, lock) if record.name == "domain_exports"]
     staged = next(settings.export_dir.glob(f"staging/*/tables/{record.files[0].path}"))
     staged.unlink()
-    assert plots_of_built(settings, ["domain_exports"], said.append) == {}
+    assert plots_of_built(settings, report, ["domain_exports"], said.append) == {}
     assert said == ["no plots of domain_exports: FileNotFoundError"]
+
+
+def test_a_run_counts_and_draws_once(settings: Settings) -> None:
+    """What it has counted needs no file any more, and what it has drawn no process."""
+    report = RunReport()
+    with hold_run_lock(settings.export_dir) as lock:
+        stage_source(settings, lock, NOTHING_ACCEPTED)
+        records = build_tables(settings, lock)
+    (tables_dir,) = settings.export_dir.glob("staging/*/tables")
+    figures = report.count(tables_dir, records)
+    shutil.rmtree(tables_dir)
+    assert report.count(tables_dir, records) is figures
+    bars = draw_bars(["a"], [1], ["1"])
+    with report.drawing() as draw:
+        drawn = draw(bars)
+        (process,) = [child for child in psutil.Process().children() if "report.drawing" in " ".join(child.cmdline())]
+        process.kill()
+        assert draw(bars) == drawn
+        with pytest.raises(ReportError, match="the drawing process ended"):
+            draw(draw_bars(["a"], [2], ["2"]))

@@ -8,7 +8,7 @@ import pytest
 
 from pipelines.report.charts import TEXT_PX, WIDTH
 from pipelines.report.drawing import inline_svg
-from pipelines.report.figures import measure_tables
+from pipelines.report.figures import compare_figures, measure_tables
 from pipelines.report.rendering import plots_for
 from pipelines.report.runs import show_batch_changes, show_timings
 from pipelines.report.sections import Section, candidate_sections, domain_sections, reject_sections
@@ -29,7 +29,7 @@ PLOTS = {
 
 def sections_of(frames: Frames) -> list[Section]:
     now, before = batches(a=3, b=None), batches(a=10**9)
-    figures = measure_tables(lazy({**frames, "batch_summaries": now}), before.lazy())
+    figures = compare_figures(measure_tables(lazy(frames)), now.lazy(), before.lazy(), None)
     assert figures.changes is not None
     sections = [
         show_batch_changes(figures.changes),
@@ -55,8 +55,9 @@ def test_plots_are_small_images(make: type, table: str) -> None:
 
 
 def test_what_changed_is_the_first_plot_of_the_snapshot() -> None:
-    frames = {**ordinary(), "batch_summaries": batches(a=3, b=None)}
-    plots = plots_for("snapshot", measure_tables(lazy(frames), batches(a=2).lazy()), manifest_of(frames))
+    frames, now = ordinary(), batches(a=3, b=None)
+    figures = compare_figures(measure_tables(lazy(frames)), now.lazy(), batches(a=2).lazy(), None)
+    plots = plots_for("snapshot", figures, manifest_of({**frames, "batch_summaries": now}))
     assert list(plots) == [f"plot_{name}" for name in ("changes_by_kind", *PLOTS["snapshot"])]
     assert all(PLOT.fullmatch(markdown) for markdown in plots.values())
 
