@@ -13,7 +13,7 @@ from pipelines.engine.ray_connection import PAGE, connected
 from pipelines.engine.ray_worker import Outcome, name_node, run_on_node, versions_here
 from pipelines.errors import EngineError
 from pipelines.progress import OnProgress, Progress
-from pipelines.system.runtime_tuning import POLARS_ALLOCATOR
+from pipelines.system.runtime_tuning import ALLOCATORS
 
 # So often a task is tried again whose worker or node was lost. One that runs out of memory likewise.
 _RETRIES = 3
@@ -25,7 +25,7 @@ _NODE_SECONDS = 60.0
 # reads OMP_NUM_THREADS. Ray sets them before a worker's Python starts, so before Polars is imported.
 _THREADS = {"POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "ARROW_IO_THREADS": "1"}
 # Set likewise: a worker's own modules would be imported after Polars.
-_ENVIRONMENT = {**_THREADS, **POLARS_ALLOCATOR}
+_ENVIRONMENT = {**_THREADS, **ALLOCATORS}
 
 
 @contextmanager
