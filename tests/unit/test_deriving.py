@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+from pipelines.build import key_ranges
 from pipelines.build.derived_tables import build_derived_tables
 from pipelines.contracts.tables import DERIVED_TABLES
 from pipelines.errors import StagingError
@@ -90,8 +91,10 @@ def some_rows(count: int) -> tuple[pl.DataFrame, pl.DataFrame]:
     return with_candidates(rows_of("domain_exports", *rows), candidates), candidates
 
 
-@pytest.mark.parametrize("range_rows", [1, 7, 40, 1000])
-def test_ranges_change_nothing(range_rows: int) -> None:
+@pytest.mark.parametrize(("range_rows", "rows_at_a_time"), [(1, 1), (7, 10), (7, 50_000), (40, 60), (1000, 5)])
+def test_ranges_change_nothing(range_rows: int, rows_at_a_time: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the rows of a segment are converted piece by piece, in groups or at once."""
+    monkeypatch.setattr(key_ranges, "_ROWS_AT_A_TIME", rows_at_a_time)
     domains, candidates = some_rows(60)
     said = assert_derived(domains, candidates, range_rows)
     assert said[-1].done == said[-1].total
@@ -254,3 +257,11 @@ def test_the_same_rows_give_the_same_files(tmp_path: Path) -> None:
             records = build_derived_tables(options, lock, range_rows=9)
         digests.append({file.path: file.sha256 for record in records for file in record.files})
     assert digests[0] == digests[1]
+
+
+@pytest.mark.parametrize(
+    ("rows", "ranges"),
+    [(0, 1), (200_000, 1), (200_001, 2), (25_000_000, 125), (50_000_000, 125), (60_000_000, 150), (10**9, 1024)],
+)
+def test_ranges_become_larger_before_they_become_many(rows: int, ranges: int) -> None:
+    assert key_ranges.range_count(rows) == ranges
