@@ -34,8 +34,8 @@ _MANY_RANGES, _MOST_ROWS = 125, 2
 _HEX_DIGITS = 4
 _PREFIXES = 16**_HEX_DIGITS
 
-# Rows that are gathered and converted in one go, of one piece and more: 20 MB. Pieces of 1,000 rows, one by one, take 1.6
-# times as long.
+# Rows that are gathered and converted in one go, of one piece and more: 20 MB. One by one, pieces of 1,000 rows take
+# 1.6 times as long.
 _ROWS_AT_A_TIME = 50_000
 _NO_VIEWS = pl.CompatLevel.oldest()
 # A candidate finds its hash through its domain row: 32 bytes less a row.
