@@ -32,6 +32,7 @@ NAMES = {
     "bare": "the same without Dagster, checks, digests, verification and report",
     "two": "ours, domain_exports and candidate_exports alone",
     "nothing": "ours, nothing changed",
+    "one_domain": "ours, one domain changed",
     "one_batch": "ours, 1 % changed in one batch",
     "all_over": "ours, 1 % changed all over",
 }
@@ -77,6 +78,8 @@ class Bench:
         self.session.measure_floor()
         self.run("full")
         self.run("nothing")
+        change(self.session.url, f"{{0}} = {self.rows // 2 + number}")
+        self.run("one_domain")
         self.session.measure("bare", [_PYTHON, "-m", "bench.bare"])
         for block in BLOCK_TITLES:
             self.session.measure(block, [_PYTHON, "-m", "bench.blocks", block])
