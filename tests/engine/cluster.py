@@ -4,6 +4,7 @@ Each node has an address of its own (127.x.y.z), so that several clusters and no
 ports. The token is random.
 """
 
+import itertools
 import os
 import secrets
 import shutil
@@ -29,6 +30,9 @@ _START_SECONDS = 180
 _STARTED = "Ray runtime started"
 # Ray gives up a node that needs 30 s to start, as it may while other tests run.
 _TRIES = 3
+# Two clusters of one process have different addresses, so many each.
+_CLUSTER_HOSTS = 60
+_clusters = itertools.count()
 # A lost node is noticed after 5 s, not 20.
 _HEALTH = {"RAY_health_check_initial_delay_ms": "0", "RAY_health_check_period_ms": "1000"}
 
@@ -89,6 +93,7 @@ class RayCluster:
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="lei-ray-", dir="/tmp")))
     token: str = field(default_factory=lambda: secrets.token_hex(32))
     nodes: list[Node] = field(default_factory=list)
+    number: int = field(default_factory=lambda: next(_clusters) % 4)
 
     def __enter__(self) -> Self:
         self._port = _free_port(self._host(1))
@@ -137,7 +142,8 @@ class RayCluster:
             node.wait()
 
     def _host(self, number: int) -> str:
-        return f"127.{1 + os.getpid() // 250 % 250}.{os.getpid() % 250}.{number}"
+        last = self.number * _CLUSTER_HOSTS + number
+        return f"127.{1 + os.getpid() // 250 % 250}.{os.getpid() % 250}.{last}"
 
     def _begin(
         self,
