@@ -30,7 +30,7 @@ from assets.cli.terminal import show_error
 from pipelines.contracts.version import CONTRACT_VERSION, library_versions
 from pipelines.errors import ExportError, SettingsError, UsageError
 from pipelines.settings import load_settings
-from pipelines.system.processes import command_of, environment_of
+from pipelines.system.processes import command_of, environment_of, keep_interrupts
 from pipelines.system.unexpected import as_unexpected
 
 _NEEDED_TO_SERVE = ("fastapi", "fastapi_swagger", "uvicorn")  # of the extra `serve`
@@ -185,7 +185,7 @@ def _show_usage(error: typer.TyperException) -> None:
 def main() -> None:
     """Run the console script; a failure is one clear message and exit status 1."""
     try:
-        with required_output():
+        with keep_interrupts(KeyboardInterrupt), required_output():
             status = app(standalone_mode=False)
         sys.exit(status or 0)
     except typer.TyperException as error:  # wrong usage

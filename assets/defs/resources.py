@@ -16,6 +16,7 @@ from pipelines.export import Run, hold_run
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.settings import Settings, load_settings
 from pipelines.system.printable import printable
+from pipelines.system.processes import keep_interrupts
 from pipelines.system.unexpected import as_unexpected
 
 # Dagster's concurrency pool of every step that works on the export folder: with a limit of 1 (docs/deploy/dagster.yaml)
@@ -83,6 +84,7 @@ class RunLockHolder:
             SettingsError: The export folder can't be used.
         """
         if self._run is None:
+            self._stack.enter_context(keep_interrupts(dg.DagsterExecutionInterruptedError))
             self._run = self._stack.enter_context(hold_run(settings, on_progress))
         return replace(self._run, settings=settings, on_progress=on_progress)
 

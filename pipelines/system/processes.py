@@ -1,4 +1,4 @@
-"""Processes of this program's own: how one is started, how it ends with its parent, and signals that have to wait."""
+"""Processes of this program's own: how one is started, how it ends with its parent, and signals that come to it."""
 
 import ctypes
 import os
@@ -12,6 +12,7 @@ from types import FrameType
 
 _PR_SET_PDEATHSIG = 1
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
+_AGAIN_SECONDS = 0.05
 
 
 def command_of(module: str) -> list[str]:
@@ -74,6 +75,34 @@ def uninterrupted() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         for each in dict.fromkeys(received):
             signal.raise_signal(each)
+
+
+@contextmanager
+def keep_interrupts(kind: type[BaseException]) -> Iterator[None]:
+    """While the block runs, send an interrupt again that Python dropped.
+
+    The handler of a signal raises wherever the main thread is. Where that is a finalizer or a callback of the garbage
+    collector, Python hands the exception to `sys.unraisablehook` and goes on, as if nobody had interrupted anything.
+
+    Args:
+        kind: The exception that the handler of SIGINT raises in the block.
+    """
+
+    def hear(error: "sys.UnraisableHookArgs") -> None:
+        if not issubclass(error.exc_type, kind):
+            former(error)
+            return
+        # Not from here: the exception would come out in this hook, which drops it too.
+        again = threading.Timer(_AGAIN_SECONDS, os.kill, (os.getpid(), signal.SIGINT))
+        again.daemon = True
+        again.start()
+
+    former = sys.unraisablehook
+    sys.unraisablehook = hear
+    try:
+        yield
+    finally:
+        sys.unraisablehook = former
 
 
 if __name__ == "__main__":  # as `ending_with` starts it; prctl(2) outlives the exec
