@@ -72,11 +72,13 @@ class _SegmentBuilds:
             DOMAIN_EXPORTS.name: SegmentCheckStates(DomainChecks),
             candidates: SegmentCheckStates(CandidateChecks),
         }
+        tables = segmented_tables(include_full_data=record.include_full_data)
         self.tables = {
             table.name: TableBuild(table, staging, record, digests)
-            for table in segmented_tables(include_full_data=record.include_full_data)
+            for table in tables
             if names is None or table.name in names
         }
+        self.are_all = len(self.tables) == len(tables)
 
     def reuse(self, base: Snapshot, record: StagingRecord) -> None:
         """Take everything but the staged segments from a published snapshot."""
@@ -138,8 +140,10 @@ def build_tables(  # noqa: PLR0913 - a stage of a run
         builds.reuse(base_snapshot(settings.export_dir, record), record)
     index = staging.read_source_index()
     _require_all(staging, record.segments, index)
-    # With a base, only the keys whose rows changed are computed again, in most runs.
-    ranges = None if record.base_snapshot is not None else _plan(staging, record, index, range_rows)
+    # With a base, only the keys whose rows changed are computed again, in most runs. Who builds some of the tables may
+    # want no derived one; if one is wanted, its rows come from the Parquet files.
+    is_whole = record.base_snapshot is None and builds.are_all
+    ranges = _plan(staging, record, index, range_rows) if is_whole else None
     if ranges is not None:
         staging.start_keys()
     tasks = (

@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.build.stagings import latest_staging
+from pipelines.export import hold_run
+from pipelines.snapshots.opening import current_snapshot
 from tests.exporting import assert_agrees, export, settings_for
 from tests.hostile import TOPICS, insert_hostile, random_rows
 from tests.oracle.postgres import Database
@@ -79,3 +82,21 @@ def test_candidates_without_any_domain(database: Database, tmp_path: Path) -> No
     snapshot = export(settings_for(database, tmp_path, segment_size=100))
     assert_agrees(database, snapshot)
     assert snapshot.record_of("rejected_rows").rows == len(rows)
+
+
+def test_tables_built_one_after_the_other(database: Database, tmp_path: Path) -> None:
+    """Rows by key range are written where all tables are built together; else the derived tables find them."""
+    with database.connect() as connection:
+        create_source_tables(connection)
+        insert_source(connection, *random_rows(3, 400))
+    with hold_run(settings_for(database, tmp_path, segment_size=100)) as run:
+        run.stage()
+        for name in ("rejected_rows", "candidate_exports", "domain_exports"):
+            assert [record.name for record in run.build([name])] == [name]
+        assert latest_staging(tmp_path).read_keys() is None
+        run.derive(["entities"])
+        run.derive(["unique_domains", "batch_summaries", "jurisdiction_summaries"])
+        run.publish(in_process=True)
+    snapshot = current_snapshot(tmp_path)
+    assert snapshot is not None
+    assert_agrees(database, snapshot)

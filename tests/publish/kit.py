@@ -1,6 +1,6 @@
 """Hand-written rows that keep the contracts, staged and published without PostgreSQL or Dagster.
 
-Belongs here: values with names, and a Kit that stages and publishes them; subprocesses of the tests import it too.
+Values with names, and a Kit that stages and publishes them; subprocesses of the tests import it too.
 """
 
 import os
