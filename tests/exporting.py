@@ -41,7 +41,7 @@ def before_it_reads(action: Callable[[], object]) -> OnProgress:
     actions = [action]
 
     def listen(message: Progress) -> None:
-        while message.what == "fingerprints of both tables" and actions:
+        while message.what == "segments of both tables" and actions:
             actions.pop()()
 
     return listen

@@ -1,14 +1,14 @@
 """Which segments of the source have to be read, found out before the read, and whether all their rows came."""
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
 import psycopg
 
-from pipelines.contracts.records import Fingerprints, Manifest, SegmentRecord
+from pipelines.contracts.records import Fingerprint, Fingerprints, Manifest, SegmentRecord
 from pipelines.contracts.segments import Segmentation, in_order, segment_name, segment_number
 from pipelines.engine.local import LOCAL
 from pipelines.errors import ExtractError
@@ -26,7 +26,7 @@ class Changes:
 
     Attributes:
         segmentation: How the ids are cut.
-        fingerprints: Of all segments.
+        fingerprints: Of all segments; with digests only where there is a base to compare with.
         only: The segments to read, in order; all of them without a base.
     """
 
@@ -43,6 +43,8 @@ class Changes:
 
 def find_changes(snapshot: SourceSnapshot, base: Manifest | None, segment_size: int, watch: ReadWatchdog) -> Changes:
     """Take fingerprints of both tables at the same time, and compare them with the published ones.
+
+    Without published ones the rows are only counted, to cut the ids into segments.
 
     Args:
         snapshot: The snapshot of the source.
@@ -137,3 +139,23 @@ def require_all_rows(
                 found=f"{sum(found.values())} rows; other numbers in segments {', '.join(others[:5])}",
                 fix="start the run again; if it stays so, report it with the versions of PostgreSQL and connectorx",
             )
+
+
+def as_read(changes: Changes, digests: Mapping[tuple[str, int | None], int]) -> Fingerprints:
+    """Fingerprints of what will be published: of the rows that were read, else of those that they were compared with.
+
+    Args:
+        changes: What was compared; as many rows were read.
+        digests: Sum of the hashes of the rows that were read, by table and segment.
+    """
+    read = {
+        table: {segment_name(segment): str(digest) for (name, segment), digest in digests.items() if name == table}
+        for table in changes.fingerprints
+    }
+    return {
+        table: {
+            name: Fingerprint(rows=compared.rows, digest=read[table].get(name, compared.digest))
+            for name, compared in of_table.items()
+        }
+        for table, of_table in changes.fingerprints.items()
+    }

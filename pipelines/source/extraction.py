@@ -18,7 +18,7 @@ from pipelines.engine.nodes import check_nodes
 from pipelines.engine.opening import Engine
 from pipelines.errors import ExtractError
 from pipelines.progress import OnProgress, Progress
-from pipelines.source.changes import Changes, count_rows, find_changes, require_all_rows
+from pipelines.source.changes import Changes, as_read, count_rows, find_changes, require_all_rows
 from pipelines.source.connection import SourceAddress
 from pipelines.source.exported_snapshot import SourceSnapshot
 from pipelines.source.failed_read import explain_failed_read
@@ -62,6 +62,7 @@ class _Reading:
     reported: int = 0
     what: str = ""
     nulled: Counter[str] = field(default_factory=Counter)
+    digests: Counter[tuple[str, int | None]] = field(default_factory=Counter)
     pieces: list[pl.DataFrame] = field(default_factory=list)
     guard: threading.Lock = field(default_factory=threading.Lock)
 
@@ -70,6 +71,7 @@ class _Reading:
         with self.guard:
             self.what = facts.table
             self.nulled += facts.nulled
+            self.digests.update({(facts.table, segment): digest for segment, digest in facts.digests.items()})
             self.pieces.append(facts.pieces)
             self.done += facts.rows
         self.report_copied(0)
@@ -125,7 +127,7 @@ def extract_source(  # noqa: PLR0913, PLR0917 - where from, where to, how, and w
         check_nodes(engine, staging.path.parent.parent, probe)
         opened = time.monotonic()
         with ReadWatchdog(snapshot.address, snapshot, options.timeout_s) as watch:
-            on_progress(Progress("read", "fingerprints of both tables"))
+            on_progress(Progress("read", "segments of both tables"))
             changes = find_changes(snapshot, options.base, options.segment_size, watch)
             compared = time.monotonic()
             staging.start_source()
@@ -143,6 +145,15 @@ def extract_source(  # noqa: PLR0913, PLR0917 - where from, where to, how, and w
     index = PieceIndex(reading.pieces)
     segments = _segments(index, changes.only)
     require_all_rows(changes.fingerprints, segments, changes.only)
+    fingerprints = as_read(changes, reading.digests)
+    if options.base is not None and fingerprints != changes.fingerprints:
+        on_progress(
+            Progress(
+                "read",
+                "rows were read otherwise than they were compared: a label of an enum, or a function of a view, changed"
+                " meanwhile; the next run compares them again",
+            )
+        )
     staging.write_source_index(index)
     trim_memory()
     return StagingRecord(
@@ -160,7 +171,7 @@ def extract_source(  # noqa: PLR0913, PLR0917 - where from, where to, how, and w
             "check_ids": checked - read,
         },
         base_snapshot=None if options.base is None else options.base.id,
-        fingerprints=changes.fingerprints,
+        fingerprints=fingerprints,
     )
 
 

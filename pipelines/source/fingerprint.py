@@ -5,6 +5,9 @@ own snapshot. So it holds over a restore, a restart, a failover, a dump into ano
 and on standbys, and it changes with every change of the catalogue that changes what is read, such as another label of
 an enum. A known column that the table lacks is NULL, as it is published.
 
+Rows that are read bring their hashes, and what is published has the sum of these. A label of an enum and a function of
+a view are not part of a snapshot: they may be others when rows are read than when segments were compared.
+
 The hash of a row is hashed once more. `hash_record_extended` adds up the hashes of the columns, each times a power of
 31: two rows that exchange the values of one column, such as their ranks, keep the sum of both rows modulo 2^64. 114 of
 200 such exchanges were not seen by a sum over it alone. `hashint8extended` mixes all 64 bits of its seed.
@@ -30,7 +33,7 @@ from pipelines.contracts.segments import (
 from pipelines.contracts.source import SOURCE_TABLES
 from pipelines.source.catalog import Relation
 from pipelines.source.connection import failed_query
-from pipelines.source.ranges import in_ranges, int8_array
+from pipelines.source.ranges import in_ranges, int8_array, row_hash
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 Answer = TypeVar("Answer")
@@ -49,12 +52,9 @@ _FIRST_RANGES = 4_096
 _PARTS = 16
 _IDS = range(-(2**63), 2**63)
 
-_FINGERPRINTS = "SELECT segment, count(*), sum(hash::numeric)::text FROM ({rows}) AS t GROUP BY 1"
-_HASHES = """
-SELECT width_bucket({column}::int8, {cuts}) AS segment,
-       hashint8extended(0, hash_record_extended(row({values}), 0)) AS hash
-FROM {leaf} WHERE {condition}
-"""
+_FINGERPRINTS = "SELECT segment, count(*), {digest}::text FROM ({rows}) AS t GROUP BY 1"
+_HASHES = "SELECT width_bucket({column}::int8, {cuts}) AS segment, {hash} AS hash FROM {leaf} WHERE {condition}"
+_DIGEST = sql.SQL("sum(hash::numeric)")
 _LIMITS = "SELECT min({column})::int8, max({column})::int8 FROM {leaf} WHERE {condition}"
 
 
@@ -63,7 +63,8 @@ def take_fingerprints(ask_both: AskBoth, size: int, numbers: Sequence[int] | Non
 
     Args:
         ask_both: Asks of both tables.
-        numbers: Numbers of the published segments; None: cut all ids by the rows that there are.
+        numbers: Numbers of the published segments; None: cut all ids by the rows that there are. All rows will be read
+            then, and bring their hashes: every digest is 0.
 
     Returns:
         The segments, and their fingerprints. A segment without rows of a table has none of it.
@@ -73,7 +74,7 @@ def take_fingerprints(ask_both: AskBoth, size: int, numbers: Sequence[int] | Non
         psycopg.DataError: PostgreSQL can't compute a value that is read.
     """
     if numbers is None:
-        found = _divide(ask_both, size, (None, None))
+        found = _divide(ask_both, size, (None, None), with_digests=False)
         segmentation = Segmentation(size, tuple(_join(found, size)) or (0,))
         return segmentation, _add_up(found, segmentation)
     segmentation = Segmentation(size, tuple(numbers))
@@ -132,7 +133,7 @@ def _cut_segment(ask_both: AskBoth, segmentation: Segmentation, number: int) -> 
     return found, cuts
 
 
-def _divide(ask_both: AskBoth, size: int, bounds: Bounds) -> Fingerprints:
+def _divide(ask_both: AskBoth, size: int, bounds: Bounds, *, with_digests: bool = True) -> Fingerprints:
     """Fingerprints of ranges of ids, each of `size` ids or of few rows.
 
     The ranges become narrower only where there are too many rows, so that memory and the number of scans stay small
@@ -150,7 +151,7 @@ def _divide(ask_both: AskBoth, size: int, bounds: Bounds) -> Fingerprints:
     divided: Fingerprints = {table.name: {} for table in SOURCE_TABLES}
     while cells:
         segmentation = Segmentation(size, tuple(start // size for start in cells))
-        found = _ask_fingerprints(ask_both, segmentation, ranges)
+        found = _ask_fingerprints(ask_both, segmentation, ranges, with_digests=with_digests)
         wide = _too_large(segmentation, found) if width > size else {}
         for table, of_table in found.items():
             divided[table] |= {name: one for name, one in of_table.items() if name not in wide}
@@ -212,29 +213,29 @@ def _ask_limits(connection: Connection, relation: Relation, bounds: Bounds) -> l
     return limits
 
 
-def _ask_fingerprints(ask_both: AskBoth, segmentation: Segmentation, ranges: Sequence[Bounds] | None) -> Fingerprints:
+def _ask_fingerprints(
+    ask_both: AskBoth, segmentation: Segmentation, ranges: Sequence[Bounds] | None, *, with_digests: bool = True
+) -> Fingerprints:
     """Fingerprints of the segments in some ranges of ids; None is all, with the rows that have no domain id."""
 
     def ask(connection: Connection, relation: Relation) -> dict[str, Fingerprint]:
         if not relation.leaves:
             return {}
         column = sql.Identifier(relation.table.segment_column)
-        hashed = {read.name: read.hashed for read in relation.read_columns}
-        # Every known column has its place, so that no column's value stands for another's.
-        places = [hashed.get(name, sql.SQL("NULL::int4")) for name in relation.known_columns]
-        values, cuts = sql.SQL(", ").join(places), int8_array(segmentation.cuts)
+        row, digest = (row_hash(relation), _DIGEST) if with_digests else (sql.SQL("NULL"), sql.SQL("0"))
+        cuts = int8_array(segmentation.cuts)
         condition = sql.SQL("true") if ranges is None else in_ranges(column, ranges)
         # Leaf by leaf: a partition attached after the snapshot is no part of it.
         hashes = sql.SQL(" UNION ALL ").join(
-            sql.SQL(_HASHES).format(column=column, cuts=cuts, values=values, leaf=leaf.source, condition=condition)
+            sql.SQL(_HASHES).format(column=column, cuts=cuts, hash=row, leaf=leaf.source, condition=condition)
             for leaf in relation.leaves
         )
-        query = sql.SQL(_FINGERPRINTS).format(rows=hashes)
+        query = sql.SQL(_FINGERPRINTS).format(digest=digest, rows=hashes)
         return {
             segment_name(None if place is None else segmentation.numbers[int(place)]): Fingerprint(
-                rows=int(rows), digest=str(digest)
+                rows=int(rows), digest=str(added)
             )
-            for place, rows, digest in _ask(connection, query, f"fingerprinting {relation.table.name}")
+            for place, rows, added in _ask(connection, query, f"fingerprinting {relation.table.name}")
         }
 
     return ask_both(ask)

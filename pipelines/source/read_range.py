@@ -20,6 +20,7 @@ from pipelines.contracts.segments import Segmentation
 from pipelines.contracts.source import SourceTable, source_columns, staged_schema
 from pipelines.errors import ExtractError
 from pipelines.source.chunk import clean_chunk
+from pipelines.source.ranges import ROW_HASH
 from pipelines.source.reader import read_query
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class ReadTask:
 
     Attributes:
         number: Place of the range among those of its table.
-        query: A SELECT of the columns that the source has, in contract order.
+        query: A SELECT of the columns that the source has, in contract order, and of the hash of each row.
         url: Where connectorx connects; secret.
         setup: Statements that put its connection into the snapshot.
         segmentation: How the ids are cut.
@@ -61,6 +62,7 @@ class ReadFacts:
         table: Name of the table.
         pieces: Index of the file.
         nulled: Values that became NULL, `<table>.<column>` to count.
+        digests: Sum of the hashes of the rows, by segment.
         seconds: How long it took, or took to fail.
         error: Why connectorx failed, where it did; nothing else was found then.
     """
@@ -69,6 +71,7 @@ class ReadFacts:
     table: str
     pieces: pl.DataFrame
     nulled: Counter[str]
+    digests: dict[int | None, int]
     seconds: float
     error: ExtractError | None = None
 
@@ -91,16 +94,36 @@ def read_range(task: ReadTask) -> ReadFacts:
     try:
         chunk = read_query(task.url, task.query, list(task.setup))
     except ExtractError as error:
-        return ReadFacts(task.number, name, pl.DataFrame(), nulled, time.monotonic() - started, error)
-    cleaned = clean_chunk(chunk, task.table, columns, nulled)
-    del chunk
+        return ReadFacts(task.number, name, pl.DataFrame(), nulled, {}, time.monotonic() - started, error)
     column = task.table.segment_column
+    digests = digests_by_segment(chunk, column, task.segmentation)
+    cleaned = clean_chunk(chunk.drop_columns([ROW_HASH]), task.table, columns, nulled)
+    del chunk
     parts = (part for batch in cleaned for part in split_by_segment(batch, column, task.segmentation))
     try:
         pieces = write_pieces(task.folder, f"{name}-{task.number:06d}.arrow", name, schema, parts)
     except OSError as error:
         raise unwritable(task.folder.parent, error) from None
-    return ReadFacts(task.number, name, pieces, nulled, time.monotonic() - started)
+    return ReadFacts(task.number, name, pieces, nulled, digests, time.monotonic() - started)
+
+
+def digests_by_segment(chunk: pa.Table, column: str, segmentation: Segmentation) -> dict[int | None, int]:
+    """Sum of the hashes of a chunk's rows by segment, as PostgreSQL adds them up (fingerprint.py).
+
+    Args:
+        chunk: Rows as read, with ROW_HASH.
+        column: Name of the column that has the ids of domains; None is the segment of rows without one.
+    """
+    cuts = pl.Series(segmentation.cuts, dtype=pl.Int64)
+    ids, hashes = (pl.Series(chunk[name], dtype=pl.Int64) for name in (column, ROW_HASH))
+    # In two halves: the sum of a few hashes is beyond 64 bits.
+    halves = (
+        pl.DataFrame({"place": cuts.search_sorted(ids, side="right"), "is_null": ids.is_null(), "hash": hashes})
+        .group_by(pl.when("is_null").then(None).otherwise("place"))
+        .agg(pl.col("hash").floordiv(2**32).sum().alias("high"), pl.col("hash").mod(2**32).sum().alias("low"))
+    )
+    numbers = segmentation.numbers
+    return {None if place is None else numbers[place]: high * 2**32 + low for place, high, low in halves.iter_rows()}
 
 
 def split_by_segment(

@@ -235,7 +235,7 @@ def test_a_node_with_other_code_stops_the_run_before_rows_are_read(
         export(on_ray(database, tmp_path / "ray", ray_cluster), on_progress=lambda message: heard.append(message.what))
     assert re.fullmatch(r"lei-exports sources \w{12}", caught.value.expected)
     assert re.fullmatch(r"lei-exports sources \w{12}", caught.value.found)
-    assert "fingerprints of both tables" not in heard
+    assert "segments of both tables" not in heard
     assert current_snapshot(tmp_path / "ray") is None
     # One that joins later is found by its first task.
     with pytest.raises(EngineError, match="has other versions"):

@@ -74,7 +74,16 @@ class Source:
         return {relation.table.name: ask(self.connection, relation) for relation in relations}
 
     def take(self, numbers: Sequence[int] | None = None) -> tuple[Segmentation, Fingerprints]:
-        return take_fingerprints(self.ask_both, SIZE, numbers)
+        """Cut the ids, or take given segments; then their fingerprints. The rows are only counted to cut all ids."""
+        segmentation, found = take_fingerprints(self.ask_both, SIZE, numbers)
+        if numbers is not None:
+            return segmentation, found
+        again = take_fingerprints(self.ask_both, SIZE, segmentation.numbers)
+        counted = {table: {name: one.rows for name, one in of_table.items()} for table, of_table in found.items()}
+        assert counted == {t: {name: one.rows for name, one in of_table.items()} for t, of_table in again[1].items()}
+        assert again[0] == segmentation
+        assert {one.digest for of_table in found.values() for one in of_table.values()} <= {"0"}
+        return again
 
     def summed(self, segmentation: Segmentation) -> Fingerprints:
         """Fingerprints of given segments, added up from those of single rows."""

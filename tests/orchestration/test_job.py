@@ -212,7 +212,7 @@ def test_a_read_that_fails_is_tried_again_with_a_new_snapshot(operator: Operator
     tries: list[str] = []
 
     def cut_off_once(progress: Progress) -> None:
-        if progress.what == "fingerprints of both tables":
+        if progress.what == "segments of both tables":
             tries.append(progress.what)
             if len(tries) == 1:
                 operator.change(OUR_SESSIONS.replace("count(*)", "pg_terminate_backend(pid)"))

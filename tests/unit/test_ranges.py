@@ -29,8 +29,8 @@ def relation(*leaves: Leaf) -> Relation:
         was_rewritten=False,
         known_columns=("id", "domain"),
         read_columns=(
-            ReadColumn("id", sql.SQL("{}").format(sql.Identifier("id")), sql.SQL("").format()),
-            ReadColumn("domain", sql.SQL('"domain"::text').format(), sql.SQL("").format()),
+            ReadColumn("id", sql.SQL("{}").format(sql.Identifier("id")), sql.SQL("i").format()),
+            ReadColumn("domain", sql.SQL('"domain"::text').format(), sql.SQL("d").format()),
         ),
         types=(),
         absent=(),
@@ -56,7 +56,8 @@ def bounds(query: str) -> tuple[int, int | None]:
 
 def test_what_has_no_pages_is_one_query() -> None:
     view = leaf("view", 0, has_pages=False)
-    assert queries(view) == ['SELECT "id" AS "id", "domain"::text AS "domain" FROM ONLY "s"."view"']
+    row_hash = 'hashint8extended(0, hash_record_extended(row(i, d), 0)) AS "row_hash"'
+    assert queries(view) == [f'SELECT "id" AS "id", "domain"::text AS "domain", {row_hash} FROM ONLY "s"."view"']
 
 
 def test_a_table_without_pages_is_read_all_the_same() -> None:
