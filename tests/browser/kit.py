@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.oracle.postgres import Cluster, Database
+from tests.ports import free_port
 
 PATIENCE_S = 120
 PATIENCE_MS = 60_000
@@ -162,9 +162,7 @@ def allow_connections(cluster: Cluster, database: Database, allowed: str) -> Non
 @contextmanager
 def serve_ui(database_url: str, folder: Path, *options: str) -> Iterator[Server]:
     """Start what `make ui` starts, with a home and an export folder of its own; nothing of it stays afterwards."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     export_dir = folder / "exports"
     environment = {
         **os.environ,

@@ -15,6 +15,7 @@ from tests.docs.kit import ROOT, environment_of, make_browser, make_checkout, ru
 from tests.integration.kit import run_sql, wait_until
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, load_csv_dir
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.integration, pytest.mark.orchestration, pytest.mark.extended]
 
@@ -58,9 +59,7 @@ def test_every_step_works(database: Database, tmp_path: Path) -> None:
 
 def start_ui(script: str, folder: Path) -> "subprocess.Popen[bytes]":
     """What a shell of its own does with it; the port is a free one, because 3000 may be taken here."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     script = script.replace("lei-exports ui", f"exec lei-exports ui --port {port}")
     process = subprocess.Popen(
         ["sh", "-c", script],

@@ -9,7 +9,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from typing import Any, Self
 import psutil
 
 from pipelines.system.processes import ending_with
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 RAY = str(Path(sys.executable).with_name("ray"))
@@ -96,11 +96,11 @@ class RayCluster:
     number: int = field(default_factory=lambda: next(_clusters) % 4)
 
     def __enter__(self) -> Self:
-        self._port = _free_port(self._host(1))
+        self._port = free_port(self._host(1))
         try:
             head = self._begin(
                 ["--head", f"--port={self._port}", "--num-cpus=0", "--include-dashboard=false"],
-                [f"--temp-dir={self.folder}", f"--ray-client-server-port={_free_port(self._host(1))}", "--no-monitor"],
+                [f"--temp-dir={self.folder}", f"--ray-client-server-port={free_port(self._host(1))}", "--no-monitor"],
             )
             head.wait()
             self.begin_node()
@@ -203,9 +203,3 @@ def _kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
         return
-
-
-def _free_port(host: str) -> int:
-    with socket.create_server((host, 0)) as server:
-        port: int = server.getsockname()[1]
-        return port

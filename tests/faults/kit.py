@@ -17,9 +17,9 @@ import psycopg
 import pytest
 
 from tests.oracle.postgres import Database
-from tests.oracle.server import Server, account, embedded_programs, free_port, new_folder, new_server
+from tests.oracle.server import Server, account, embedded_programs, new_folder, new_server
 
-__all__ = ["Server", "account", "embedded_programs", "free_port", "new_folder", "new_server"]
+__all__ = ["Server", "account", "embedded_programs", "new_folder", "new_server"]
 
 DEBIAN = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name))
 

@@ -15,7 +15,8 @@ import yaml
 
 from tests.install.image import built_image, command_in, config_of, container, need_programs
 from tests.install.kit import ROOT, launch, run, running, wait_for_answer, wait_for_run
-from tests.oracle.server import embedded_programs, free_port, new_server
+from tests.oracle.server import embedded_programs, new_server
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.orchestration, pytest.mark.integration, pytest.mark.extended]
 

