@@ -23,7 +23,7 @@ CONTEXT.set_forkserver_preload([
     "assets.cli.runtime_tuning", "assets.cli.commands", "assets.cli.launch", "assets.defs.definitions",
     "pipelines.serving.server", "tests.killing", "tests.publish.kit",
 ])  # fmt: skip
-_MAX_S = 60
+_MAX_S = 180
 
 
 def run_forked(script: str, *arguments: object, status: int | None = 0) -> "subprocess.CompletedProcess[str]":

@@ -19,7 +19,7 @@ from pipelines.settings import Settings
 from tests.forking import CONTEXT
 from tests.integration.kit import wait_until
 
-_MAX_RUN_S = 60
+_MAX_RUN_S = 180
 _RENAMES = ("replace", "rename", "symlink")
 _TABLES = "|".join(table.name for table in published_tables(include_full_data=False))
 _NAMES = re.compile(rf"-?\d{{8}}T\d{{6}}Z-[0-9a-f]{{8}}|{_TABLES}|-?[0-9a-f]{{8,}}|-?\d{{6,}}|\ball\b|(?<=tried-)\w+")

@@ -60,19 +60,19 @@ def test_a_signal_stops_the_read(operator: Operator, tmp_path: Path, how: signal
     """SIGTERM is what Dagster's "terminate" sends. With a retry policy Dagster would begin again instead."""
     before = current_snapshot(operator.export_dir)
     assert before is not None
-    make_slow(operator.database, 0.06)
+    make_slow(operator.database, 0.2)  # a read of 100 s
     path = tmp_path / "path"
     path.mkdir()
     if where == "a finalizer":
         (path / "sitecustomize.py").write_text(SLOW_COLLECTION, encoding="utf-8")
     process = operator.start("run", "--full-refresh", PYTHONPATH=str(path))
-    wait_until(lambda: (path / "began").exists() if where == "a finalizer" else is_reading(operator.database), 60)
+    wait_until(lambda: (path / "began").exists() if where == "a finalizer" else is_reading(operator.database))
     started = time.monotonic()
     process.send_signal(how)
-    out, err = process.communicate(timeout=20)
-    assert time.monotonic() - started < (8 if where == "a finalizer" else 6)
+    out, err = process.communicate(timeout=120)
+    assert time.monotonic() - started < 40, "the end of Dagster takes a second, on a busy machine many times that"
     with session(operator.database) as looker:
-        wait_until(lambda: scalar(looker, OUR_SESSIONS) == 0, 1)
+        wait_until(lambda: scalar(looker, OUR_SESSIONS) == 0, 2)
     assert process.returncode == 130, err
     assert "Interrupted" in err
     assert "Traceback" not in out + err
@@ -93,10 +93,10 @@ def test_ctrl_c_in_a_terminal_is_one_line(operator: Operator, moment: str) -> No
     before = current_snapshot(operator.export_dir)
     make_slow(operator.database, 0.06)
     process, terminal = operator.start_in_terminal("run", "--full-refresh")
-    wait_until(lambda: is_loaded(operator, process.pid, moment), 60)
+    wait_until(lambda: is_loaded(operator, process.pid, moment))
     os.write(terminal, b"\x03")
     shown = read_all(terminal)
-    assert process.wait(20) == 130, shown
+    assert process.wait(60) == 130, shown
     assert "Traceback" not in shown
     assert len(re.findall("Error.*: Interrupted", shown)) == shown.count("Error") == 1, shown
     assert current_snapshot(operator.export_dir) == before
@@ -119,7 +119,7 @@ def test_a_killed_run_leaves_no_session_either(operator: Operator) -> None:
     settings = settings_for(operator.database, operator.export_dir)
     assert run_and_kill_once(settings, lambda: is_reading(operator.database))
     with session(operator.database) as looker:
-        wait_until(lambda: scalar(looker, OUR_SESSIONS) == 0, 10)
+        wait_until(lambda: scalar(looker, OUR_SESSIONS) == 0, 20)
     assert current_snapshot(operator.export_dir) == before
     verify_snapshot(before)
 
@@ -155,9 +155,9 @@ def test_server_stopped_and_started_during_a_read(
             return sum(len(instance.all_logs(run.run_id, of_type=retries)) for run in instance.get_runs())
 
         def restart() -> None:
-            wait_until(lambda: is_reading(database), 60)
+            wait_until(lambda: is_reading(database))
             server.stop("fast")
-            wait_until(lambda: tries() == 2, 60)  # the first one found nobody
+            wait_until(lambda: tries() >= 2)  # the first one found nobody
             server.start()
 
         helper = Background(restart)

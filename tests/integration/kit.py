@@ -127,7 +127,8 @@ def scalar(connection: psycopg.Connection[Any], query: str, *parameters: object)
     return row[0]
 
 
-def wait_until(holds: Callable[[], object], seconds: float = 10) -> None:
+def wait_until(holds: Callable[[], object], seconds: float = 120) -> None:
+    """Wait until a condition holds; a limit is for what is wrong, not for a machine that is busy."""
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, "waited in vain"
@@ -159,7 +160,7 @@ class Background(threading.Thread):
             self._error = error
         self.seconds = time.monotonic() - started
 
-    def result(self, seconds: float = 30) -> Any:
+    def result(self, seconds: float = 120) -> Any:
         self.join(seconds)
         assert not self.is_alive(), "still running"
         if self._error is not None:

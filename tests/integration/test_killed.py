@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
 # How many are tried: a few each time, many in `make test-all`.
 FEW, MANY = 4, 20
+_TRIES = 3
 
 
 @pytest.fixture
@@ -35,8 +36,14 @@ def test_killed_at_moments_spread_over_a_run(database: Database, published: Sett
     seconds, _ = run_and_measure(published)
     killed = 0
     for moment in range(moments):
-        change_something(database, moment)
-        killed += run_and_kill_after(published, seconds * (moment + 0.5) / moments)
+        for _ in range(_TRIES):
+            change_something(database, moment)
+            if run_and_kill_after(published, seconds * (moment + 0.5) / moments):
+                killed += 1
+                break
+            # The run had ended: the machine was busier when one was measured.
+            change_something(database, moment)
+            seconds = min(seconds, run_and_measure(published)[0])
         assert_nothing_is_broken(published)
     # The last moments may lie behind the end of a run that was faster than the measured one.
     assert killed >= moments * 3 // 4

@@ -17,7 +17,7 @@ import psutil
 from tests.forking import LEI_EXPORTS, start_command
 from tests.ports import free_port
 
-_SECONDS = 60
+_SECONDS = 180
 
 
 class Answer(NamedTuple):
