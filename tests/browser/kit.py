@@ -24,8 +24,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from tests.oracle.postgres import Cluster, Database
 from tests.ports import free_port
 
-PATIENCE_S = 120
-PATIENCE_MS = 60_000
+PATIENCE_S = 300
+PATIENCE_MS = 180_000
 _REPOSITORY = {"repositoryName": "__repository__", "repositoryLocationName": "lei-exports"}
 
 
@@ -126,6 +126,26 @@ class Server:
         self.launch(job)
         return self.wait_for_run(number)[1]
 
+    def stop_schedule(self) -> None:
+        """Turn the daily schedule off: at 05:00 UTC it would start a run that no test asked for."""
+        selector = {**_REPOSITORY, "scheduleName": "daily_export"}
+        query = "query($s: ScheduleSelector!) { scheduleOrError(scheduleSelector: $s) { ... on Schedule { id } } }"
+        schedule = self.ask(query, s=selector)["scheduleOrError"]["id"]
+        result = "... on ScheduleStateResult { scheduleState { status } }"
+        mutation = f"mutation($id: String!) {{ stopRunningSchedule(id: $id) {{ {result} }} }}"
+        stopped = self._ask_again(mutation, id=schedule)
+        assert stopped["stopRunningSchedule"]["scheduleState"]["status"] == "STOPPED"
+
+    def _ask_again(self, mutation: str, **variables: Any) -> Any:
+        """Data of a mutation; again where the daemon wrote down a first state at that moment, which it does once."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return self.ask(mutation, **variables)
+            except urllib.error.HTTPError:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+
     def stop_sensor(self) -> None:
         """Turn the sensor off, as by its switch on the page Automation: runs are those that a test clicks for."""
         selector = {**_REPOSITORY, "sensorName": "source_changed"}
@@ -133,16 +153,9 @@ class Server:
         sensor = self.ask(query, s=selector)["sensorOrError"]["id"]
         result = "... on StopSensorMutationResult { instigationState { status } }"
         mutation = f"mutation($id: String!) {{ stopSensor(id: $id) {{ {result} }} }}"
-        deadline = time.monotonic() + PATIENCE_S
-        while True:
-            try:
-                stopped = self.ask(mutation, id=sensor)
-                break
-            except urllib.error.HTTPError:
-                # The daemon wrote down the sensor's first state at the same moment; it does so once.
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
+        stopped = self._ask_again(mutation, id=sensor)
         assert stopped["stopSensor"]["instigationState"]["status"] == "STOPPED"
+        deadline = time.monotonic() + PATIENCE_S
         # A tick that had begun goes on, and may still ask for a run.
         ticks = "... on Sensor { sensorState { ticks(limit: 1) { status } } }"
         query = f"query($s: SensorSelector!) {{ sensorOrError(sensorSelector: $s) {{ {ticks} }} }}"
@@ -202,7 +215,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     """Ask first: web server, daemon and code server end together; then whatever is left of the group."""
     process.send_signal(signal.SIGINT)
     with suppress(subprocess.TimeoutExpired):
-        process.wait(timeout=20)
+        process.wait(timeout=60)
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

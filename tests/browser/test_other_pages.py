@@ -83,6 +83,7 @@ def other_server() -> Iterator[int]:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with serve_ui(NOBODY, tmp_path_factory.mktemp("ui")) as running:
+        running.stop_schedule()
         yield running
 
 

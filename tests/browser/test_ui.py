@@ -55,6 +55,7 @@ def server(
     assert browser.is_connected()
     allow_connections(cluster, source, "false")
     with serve_ui(source.url, tmp_path_factory.mktemp("ui")) as running:
+        running.stop_schedule()
         running.stop_sensor()
         allow_connections(cluster, source, "true")
         with source.connect() as connection:

@@ -148,6 +148,7 @@ def test_services_are_started_again_or_end_and_an_unchanged_source_leaves_the_pa
     home = tmp_path / "home"
     allow_connections(cluster, database, "false")
     with serve_ui(database.url, tmp_path) as server:
+        server.stop_schedule()
         server.stop_sensor()
         allow_connections(cluster, database, "true")
         assert server.wait_for_run_of("export") == "SUCCESS"
@@ -156,9 +157,9 @@ def test_services_are_started_again_or_end_and_an_unchanged_source_leaves_the_pa
 
         with hold_run_lock(server.export_dir):
             server.launch("export")
-            wait_until(lambda: server.runs()[0][1] == "STARTED", 60)
+            wait_until(lambda: server.runs()[0][1] == "STARTED")
             os.kill(only(home, "api grpc"), signal.SIGKILL)
-            wait_until(lambda: "it is started again" in server.log.read_text(), 20)
+            wait_until(lambda: "it is started again" in server.log.read_text())
         assert server.wait_for_run(2)[1] == "SUCCESS", "a run goes on without the code server that launched it"
         assert server.wait_for_run_of("export") == "SUCCESS"
         nodes = server.ask(PAGE)["assetNodes"]
@@ -181,11 +182,11 @@ def test_services_are_started_again_or_end_and_an_unchanged_source_leaves_the_pa
 
         with hold_run_lock(server.export_dir):
             last = server.launch("export")
-            wait_until(lambda: server.runs()[0][1] == "STARTED", 60)
+            wait_until(lambda: server.runs()[0][1] == "STARTED")
             server.process.kill()
             server.process.wait()
-            wait_until(lambda: not any("assets.cli.web" in p or "daemon" in p for p in processes_of(home).values()), 30)
-        wait_until(lambda: not processes_of(home), 60)
+            wait_until(lambda: not any("assets.cli.web" in p or "daemon" in p for p in processes_of(home).values()))
+        wait_until(lambda: not processes_of(home))
         with DagsterInstance.from_config(str(home)) as instance:
             run = instance.get_run_by_id(last)
             assert run is not None
@@ -199,11 +200,12 @@ def test_a_service_that_ends_for_good_ends_everything_with_a_message(tmp_path: P
     deep.mkdir()
     home = deep / "home"
     with serve_ui("postgresql://nobody@127.0.0.1:1/nothing", deep) as server:
+        server.stop_schedule()
         with hold_run_lock(server.export_dir):
             last = server.launch("export")
-            wait_until(lambda: server.runs()[0][1] == "STARTED", 60)
+            wait_until(lambda: server.runs()[0][1] == "STARTED")
             os.kill(only(home, "assets.cli.daemon"), signal.SIGKILL)
-            assert server.process.wait(60) == 1
+            assert server.process.wait(180) == 1
         assert "daemon was killed by signal 9" in server.log.read_text()
         assert processes_of(home) == {}
         with DagsterInstance.from_config(str(home)) as instance:
