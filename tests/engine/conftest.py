@@ -8,10 +8,17 @@ import pytest
 from pipelines.engine.opening import Engine, open_engine
 from pipelines.progress import Progress
 from pipelines.settings import Settings
-from tests.engine.cluster import Node, RayCluster
+from tests.engine.cluster import Node, RayCluster, wait_for
 
 HEARD: list[Progress] = []
 """What the engine of these tests has reported."""
+
+
+def nodes_alive() -> int:
+    """As this process, the coordinator, is told by the head."""
+    import ray  # noqa: PLC0415  what needs no cluster begins without it
+
+    return sum(bool(node["Alive"]) for node in ray.nodes())
 
 
 @pytest.fixture(scope="package")
@@ -45,7 +52,10 @@ def new_node(ray_engine: Engine, ray_cluster: RayCluster) -> Iterator[Callable[.
         nodes[-1].wait()
         return nodes[-1]
 
+    before = nodes_alive()
     yield start
     for node in nodes:
         node.kill()
         ray_cluster.nodes.remove(node)
+    # Ray notices after seconds; till then the next test would count it.
+    wait_for(lambda: nodes_alive() <= before)

@@ -53,7 +53,7 @@ def test_a_cluster_by_hand(tmp_path: Path, short_folder: Path) -> None:
         env=environment_of(
             PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", RAY_TMPDIR=str(short_folder)
         ),
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=500,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=900,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     _, started = done.stdout.split("STARTED\n")
