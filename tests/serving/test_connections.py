@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from http.client import HTTPResponse
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,10 @@ from tests.serving.kit import Served, served
 pytestmark = [pytest.mark.integration, pytest.mark.extended]
 
 SILENT = 1_005
-LIMIT_S = 3
-PATIENCE_S = 20
+LIMIT_S = 5
+PATIENCE_S = 60
+# By then all are closed; on a busy machine the server needs seconds to close a thousand.
+CLOSED_S = 2 * LIMIT_S + 10
 HEAD = b"GET /batches HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 
 
@@ -106,7 +109,7 @@ def assert_served(server: Served) -> None:
     for source in ("127.0.0.1", "127.0.0.2"):
         status, seconds = ask(server, "/health", source)
         assert status == 200
-        assert seconds < 1
+        assert seconds < LIMIT_S - 1, "it waited until the others were closed"
     assert ask(server, "/batches?limit=1", "127.0.0.2")[0] == 200
     assert ask(server, "/domains/1/candidates", "127.0.0.3")[0] == 200
 
@@ -118,7 +121,7 @@ def test_silent_connections_keep_nobody_out(server: Served) -> None:
         assert_served(server)
         while time.monotonic() - opened < LIMIT_S / 2:
             assert_served(server)
-        wait_until_closed(wires, LIMIT_S + 1)
+        wait_until_closed(wires, CLOSED_S)
     assert ask(server, "/batches?limit=1", "127.0.0.1")[0] == 200
 
 
@@ -126,7 +129,7 @@ def test_silent_connections_of_many_addresses_keep_nobody_out(server: Served) ->
     with ExitStack() as stack:
         wires = [stack.enter_context(connect(server, f"127.0.1.{n % 100 + 1}")) for n in range(SILENT)]
         assert_served(server)
-        wait_until_closed(wires, LIMIT_S + 1)
+        wait_until_closed(wires, CLOSED_S)
 
 
 @pytest.mark.parametrize("begin", [b"", HEAD, HEAD + b"X-Long: "], ids=["first line", "between headers", "in a header"])
@@ -138,7 +141,7 @@ def test_a_header_that_comes_byte_by_byte_is_cut_off(server: Served, begin: byte
             wire.sendall(begin)
         with repeated(send_to_all(wires, lambda: next(letters).encode()), 0.3):
             assert_served(server)
-            wait_until_closed(wires, LIMIT_S + 2)
+            wait_until_closed(wires, CLOSED_S)
 
 
 def test_a_body_that_comes_byte_by_byte_is_cut_off(server: Served) -> None:
@@ -148,7 +151,7 @@ def test_a_body_that_comes_byte_by_byte_is_cut_off(server: Served) -> None:
             wire.sendall(b"GET /docs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100000\r\n\r\n")
         with repeated(send_to_all(wires, lambda: b"x"), 0.3):
             assert_served(server)
-            wait_until_closed(wires, 2 * LIMIT_S + 2)
+            wait_until_closed(wires, CLOSED_S)
 
 
 def test_a_second_header_that_comes_byte_by_byte_is_cut_off(server: Served) -> None:
@@ -158,7 +161,7 @@ def test_a_second_header_that_comes_byte_by_byte_is_cut_off(server: Served) -> N
         assert wire.recv(12) == b"HTTP/1.1 200"
         letters = iter((HEAD + b"X-Long: " + b"x" * 1000).decode())
         with repeated(send_to_all([wire], lambda: next(letters).encode()), 0.1):
-            wait_until_closed([wire], 2 * LIMIT_S + 2)
+            wait_until_closed([wire], CLOSED_S)
 
 
 @pytest.mark.parametrize("begin", [HEAD + b"X-Long: ", b"GET /", HEAD + b"Content-Length: 100000000\r\n\r\n"])
@@ -203,9 +206,10 @@ def test_slow_requests_and_kept_connections_are_served(server: Served) -> None:
             wire.sendall(HEAD)
             time.sleep(LIMIT_S / 3)
             wire.sendall(b"\r\n")
-            assert wire.recv(12) == b"HTTP/1.1 200"
-            while wire in select.select([wire], [], [], 0.2)[0]:
-                wire.recv(1 << 20)
+            with HTTPResponse(wire) as response:
+                response.begin()
+                assert response.status == 200
+                response.read()
 
 
 def test_a_slow_reader_gets_its_batch(big: Source) -> None:
