@@ -127,7 +127,7 @@ class Wire:
         threading.Thread(target=function, args=arguments, daemon=True).start()
 
 
-def wait_for_server(database: Database, seconds: float = 20) -> None:
+def wait_for_server(database: Database, seconds: float = 120) -> None:
     until = time.monotonic() + seconds
     while True:
         try:

@@ -23,7 +23,7 @@ from pipelines.snapshots.verification import check_snapshot, failed_checks
 # Forked from a server that has everything imported and has started no thread.
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["tests.killing"])
-_MAX_RUN_S = 60
+_MAX_RUN_S = 180
 
 
 def run(settings: Settings, pipe: Connection) -> None:

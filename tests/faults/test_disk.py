@@ -240,7 +240,7 @@ def test_a_folder_that_can_not_be_written_to(source: Database, tmp_path: Path) -
         folder.chmod(0o555)
     try:
         done = subprocess.run(
-            command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False, timeout=60
+            command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False, timeout=240
         )
     finally:
         for folder in folders:

@@ -42,7 +42,7 @@ def test_two_runs_at_once_never_damage_a_snapshot(database: Database, tmp_path: 
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=900,
     )
     assert done.returncode == 0, done.stderr
     rounds = [json.loads(line) for line in done.stdout.splitlines()]
@@ -62,11 +62,11 @@ def test_two_runs_at_once_never_damage_a_snapshot(database: Database, tmp_path: 
 
 def test_the_command_says_who_took_the_lock(operator: Operator, no_flock: dict[str, str]) -> None:
     before = current_snapshot(operator.export_dir)
-    make_slow(operator.database, 0.003)
+    make_slow(operator.database, 0.01)  # it reads for 5 s: meanwhile another interpreter starts
     process = operator.start("run", "--full-refresh", **no_flock)
-    wait_until(lambda: is_reading(operator.database), 60)
+    wait_until(lambda: is_reading(operator.database))
     with held_by_another_process(operator.export_dir, **no_flock) as other:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=180)
     assert process.returncode == 1, out + err
     assert f"process {other.pid} on host {os.uname().nodename}" in err
     assert "the published snapshot is as it was" in err

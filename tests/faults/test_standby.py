@@ -41,7 +41,7 @@ def caught_up(primary: Server, standby: Server) -> None:
     with session(primary.database()) as connection:
         position = scalar(connection, "SELECT pg_current_wal_flush_lsn()::text")
     with session(standby.database()) as connection:
-        wait_until(lambda: scalar(connection, f"SELECT pg_last_wal_replay_lsn() >= '{position}'"), 20)
+        wait_until(lambda: scalar(connection, f"SELECT pg_last_wal_replay_lsn() >= '{position}'"))
 
 
 def test_a_standby_is_a_source(pair: tuple[Server, Server], tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_a_file_system_that_lacks_what_a_run_needs(
     assert last.startswith("pipelines.errors.SettingsError: "), done.stderr
     assert str(operator.export_dir) in last
     assert os.strerror(number) in last, "the lock of the run comes before the questions"
-    out, _ = operator.start("doctor", "--json", **lacking).communicate(timeout=60)
+    out, _ = operator.start("doctor", "--json", **lacking).communicate(timeout=240)
     failed = [finding for finding in json.loads(out) if finding["verdict"] == "failed"]
     assert [finding["topic"] for finding in failed] == ["EXPORT_DIR"]
     assert says in failed[0]["found"]
@@ -75,7 +75,7 @@ def test_a_file_system_that_lacks_what_a_run_needs(
 
 def test_a_file_system_without_hard_links_will_do(operator: Operator, shim: Path) -> None:
     lacking = {"LD_PRELOAD": str(shim), "LACKING": str(operator.export_dir), "LACK_LINK": str(errno.EPERM)}
-    out, _ = operator.start("doctor", "--json", **lacking).communicate(timeout=60)
+    out, _ = operator.start("doctor", "--json", **lacking).communicate(timeout=240)
     assert {f["topic"]: f["verdict"] for f in json.loads(out)}["EXPORT_DIR"] == "warning"
     done = run_without_dagster(operator, lacking)
     assert done.returncode == 0, done.stderr
@@ -97,7 +97,7 @@ def test_an_unexpected_error_is_told_by_its_cause(operator: Operator, shim: Path
     lacking = {"LD_PRELOAD": str(shim), "LACKING": str(operator.export_dir), "LACK_STATVFS": str(errno.EIO)}
     with webhook() as hook:
         process = operator.start("run", "--full-refresh", ALERT_WEBHOOK_URL=hook.url, **lacking)
-        _, err = process.communicate(timeout=90)
+        _, err = process.communicate(timeout=240)
     assert process.returncode == 1, err
     for reported in (err, hook.alerts[0]["reason"], failure_reasons(events_of(operator))[0]):
         assert "An unexpected error stopped it (pipelines/" in reported
@@ -127,7 +127,7 @@ def test_a_value_that_can_not_be_read_is_told_at_once(operator: Operator, databa
         "CREATE VIEW gleif_candidates AS SELECT id::int4, domain_id, lei_code, legal_name FROM wide",
     )
     process = operator.start("run")
-    _, err = process.communicate(timeout=90)
+    _, err = process.communicate(timeout=240)
     assert process.returncode == 1
     assert "gleif_candidates" in err
     assert "22003" in err

@@ -77,7 +77,7 @@ def test_cut_half_way(server: Server, wire: Wire, published: Settings) -> None:
         (400_000, ExtractError, "the connection broke"),
     ):
         wire.cut_after(count)
-        assert fails(server, through(wire, server, published), says, kind=kind) < 10
+        assert fails(server, through(wire, server, published), says, kind=kind) < 30
     assert_agrees(server.database(), export(through(wire, server, published), ACCEPT_ALL, full_refresh=True))
 
 
@@ -106,14 +106,14 @@ def test_nobody_answers_any_more(
     started = time.monotonic()
     with pytest.raises(kind) as caught:
         run_export(settings, ACCEPT_ALL, full_refresh=True)
-    assert time.monotonic() - started < 12
+    assert time.monotonic() - started < 25
     assert_says(caught.value, says)
     assert current_snapshot(settings.export_dir) == before
     wire.cut()
     with session(server.database()) as looker:
         ours = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'lei-exports-%'"
-        wait_until(lambda: scalar(looker, ours) == 0, 10)
-    wait_until(lambda: threading.active_count() <= threads + 2, 10)
+        wait_until(lambda: scalar(looker, ours) == 0)
+    wait_until(lambda: threading.active_count() <= threads + 2)
 
 
 def silent_before(monkeypatch: pytest.MonkeyPatch, wire: Wire, module: Any, name: str) -> None:

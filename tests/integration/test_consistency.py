@@ -46,7 +46,7 @@ class Writer(threading.Thread):
 
     def stop(self) -> None:
         self._stopped.set()
-        self.join(10)
+        self.join(60)
         assert not self.is_alive()
         assert self.error is None
 

@@ -39,7 +39,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
 OURS = "FROM pg_stat_activity WHERE application_name LIKE 'lei-exports-%' AND application_name !~ '(watch|cancel)$'"
 READERS = f"{OURS} AND state = 'active' AND query LIKE 'COPY %'"
-# The sources here take a minute, and a run gives up after 5 s where no cancel helps: one that heard has stopped by then.
+# The sources here take a minute; where no cancel helps a run gives up after 5 s. One that heard has stopped before.
 SOON = 4.5
 FINGERPRINTS = f"{OURS} AND state = 'active' AND query LIKE '%hash_record_extended%'"
 

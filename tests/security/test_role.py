@@ -55,7 +55,7 @@ def test_it_gives_way(server: Server, reader: Database, tmp_path: Path, monkeypa
     run_sql(
         app,
         "CREATE SCHEMA slow",
-        "CREATE VIEW slow.domains AS SELECT d.* FROM domains d, LATERAL (SELECT pg_sleep(0.1) OFFSET 0 * d.id) s",
+        "CREATE VIEW slow.domains AS SELECT d.* FROM domains d, LATERAL (SELECT pg_sleep(0.3) OFFSET 0 * d.id) s",
         "CREATE VIEW slow.gleif_candidates AS TABLE gleif_candidates",
         "GRANT USAGE ON SCHEMA slow TO lei_exports",
         "GRANT SELECT ON ALL TABLES IN SCHEMA slow TO lei_exports",
@@ -65,8 +65,8 @@ def test_it_gives_way(server: Server, reader: Database, tmp_path: Path, monkeypa
         reading = (
             "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY %domain_hash%' AND usename = 'lei_exports'"
         )
-        wait_until(lambda: scalar(looker, reading), 20)
-        looker.execute("SET lock_timeout = '4s'")
+        wait_until(lambda: scalar(looker, reading))
+        looker.execute("SET lock_timeout = '15s'")
         looker.execute("ALTER TABLE domains ADD COLUMN fresh int")
         looker.execute("ALTER TABLE domains DROP COLUMN fresh")
     with pytest.raises(LockContentionError):
