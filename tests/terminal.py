@@ -70,7 +70,7 @@ def show(
                 os.write(ours, b"\x03")
                 interrupt_at = ""
     os.close(ours)
-    process.join(60)
+    process.join(180)
     status = process.exitcode
     assert status is not None, "it does not end"
     assert not interrupt_at, f"{interrupt_at!r} was never shown: {sent.decode(errors='replace')}"

@@ -103,7 +103,7 @@ def test_standard_output_holds_the_file_and_nothing_else(awkward: Exported, tmp_
         env={"PATH": os.environ["PATH"], "EXPORT_DIR": export_dir(awkward)},
         capture_output=True,
         check=False,
-        timeout=60,
+        timeout=240,
     )
     assert done.returncode == 0
     assert done.stdout == file_of(awkward.snapshot, "-kP3xWq9TzYbN_4mLs7Rd", batch_format)

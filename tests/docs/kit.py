@@ -45,7 +45,7 @@ def run(command: str, folder: Path, **variables: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=400,
+        timeout=900,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Installing" not in done.stdout

@@ -43,7 +43,7 @@ def run(example: str, cwd: Path, **environment: str) -> subprocess.CompletedProc
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=240,
     )
 
 

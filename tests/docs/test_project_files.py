@@ -24,7 +24,7 @@ RAY_MANIFESTS = MANIFESTS.with_name("ray.yaml")
 
 
 def check(*command: object) -> None:
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

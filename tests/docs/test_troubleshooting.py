@@ -146,7 +146,7 @@ def taken_port(_: World) -> str:
 def serve(*arguments: str) -> str:
     """The server replaces its process, so it is started as one."""
     program = Path(sys.executable).with_name("lei-exports")
-    done = subprocess.run([program, "serve", *arguments], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([program, "serve", *arguments], capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 1
     return done.stdout + done.stderr
 

@@ -12,7 +12,7 @@ from psycopg import conninfo
 
 from tests.oracle.postgres import Cluster, Database
 
-_WAIT_SECONDS = 20
+_WAIT_SECONDS = 120
 _SESSIONS = """
 SELECT pid FROM pg_stat_activity
 WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()

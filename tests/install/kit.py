@@ -17,7 +17,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = ROOT / "requirements.lock"
-PATIENCE_S = 120
+PATIENCE_S = 300
 _UV = Path(sys.executable).with_name("uv")
 _RUNS = "{ runsOrError { ... on Runs { results { status } } } }"
 _LAUNCH = """mutation($selector: JobOrPipelineSelector!) {
@@ -36,7 +36,7 @@ def run(*command: object, cwd: Path, **environment: str) -> "subprocess.Complete
         capture_output=True,
         text=True,
         check=False,
-        timeout=600,
+        timeout=1800,
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     return done
@@ -109,8 +109,10 @@ def wait_for_answer(url: str, is_running: Callable[[], bool], log: Path, **heade
 def launch(ui: str, is_running: Callable[[], bool], log: Path) -> str:
     """Start the job `export` as the UI does: in a process of the code server. Its status at its end."""
     selector = {"repositoryLocationName": "lei-exports", "repositoryName": "__repository__", "jobName": "export"}
-    launched = ask_ui(ui, _LAUNCH, selector=selector)["launchRun"]
-    assert "run" in launched, launched
+    until = time.monotonic() + PATIENCE_S
+    while "run" not in (launched := ask_ui(ui, _LAUNCH, selector=selector)["launchRun"]):
+        assert time.monotonic() < until, launched  # the web server is there before the code is
+        time.sleep(0.3)
     return wait_for_run(ui, is_running, log)
 
 

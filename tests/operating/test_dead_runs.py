@@ -81,7 +81,7 @@ def run_at(operator: Operator, place: str, what: str, **environment: str) -> "su
 
 
 def end_of(process: "subprocess.Popen[str]") -> int:
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=300)
     print(out, err)  # noqa: T201  shown where a test fails
     return process.returncode
 
@@ -163,7 +163,7 @@ def test_a_run_that_lives_is_left_alone_with_or_without_the_lock(operator: Opera
     for place in (WITHOUT_THE_LOCK, BEHIND_THE_LOCK):
         pause = tmp_path / "pause"
         paused = run_at(operator, place, str(pause))
-        wait_until(pause.exists, 60)
+        wait_until(pause.exists)
         with DagsterInstance.from_config(str(operator.home)) as instance:
             assert statuses(instance)[0] == "STARTED"
             assert "no run is dead" in tick(instance, operator, "dead_runs").skip_message

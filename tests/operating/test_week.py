@@ -55,7 +55,7 @@ class Service:
         with DagsterInstance.from_config(str(self.operator.home)) as instance:
             return list(instance.get_run_records(dg.RunsFilter(statuses=list(statuses))))
 
-    def live_until(self, condition: Callable[[], bool], seconds: float = 120) -> None:
+    def live_until(self, condition: Callable[[], bool], seconds: float = 600) -> None:
         """Wait until a condition holds; while no run is under way the clock is put forward from tick to tick.
 
         Not faster: Dagster's code server ends where, by the clock, no heartbeat came for 30 s.
@@ -111,8 +111,8 @@ def living_service(database: Database, folder: Path, hook: Hook) -> Iterator[Ser
         children = service.process.children(recursive=True)
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(60)
-    assert psutil.wait_procs(children, 10)[1] == [], "all of it ends with it"
+        process.wait(180)
+    assert psutil.wait_procs(children, 60)[1] == [], "all of it ends with it"
 
 
 def bytes_of(folder: Path) -> int:
@@ -146,7 +146,7 @@ def test_a_week(source: Database, tmp_path: Path) -> None:
         living_service(source, tmp_path, hook) as service,
     ):
         # Code server, web server, daemon: Dagster's database is made.
-        wait_until(lambda: len(service.process.children()) == 3, 60)
+        wait_until(lambda: len(service.process.children()) == 3, 300)
         for step in range(STEPS):
             run_sql(
                 source,

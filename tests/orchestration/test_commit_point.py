@@ -87,7 +87,7 @@ def test_what_an_ended_run_says_is_true(
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == status, done.stderr
     after = current(operator).manifest
@@ -105,7 +105,7 @@ def test_a_full_disk_below_standard_output_fails_no_run(operator: Operator) -> N
     before = current(operator).manifest
     with Path("/dev/full").open("wb") as full:
         process = operator.start("run", "--full-refresh", stdout=full.fileno())
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert "Standard output could not be written: No space left on device" in err
     assert current(operator).manifest.sequence == before.sequence + 1
@@ -128,7 +128,7 @@ def test_a_command_that_only_shows_something_has_failed_then(
 ) -> None:
     with Path("/dev/full").open("wb") as full:
         process = operator.start(*command, stdout=full.fileno())
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == status, err
     assert "No space left on device" in err
     assert "Traceback" not in err
@@ -155,7 +155,7 @@ def test_an_interrupted_command_says_nothing_of_publishing(operator: Operator, c
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
     assert done.returncode == 130, done.stderr
     assert "published" not in done.stdout + done.stderr

@@ -410,7 +410,7 @@ def test_an_open_reader_of_the_base_is_not_disturbed(base: Kit) -> None:
             assert connection.execute("SELECT count(*) FROM domain_exports").fetchall() == [(18,)]
         assert reader.poll() is None
         enough.touch()
-        out, err = reader.communicate(timeout=20)
+        out, err = reader.communicate(timeout=120)
     assert (out, err) == ("18\n", "")
     assert sha256_of(old) == digest
 

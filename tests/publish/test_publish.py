@@ -42,7 +42,7 @@ connection = duckdb.connect(sys.argv[1], read_only=True)
 before = connection.execute("SELECT count(*), sum(domain_id) FROM domain_exports").fetchone()
 print("reading", flush=True)
 enough = Path(sys.argv[2])  # not a time: on a busy machine publishing takes longer than any
-deadline = time.monotonic() + 60
+deadline = time.monotonic() + 300
 while not enough.exists() and time.monotonic() < deadline:
     assert connection.execute("SELECT count(*), sum(domain_id) FROM domain_exports").fetchone() == before
 print(before[0])
@@ -165,7 +165,7 @@ def test_an_open_reader_neither_disturbs_nor_is_disturbed(kit: Kit) -> None:
         assert in_this_process.execute("SELECT count(*) FROM domain_exports").fetchall() == [(5,)]
         in_this_process.close()
         enough.touch()
-        out, err = reader.communicate(timeout=20)
+        out, err = reader.communicate(timeout=120)
     assert (out, err) == ("5\n", "")
     with kit.current().connect() as connection:
         assert connection.execute("SELECT count(*) FROM domain_exports").fetchall() == [(7,)]

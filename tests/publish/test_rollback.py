@@ -329,11 +329,11 @@ def test_waiting_ends_with_the_switch(two: Kit) -> None:
     publisher = threading.Timer(0.3, lambda: two.publish(3, {0: range(8)}))
     publisher.start()
     started = time.monotonic()
-    snapshot = wait_for_snapshot(two.export_dir, new_id(2), 20)
+    snapshot = wait_for_snapshot(two.export_dir, new_id(2), 120)
     publisher.join()
     assert snapshot is not None
     assert snapshot.manifest.id == new_id(3)
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 100
 
 
 def test_a_rollback_is_nothing_new_to_wait_for(two: Kit) -> None:

@@ -30,7 +30,7 @@ from tests.ports import free_port
 from tests.publish.kit import Kit
 
 KEY_ID, SECRET = "AKIAEXAMPLE000000000", "wJalrXUtnFEMIsecretEXAMPLEKEY"
-_START_S = 30
+_START_S = 180
 
 Behaviour = Literal["pass", "503", "403", "cut", "cut_after", "stall", "damage"]
 

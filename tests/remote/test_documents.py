@@ -31,7 +31,7 @@ def test_snippets(kit: Kit, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -
     push(kit, Bucket(s3_endpoint, "bucket", "prefix").url)
     assert len(SNIPPETS) == 3
     for snippet in SNIPPETS:
-        done = subprocess.run([sys.executable, "-c", snippet], capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run([sys.executable, "-c", snippet], capture_output=True, text=True, check=False, timeout=240)
         assert done.returncode == 0, done.stderr
         assert done.stdout
 

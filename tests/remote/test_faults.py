@@ -77,7 +77,7 @@ def test_killed_then_caught_up(kit: Kit, bucket: Bucket, flaky: Proxy, step: str
         flaky.decide = decide
     else:
         flaky.passed = kill
-    process.join(30)
+    process.join(180)
     assert process.exitcode == -signal.SIGKILL, "the push ended before that step"
     flaky.decide, flaky.passed = lambda _: "pass", lambda _: None
 
@@ -204,9 +204,9 @@ def test_a_failed_upload_leaves_no_parts(kit: Kit, bucket: Bucket, flaky: Proxy,
 def test_ctrl_c_ends_a_push_at_once(kit: Kit, bucket: Bucket, flaky: Proxy) -> None:
     """At 10 kB a second it would take minutes."""
     process = start_push(kit, bucket.url, flaky.endpoint, publish_mb_per_s=0.01)
-    wait_until(lambda: any(".parquet" in name for name in bucket.objects()), 30)
+    wait_until(lambda: any(".parquet" in name for name in bucket.objects()))
     os.kill(process.pid or 0, signal.SIGINT)
-    process.join(10)
+    process.join(60)
     assert process.exitcode == 1
     assert "current.json" not in bucket.objects()
     push(kit, bucket.url)

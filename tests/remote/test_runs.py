@@ -127,7 +127,7 @@ def test_commands(source: Database, bucket: Bucket, flaky: Proxy, tmp_path: Path
 
     def run(*arguments: str, **more: str) -> tuple[int, str]:
         process = operator.start(*arguments, **variables, **more)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=240)
         return process.returncode, " ".join((out + err).split())
 
     flaky.decide = lambda request: "403" if request.name.startswith("PUT") else "pass"

@@ -85,4 +85,4 @@ def test_ends_with_its_parent(tmp_path: Path) -> None:
         child = psutil.Process(int(done.stdout))
     except psutil.NoSuchProcess:
         return
-    child.wait(timeout=20)
+    child.wait(timeout=120)

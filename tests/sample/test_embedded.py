@@ -116,7 +116,7 @@ def test_two_start_at_once(folder, run_python):
         assert not is_stopped(folder)
         owner.stdin.write(b"\n")
         owner.stdin.flush()
-        assert owner.wait(30) == 0
+        assert owner.wait(120) == 0
     assert is_stopped(folder)
 
 
@@ -124,7 +124,7 @@ def test_two_start_at_once(folder, run_python):
 @pytest.mark.parametrize("seen", ["initdb-*/base", "pgdata", "pgdata/postmaster.pid", "pgdata/.s.PGSQL.*"])
 def test_killed_at_any_moment_of_the_first_start(folder, run_python, seen):
     owner = run_python(OWNER, folder)
-    wait_until(lambda: list(folder.glob(seen)), 30)
+    wait_until(lambda: list(folder.glob(seen)))
     owner.kill()
     owner.wait()
     with embedded_server(folder) as url:
@@ -147,7 +147,7 @@ def test_a_stale_pid_file_that_names_another_process_is_no_obstacle(used):
         ensure_sample(url)
         os.kill(postmaster(used), signal.SIGKILL)
         lines = (used / "pgdata" / "postmaster.pid").read_text().splitlines()
-        wait_until(lambda: is_stopped(used), 30)
+        wait_until(lambda: is_stopped(used))
     lines[0] = str(os.getppid())
     (used / "pgdata" / "postmaster.pid").write_text("\n".join(lines))
     with embedded_server(used) as url:

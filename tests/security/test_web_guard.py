@@ -81,7 +81,7 @@ def web(home: Path, *options: str) -> Iterator[Web]:
     with (home / "log").open("wb") as log:
         process = subprocess.Popen([*words, *options], env=environment, stdout=log, stderr=log)
         try:
-            until = time.monotonic() + 60
+            until = time.monotonic() + 240
             while True:
                 try:
                     assert Web(port).send("GET", "/server_info")[0] == 200
@@ -93,7 +93,7 @@ def web(home: Path, *options: str) -> Iterator[Web]:
             yield Web(port)
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(120)
 
 
 @pytest.fixture(scope="module")

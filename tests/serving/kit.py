@@ -126,7 +126,7 @@ def served(export_dir: Path, **environment: str) -> Iterator[Served]:
         yield server
     finally:
         process.terminate()
-        process.join(30)
+        process.join(120)
         assert process.exitcode is not None, "the server does not end"
 
 
@@ -148,7 +148,7 @@ def served_by_program(export_dir: Path, **environment: str) -> Iterator[Served]:
         yield server
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=120)
 
 
 def _wait(server: Served, status: Callable[[], int | None]) -> None:

@@ -97,7 +97,7 @@ def test_on_a_full_disk_answers_go_on(big: Source, tmp_path: Path) -> None:
             assert len(server.ask(export_path("big", "csv")).body) > 1 << 20
             for domain_id in (1, 1, 50_000):
                 assert len(json.loads(server.ask(f"/domains/{domain_id}/candidates").body)) == 3
-            wait_until(lambda: not any(str(tmp_path) in name for name in server.open_files()), 60)
+            wait_until(lambda: not any(str(tmp_path) in name for name in server.open_files()))
     finally:
         subprocess.run(["umount", "-l", tmp_path], check=True)
 

@@ -44,7 +44,7 @@ def ask(server: Served, path: str) -> bytes:
 
 def run(*command: object, cwd: Path, **environment: str) -> str:
     done = subprocess.run(
-        [*map(str, command)], cwd=cwd, env=environment or None, capture_output=True, text=True, check=False, timeout=120
+        [*map(str, command)], cwd=cwd, env=environment or None, capture_output=True, text=True, check=False, timeout=600
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     return done.stdout
@@ -87,7 +87,7 @@ def test_a_python_client(server: Served, hostile: Source, document: Path, tmp_pa
     python = environment / "bin" / "python"
     installed = subprocess.run(
         [UV, "pip", "install", "--quiet", "--python", python, "--no-deps", "--require-hashes", "-r", lock],
-        capture_output=True, text=True, check=False, timeout=120,
+        capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
     if installed.returncode:
         pytest.skip(f"can't install openapi-python-client: {installed.stderr.strip().splitlines()[:1]}")
@@ -113,7 +113,7 @@ def test_a_typescript_client(server: Served, hostile: Source, document: Path, tm
     for name in names:
         shutil.copy(ROOT / "examples" / "typescript_client" / name, example / name)
     command = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
-    installed = subprocess.run(command, cwd=example, capture_output=True, text=True, check=False, timeout=120)
+    installed = subprocess.run(command, cwd=example, capture_output=True, text=True, check=False, timeout=600)
     if installed.returncode:
         pytest.skip(f"npm can't install the client: {installed.stderr.strip().splitlines()[:1]}")
     bin_ = f"{Path(shutil.which('node') or '').parent}:/usr/bin:/bin"

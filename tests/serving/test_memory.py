@@ -48,7 +48,7 @@ def pages(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def received(server: Served, path: str) -> tuple[int, int, bytes]:
     """Status, bytes of the body, and its beginning; -1 bytes: it was cut off."""
-    connection = HTTPConnection("127.0.0.1", server.port, timeout=120)
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=300)
     try:
         connection.request("GET", path)
         response = connection.getresponse()
@@ -73,7 +73,8 @@ def test_a_row_of_200_mb_does_not_take_the_memory_of_the_machine(huge: Path) -> 
         *(f"/domains?name={number}.example" for number in (HUGE_ID, HUGE_ID, 1)),
         *("/domains/150/candidates", "/batches", "/search?q=example", f"/entities/{1:020d}") * 2,
     ]
-    with served_by_program(huge, API_MEMORY_MB="256", API_CACHE_MB="0") as server:
+    patience = {"API_QUERY_SECONDS": "120", "API_EXPORT_WAIT_SECONDS": "120"}  # this is about memory
+    with served_by_program(huge, API_MEMORY_MB="256", API_CACHE_MB="0", **patience) as server:
         before = used(server)
         with Peak(server) as peak, ThreadPoolExecutor(8) as pool:
             found = dict(zip(questions, pool.map(lambda path: received(server, path), questions), strict=True))
@@ -90,7 +91,7 @@ def test_a_row_of_200_mb_does_not_take_the_memory_of_the_machine(huge: Path) -> 
 
 
 def test_with_four_times_the_memory_it_is_sent(huge: Path) -> None:
-    with served_by_program(huge, API_MEMORY_MB="1024", API_CACHE_MB="0", API_QUERY_SECONDS="60") as server:
+    with served_by_program(huge, API_MEMORY_MB="1024", API_CACHE_MB="0", API_QUERY_SECONDS="120") as server:
         before = used(server)
         with Peak(server) as peak, ThreadPoolExecutor(4) as pool:
             batch = pool.submit(received, server, export_path("b", "ndjson"))

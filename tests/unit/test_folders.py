@@ -40,7 +40,7 @@ def run(code: str, *arguments: str, cwd: Path, **environment: str) -> subprocess
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=240,
     )
 
 

@@ -69,7 +69,7 @@ def test_a_query_that_needs_all_of_it_waits_for_the_others_and_they_for_it() -> 
         with memory.alone():
             said.append("alone")
             is_alone.set()
-            assert may_end.wait(20)
+            assert may_end.wait(120)
             said.append("alone no more")
 
     def run_shared() -> None:
@@ -80,13 +80,13 @@ def test_a_query_that_needs_all_of_it_waits_for_the_others_and_they_for_it() -> 
     with memory.shared():
         alone.start()
         assert not is_alone.wait(0.2)
-    assert is_alone.wait(20)
+    assert is_alone.wait(120)
     other.start()
     other.join(0.2)
     assert said == ["alone"]
     may_end.set()
     for thread in (alone, other):
-        thread.join(20)
+        thread.join(120)
     assert said == ["alone", "alone no more", "shared"]
 
 
