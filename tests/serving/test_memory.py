@@ -48,7 +48,7 @@ def pages(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def received(server: Served, path: str) -> tuple[int, int, bytes]:
     """Status, bytes of the body, and its beginning; -1 bytes: it was cut off."""
-    connection = HTTPConnection("127.0.0.1", server.port, timeout=300)
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=600)
     try:
         connection.request("GET", path)
         response = connection.getresponse()
@@ -73,7 +73,7 @@ def test_a_row_of_200_mb_does_not_take_the_memory_of_the_machine(huge: Path) -> 
         *(f"/domains?name={number}.example" for number in (HUGE_ID, HUGE_ID, 1)),
         *("/domains/150/candidates", "/batches", "/search?q=example", f"/entities/{1:020d}") * 2,
     ]
-    patience = {"API_QUERY_SECONDS": "120", "API_EXPORT_WAIT_SECONDS": "120"}  # this is about memory
+    patience = {"API_QUERY_SECONDS": "600", "API_EXPORT_WAIT_SECONDS": "600"}  # this is about memory
     with served_by_program(huge, API_MEMORY_MB="256", API_CACHE_MB="0", **patience) as server:
         before = used(server)
         with Peak(server) as peak, ThreadPoolExecutor(8) as pool:
@@ -91,7 +91,7 @@ def test_a_row_of_200_mb_does_not_take_the_memory_of_the_machine(huge: Path) -> 
 
 
 def test_with_four_times_the_memory_it_is_sent(huge: Path) -> None:
-    with served_by_program(huge, API_MEMORY_MB="1024", API_CACHE_MB="0", API_QUERY_SECONDS="120") as server:
+    with served_by_program(huge, API_MEMORY_MB="1024", API_CACHE_MB="0", API_QUERY_SECONDS="600") as server:
         before = used(server)
         with Peak(server) as peak, ThreadPoolExecutor(4) as pool:
             batch = pool.submit(received, server, export_path("b", "ndjson"))
@@ -111,14 +111,19 @@ def slow_clients() -> Iterator[list[socket.socket]]:
 def test_answers_that_clients_do_not_read_are_counted(pages: Path, slow_clients: list[socket.socket]) -> None:
     path = with_query("/domains", name="same.example", limit=1000)
     with served_by_program(
-        pages, API_MEMORY_MB="256", API_CACHE_MB="0", API_EXPORT_WAIT_SECONDS="0.5", API_STALL_SECONDS="60"
+        pages,
+        API_MEMORY_MB="256",
+        API_CACHE_MB="0",
+        API_EXPORT_WAIT_SECONDS="0.5",
+        API_STALL_SECONDS="60",
+        API_QUERY_SECONDS="60",
     ) as server:
         size = len(server.ask(path).body)
         assert size > 5_000_000
         before = used(server)
         with Peak(server) as peak:
             for client in slow_clients:
-                client.settimeout(60)
+                client.settimeout(300)
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
                 client.connect(("127.0.0.1", server.port))
                 client.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
