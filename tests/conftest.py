@@ -27,8 +27,9 @@ __all__ = ["create_source_tables", "load_csv_dir"]
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
-# How long an example takes says more of what else the machine does.
-hypothesis.settings.register_profile("tests", deadline=None)
+# How long an example takes, or to draw one, says more of what else the machine does.
+_TOO_SLOW = [hypothesis.HealthCheck.too_slow]
+hypothesis.settings.register_profile("tests", deadline=None, suppress_health_check=_TOO_SLOW)
 hypothesis.settings.load_profile("tests")
 
 

@@ -31,7 +31,7 @@ def test_rows_are_told_while_a_read_runs(database: Database, tmp_path: Path) -> 
         create_source_tables(connection)
         domains = [{"id": n, "domain": f"d{n}.example", "status": "success", "batch_id": "b"} for n in range(ROWS)]
         insert_source(connection, domains, [{"id": n, "domain_id": n, "lei_code": "X"} for n in range(ROWS)])
-    make_slow(database, 0.02)
+    make_slow(database, 0.05)  # for 3 s; it is looked at each half second, on a busy machine not so often
     reported: list[Progress] = []
     run_export(settings_for(database, tmp_path, read_connections=2), on_progress=reported.append)
     read = [message for message in reported if message.stage == "read"]

@@ -210,7 +210,7 @@ class Bucket:
 
 
 def settings_for(kit: Kit, url: str, **overrides: Any) -> Settings:
-    return load_settings({"export_dir": kit.export_dir, "publish_url": url, "publish_retry_seconds": 2, **overrides})
+    return load_settings({"export_dir": kit.export_dir, "publish_url": url, "publish_retry_seconds": 20, **overrides})
 
 
 def push(kit: Kit, url: str, *, replace: bool = False, check_all: bool = False, **overrides: Any) -> Pushed:
@@ -219,7 +219,7 @@ def push(kit: Kit, url: str, *, replace: bool = False, check_all: bool = False, 
 
 def assert_published(url: str, snapshot: Snapshot) -> None:
     """Assert that what is current there is the snapshot: every table, with its rows in their order."""
-    remote = open_remote(url, retry_seconds=2)
+    remote = open_remote(url, retry_seconds=20)
     assert remote.record.snapshot_id == snapshot.manifest.id
     assert remote.manifest() == snapshot.manifest
     assert remote.table_names == snapshot.table_names

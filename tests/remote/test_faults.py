@@ -81,7 +81,7 @@ def test_killed_then_caught_up(kit: Kit, bucket: Bucket, flaky: Proxy, step: str
     assert process.exitcode == -signal.SIGKILL, "the push ended before that step"
     flaky.decide, flaky.passed = lambda _: "pass", lambda _: None
 
-    seen = open_remote(bucket.url, retry_seconds=2)
+    seen = open_remote(bucket.url, retry_seconds=20)
     assert seen.record.snapshot_id == new_id(2 if (step, when) == ("the switch", "after") else 1)
     for table in seen.table_names:
         assert seen.scan(table).collect().height == seen.record.tables[table].rows
@@ -96,7 +96,7 @@ def test_a_fault_that_passes_is_not_noticed(kit: Kit, bucket: Bucket, flaky: Pro
     """Also where the answer to a write that was made gets lost: the repetition is refused, and was ours."""
     faults = iter([fault, fault])
     flaky.decide = lambda request: next(faults, "pass") if is_step(step, request) else "pass"
-    push(kit, bucket.url, publish_retry_seconds=10)
+    push(kit, bucket.url, publish_retry_seconds=30)
     assert next(faults, None) is None
     assert_published(bucket.url, kit.current())
 

@@ -185,9 +185,9 @@ def test_the_ca_of_the_home_folder_holds_for_both_drivers(
     server: Server, certificates: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A security defect once: psycopg checked the certificate, connectorx took any."""
-    monkeypatch.setattr(same_server, "_MEET_SECONDS", 0.5)
     place(home, certificates, root_crt="ca.crt")
-    with Between(server.port, certificates / "other.crt") as between:
+    with monkeypatch.context() as patch, Between(server.port, certificates / "other.crt") as between:
+        patch.setattr(same_server, "_MEET_SECONDS", 0.5)
         refuses(by_tls(server, "localhost", between.port, sslmode="verify-full"), tmp_path, "can't be opened")
         assert not between.decrypted
     assert export(settings_for(by_tls(server, "localhost", sslmode="verify-full"), tmp_path / "exports")).manifest.id
@@ -230,11 +230,12 @@ def test_other_cas_of_the_machine_are_not_trusted(
     server: Server, certificates: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """connectorx adds those of SSL_CERT_FILE to sslrootcert; libpq does not."""
-    monkeypatch.setattr(same_server, "_MEET_SECONDS", 0.5)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "other.crt"))
     options = {"sslmode": "verify-ca", "sslrootcert": certificates / "ca.crt"}
     with Between(server.port, certificates / "other.crt") as between:
-        refuses(by_tls(server, "127.0.0.1", between.port, **options), tmp_path, "can't be opened")
+        with monkeypatch.context() as patch:
+            patch.setattr(same_server, "_MEET_SECONDS", 0.5)  # only where it waits in vain
+            refuses(by_tls(server, "127.0.0.1", between.port, **options), tmp_path, "can't be opened")
         url = f"postgresql://plain@127.0.0.1:{between.port}/postgres?sslmode=verify-ca&sslrootcert={options['sslrootcert']}"
         refuses(Database("", url, ""), tmp_path, "trust other CAs", "SSL_CERT_FILE")
     assert export(settings_for(by_tls(server, "127.0.0.1", **options), tmp_path / "exports")).manifest.id
