@@ -155,6 +155,9 @@ def set_up(connection: psycopg.Connection[tuple[object, ...]], timeout_s: float)
         "statement_timeout": str(statement_ms),
         "row_security": "off",
         "TimeZone": "UTC",
+        # Where rows changed since the last VACUUM, it looks each up in the table, in the order of the index: counting
+        # 4.7 million rows after five changes of 1 % took 20.5 s, a scan of the table 0.8 s.
+        "enable_indexonlyscan": "off",
     }
     if connection.info.server_version >= _FIRST_WITH_TRANSACTION_TIMEOUT:
         settings["transaction_timeout"] = str(session_ms)
