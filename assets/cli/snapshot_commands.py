@@ -71,7 +71,7 @@ def show_snapshots(*, as_json: Annotated[bool, typer.Option("--json", help="As J
         )
     console.print(table) if newest_first else print_wrapped(console, f"No snapshot in {export_dir}")
     for name, error in listing.unreadable.items():
-        print_wrapped(console, styled(("Unreadable", "yellow"), f" {name}: {error.what}"))
+        print_wrapped(console, styled(("Left alone", "yellow"), f" {name}: {error.what}"))
     if problem is not None:
         what = f" can't be read: {problem.what}. Run the export again, or roll back to a snapshot."
         print_wrapped(console, styled(("Current", "red"), what))

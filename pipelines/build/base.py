@@ -15,7 +15,7 @@ from pipelines.errors import SnapshotError, StagingError
 from pipelines.progress import OnProgress, Progress
 from pipelines.settings import Settings
 from pipelines.snapshots.lookup import newest_snapshot
-from pipelines.snapshots.opening import SNAPSHOTS, Snapshot, load_manifest
+from pipelines.snapshots.opening import SNAPSHOTS, Snapshot, load_snapshot
 from pipelines.snapshots.verification import failed_checks, verify_files
 from pipelines.system.files import Digests
 
@@ -68,7 +68,7 @@ def base_snapshot(export_dir: Path, record: StagingRecord) -> Snapshot:
     """
     folder = export_dir / SNAPSHOTS / (record.base_snapshot or "")
     try:
-        return Snapshot(folder, load_manifest(folder))
+        return load_snapshot(folder)
     except SnapshotError:
         raise StagingError(
             f"Staging {record.staging_id} has lost its base",

@@ -17,7 +17,7 @@ from pipelines.settings import Settings
 from pipelines.snapshots.database import WriterOptions, build_database
 from pipelines.snapshots.folder import write_manifest
 from pipelines.snapshots.history import read_hold
-from pipelines.snapshots.opening import MANIFEST, SNAPSHOTS, Snapshot, load_manifest, try_current
+from pipelines.snapshots.opening import MANIFEST, SNAPSHOTS, Snapshot, load_snapshot, try_current
 from pipelines.snapshots.retention import prune_snapshots
 from pipelines.snapshots.switch import (
     LOCK_WAIT_SECONDS,
@@ -80,7 +80,7 @@ def pull_snapshot(
             finally:
                 shutil.rmtree(building, ignore_errors=True)
             sync_folder(target.parent)
-        snapshot = Snapshot(target, load_manifest(target))
+        snapshot = load_snapshot(target)
         with hold_publish_lock(export_dir, LOCK_WAIT_SECONDS) as publish_lock:
             publish_lock.require_held()
             current, _ = try_current(export_dir)

@@ -100,7 +100,7 @@ class SnapshotListing:
 
     Attributes:
         snapshots: The readable ones, oldest first by sequence number.
-        unreadable: Name of every other visible folder, and why it can't be read.
+        unreadable: Name of every other visible folder, and why it is not taken for a snapshot.
     """
 
     snapshots: tuple[Snapshot, ...]
@@ -124,6 +124,25 @@ def load_manifest(folder: Path) -> Manifest:
         raise SnapshotError(
             f"{path} is not a valid manifest", found=f"{len(places)} wrong place(s), first {places[0]}", fix=fix
         ) from None
+
+
+def load_snapshot(folder: Path) -> Snapshot:
+    """The snapshot in a folder of `snapshots/`, whose name is its id.
+
+    A snapshot that a person copied or renamed has a manifest that says another name. It is whole, and `current` may
+    point at it; but by its id it would be looked for in a folder that may not be there. So it is left to that person.
+
+    Raises:
+        SnapshotError: As load_manifest; or the manifest is of a snapshot of another name.
+    """
+    manifest = load_manifest(folder)
+    if manifest.id != folder.name:
+        raise SnapshotError(
+            f"{folder} is not taken for a snapshot: it is a copy of {manifest.id}, or that one renamed",
+            expected="a folder with the name that is the id in its manifest",
+            fix=f"to use it, name it {manifest.id}, where there is no such folder; nothing deletes it as it is",
+        )
+    return Snapshot(folder, manifest)
 
 
 def read_number(folder: Path) -> int | None:
@@ -194,7 +213,10 @@ def require_link(export_dir: Path) -> None:
 
 
 def list_snapshots(export_dir: Path) -> SnapshotListing:
-    """All snapshots on disk, whether or not they were ever current. Hidden folders are unfinished and left out."""
+    """All snapshots on disk, whether or not they were ever current. Hidden folders are unfinished and left out.
+
+    What else is there is left alone: a folder without a manifest, and one with another name than its manifest says.
+    """
     snapshots: list[Snapshot] = []
     unreadable: dict[str, SnapshotError] = {}
     parent = (export_dir / SNAPSHOTS).resolve()
@@ -202,7 +224,7 @@ def list_snapshots(export_dir: Path) -> SnapshotListing:
         if folder.name.startswith(".") or not folder.is_dir():
             continue
         try:
-            snapshots.append(Snapshot(folder, load_manifest(folder)))
+            snapshots.append(load_snapshot(folder))
         except SnapshotError as error:
             unreadable[folder.name] = error
     return SnapshotListing(tuple(sorted(snapshots, key=lambda s: s.manifest.sequence)), unreadable)

@@ -86,7 +86,7 @@ def switch_to(
     Raises:
         OSError: The switch failed; `current` is as it was. After the rename nothing is raised.
     """
-    snapshot_id = snapshot.manifest.id
+    snapshot_id = snapshot.folder.name
     switch = Switch(
         at=at, snapshot_id=snapshot_id, sequence=snapshot.manifest.sequence, previous=current_id(export_dir), why=why
     )

@@ -232,6 +232,54 @@ def test_a_switch_that_was_cut_off_is_made_up_for(two: Kit) -> None:
     assert read_switches(two.export_dir)[-1].why == "completed"
 
 
+# --- a folder with another name than its manifest says: a copy that was kept, or a snapshot that was renamed
+
+
+def names(kit: Kit) -> list[str]:
+    return [s.folder.name for s in list_snapshots(kit.export_dir).snapshots]
+
+
+def test_a_copy_whose_original_is_gone_is_no_target(two: Kit) -> None:
+    original = two.export_dir / "snapshots" / new_id(1)
+    copy = original.rename(original.with_name(f"{new_id(1)}-keep"))
+    assert names(two) == [new_id(2)]
+    assert f"a copy of {new_id(1)}" in list_snapshots(two.export_dir).unreadable[copy.name].what
+    for name in (new_id(1), "1", copy.name):
+        with pytest.raises(SnapshotError):
+            rollback(two.export_dir, name, now=at(3))
+    assert two.current().manifest.id == new_id(2)
+    assert read_hold(two.export_dir) is None
+    # Left to the operator, who may name it back.
+    assert list(prune_now(two.export_dir, 1, 0, BEGIN + timedelta(days=9)).unreadable) == [copy.name]
+    copy.rename(original)
+    rollback(two.export_dir, new_id(1), now=at(3))
+    assert two.current().folder == original
+
+
+def test_a_copy_beside_its_original_is_not_taken_for_it(two: Kit) -> None:
+    for name in (f"{new_id(2)}-keep", "0-keep"):
+        shutil.copytree(two.export_dir / "snapshots" / new_id(2), two.export_dir / "snapshots" / name)
+    assert names(two) == [new_id(1), new_id(2)]
+    assert find_snapshot(two.export_dir, "2").folder.name == new_id(2)
+    two.publish(3, {0: range(8)}, keep_snapshots=1, keep_hours=0)
+    assert two.publish(4, {0: range(9)}, keep_snapshots=1, keep_hours=0).sequence == 4
+    assert (two.export_dir / "snapshots" / "0-keep").is_dir()
+
+
+def test_current_stays_at_the_newest_snapshot_that_was_renamed(two: Kit) -> None:
+    renamed = (two.export_dir / "snapshots" / new_id(2)).rename(two.export_dir / "snapshots" / "mine")
+    link = two.export_dir / "current"
+    link.unlink()
+    link.symlink_to("snapshots/mine")
+    two.look(9)
+    assert two.current().folder == renamed
+    shutil.rmtree(two.export_dir / "snapshots" / new_id(1))
+    two.look(10)
+    assert two.current().folder == renamed
+    assert two.publish(11, {0: range(8)}).sequence == 3
+    assert two.current().folder.name == new_id(11)
+
+
 # --- retention knows what was current
 
 
