@@ -15,7 +15,7 @@ from pipelines.errors import SnapshotError, StagingError
 from pipelines.progress import OnProgress, Progress
 from pipelines.settings import Settings
 from pipelines.snapshots.lookup import newest_snapshot
-from pipelines.snapshots.opening import SNAPSHOTS, Snapshot, load_snapshot
+from pipelines.snapshots.opening import CURRENT, SNAPSHOTS, Snapshot, load_snapshot, try_current
 from pipelines.snapshots.verification import failed_checks, verify_files
 from pipelines.system.files import Digests
 
@@ -24,9 +24,15 @@ def find_base(settings: Settings, digests: Digests, on_progress: OnProgress) -> 
     """The newest snapshot, if what it holds can be reused as it is; else None, and the run reads everything.
 
     It can't where the contract, a library or a setting that shapes the files is another, and where one of its files is
-    missing or no longer what was published: such a snapshot is rebuilt by this run.
+    missing or no longer what was published: such a snapshot is rebuilt by this run. It can't either where `current` is
+    newer, as after its folder was renamed: readers would keep that one, though the source is as the older one is.
     """
     newest = newest_snapshot(settings.export_dir)
+    current, _ = try_current(settings.export_dir)
+    if current is not None and (newest is None or newest.manifest.sequence < current.manifest.sequence):
+        why = f"{CURRENT} is {current.folder}, newer than all snapshots that have the name of their manifest"
+        on_progress(Progress("read", f"everything is read again: {why}"))
+        return None
     if newest is None or not newest.manifest.fingerprints:
         return None
     reason = _unfit(newest, settings, digests)

@@ -109,6 +109,31 @@ Damage = Callable[[Snapshot], None]
 DAMAGES: list[Damage] = [cut_manifest, empty_manifest, lose_manifest, lose_folder]
 
 
+@pytest.mark.standard
+def test_a_current_that_was_renamed_is_read_until_the_next_run_replaces_it(
+    database: Database, settings: Settings
+) -> None:
+    """Though the source is again as it was at the older snapshot; and once, not in every run."""
+    before = current(settings)
+    first = list_snapshots(settings.export_dir).snapshots[0].scan("domain_exports").select("retry_count").head(1)
+    link = settings.export_dir / "current"
+    before.folder.rename(before.folder.with_name("mine"))
+    link.unlink()
+    link.symlink_to("snapshots/mine")
+    assert current(settings).manifest == before.manifest
+    old = first.collect().item()
+    number = "NULL" if old is None else old
+    run_sql(database, f"UPDATE domains SET retry_count = {number} WHERE id = (SELECT min(id) FROM domains)")
+    heard: list[Progress] = []
+    assert run_export(settings, on_progress=heard.append) is not None
+    assert any("snapshots/mine" in progress.what for progress in heard)
+    after = current(settings)
+    assert (after.manifest.sequence, after.folder.name) == (before.manifest.sequence + 1, after.manifest.id)
+    assert_agrees(database, after)
+    assert run_export(settings) is None
+    assert current(settings) == after
+
+
 @pytest.mark.parametrize("full_refresh", [False, True])
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_current_that_can_not_be_read_is_replaced_by_the_next_run(
