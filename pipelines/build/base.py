@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from pipelines.checks.definitions import columns_kept_check
-from pipelines.contracts.records import CheckRecord, SourceRecord, StagingRecord
+from pipelines.contracts.records import CheckRecord, Manifest, SourceRecord, StagingRecord
 from pipelines.contracts.tables import segmented_tables
 from pipelines.contracts.version import CONTRACT_VERSION, library_versions
 from pipelines.errors import SnapshotError, StagingError
@@ -115,6 +115,12 @@ def find_lost_columns(
         if gone:
             lost[name] = tuple(gone)
     return lost
+
+
+def has_lost_columns(published: Manifest, source: SourceRecord) -> bool:
+    """Whether each column that a snapshot says is gone is still gone: one that is back empty changes no fingerprint."""
+    absent = {name: relation.absent for name, relation in source.relations.items()}
+    return all(column in absent[name] for name, columns in published.lost_columns.items() for column in columns)
 
 
 def columns_kept_checks(record: StagingRecord) -> list[CheckRecord]:

@@ -8,7 +8,7 @@ from functools import partial
 
 from pydantic import SecretStr
 
-from pipelines.build.base import columns_kept_checks, find_base, find_lost_columns
+from pipelines.build.base import columns_kept_checks, find_base, find_lost_columns, has_lost_columns
 from pipelines.build.preflight import machine_questions, require_free_space
 from pipelines.build.staging import StagingFolder
 from pipelines.build.stagings import latest_id, latest_record, new_staging, remove_stagings
@@ -135,7 +135,7 @@ def stage_source(  # noqa: PLR0913 - a stage of a run
         )
         checks = (*shrink_checks(manifest, record, settings.min_rows_pct), *columns_kept_checks(record))
         lock.require_held()
-        if base is not None and not record.segments and _is_of_the_same_source(base.manifest, record):
+        if base is not None and _is_unchanged(base.manifest, record):
             record_unchanged(settings.export_dir, lock, now=_now, on_progress=on_progress)
             _tidy(settings, lock)
             return StagedSource(record, checks, unchanged_since=base)
@@ -206,8 +206,13 @@ def _find_room(settings: Settings, lock: RunLock, staging: StagingFolder, requir
         require()
 
 
-def _is_of_the_same_source(base: Manifest, record: StagingRecord) -> bool:
-    return is_same_source(base.source, record.source.identity, record.source.address)
+def _is_unchanged(base: Manifest, record: StagingRecord) -> bool:
+    """Whether a new snapshot would say nothing new: the same rows of the same source, and no lost column is back."""
+    return (
+        not record.segments
+        and is_same_source(base.source, record.source.identity, record.source.address)
+        and has_lost_columns(base, record.source)
+    )
 
 
 def _tidy(settings: Settings, lock: RunLock) -> None:

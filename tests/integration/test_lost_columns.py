@@ -103,6 +103,24 @@ def test_a_renamed_column_is_told_until_it_is_back(database: Database, settings:
     assert_agrees(database, snapshot)
 
 
+def test_a_column_that_is_back_without_values_is_told_no_more(database: Database, settings: Settings) -> None:
+    """Its NULLs are what is published already, so no row changed; the next run finds nothing to publish."""
+    run_sql(database, "ALTER TABLE domains DROP COLUMN company_name")
+    before = export(settings)
+    assert lost(before) == {"domains": ["company_name"]}
+    run_sql(database, "ALTER TABLE domains ADD COLUMN company_name text")
+    snapshot = export(settings)
+    assert lost(snapshot) == {}
+    assert snapshot.manifest.sequence == before.manifest.sequence + 1
+    assert snapshot.manifest.base_snapshot == before.manifest.id
+    assert_agrees(database, snapshot)
+    for name in snapshot.table_names:
+        assert [file.stat().st_ino for file in snapshot.parquet_files(name)] == [
+            file.stat().st_ino for file in before.parquet_files(name)
+        ]
+    assert export(settings) == snapshot
+
+
 @pytest.mark.parametrize("is_published", [False, True], ids=["in_the_run_that_finds_it", "later"])
 def test_a_loss_can_be_accepted(database: Database, settings: Settings, *, is_published: bool) -> None:
     run_sql(database, "ALTER TABLE domains DROP COLUMN company_name")
