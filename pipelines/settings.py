@@ -10,7 +10,14 @@ from typing import Any, Literal
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from pipelines.errors import SettingsError
-from pipelines.system.environment import EnvironmentSettings, Folder, Names, data_folder, default_export_dir
+from pipelines.system.environment import (
+    EnvironmentSettings,
+    ExportFolder,
+    Folder,
+    Names,
+    data_folder,
+    default_export_dir,
+)
 
 SMALLEST_SEGMENT = 100
 LARGEST_SEGMENT = 1_000_000
@@ -30,7 +37,9 @@ class Settings(EnvironmentSettings):
 
     database_url: SecretStr | None = Field(None, description="PostgreSQL to export; unset: embedded with sample data")
     source_schema: str = Field("public", min_length=1, description="Schema of `domains` and `gleif_candidates`")
-    export_dir: Folder = Field(default_factory=default_export_dir, description="Where snapshots and staging live")
+    export_dir: ExportFolder = Field(
+        default_factory=default_export_dir, validate_default=True, description="Where snapshots and staging live"
+    )
     embedded_dir: Folder = Field(
         default_factory=lambda: data_folder() / "postgres", description="Where the embedded PostgreSQL lives"
     )

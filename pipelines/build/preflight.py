@@ -45,12 +45,6 @@ def try_export_folder(export_dir: Path) -> Finding:
     Raises:
         SettingsError: It can't do what a run needs; says what, and the system's reason.
     """
-    if "?" in str(export_dir):
-        raise SettingsError(
-            f"EXPORT_DIR {export_dir} can't be used",
-            expected="a path without a question mark, which DuckDB takes for the end of a file's name",
-            fix="set EXPORT_DIR to another path",
-        )
     doing = "be made"
     try:
         export_dir.mkdir(parents=True, exist_ok=True)

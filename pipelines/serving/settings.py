@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator
 
 from pipelines.errors import SettingsError
-from pipelines.system.environment import EnvironmentSettings, Folder, Names, default_export_dir
+from pipelines.system.environment import EnvironmentSettings, ExportFolder, Folder, Names, default_export_dir
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 _TOKEN = re.compile(r"[!-~]+")
@@ -24,7 +24,9 @@ class ServingSettings(EnvironmentSettings):
 
     page = "docs/from-express.md"
 
-    export_dir: Folder = Field(default_factory=default_export_dir, description="Where snapshots live")
+    export_dir: ExportFolder = Field(
+        default_factory=default_export_dir, validate_default=True, description="Where snapshots live"
+    )
     export_api_token: SecretStr | None = Field(
         None,
         description="Bearer token of 16 characters or more that every request but /health must show; required beyond"

@@ -77,12 +77,6 @@ def build_database(
         PublishError: The file could not be built, with DuckDB's kind of error and the table; nothing is left of it.
         OSError: The process can't be started, or the file can't be synced.
     """
-    if "?" in str(database):  # DuckDB 2.0 takes it for the query of a URL and looks for the log file elsewhere
-        raise PublishError(
-            "DuckDB can't write below a folder with `?` in its name",
-            found=str(database),
-            fix="choose another EXPORT_DIR",
-        )
     _remove(database)
     tasks = [_table_task(table, files=tuple(literal_path(file) for file in files[table.name])) for table in tables]
     return _write(database, tasks, views_of(tables), options or WriterOptions(), info=info)

@@ -21,8 +21,24 @@ def _split(value: object) -> object:
 
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 """Names separated by commas."""
-Folder = Annotated[Path, AfterValidator(lambda value: value.expanduser().absolute())]
+
+
+def _absolute(value: Path) -> Path:
+    return value.expanduser().absolute()
+
+
+def _plain(folder: Path) -> Path:
+    # DuckDB 2.0 takes `?` for the query of a URL, and `\` for the end of a folder's name where it makes a database.
+    if not set(f"{folder}{os.path.realpath(folder)}").isdisjoint("?\\"):
+        msg = "must be a path without ? and \\ (also where a link leads): DuckDB makes another path of it"
+        raise ValueError(msg)
+    return folder
+
+
+Folder = Annotated[Path, AfterValidator(_absolute)]
 """A path, made absolute; `~` is the home folder."""
+ExportFolder = Annotated[Folder, AfterValidator(_plain)]
+"""Such a path that DuckDB can read and write below."""
 
 
 class EnvironmentSettings(BaseSettings):

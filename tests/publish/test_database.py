@@ -153,11 +153,6 @@ def test_folders_with_glob_characters_and_equal_signs_stand_for_themselves(tmp_p
     assert sorted(p.name for p in folder.iterdir()) == ["all.parquet", "e.duckdb"]
 
 
-def test_a_question_mark_in_the_path_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(PublishError, match="EXPORT_DIR"):
-        build_database(tmp_path / "what?" / "e.duckdb", [], {})
-
-
 def test_a_null_in_a_required_column_names_the_column(tmp_path: Path) -> None:
     path = tmp_path / "all.parquet"
     broken = rejected_rows(5).with_columns(detail=pl.lit(None, pl.String))

@@ -4,10 +4,12 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from pipelines.errors import SettingsError
 from pipelines.serving.settings import ServingSettings
 from pipelines.settings import load_settings
 
@@ -59,6 +61,26 @@ def test_a_folder_that_is_named_is_taken_from_where_one_stands(tmp_path: Path, m
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EXPORT_DIR", "mine")
     assert load_settings().export_dir == tmp_path / "mine"
+
+
+@pytest.mark.parametrize("name", ["what?", "a\\b"])
+@pytest.mark.parametrize("settings", [load_settings, ServingSettings.load])
+def test_a_folder_that_duckdb_can_not_use_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, settings: Callable[[], object]
+) -> None:
+    monkeypatch.setenv("EXPORT_DIR", str(tmp_path / name))
+    with pytest.raises(SettingsError, match=r"EXPORT_DIR: .* without \? and \\") as caught:
+        settings()
+    assert name not in str(caught.value)
+    (tmp_path / "link").symlink_to(name)
+    monkeypatch.setenv("EXPORT_DIR", str(tmp_path / "link"))
+    with pytest.raises(SettingsError, match=r"EXPORT_DIR"):
+        settings()
+    monkeypatch.delenv("EXPORT_DIR")
+    monkeypatch.setattr("pipelines.system.environment._CODE", tmp_path / name)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / name))
+    with pytest.raises(SettingsError, match=r"EXPORT_DIR"):
+        settings()
 
 
 @pytest.mark.parametrize(
