@@ -23,20 +23,34 @@ Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 """Names separated by commas."""
 
 
+def _with_target(folder: Path) -> str:
+    """A path, and where it leads if it is a link, which readers follow."""
+    return f"{folder} {os.path.realpath(folder)}"
+
+
 def _absolute(value: Path) -> Path:
-    return value.expanduser().absolute()
+    folder = value.expanduser().absolute()
+    text = _with_target(folder)
+    try:
+        is_utf8 = text.encode() == os.fsencode(text)
+    except UnicodeEncodeError:
+        is_utf8 = False
+    if not is_utf8:  # the libraries take paths in UTF-8, whatever the locale is
+        msg = "must be a path in UTF-8; where it is one, the locale has another encoding: set LC_ALL=C.UTF-8"
+        raise ValueError(msg)
+    return folder
 
 
 def _plain(folder: Path) -> Path:
     # DuckDB 2.0 takes `?` for the query of a URL, and `\` for the end of a folder's name where it makes a database.
-    if not set(f"{folder}{os.path.realpath(folder)}").isdisjoint("?\\"):
+    if not set(_with_target(folder)).isdisjoint("?\\"):
         msg = "must be a path without ? and \\ (also where a link leads): DuckDB makes another path of it"
         raise ValueError(msg)
     return folder
 
 
 Folder = Annotated[Path, AfterValidator(_absolute)]
-"""A path, made absolute; `~` is the home folder."""
+"""A path in UTF-8, made absolute; `~` is the home folder."""
 ExportFolder = Annotated[Folder, AfterValidator(_plain)]
 """Such a path that DuckDB can read and write below."""
 

@@ -83,6 +83,34 @@ def test_a_folder_that_duckdb_can_not_use_is_refused(
         settings()
 
 
+@pytest.mark.parametrize("setting", ["EXPORT_DIR", "EMBEDDED_DIR", "DAGSTER_HOME"])
+def test_a_folder_whose_name_is_no_utf8_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str
+) -> None:
+    name = os.fsdecode(b"a\xffb")
+    monkeypatch.setenv(setting, str(tmp_path / name))
+    with pytest.raises(SettingsError, match=f"{setting}: .*must be a path in UTF-8") as caught:
+        load_settings()
+    assert str(caught.value).isprintable()
+    (tmp_path / "link").symlink_to(name)
+    monkeypatch.setenv(setting, str(tmp_path / "link"))
+    with pytest.raises(SettingsError, match=setting):
+        load_settings()
+
+
+@pytest.mark.parametrize("command", ["run", "doctor"])
+def test_a_locale_without_utf8_is_named(tmp_path: Path, command: str) -> None:
+    ascii_only = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    places = {name: str(tmp_path / "f\u00f6" / name) for name in ("EXPORT_DIR", "EMBEDDED_DIR", "DAGSTER_HOME")}
+    done = run(LOAD, command, cwd=tmp_path, PYTHONPATH=str(ROOT), HOME=str(tmp_path), **ascii_only, **places)
+    said = done.stdout + done.stderr
+    assert done.returncode == 1
+    assert "EXPORT_DIR: Value error, must be a path in UTF-8" in said
+    assert "LC_ALL=C.UTF-8" in said
+    assert said.isascii()
+    assert "Traceback" not in said
+
+
 @pytest.mark.parametrize(
     ("xdg", "place"),
     [
