@@ -190,6 +190,13 @@ def _explained(failure: Failure, said: str, task: Task) -> PublishError:
         return PublishError(what, found="more rows changed than a copy is worth", fix="run again with --full-refresh")
     if reason == "disk_full":
         return PublishError(what, found=f"no room on the disk (DuckDB {kind})", fix=DISK_FULL_FIX)
+    if reason == "too_many_files":
+        return PublishError(
+            what,
+            expected="that this process may have a few files open for each Parquet file",
+            found=f"too many open files (DuckDB {kind})",
+            fix="raise the limit (ulimit -n, LimitNOFILE of a unit) to a few thousand, then run again",
+        )
     if reason == "out_of_memory":
         return PublishError(
             what,

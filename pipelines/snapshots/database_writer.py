@@ -146,8 +146,7 @@ def _build(task: Task, on_table: OnTable) -> None:
     with _open(task, threads=1) as connection:
         for table in task.tables:
             connection.execute(_create(table))
-        workers = max(1, min(len(task.tables), os.cpu_count() or 1))
-        with ThreadPoolExecutor(max_workers=workers) as pool:
+        with ThreadPoolExecutor(max(1, min(len(task.tables), os.cpu_count() or 1))) as pool:
             fills = [pool.submit(_fill, connection.cursor(), table, on_table) for table in task.tables]
             for fill in fills:
                 fill.result()
@@ -212,8 +211,7 @@ def _replace(connection: duckdb.DuckDBPyConnection, table: TableTask, part: Repl
     if inserted:
         new = f"(SELECT {key} FROM {target} WHERE {condition} AND rowid > ?)"
         deleted = _delete(connection, target, f"{old} SEMI JOIN {new} USING ({key})", last, last)
-    kept = _one(connection, "SELECT count(*) FROM before") - deleted
-    if kept != now - inserted:  # rows whose key is gone
+    if _one(connection, "SELECT count(*) FROM before") - deleted != now - inserted:  # rows whose key is gone
         gone = f"{old} ANTI JOIN (SELECT {key} FROM {_SOURCE}) USING ({key})"
         deleted += _delete(connection, target, gone, last, files) if files else _delete(connection, target, old, last)
     if inserted + deleted > most:
@@ -293,6 +291,8 @@ def _failure(error: Exception) -> Failure:
         reason = "too_many_changes"
     elif any(full in text for full in _FULL_TEXTS):
         reason = "disk_full"
+    elif "Too many open files" in text:
+        reason = "too_many_files"
     elif isinstance(cause, duckdb.OutOfMemoryException):  # where it may spill, DuckDB says this of a full disk too
         reason = "out_of_memory"
     elif match := _NOT_NULL.search(text):

@@ -56,6 +56,19 @@ try:
 except PublishError as error:
     print(error)
 """
+FEW_FILES = """
+import resource, sys
+from pathlib import Path
+from pipelines.errors import PublishError
+from pipelines.snapshots.database import build_database
+from tests.publish.kit import REJECTED_ROWS
+resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
+folder = Path(sys.argv[1])
+try:
+    build_database(folder / "exports.duckdb", [REJECTED_ROWS], {"rejected_rows": sorted(folder.glob("*.parquet"))})
+except PublishError as error:
+    print(error)
+"""
 READ_1_4 = """
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -193,6 +206,16 @@ def test_a_full_disk_names_the_way_out(tmp_path: Path) -> None:
     assert "no room on the disk" in said
     assert "free space" in said
     assert [p.name for p in tmp_path.iterdir()] == ["all.parquet"]
+
+
+def test_too_few_files_name_the_way_out(tmp_path: Path) -> None:
+    for number in range(60):
+        write_parquet(rejected_rows(3), tmp_path / f"{number:06}.parquet", table=REJECTED_ROWS, segment=number)
+    said = in_process(FEW_FILES, tmp_path).stdout
+    assert "Found: too many open files" in said
+    assert "ulimit -n" in said
+    assert "verify" not in said
+    assert not (tmp_path / "exports.duckdb").exists()
 
 
 def test_a_killed_writer_is_our_error(tmp_path: Path) -> None:
