@@ -117,8 +117,8 @@ def find_lost_columns(
     return lost
 
 
-def has_lost_columns(published: Manifest, source: SourceRecord) -> bool:
-    """Whether each column that a snapshot says is gone is still gone: one that is back empty changes no fingerprint."""
+def lacks_lost_columns(published: Manifest, source: SourceRecord) -> bool:
+    """Whether the source still lacks each column that a snapshot calls lost: one that is back empty changes no hash."""
     absent = {name: relation.absent for name, relation in source.relations.items()}
     return all(column in absent[name] for name, columns in published.lost_columns.items() for column in columns)
 

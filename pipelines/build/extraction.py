@@ -8,7 +8,7 @@ from functools import partial
 
 from pydantic import SecretStr
 
-from pipelines.build.base import columns_kept_checks, find_base, find_lost_columns, has_lost_columns
+from pipelines.build.base import columns_kept_checks, find_base, find_lost_columns, lacks_lost_columns
 from pipelines.build.preflight import machine_questions, require_free_space
 from pipelines.build.staging import StagingFolder
 from pipelines.build.stagings import latest_id, latest_record, new_staging, remove_stagings
@@ -211,7 +211,7 @@ def _is_unchanged(base: Manifest, record: StagingRecord) -> bool:
     return (
         not record.segments
         and is_same_source(base.source, record.source.identity, record.source.address)
-        and has_lost_columns(base, record.source)
+        and lacks_lost_columns(base, record.source)
     )
 
 

@@ -150,8 +150,8 @@ def extract_source(  # noqa: PLR0913, PLR0917 - where from, where to, how, and w
         on_progress(
             Progress(
                 "read",
-                "rows were read otherwise than they were compared: a label of an enum, or a function of a view, changed"
-                " meanwhile; the next run compares them again",
+                "rows were read otherwise than they were compared, as where a label of an enum or a function of a view"
+                " changes meanwhile; the next run compares them again",
             )
         )
     staging.write_source_index(index)
