@@ -41,7 +41,7 @@ def exports_tables(
     with failures():
         run = run_lock.hold(settings, on_progress)
         records = run.build(_selected(context))
-    plots = plots_of_built(settings, run.report, [record.name for record in records], context.log.warning)
+        plots = plots_of_built(settings, run.report, [record.name for record in records], context.log.warning)
     yield from _results(context, records, plots, include_full_data=settings.include_full_data)
 
 

@@ -45,14 +45,15 @@ def published(
 ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
     """Check, write the DuckDB file, verify both formats, switch."""
     settings, on_progress = exports.settings(), report_to(context.log.info)
-    try:
-        publication = run_lock.hold(settings, on_progress).publish(with_report=True)
-    except ChecksFailedError as error:
-        yield from check_results(KEY, [check for check in error.checks if check.table == SNAPSHOT])
-        raise as_failure(error) from None
-    except BaseException:
-        with failures():
-            raise
+    publication: Publication | ChecksFailedError
+    with failures():
+        try:
+            publication = run_lock.hold(settings, on_progress).publish(with_report=True)
+        except ChecksFailedError as error:
+            publication = error
+    if isinstance(publication, ChecksFailedError):
+        yield from check_results(KEY, [check for check in publication.checks if check.table == SNAPSHOT])
+        raise as_failure(publication) from None
     # The snapshot is published, or built during a rollback: from here on nothing may fail the step.
     manifest = publication.manifest
     snapshot = Snapshot(settings.export_dir / SNAPSHOTS / manifest.id, manifest)

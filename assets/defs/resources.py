@@ -84,7 +84,6 @@ class RunLockHolder:
             SettingsError: The export folder can't be used.
         """
         if self._run is None:
-            self._stack.enter_context(keep_interrupts(dg.DagsterExecutionInterruptedError))
             self._run = self._stack.enter_context(hold_run(settings, on_progress))
         return replace(self._run, settings=settings, on_progress=on_progress)
 
@@ -154,10 +153,17 @@ def failures(retry_number: int | None = None) -> Iterator[None]:
     Of an error that is not ours the message is its class, the system's reason and the place (system/unexpected.py).
 
     Not by a RetryPolicy: with one, Dagster tries a step again that an operator has just terminated.
+    Whatever becomes of an interrupt in the block, it comes out as one.
 
     Args:
         retry_number: Of this try, from 0, in a step that may be tried again; None: it may not.
     """
+    with keep_interrupts(dg.DagsterExecutionInterruptedError), _as_dagster_has_them(retry_number):
+        yield
+
+
+@contextmanager
+def _as_dagster_has_them(retry_number: int | None) -> Iterator[None]:
     try:
         yield
     except ExportError as error:

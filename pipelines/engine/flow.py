@@ -66,7 +66,7 @@ def run_tasks(
                 feed()  # not before: these facts may be the caller's reason to stop
     except BaseException as error:
         _stop(calls, pending, on_stop, on_give_up)
-        if not isinstance(error, GeneratorExit):
+        if isinstance(error, Exception):  # neither GeneratorExit nor an interrupt: those say themselves what to do
             watch()  # why the caller stopped says more than a task that failed because of it
         raise
 

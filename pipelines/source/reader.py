@@ -31,9 +31,11 @@ def read_query(url: SecretStr, query: str, setup: list[str]) -> pa.Table:
         table = connectorx.read_sql(
             url.get_secret_value(), query, return_type="arrow", protocol="binary", pre_execution_query=setup
         )
-    except (KeyboardInterrupt, SystemExit, MemoryError):
+    except MemoryError:
         raise
-    except BaseException as error:  # noqa: BLE001  PanicException derives from BaseException
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise  # an interrupt, whatever class the handler of the signal gave it
         raise ExtractError(
             "A read from PostgreSQL failed",
             found=type(error).__name__,

@@ -3,16 +3,19 @@
 import ctypes
 import os
 import signal
+import socket
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from types import FrameType
 
 _PR_SET_PDEATHSIG = 1
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
 _AGAIN_SECONDS = 0.05
+_SIGNALS_AT_ONCE = 64
 
 
 def command_of(module: str) -> list[str]:
@@ -77,12 +80,67 @@ def uninterrupted() -> Iterator[None]:
             signal.raise_signal(each)
 
 
+class _Arrivals:
+    """SIGINT and SIGTERM as they come to this process, written down before Python hands them to a handler."""
+
+    def __init__(self) -> None:
+        self._ours, self._theirs = socket.socketpair()
+        self._came = bytearray()
+        self._ours.setblocking(False)
+        self._theirs.setblocking(False)
+
+    @contextmanager
+    def written(self) -> Iterator[None]:
+        """Write them down while the block runs."""
+        with self._ours, self._theirs:
+            before = signal.set_wakeup_fd(self._theirs.fileno(), warn_on_full_buffer=False)
+            try:
+                yield
+            finally:
+                signal.set_wakeup_fd(before)
+                self.count()
+
+    def count(self) -> int:
+        """How many came so far; after the block, how many came in it."""
+        with suppress(OSError):  # nothing new, or the block has ended
+            self._came += self._ours.recv(_SIGNALS_AT_ONCE)
+        return sum(number in _STOPPING for number in self._came)
+
+
+_arrivals: ContextVar[_Arrivals | None] = ContextVar("arrivals", default=None)
+
+
+@contextmanager
+def notice_interrupts() -> Iterator[Callable[[], bool]]:
+    """Notice SIGINT and SIGTERM, whatever handles them.
+
+    The exception that a handler raises may be lost, or come out as another one: DuckDB makes the RuntimeError
+    `Query interrupted` of each. Nothing is noticed outside of the main thread: Python handles signals there.
+
+    Yields:
+        Whether one came since the block began.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    outer = _arrivals.get()
+    arrivals = outer or _Arrivals()
+    with nullcontext() if outer else arrivals.written():
+        before = arrivals.count()
+        token = _arrivals.set(arrivals)
+        try:
+            yield lambda: arrivals.count() > before
+        finally:
+            _arrivals.reset(token)
+
+
 @contextmanager
 def keep_interrupts(kind: type[BaseException]) -> Iterator[None]:
-    """While the block runs, send an interrupt again that Python dropped.
+    """See to it that an interrupt ends the block, as the exception that the handler of the signal raises in it.
 
-    The handler of a signal raises wherever the main thread is. Where that is a finalizer or a callback of the garbage
-    collector, Python hands the exception to `sys.unraisablehook` and goes on, as if nobody had interrupted anything.
+    The handler raises wherever the main thread is. Where that is a finalizer or a callback of the garbage collector,
+    Python hands the exception to `sys.unraisablehook` and goes on, as if nobody had interrupted anything: then it is
+    sent again. Where a library made another error of it, that one is replaced.
 
     Args:
         kind: The exception that the handler of SIGINT raises in the block.
@@ -100,7 +158,15 @@ def keep_interrupts(kind: type[BaseException]) -> Iterator[None]:
     former = sys.unraisablehook
     sys.unraisablehook = hear
     try:
-        yield
+        with notice_interrupts() as was_interrupted:
+            try:
+                yield
+            except (kind, KeyboardInterrupt, SystemExit, GeneratorExit):
+                raise
+            except BaseException:
+                if was_interrupted():
+                    raise kind from None
+                raise
     finally:
         sys.unraisablehook = former
 
