@@ -125,8 +125,8 @@ def cutting_off_after(seconds: float, *connections: Connection) -> Iterator[None
 
     timer = threading.Timer(seconds, cut)
     timer.daemon = True
-    timer.start()
     try:
+        timer.start()
         yield
     finally:
         timer.cancel()

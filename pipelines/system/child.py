@@ -80,9 +80,9 @@ class Child:
             ChildEndedError: It ended before, or was killed for its time.
         """
         timer = None if max_seconds is None else threading.Timer(max_seconds, self._process.kill)
-        if timer is not None:
-            timer.start()
         try:
+            if timer is not None:
+                timer.start()  # in the block: where a signal interrupts it, a timer that runs would hold up the exit
             return pickle.load(self._output)  # noqa: S301  from a process of our own
         except (EOFError, pickle.UnpicklingError):
             raise ChildEndedError(self._process.wait(), describe_stderr(self._errors)) from None

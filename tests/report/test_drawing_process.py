@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import psutil
@@ -10,7 +11,7 @@ import pytest
 
 from pipelines.errors import ReportError
 from pipelines.report.charts import Spec, draw_bars
-from pipelines.report.drawing import draw_here, drawing_process, image_uri, inline_svg
+from pipelines.report.drawing import MAX_SECONDS, draw_here, drawing_process, image_uri, inline_svg
 
 pytestmark = pytest.mark.fast
 
@@ -67,6 +68,24 @@ def test_a_drawing_without_end_is_an_error() -> None:
         the_child().send_signal(signal.SIGSTOP)
         with pytest.raises(ReportError, match=r"within 0\.5 s"):
             draw(BARS)
+
+
+def test_an_interrupt_as_the_time_limit_begins_does_not_hold_up_the_exit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python waits for a timer that runs: a stopped run once ended after the 30 s of a drawing."""
+    timers: list[threading.Timer] = []
+    start = threading.Timer.start
+
+    def start_and_be_interrupted(timer: threading.Timer) -> None:
+        start(timer)
+        timers.append(timer)
+        raise KeyboardInterrupt
+
+    with drawing_process() as draw:
+        monkeypatch.setattr(threading.Timer, "start", start_and_be_interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            draw(BARS)
+    timers[0].join(MAX_SECONDS / 2)
+    assert not timers[0].is_alive()
 
 
 def test_ends_with_its_parent(tmp_path: Path) -> None:
