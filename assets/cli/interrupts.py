@@ -42,7 +42,7 @@ def end_interrupted(what: str = "") -> NoReturn:
 def watch_interrupts() -> Iterator[Callable[[], bool]]:
     """Notice Ctrl-C (or a SIGTERM), whatever handles it, and let libraries say nothing any more once it came.
 
-    SQLAlchemy logs a connection that it could not close, Python a finalizer that was left, each with a traceback.
+    SQLAlchemy logs a connection that it could not close, Python what failed in a finalizer, each with a traceback.
 
     Yields:
         Whether it came.
@@ -54,7 +54,7 @@ def watch_interrupts() -> Iterator[Callable[[], bool]]:
             return not has_come()
 
         def hear_unraisable(error: "sys.UnraisableHookArgs") -> None:
-            if not has_come():
+            if not (has_come() and issubclass(error.exc_type, Exception)):  # the interrupt itself is to be sent again
                 hook(error)
 
         sys.unraisablehook = hear_unraisable

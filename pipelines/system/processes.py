@@ -145,30 +145,29 @@ def keep_interrupts(kind: type[BaseException]) -> Iterator[None]:
     Args:
         kind: The exception that the handler of SIGINT raises in the block.
     """
+    with notice_interrupts() as was_interrupted:
 
-    def hear(error: "sys.UnraisableHookArgs") -> None:
-        if not issubclass(error.exc_type, kind):
-            former(error)
-            return
-        # Not from here: the exception would come out in this hook, which drops it too.
-        again = threading.Timer(_AGAIN_SECONDS, os.kill, (os.getpid(), signal.SIGINT))
-        again.daemon = True
-        again.start()
+        def hear(error: "sys.UnraisableHookArgs") -> None:
+            if issubclass(error.exc_type, Exception) or not was_interrupted():
+                former(error)
+                return
+            # Not from here: the exception would come out in this hook, which drops it too.
+            again = threading.Timer(_AGAIN_SECONDS, os.kill, (os.getpid(), signal.SIGINT))
+            again.daemon = True
+            again.start()
 
-    former = sys.unraisablehook
-    sys.unraisablehook = hear
-    try:
-        with notice_interrupts() as was_interrupted:
-            try:
-                yield
-            except (kind, KeyboardInterrupt, SystemExit, GeneratorExit):
-                raise
-            except BaseException:
-                if was_interrupted():
-                    raise kind from None
-                raise
-    finally:
-        sys.unraisablehook = former
+        former = sys.unraisablehook
+        sys.unraisablehook = hear
+        try:
+            yield
+        except (kind, KeyboardInterrupt, SystemExit, GeneratorExit):
+            raise
+        except BaseException:
+            if was_interrupted():
+                raise kind from None
+            raise
+        finally:
+            sys.unraisablehook = former
 
 
 if __name__ == "__main__":  # as `ending_with` starts it; prctl(2) outlives the exec

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import dagster as dg
 import duckdb
@@ -14,6 +14,7 @@ import pytest
 from dagster._core.errors import raise_execution_interrupts
 from pydantic import SecretStr
 
+from assets.cli.interrupts import watch_interrupts
 from assets.defs.resources import failures
 from pipelines.engine.local import LOCAL
 from pipelines.errors import ExtractError
@@ -98,12 +99,16 @@ def test_a_step_is_stopped_and_not_tried_again(
 
 
 @pytest.mark.parametrize("wait", WAITS)
-def test_a_command_is_interrupted(database: Database, wait: Callable[[Database], None]) -> None:
+@pytest.mark.parametrize("within", [nullcontext, watch_interrupts])
+def test_a_command_is_interrupted(
+    database: Database, wait: Callable[[Database], None], within: Callable[[], AbstractContextManager[object]]
+) -> None:
     with (
         raising(KeyboardInterrupt),
         pytest.raises(KeyboardInterrupt),
         interrupted(signal.SIGINT),
         keep_interrupts(KeyboardInterrupt),
+        within(),
     ):
         wait(database)
 
