@@ -25,7 +25,7 @@ from tests.engine.cluster import ROOT, Node, RayCluster, copy_code, wait_for
 from tests.engine.tasks import Job, square
 from tests.exporting import assert_agrees, before_it_reads, export, settings_for
 from tests.hostile import insert_hostile, random_rows
-from tests.integration.kit import OUR_SESSIONS, make_slow, run_sql, scalar, session
+from tests.integration.kit import OUR_SESSIONS, SLOW_READS, make_slow, run_sql, scalar, session
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source, load_csv_dir
 
@@ -189,7 +189,7 @@ def assert_it_leaves_nothing(
     with session(database) as looker:
 
         def reads() -> bool:
-            return bool(scalar(looker, f"{OUR_SESSIONS} AND query LIKE 'COPY %' AND state = 'active'"))
+            return bool(scalar(looker, SLOW_READS))
 
         wait_for(lambda: reads() or coordinator.poll() is not None)
         assert coordinator.poll() is None

@@ -19,7 +19,7 @@ from pipelines.snapshots.verification import verify_snapshot
 from tests.exporting import assert_agrees, settings_for
 from tests.faults.kit import Operator, Server, embedded_programs, new_server
 from tests.hostile import random_rows
-from tests.integration.kit import OUR_SESSIONS, Background, make_slow, scalar, session, wait_until
+from tests.integration.kit import OUR_SESSIONS, SLOW_READS, Background, make_slow, run_sql, scalar, session, wait_until
 from tests.killing import run_and_kill_once
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
@@ -46,12 +46,11 @@ def collected(phase, info):
 
 threading.Thread(target=begin, daemon=True).start()
 """
-READS = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'lei-exports-%' AND query LIKE 'COPY %'"
 
 
 def is_reading(database: Database) -> bool:
     with session(database) as connection:
-        return bool(scalar(connection, READS))
+        return bool(scalar(connection, SLOW_READS))
 
 
 @pytest.mark.parametrize("where", ["the read", "a finalizer"])
@@ -115,7 +114,8 @@ def test_a_killed_run_leaves_no_session_either(operator: Operator) -> None:
     """It can't cancel anything: the server looks every 5 s whether its client is there, long queries or not."""
     before = current_snapshot(operator.export_dir)
     assert before is not None
-    make_slow(operator.database, 0.06)
+    run_sql(operator.database, "UPDATE domains SET company_name = 'Changed'")
+    make_slow(operator.database, 0.5)  # 8 KB of rows, which the server sends at once, take a minute
     settings = settings_for(operator.database, operator.export_dir)
     assert run_and_kill_once(settings, lambda: is_reading(operator.database))
     with session(operator.database) as looker:

@@ -30,6 +30,8 @@ ACCEPT_ALL = Acceptance(new_source=True, shrink=True)
 ROW_MARK = "ROWSECRET"
 PASSWORD = "p@ss #w:/%'\" ü?&=\\"
 OUR_SESSIONS = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'lei-exports-%'"
+# Those inside of tables that are slow. A COPY alone is no sign: a run also tries, with one number, whether it can read.
+SLOW_READS = f"{OUR_SESSIONS} AND wait_event = 'PgSleep'"
 
 
 def stage(
