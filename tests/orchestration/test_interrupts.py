@@ -22,7 +22,7 @@ from pipelines.source.reader import read_query
 from pipelines.system.processes import keep_interrupts, notice_interrupts
 from tests.oracle.postgres import Database
 
-pytestmark = [pytest.mark.orchestration, pytest.mark.integration]
+pytestmark = [pytest.mark.orchestration, pytest.mark.integration, pytest.mark.standard]
 
 SECONDS = 0.3  # less than each wait takes
 
@@ -56,7 +56,7 @@ def interrupted(how: signal.Signals) -> Iterator[None]:
 
 
 def wait_in_connectorx(database: Database) -> None:
-    read_query(SecretStr(database.url), "SELECT pg_sleep(3)::text", [])
+    read_query(SecretStr(database.url), "SELECT pg_sleep(2)::text", [])
 
 
 def wait_in_duckdb(_: Database) -> None:
@@ -66,7 +66,7 @@ def wait_in_duckdb(_: Database) -> None:
 
 def wait_and_call_it_a_failed_read(_: Database) -> None:
     try:
-        time.sleep(3)
+        time.sleep(2)
     except BaseException:  # noqa: BLE001  as code may do that does not know of interrupts
         raise ExtractError("A read failed") from None
 
@@ -78,7 +78,7 @@ def wait_in_a_finalizer(_: Database) -> None:
 
     slow = Slow()
     del slow
-    time.sleep(3)
+    time.sleep(2)
 
 
 WAITS = [wait_in_connectorx, wait_in_duckdb, wait_and_call_it_a_failed_read, wait_in_a_finalizer]
