@@ -11,13 +11,13 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
 
 import psycopg
 import pytest
 
 from tests.oracle.postgres import Database
 from tests.oracle.server import Server, account, embedded_programs, new_folder, new_server
+from tests.relay import Relay
 
 __all__ = ["Server", "account", "embedded_programs", "new_folder", "new_server"]
 
@@ -59,8 +59,8 @@ def fill(disk: Path, free: int) -> None:
         file.write(bytes(max(0, stat.f_bavail * stat.f_frsize - free)))
 
 
-class Wire:
-    """A TCP proxy on 127.0.0.1 that can be cut, or fall silent, for what comes from the server.
+class Wire(Relay):
+    """Can be cut, or fall silent, for what comes from the server.
 
     Silent means: connections stay open, new ones are taken, the kernel acknowledges, and no byte is passed on.
     """
@@ -70,61 +70,29 @@ class Wire:
         self._silent = threading.Event()
         self._cut_after: int | None = None
         self._passed = 0
-        self._sockets: list[socket.socket] = []
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=50)
-        self.port = int(self._listener.getsockname()[1])
-        self._start(self._accept)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.cut()
-        self._listener.shutdown(socket.SHUT_RDWR)
-        for end in (self._listener, *self._sockets):
-            end.close()
+        super().__init__()
 
     def fall_silent(self) -> None:
         self._silent.set()
-
-    def cut(self) -> None:
-        for end in self._sockets:
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
 
     def cut_after(self, count: int) -> None:
         """Cut everything once, when so many more bytes have come from the server."""
         self._passed, self._cut_after = 0, count
 
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                ours, _ = self._listener.accept()
-                theirs = socket.create_connection(("127.0.0.1", self._to))
-                self._sockets += [ours, theirs]
-                self._start(self._pump, ours, theirs, False)
-                self._start(self._pump, theirs, ours, True)
+    def _connect(self, _: socket.socket) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self._to))
 
-    def _pump(self, source: socket.socket, target: socket.socket, from_server: bool) -> None:  # noqa: FBT001
-        with contextlib.suppress(OSError):
-            while data := source.recv(16384):
-                if self._silent.is_set():
-                    continue
-                if from_server and self._cut_after is not None:
-                    self._passed += len(data)
-                    if self._passed > self._cut_after:
-                        target.sendall(data[: len(data) // 2])
-                        self._cut_after = None
-                        self.cut()
-                        return
-                target.sendall(data)
-        for end in (source, target):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-
-    @staticmethod
-    def _start(function: Any, *arguments: object) -> None:
-        threading.Thread(target=function, args=arguments, daemon=True).start()
+    def _pass_on(self, data: bytes, client: socket.socket) -> None:
+        if self._silent.is_set():
+            return
+        if self._cut_after is not None:
+            self._passed += len(data)
+            if self._passed > self._cut_after:
+                client.sendall(data[: len(data) // 2])
+                self._cut_after = None
+                self.cut()
+                return
+        client.sendall(data)
 
 
 def wait_for_server(database: Database, seconds: float = 120) -> None:

@@ -1,12 +1,9 @@
 """psycopg asks and connectorx reads: a run is sure that both are at one server, and stops where they are not."""
 
-import contextlib
 import itertools
 import socket
 import struct
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +21,7 @@ from tests.hostile import random_rows
 from tests.integration.kit import assert_says
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
+from tests.relay import Relay
 
 pytestmark = [pytest.mark.integration, pytest.mark.extended]
 
@@ -41,42 +39,21 @@ def servers() -> Iterator[tuple[Server, Server]]:
         yield first, second
 
 
-@contextmanager
-def switchboard(choose: Callable[[bytes], int]) -> Iterator[int]:
-    """A proxy on 127.0.0.1 that passes each connection to the port chosen by its first bytes; its own port."""
-    ends: list[socket.socket] = []
+class Switchboard(Relay):
+    """Leads each connection to the port chosen by its first bytes."""
 
-    def pump(source: socket.socket, target: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(16384):
-                target.sendall(data)
-        for end in (source, target):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+    def __init__(self, choose: Callable[[bytes], int]) -> None:
+        self._choose = choose
+        super().__init__()
 
-    def accept() -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = listener.accept()
-                server = socket.create_connection(("127.0.0.1", choose(client.recv(8, socket.MSG_PEEK))))
-                ends.extend([client, server])
-                for pair in ((client, server), (server, client)):
-                    threading.Thread(target=pump, args=pair, daemon=True).start()
-
-    with socket.create_server(("127.0.0.1", 0), backlog=50) as listener:
-        threading.Thread(target=accept, daemon=True).start()
-        try:
-            yield int(listener.getsockname()[1])
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            for end in ends:
-                end.close()
+    def _connect(self, client: socket.socket) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self._choose(client.recv(8, socket.MSG_PEEK))))
 
 
 def test_an_address_that_spreads_connections_over_servers(servers: tuple[Server, Server], tmp_path: Path) -> None:
     ports = itertools.cycle([server.port for server in servers])
-    with switchboard(lambda _: next(ports)) as port:
-        settings = settings_for(servers[0].over_tcp(port), tmp_path, read_connections=2)
+    with Switchboard(lambda _: next(ports)) as board:
+        settings = settings_for(servers[0].over_tcp(board.port), tmp_path, read_connections=2)
         with pytest.raises(SourceError) as caught:
             run_export(settings)
         assert_says(caught.value, "Several servers stand behind the address", "started at", "point DATABASE_URL at one")
@@ -86,8 +63,8 @@ def test_an_address_that_spreads_connections_over_servers(servers: tuple[Server,
 def test_one_server_for_the_questions_and_another_for_the_rows(servers: tuple[Server, Server], tmp_path: Path) -> None:
     # libpq asks for TLS first, connectorx is told that the server has none.
     first, second = servers
-    with switchboard(lambda begin: first.port if begin == _SSL_REQUEST else second.port) as port:
-        settings = settings_for(first.over_tcp(port), tmp_path, read_connections=1)
+    with Switchboard(lambda begin: first.port if begin == _SSL_REQUEST else second.port) as board:
+        settings = settings_for(first.over_tcp(board.port), tmp_path, read_connections=1)
         with pytest.raises(SourceError) as caught:
             run_export(settings)
         assert_says(caught.value, "Several servers stand behind the address")

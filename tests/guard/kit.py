@@ -1,16 +1,16 @@
 """What the guard counts with: a relay that counts what PostgreSQL sends, and PostgreSQL's own count of rows scanned."""
 
-import contextlib
 import socket
 import threading
 import time
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import psycopg
 from psycopg import conninfo
 
 from tests.oracle.postgres import Cluster, Database
+from tests.relay import Relay
 
 _WAIT_SECONDS = 120
 _SESSIONS = """
@@ -24,26 +24,17 @@ FROM pg_stat_user_tables AS t
 """
 
 
-class Relay:
-    """A TCP port of 127.0.0.1 that leads to a database's server, and counts the bytes that come from there."""
+class CountingRelay(Relay):
+    """Leads to a database's server, and counts the bytes that come from there."""
 
     def __init__(self, database: Database) -> None:
         parts = conninfo.conninfo_to_dict(database.conninfo)
         self._host, self._port = str(parts["host"]), int(str(parts.get("port") or 5432))
         self._guard = threading.Lock()
         self._received = 0
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=50)
-        port = int(self._listener.getsockname()[1])
-        here = conninfo.make_conninfo(database.conninfo, host="127.0.0.1", port=port)
+        super().__init__()
+        here = conninfo.make_conninfo(database.conninfo, host="127.0.0.1", port=self.port)
         self.database = Cluster(here).database(database.name)
-        self._start(self._accept)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
 
     def take_received(self) -> int:
         """Bytes that came from the server since the last call."""
@@ -51,36 +42,17 @@ class Relay:
             received, self._received = self._received, 0
         return received
 
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                ours, _ = self._listener.accept()
-                theirs = self._connect()
-                self._start(self._pump, ours, theirs, False)
-                self._start(self._pump, theirs, ours, True)
-
-    def _connect(self) -> socket.socket:
+    def _connect(self, _: socket.socket) -> socket.socket:
         if not self._host.startswith("/"):
             return socket.create_connection((self._host, self._port))
         found = socket.socket(socket.AF_UNIX)
         found.connect(f"{self._host}/.s.PGSQL.{self._port}")
         return found
 
-    def _pump(self, source: socket.socket, target: socket.socket, counts: bool) -> None:  # noqa: FBT001
-        with contextlib.suppress(OSError):
-            while data := source.recv(2**18):
-                if counts:
-                    with self._guard:
-                        self._received += len(data)
-                target.sendall(data)
-        for end in (source, target):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-        source.close()
-
-    @staticmethod
-    def _start(function: Any, *arguments: object) -> None:
-        threading.Thread(target=function, args=arguments, daemon=True).start()
+    def _pass_on(self, data: bytes, client: socket.socket) -> None:
+        with self._guard:
+            self._received += len(data)
+        client.sendall(data)
 
 
 @dataclass(frozen=True)

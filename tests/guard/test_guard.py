@@ -13,7 +13,7 @@ from bench.floor import copied_bytes
 from bench.generate import fill
 from bench.measure import measure
 from pipelines.contracts.records import Manifest
-from tests.guard.kit import Relay, Scans, forget_scans, passes
+from tests.guard.kit import CountingRelay, Scans, forget_scans, passes
 from tests.oracle.postgres import Cluster, Database
 
 pytestmark = [pytest.mark.integration, pytest.mark.standard]
@@ -55,7 +55,7 @@ class Load:
     """A filled database behind a relay, and a folder of exports."""
 
     database: Database
-    relay: Relay
+    relay: CountingRelay
     folder: Path
     rows: int
     candidates: int
@@ -89,7 +89,7 @@ with_many_rows = pytest.mark.parametrize("load", [pytest.param(MANY_ROWS, marks=
     ids=lambda rows: f"{rows} rows",
 )
 def load(request: pytest.FixtureRequest, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Load]:
-    with cluster.new_database() as database, Relay(database) as relay:
+    with cluster.new_database() as database, CountingRelay(database) as relay:
         _, candidates = fill(database.url, request.param, random_order=True)
         with database.connect(autocommit=True) as connection:
             for table in ("domains", "gleif_candidates"):  # autovacuum reads too

@@ -10,7 +10,7 @@ import sys
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -118,8 +118,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _handle(self) -> None:
         request = Request(self.command, self.path)
         self.server.seen.append(request)
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        behaviour = self.server.decide(request)
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length)
+        # Who was killed has not sent it all: the server would wait for the rest.
+        behaviour = self.server.decide(request) if len(body) == length else "cut"
         if behaviour == "damage":
             middle, behaviour = len(body) // 2, "pass"
             body = body[:middle] + bytes([body[middle] ^ 0xFF]) + body[middle + 1 :]
@@ -135,13 +137,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 self._answer(status, headers, content)
 
     def _forward(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
-        server = http.client.HTTPConnection(self.server.server, timeout=60)
         headers = {name: value for name, value in self.headers.items() if name.lower() != "connection"}
-        server.request(self.command, self.path, body, headers)
-        answer = server.getresponse()
-        content = answer.read()
-        server.close()
-        return answer.status, dict(answer.getheaders()), content
+        with closing(http.client.HTTPConnection(self.server.server, timeout=60)) as server:
+            server.request(self.command, self.path, body, headers)
+            answer = server.getresponse()
+            return answer.status, dict(answer.getheaders()), answer.read()
 
     def _answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
         self.send_response(status)

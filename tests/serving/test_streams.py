@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -29,15 +30,17 @@ def server(large: Source) -> Iterator[Served]:
 @pytest.mark.parametrize("form", ["json", "csv", "ndjson", "parquet", "xlsx"])
 def test_a_batch_of_100_000_domains_takes_little_memory(big: Source, form: str) -> None:
     lines = size = 0
-    with served_by_program(big.export_dir) as fresh, Peak(fresh) as peak:
-        connection = http.client.HTTPConnection("127.0.0.1", fresh.port, timeout=120)
+    with (
+        served_by_program(big.export_dir) as fresh,
+        Peak(fresh) as peak,
+        closing(http.client.HTTPConnection("127.0.0.1", fresh.port, timeout=120)) as connection,
+    ):
         connection.request("GET", export_path("big", form))
         response = connection.getresponse()
         assert response.status == 200
         while part := response.read(1 << 20):
             size += len(part)
             lines += part.count(b"\n")
-        connection.close()
     assert size > 1 << 20
     if form in {"csv", "ndjson"}:
         assert lines == BIG_DOMAINS + (form == "csv")
@@ -52,10 +55,9 @@ def test_who_hangs_up_frees_the_turn(server: Served, encoding: str) -> None:
     if encoding == "identity":
         assert server.ask(export_path("big", "ndjson")).status == 200
     for _ in range(3):
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-        connection.request("GET", export_path("big", "ndjson"), headers={"Accept-Encoding": encoding})
-        assert connection.getresponse().read(1000)
-        connection.close()
+        with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:
+            connection.request("GET", export_path("big", "ndjson"), headers={"Accept-Encoding": encoding})
+            assert connection.getresponse().read(1000)
     # The one turn is free again, long before that batch would have been sent.
     assert len(json.loads(server.ask(export_path("small")).body)) == 10
 
