@@ -1,15 +1,15 @@
 """What the catalogue of the source says of both tables, checked against the contract before any read (DESIGN 4.7)."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import dataframely as dy
-import psycopg
 from psycopg import sql
 
-from pipelines.contracts.records import RelationRecord
 from pipelines.contracts.source import SOURCE_TABLES, SourceTable, source_columns
 from pipelines.errors import SourceError
 from pipelines.source.chunk import ReadColumn, accepted_types, cast_expression
+from pipelines.source.connection import Connection, one_row
 
 OLDEST_SERVER = 140_000
 _KINDS = {"r": "table", "p": "partitioned table", "v": "view", "m": "materialized view", "f": "foreign table"}
@@ -110,17 +110,8 @@ class Relation:
     unknown: tuple[str, ...]
     has_unique_id: bool
 
-    def record(self, rows: int) -> RelationRecord:
-        """The relation as staging and manifest keep it."""
-        return RelationRecord(
-            columns=self.types,
-            absent=self.absent,
-            unknown=self.unknown,
-            rows=rows,
-        )
 
-
-def check_server(connection: psycopg.Connection[tuple[object, ...]]) -> None:
+def check_server(connection: Connection) -> None:
     """Stop at a server that is too old.
 
     Raises:
@@ -136,9 +127,7 @@ def check_server(connection: psycopg.Connection[tuple[object, ...]]) -> None:
         )
 
 
-def find_relations(
-    connection: psycopg.Connection[tuple[object, ...]], schema: str, *, include_full_data: bool
-) -> tuple[Relation, ...]:
+def find_relations(connection: Connection, schema: str, *, include_full_data: bool) -> tuple[Relation, ...]:
     """Look both source tables up and check that they can be read.
 
     Raises:
@@ -150,9 +139,7 @@ def find_relations(
     )
 
 
-def _find_relation(
-    connection: psycopg.Connection[tuple[object, ...]], schema: str, table: SourceTable, *, include_full_data: bool
-) -> Relation:
+def _find_relation(connection: Connection, schema: str, table: SourceTable, *, include_full_data: bool) -> Relation:
     where = f"Source table {schema}.{table.name}"
     found = connection.execute(_RELATION, (schema, table.name)).fetchone()
     if found is None:
@@ -162,7 +149,7 @@ def _find_relation(
             found="none in this database",
             fix="check SOURCE_SCHEMA and the database in DATABASE_URL",
         )
-    oid, kind, hides_rows, is_populated, may_use_schema, may_select = int(str(found[0])), str(found[1]), *found[2:]
+    oid, kind, hides_rows, is_populated, may_use_schema, may_select = found
     if not may_use_schema:
         raise SourceError(
             f"{where} can't be reached",
@@ -181,20 +168,20 @@ def _find_relation(
         raise SourceError(
             f"{where} is a materialized view without data", expected="rows or none", fix="REFRESH MATERIALIZED VIEW"
         )
-    columns = {str(r[0]): (str(r[1]), str(r[2]), bool(r[3])) for r in connection.execute(_COLUMNS, (oid,))}
+    columns = {name: (shown, base, readable) for name, shown, base, readable in connection.execute(_COLUMNS, (oid,))}
     known = source_columns(table, include_full_data=include_full_data)
     read = _fit_columns(where, schema, table, columns, known)
     rows = connection.execute(_LEAVES, (oid,)).fetchall()
     _refuse_foreign(where, [f"{r[0]}.{r[1]}" for r in rows if r[2] == "f"])
-    leaves = _leaves(sql.Identifier(schema, table.name), rows, has_ctid=bool(may_select))
-    unique = connection.execute(_UNIQUE_ID, (oid,)).fetchone()
+    name = sql.Identifier(schema, table.name)
+    (has_unique_id,) = one_row(connection, _UNIQUE_ID, (oid,))
     every_known = table.schema.column_names()
     return Relation(
         table=table,
-        name=sql.Identifier(schema, table.name),
+        name=name,
         kind=_KINDS[kind],
-        can_lock=kind in _LOCKABLE and bool(may_select),
-        leaves=leaves,
+        can_lock=kind in _LOCKABLE and may_select,
+        leaves=_leaves(name, rows, has_ctid=may_select),
         was_rewritten=any(r[5] != r[6] for r in rows if r[2] in _HAS_PAGES),
         known_columns=tuple(known),
         read_columns=read,
@@ -202,7 +189,7 @@ def _find_relation(
         absent=tuple(name for name in known if name not in columns),
         unknown=tuple(name for name in columns if name not in every_known),
         # An index of an inheritance parent says nothing of its children.
-        has_unique_id=unique is not None and bool(unique[0]) and (kind == "p" or len(rows) == 1),
+        has_unique_id=has_unique_id and (kind == "p" or len(rows) == 1),
     )
 
 
@@ -252,22 +239,21 @@ def _refuse_foreign(where: str, names: list[str]) -> None:
         )
 
 
-def _leaves(name: sql.Identifier, rows: list[tuple[object, ...]], *, has_ctid: bool) -> tuple[Leaf, ...]:
+def _leaves(name: sql.Identifier, rows: list[tuple[Any, ...]], *, has_ctid: bool) -> tuple[Leaf, ...]:
     """What to scan. `ctid`, and so ranges of pages, wants SELECT on the whole table, not on single columns."""
     if all(row[7] for row in rows) or len(rows) == 1:
         return tuple(
             Leaf(
-                sql.SQL("ONLY {}").format(sql.Identifier(str(row[0]), str(row[1]))),
-                int(str(row[3])),
-                int(str(row[4])),
-                row[2] in _HAS_PAGES and bool(row[7]),
+                source=sql.SQL("ONLY {}").format(sql.Identifier(row[0], row[1])),
+                pages=row[3],
+                bytes=row[4],
+                has_pages=row[2] in _HAS_PAGES and row[7],
             )
             for row in rows
         )
     # The privilege on a parent is enough to read all below it, but only by the parent's name: a range of pages is then
     # that of each one below.
-    pages, size = max(int(str(row[3])) for row in rows), sum(int(str(row[4])) for row in rows)
-    return (Leaf(name, pages, size, has_ctid),)
+    return (Leaf(name, max(row[3] for row in rows), sum(row[4] for row in rows), has_ctid),)
 
 
 def _quoted(name: str) -> str:

@@ -13,9 +13,10 @@ from pipelines.contracts.segments import Segmentation, in_order, segment_name, s
 from pipelines.engine.local import LOCAL
 from pipelines.errors import ExtractError
 from pipelines.source.catalog import Relation
+from pipelines.source.connection import Connection
 from pipelines.source.exported_snapshot import SourceSnapshot
 from pipelines.source.failed_read import explain_failed_read
-from pipelines.source.fingerprint import Answer, Connection, changed_segments, take_fingerprints
+from pipelines.source.fingerprint import Answer, changed_segments, take_fingerprints
 from pipelines.source.ranges import plan_whole
 from pipelines.source.read_watchdog import ReadWatchdog
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import errors as pg
@@ -17,7 +18,7 @@ from pipelines.errors import ExportError, ExtractError, SourceError
 from pipelines.source.refusal import explain_refusal
 from pipelines.source.sqlstates import meaning_of
 
-Connection = psycopg.Connection[tuple[object, ...]]
+Connection = psycopg.Connection[tuple[Any, ...]]
 
 CONNECT_SECONDS = 10
 LOCK_TIMEOUT_MS = 5000
@@ -107,7 +108,18 @@ def abort_connection(connection: Connection) -> None:
         ours.shutdown(socket.SHUT_RDWR)
 
 
-def host_and_port(connection: psycopg.Connection[tuple[object, ...]]) -> str:
+def one_row(connection: Connection, query: LiteralString, values: tuple[object, ...] | None = None) -> tuple[Any, ...]:
+    """The row of a query that always gives one, such as a SELECT without FROM.
+
+    Raises:
+        psycopg.Error: The query failed, or the connection broke.
+    """
+    row = connection.execute(query, values, prepare=False).fetchone()
+    assert row is not None  # noqa: S101
+    return row
+
+
+def host_and_port(connection: Connection) -> str:
     """Host and port of a connection's URL, `<host>:<port>`; of several hosts all of them, as they stand there."""
     given = connection.info.get_parameters()
     hosts = (given.get("host") or given.get("hostaddr") or connection.info.host).casefold().split(",")

@@ -10,10 +10,18 @@ from psycopg import errors as pg
 from psycopg import sql
 from pydantic import SecretStr
 
-from pipelines.contracts.records import SAMPLE_IDENTITY, SourceRecord
+from pipelines.contracts.records import SAMPLE_IDENTITY, RelationRecord, SourceRecord
 from pipelines.errors import ContractError, ExtractError, SourceError
 from pipelines.source.catalog import Relation, find_relations
-from pipelines.source.connection import LOCK_TIMEOUT_MS, SourceAddress, connect, failed_query, host_and_port
+from pipelines.source.connection import (
+    LOCK_TIMEOUT_MS,
+    Connection,
+    SourceAddress,
+    connect,
+    failed_query,
+    host_and_port,
+    one_row,
+)
 
 _SHOWN_IDS = 5
 _LOCK_TRIES = 5
@@ -47,7 +55,7 @@ class SourceSnapshot:
     """
 
     address: SourceAddress
-    connection: psycopg.Connection[tuple[object, ...]]
+    connection: Connection
     snapshot_id: str
     relations: tuple[Relation, ...]
     source: SourceRecord
@@ -64,7 +72,7 @@ class SourceSnapshot:
         ]
 
     @contextmanager
-    def second_connection(self) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+    def second_connection(self) -> Iterator[Connection]:
         """Another psycopg connection in this snapshot, closed at the end; this one where the server refuses another.
 
         Raises:
@@ -82,7 +90,7 @@ class SourceSnapshot:
         finally:
             connection.close()
 
-    def is_imported_by(self, connection: psycopg.Connection[tuple[object, ...]]) -> bool:
+    def is_imported_by(self, connection: Connection) -> bool:
         """Put a connection of psycopg into this snapshot; False where the server no longer knows it.
 
         Raises:
@@ -122,7 +130,10 @@ class SourceSnapshot:
             query = sql.SQL("SELECT id FROM ({}) AS t GROUP BY id HAVING count(*) > 1 ORDER BY id LIMIT {}").format(
                 rows_of_all, sql.Literal(_SHOWN_IDS)
             )
-            rows = self._ask(query, f"looking for repeated ids in {relation.table.name}")
+            try:
+                rows = self.connection.execute(query).fetchall()
+            except psycopg.Error as error:
+                raise failed_query(error, f"looking for repeated ids in {relation.table.name}") from None
             if rows:
                 raise ContractError(
                     f"Source table {relation.table.name} repeats ids",
@@ -131,19 +142,13 @@ class SourceSnapshot:
                     fix="remove the repeated rows, or give the table a primary key",
                 )
 
-    def _ask(self, query: sql.Composed, doing: str) -> list[tuple[object, ...]]:
-        try:
-            return self.connection.execute(query).fetchall()
-        except psycopg.Error as error:
-            raise failed_query(error, doing) from None
-
 
 def set_statements(settings: dict[str, str]) -> list[str]:
     """What `set_up` has set, as statements for another session."""
     return [f"SET {name} = '{value}'" for name, value in settings.items()]
 
 
-def set_up(connection: psycopg.Connection[tuple[object, ...]], timeout_s: float) -> dict[str, str]:
+def set_up(connection: Connection, timeout_s: float) -> dict[str, str]:
     """Set what every session of a run sets, whatever server, database or role have as default; what that is."""
     statement_ms = min(int((timeout_s + TIMEOUT_MARGIN_S) * 1000), _MAX_TIMEOUT_MS)
     # The server's own end of the snapshot, for a client that is gone without the server hearing of it.
@@ -173,11 +178,7 @@ def set_up(connection: psycopg.Connection[tuple[object, ...]], timeout_s: float)
 
 
 def begin(
-    connection: psycopg.Connection[tuple[object, ...]],
-    relations: tuple[Relation, ...],
-    schema: str,
-    *,
-    include_full_data: bool,
+    connection: Connection, relations: tuple[Relation, ...], schema: str, *, include_full_data: bool
 ) -> tuple[Relation, ...]:
     """Begin the transaction whose snapshot is exported, with both tables locked; the tables as they are in it."""
     for _ in range(_LOCK_TRIES):
@@ -200,20 +201,20 @@ def begin(
 
 
 def source_record(
-    position: tuple[object, ...],
-    relations: tuple[Relation, ...],
-    schema: str,
-    connection: psycopg.Connection[tuple[object, ...]],
-    *,
-    is_sample: bool,
+    connection: Connection, relations: tuple[Relation, ...], schema: str, *, is_sample: bool
 ) -> SourceRecord:
-    """What was read, from the answer to POSITION; the rows of its relations are still 0."""
-    system, database, wal_position, micros, version = position
+    """What is read over a connection; the rows of its relations are still 0."""
+    system, database, wal_position, micros, version = one_row(connection, POSITION)
     return SourceRecord(
         identity=SAMPLE_IDENTITY if is_sample else f"{system}/{database}/{schema}",
         address="" if is_sample else host_and_port(connection),
-        server_version=str(version),
-        wal_position=str(wal_position),
-        snapshot_at=datetime.fromtimestamp(int(str(micros)) / 1e6, UTC),
-        relations={relation.table.name: relation.record(0) for relation in relations},
+        server_version=version,
+        wal_position=str(wal_position),  # NULL on a standby that has replayed nothing yet
+        snapshot_at=datetime.fromtimestamp(micros / 1e6, UTC),
+        relations={
+            relation.table.name: RelationRecord(
+                columns=relation.types, absent=relation.absent, unknown=relation.unknown, rows=0
+            )
+            for relation in relations
+        },
     )

@@ -126,7 +126,7 @@ def extract_source(  # noqa: PLR0913, PLR0917 - where from, where to, how, and w
         probe = partial(read_query, snapshot.reader_url, "SELECT 1 AS one", snapshot.reader_setup())
         check_nodes(engine, staging.path.parent.parent, probe)
         opened = time.monotonic()
-        with ReadWatchdog(snapshot.address, snapshot, options.timeout_s) as watch:
+        with ReadWatchdog(snapshot, options.timeout_s) as watch:
             on_progress(Progress("read", "segments of both tables"))
             changes = find_changes(snapshot, options.base, options.segment_size, watch)
             compared = time.monotonic()

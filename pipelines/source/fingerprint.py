@@ -32,10 +32,9 @@ from pipelines.contracts.segments import (
 )
 from pipelines.contracts.source import SOURCE_TABLES
 from pipelines.source.catalog import Relation
-from pipelines.source.connection import failed_query
+from pipelines.source.connection import Connection, failed_query
 from pipelines.source.ranges import in_ranges, int8_array, row_hash
 
-Connection = psycopg.Connection[tuple[Any, ...]]
 Answer = TypeVar("Answer")
 
 
@@ -209,7 +208,7 @@ def _ask_limits(connection: Connection, relation: Relation, bounds: Bounds) -> l
     for leaf in relation.leaves:
         query = sql.SQL(_LIMITS).format(column=column, leaf=leaf.source, condition=condition)
         found = _ask(connection, query, f"looking for the ids of {relation.table.name}")
-        limits += [int(limit) for row in found for limit in row if limit is not None]
+        limits += [limit for row in found for limit in row if limit is not None]
     return limits
 
 
@@ -222,7 +221,7 @@ def _ask_fingerprints(
         if not relation.leaves:
             return {}
         column = sql.Identifier(relation.table.segment_column)
-        row, digest = (row_hash(relation), _DIGEST) if with_digests else (sql.SQL("NULL"), sql.SQL("0"))
+        row, added = (row_hash(relation), _DIGEST) if with_digests else (sql.SQL("NULL"), sql.SQL("0"))
         cuts = int8_array(segmentation.cuts)
         condition = sql.SQL("true") if ranges is None else in_ranges(column, ranges)
         # Leaf by leaf: a partition attached after the snapshot is no part of it.
@@ -230,12 +229,10 @@ def _ask_fingerprints(
             sql.SQL(_HASHES).format(column=column, cuts=cuts, hash=row, leaf=leaf.source, condition=condition)
             for leaf in relation.leaves
         )
-        query = sql.SQL(_FINGERPRINTS).format(digest=digest, rows=hashes)
+        query = sql.SQL(_FINGERPRINTS).format(digest=added, rows=hashes)
         return {
-            segment_name(None if place is None else segmentation.numbers[int(place)]): Fingerprint(
-                rows=int(rows), digest=str(added)
-            )
-            for place, rows, added in _ask(connection, query, f"fingerprinting {relation.table.name}")
+            segment_name(None if place is None else segmentation.numbers[place]): Fingerprint(rows=rows, digest=digest)
+            for place, rows, digest in _ask(connection, query, f"fingerprinting {relation.table.name}")
         }
 
     return ask_both(ask)

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 import psycopg
 
 from pipelines.errors import SourceError
-from pipelines.source.connection import Connection, SourceAddress, connect, cutting_off_after
+from pipelines.source.connection import Connection, SourceAddress, connect, cutting_off_after, one_row
 from pipelines.source.same_server import ask_place, require_one_server
 
 # A pool in session mode that has no process left lets a connection wait, for minutes if it may.
@@ -58,9 +58,8 @@ def backend_pid(connection: Connection) -> int:
     Raises:
         psycopg.Error: The connection broke.
     """
-    row = connection.execute("SELECT pg_backend_pid()", prepare=False).fetchone()
-    assert row is not None  # noqa: S101  a function without FROM gives one row
-    return int(str(row[0]))
+    pid: int = one_row(connection, "SELECT pg_backend_pid()")[0]
+    return pid
 
 
 def _no_answer(connections: int) -> SourceError:

@@ -13,7 +13,15 @@ from pipelines.checks.findings import Finding, Question, require_answers
 from pipelines.contracts.records import SourceRecord
 from pipelines.source import exported_snapshot as snapshot
 from pipelines.source.catalog import Relation, check_server, find_relations
-from pipelines.source.connection import Connection, SourceAddress, connect, cutting_off_after, failed_query, pin
+from pipelines.source.connection import (
+    Connection,
+    SourceAddress,
+    connect,
+    cutting_off_after,
+    failed_query,
+    one_row,
+    pin,
+)
 from pipelines.source.exported_snapshot import SourceSnapshot
 from pipelines.source.pooler import require_session_pooling
 from pipelines.source.reader_url import binds_channel, checks_host_name, reader_url
@@ -118,10 +126,9 @@ class SourcePreflight:
     def _ask_server(self, connection: Connection) -> Iterator[Finding]:
         check_server(connection)
         self._settings = snapshot.set_up(connection, self.timeout_s)
-        facts = connection.execute(_FACTS).fetchone()
-        assert facts is not None  # noqa: S101  a SELECT without FROM gives one row
-        yield _describe_server(str(facts[0]), is_standby=bool(facts[1]), has_feedback=bool(facts[2]))
-        yield _describe_role(is_superuser=bool(facts[3]))
+        version, is_standby, has_feedback, is_superuser = one_row(connection, _FACTS)
+        yield _describe_server(version, is_standby=is_standby, has_feedback=has_feedback)
+        yield _describe_role(is_superuser=is_superuser)
 
     def _ask_drivers(self, connection: Connection) -> list[Finding]:
         is_bound = binds_channel(connection, self.address, self._name)
@@ -147,14 +154,8 @@ class SourcePreflight:
             for leaf in relation.leaves:
                 # What hides below a view, such as row-level security, shows when rows are asked for, were it none.
                 connection.execute(sql.SQL("SELECT {} FROM {} LIMIT 0").format(columns, leaf.source))
-        exported = connection.execute("SELECT pg_export_snapshot()").fetchone()
-        position = connection.execute(snapshot.POSITION).fetchone()
-        assert exported is not None  # noqa: S101  a function without FROM gives one row
-        assert position is not None  # noqa: S101
-        self._snapshot_id = str(exported[0])
-        self.source = snapshot.source_record(
-            position, self.relations, self.schema, connection, is_sample=self.address.is_sample
-        )
+        (self._snapshot_id,) = one_row(connection, "SELECT pg_export_snapshot()")
+        self.source = snapshot.source_record(connection, self.relations, self.schema, is_sample=self.address.is_sample)
         return [Finding("snapshot", "ok", "both tables can be locked (ACCESS SHARE) and read")]
 
 

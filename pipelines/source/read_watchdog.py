@@ -14,7 +14,7 @@ from typing import Self
 import psycopg
 
 from pipelines.errors import ExportError, ExtractError, LockContentionError
-from pipelines.source.connection import SourceAddress, abort_connection, try_to_connect
+from pipelines.source.connection import Connection, abort_connection, one_row, try_to_connect
 from pipelines.source.exported_snapshot import SourceSnapshot
 
 _POLL_SECONDS = 0.5
@@ -56,11 +56,11 @@ class ReadWatchdog:
         on_copied: Hears, twice a second, how many rows the server has sent of the reads that run.
     """
 
-    def __init__(self, address: SourceAddress, snapshot: SourceSnapshot, timeout_s: float) -> None:
+    def __init__(self, snapshot: SourceSnapshot, timeout_s: float) -> None:
         self.on_copied: Callable[[int], None] = lambda _: None
-        self._address = address
+        self._address = snapshot.address
         self._exporter = snapshot.connection
-        self._connection: psycopg.Connection[tuple[object, ...]] | None = None
+        self._connection: Connection | None = None
         self._name = snapshot.application_name
         self._timeout_s = timeout_s
         self._started = time.monotonic()
@@ -125,15 +125,14 @@ class ReadWatchdog:
                 self._reason = self._late()
                 self._stop.wait(_POLL_SECONDS)
 
-    def _watch(self, connection: psycopg.Connection[tuple[object, ...]]) -> None:
+    def _watch(self, connection: Connection) -> None:
         self._connection = connection
         while not self._stop.wait(_POLL_SECONDS):
             self._reason = self._late() or self._in_the_way(connection) or self._without_exporter(connection)
             if self._reason is not None:
                 connection.execute(_CANCEL, (self._name,))
                 return
-            copied = connection.execute(_COPIED, (self._name,)).fetchone()
-            self.on_copied(int(str(copied[0])) if copied is not None else 0)
+            self.on_copied(*one_row(connection, _COPIED, (self._name,)))
 
     def _late(self) -> ExtractError | None:
         elapsed = time.monotonic() - self._started
@@ -146,10 +145,10 @@ class ReadWatchdog:
             fix="raise EXPORT_MAX_SECONDS, or look for what slows the server down",
         )
 
-    def _without_exporter(self, connection: psycopg.Connection[tuple[object, ...]]) -> ExtractError | None:
+    def _without_exporter(self, connection: Connection) -> ExtractError | None:
         """Reads under way go on; the next range would fail, after minutes."""
-        found = connection.execute(_EXPORTER, (self._exporter.info.backend_pid,)).fetchone()
-        if found is not None and found[0]:
+        (is_there,) = one_row(connection, _EXPORTER, (self._exporter.info.backend_pid,))
+        if is_there:
             return None
         return ExtractError(
             "The connection that holds the snapshot was ended",
@@ -158,13 +157,13 @@ class ReadWatchdog:
             fix="start the run again; if it stays so, the PostgreSQL server's log says who ended it",
         )
 
-    def _in_the_way(self, connection: psycopg.Connection[tuple[object, ...]]) -> LockContentionError | None:
-        waiting = connection.execute(_WAITING, (self._name,)).fetchone()
-        if waiting is not None and int(str(waiting[0])):
-            return LockContentionError(
-                "The run gave way to a session that waits for an exclusive lock on a source table",
-                expected="no ALTER TABLE, TRUNCATE or VACUUM FULL during the export",
-                found="one that waits behind it",
-                fix="nothing to do: the run is tried again",
-            )
-        return None
+    def _in_the_way(self, connection: Connection) -> LockContentionError | None:
+        (waiting,) = one_row(connection, _WAITING, (self._name,))
+        if not waiting:
+            return None
+        return LockContentionError(
+            "The run gave way to a session that waits for an exclusive lock on a source table",
+            expected="no ALTER TABLE, TRUNCATE or VACUUM FULL during the export",
+            found="one that waits behind it",
+            fix="nothing to do: the run is tried again",
+        )

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from pipelines.engine.local import Workers
 from pipelines.errors import ExtractError, SourceError
-from pipelines.source.connection import Connection, SourceAddress, connect
+from pipelines.source.connection import Connection, SourceAddress, connect, one_row
 from pipelines.source.reader import read_query
 
 # psycopg has just been answered within a moment. connectorx would try for 30 s, in a thread that nobody waits for.
@@ -79,9 +79,7 @@ def ask_place(connection: Connection) -> Place:
     Raises:
         psycopg.Error: The connection broke.
     """
-    row = connection.execute(_ANSWERS, prepare=False).fetchone()
-    assert row is not None  # noqa: S101  a SELECT without FROM gives one row
-    return Place(*row)  # type: ignore[arg-type]
+    return Place(*one_row(connection, _ANSWERS))
 
 
 def require_one_server(places: Sequence[Place]) -> None:
