@@ -46,7 +46,7 @@ def read() -> None:
         ThreadPoolExecutor(settings.read_connections) as pool,
     ):
         ranges = [one for relation in snapshot.relations for one in plan_ranges(relation)]
-        queries = [one.query.as_string(snapshot.connection) for one in ranges]
+        queries = [one.as_string(snapshot.connection) for one in ranges]
         setup = snapshot.reader_setup()
         for _ in pool.map(lambda query: read_query(snapshot.reader_url, query, setup).num_rows, queries):
             pass

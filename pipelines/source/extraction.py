@@ -185,7 +185,7 @@ def _tasks(
         ReadTask(
             number=number,
             table=relation.table,
-            query=part.query.as_string(snapshot.connection),
+            query=query.as_string(snapshot.connection),
             url=snapshot.reader_url,
             setup=setup,
             include_full_data=options.include_full_data,
@@ -193,7 +193,7 @@ def _tasks(
             folder=staging.source_dir,
         )
         for relation in reversed(snapshot.relations)
-        for number, part in enumerate(plan_ranges(relation, segmentation, changes.only))
+        for number, query in enumerate(plan_ranges(relation, segmentation, changes.only))
     ]
 
 

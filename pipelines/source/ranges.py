@@ -1,7 +1,6 @@
 """What is asked of PostgreSQL: page ranges of both tables, ids in segments, as SQL (DESIGN 3.2)."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 from psycopg import sql
 
@@ -52,22 +51,9 @@ def in_ranges(column: sql.Identifier, ranges: Sequence[Bounds], *, or_null: bool
     return sql.SQL("({})").format(sql.SQL(" OR ").join(tests or [sql.SQL("false")]))
 
 
-@dataclass(frozen=True)
-class Range:
-    """One query.
-
-    Attributes:
-        relation: Table that it reads.
-        query: Its SELECT: the known columns that the table has, cast, in contract order, and ROW_HASH.
-    """
-
-    relation: Relation
-    query: sql.Composed
-
-
 def plan_ranges(
     relation: Relation, segmentation: Segmentation | None = None, only: Collection[int | None] = ()
-) -> list[Range]:
+) -> list[sql.Composed]:
     """Cut a table into ranges of pages that together cover it once; the last one has no upper end.
 
     What has no pages (a view) is one query. Ranges are shorter where much is stored out of line, so
@@ -76,19 +62,22 @@ def plan_ranges(
     Args:
         segmentation: How the ids are cut, where only some segments are wanted; None: all rows are.
         only: The segments whose rows are wanted. The server scans every page and sends these rows.
+
+    Returns:
+        A SELECT for each: the known columns that the table has, cast, in contract order, and ROW_HASH.
     """
     columns = sql.SQL("{}, {} AS {}").format(_columns(relation), row_hash(relation), sql.Identifier(ROW_HASH))
     wanted: list[sql.Composable] = []
     if segmentation is not None:
         ranges_of_ids = segmentation.ranges(number for number in only if number is not None)
         wanted = [in_ranges(sql.Identifier(relation.table.segment_column), ranges_of_ids, or_null=None in only)]
-    ranges = []
+    queries = []
     for leaf in relation.leaves:
         for bounds in _bounds(leaf):
             where = [*bounds, *wanted]
             tail = sql.SQL(" WHERE ") + sql.SQL(" AND ").join(where) if where else sql.SQL("")
-            ranges.append(Range(relation, sql.SQL("SELECT {} FROM {}{}").format(columns, leaf.source, tail)))
-    return ranges
+            queries.append(sql.SQL("SELECT {} FROM {}{}").format(columns, leaf.source, tail))
+    return queries
 
 
 def plan_whole(relation: Relation) -> sql.Composed:

@@ -45,7 +45,7 @@ def leaf(name: str, pages: int, size: int | None = None, *, has_pages: bool = Tr
 
 
 def queries(*leaves: Leaf) -> list[str]:
-    return [part.query.as_string() for part in plan_ranges(relation(*leaves))]
+    return [query.as_string() for query in plan_ranges(relation(*leaves))]
 
 
 def bounds(query: str) -> tuple[int, int | None]:
