@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from pipelines.errors import ExportError, ExtractError, SourceError
 from pipelines.source.refusal import explain_refusal
-from pipelines.source.sqlstates import meaning_of
+from pipelines.source.sqlstates import reason_of
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -164,7 +164,7 @@ def failed_query(error: psycopg.Error, doing: str) -> ExportError:
             found="the connection broke, or nobody answered any more",
             fix="start the run again; if it stays so, look at the network, and at what stands between",
         )
-    meaning = meaning_of(code)
+    reason = reason_of(code)
     function = _FUNCTION.search(error.diag.message_primary or "")
     if isinstance(error, pg.InsufficientPrivilege) and function:
         return SourceError(
@@ -173,10 +173,10 @@ def failed_query(error: psycopg.Error, doing: str) -> ExportError:
             found="none",
             fix=f"GRANT EXECUTE ON FUNCTION {function[0]} TO the role",
         )
-    kind = ExtractError if meaning.may_pass else SourceError
+    kind = ExtractError if reason.may_pass else SourceError
     return kind(
         f"PostgreSQL failed while {doing}",
         expected=_EXPECTED.get(code, ""),
-        found=f"{meaning.found} ({code})",
-        fix=meaning.fix,
+        found=f"{reason.found} ({code})",
+        fix=reason.fix,
     )

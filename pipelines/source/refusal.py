@@ -11,6 +11,8 @@ import re
 import select
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
 import psycopg
@@ -18,8 +20,8 @@ from psycopg import conninfo, pq
 
 from pipelines.errors import ExportError, ExtractError, SourceError
 from pipelines.source.libpq import ambient, effective, given_in, keywords, origin
-from pipelines.source.sqlstates import meaning_of
-from pipelines.source.wire import SILENT, Reason, check_certificate, check_network
+from pipelines.source.sqlstates import Reason, reason_of
+from pipelines.source.wire import SILENT, check_certificate, check_network
 
 _CANT = "Can't connect to the source PostgreSQL"
 _SECONDS = 10.0
@@ -38,22 +40,22 @@ _DEMANDS = frozenset(
 )
 # (SQLSTATE, routine of PostgreSQL or "" for any other) to what was found and what to do.
 _LOGIN = {
-    ("28P01", ""): ("authentication failed", "check user and password in DATABASE_URL"),
-    ("28000", "InitializeSessionUserId"): (
+    ("28P01", ""): Reason("authentication failed", "check user and password in DATABASE_URL"),
+    ("28000", "InitializeSessionUserId"): Reason(
         "the role does not exist, or may not log in",
         "check the user in DATABASE_URL, or ALTER ROLE … LOGIN",
     ),
-    ("28000", ""): (
+    ("28000", ""): Reason(
         "the server refuses this client",
         "see the line of pg_hba.conf for this role, database and address: it may want TLS (sslmode=require) or a client"
         " certificate (sslcert); the server's log has the reason",
     ),
-    ("3D000", ""): ("the database does not exist", "check its name in DATABASE_URL"),
-    ("42501", "CheckMyDatabase"): ("no CONNECT privilege", "GRANT CONNECT ON DATABASE … to the role"),
-    ("42501", ""): ("options set what the role may not set", _OPTIONS),
-    ("42704", ""): ("options set what the server does not know", _OPTIONS),
-    ("22023", ""): ("options set a value that the server does not take", _OPTIONS),
-    ("55000", ""): ("the database takes no connections", "ALTER DATABASE … ALLOW_CONNECTIONS true"),
+    ("3D000", ""): Reason("the database does not exist", "check its name in DATABASE_URL"),
+    ("42501", "CheckMyDatabase"): Reason("no CONNECT privilege", "GRANT CONNECT ON DATABASE … to the role"),
+    ("42501", ""): Reason("options set what the role may not set", _OPTIONS),
+    ("42704", ""): Reason("options set what the server does not know", _OPTIONS),
+    ("22023", ""): Reason("options set a value that the server does not take", _OPTIONS),
+    ("55000", ""): Reason("the database takes no connections", "ALTER DATABASE … ALLOW_CONNECTIONS true"),
 }
 
 
@@ -90,15 +92,15 @@ def explain_refusal(url: str, error: psycopg.Error) -> ExportError:
     return (ExtractError if may_pass else SourceError)(_CANT, found=found, fix=fix)
 
 
+@dataclass
 class _Answer:
     """What libpq says when it is asked once more."""
 
-    def __init__(self) -> None:
-        self.is_connected = False
-        self.needs_password = False
-        self.text = ""
-        self.has_codes = False
-        self.codes: list[tuple[str, str]] = []
+    is_connected: bool = False
+    needs_password: bool = False
+    text: str = ""
+    has_codes: bool = False
+    codes: Sequence[tuple[str, str]] = ()
 
 
 def _ask_again(url: str, settings: dict[str, str]) -> _Answer:
@@ -143,16 +145,17 @@ def _set_verbosity(connection: pq.abc.PGconn) -> bool:
 
 def _from_server(answer: _Answer) -> Reason | None:
     if answer.needs_password:
-        return "the server asks for a password", "put the password into DATABASE_URL, or use ~/.pgpass", False
+        return Reason("the server asks for a password", "put the password into DATABASE_URL, or use ~/.pgpass")
     if answer.codes:
         # Two where libpq tried with and without TLS: 28000 is then what the way that is not allowed got.
         code, routine = min(answer.codes, key=lambda found: found[0] == "28000")
         if login := _LOGIN.get((code, routine)) or _LOGIN.get((code, "")):
-            return *login, False
-        meaning = meaning_of(code)
-        return f"{meaning.found} ({code})", meaning.fix, meaning.may_pass
+            return login
+        reason = reason_of(code)
+        return reason._replace(found=f"{reason.found} ({code})")
     if answer.is_connected:
-        return "a connection that was refused once, and was made when tried once more", "start the run again", True
+        found = "a connection that was refused once, and was made when tried once more"
+        return Reason(found, "start the run again", may_pass=True)
     return None
 
 
@@ -160,14 +163,13 @@ def _from_settings(url: str, settings: dict[str, str], text: str) -> Reason | No
     for port in settings.get("port", "").split(","):
         if port and not (port.isdecimal() and 0 < int(port) <= _LAST_PORT):
             where = origin("port", settings["port"], url, settings)
-            return f"a port that is not known, in {where}", f"correct the port in {where}", False
+            return Reason(f"a port that is not known, in {where}", f"correct the port in {where}")
     service = settings.get("service") or os.environ.get("PGSERVICE", "")
     if service and (service in text or re.search(r"\bservice\b", text, re.IGNORECASE)):
         where = origin("service", service, url, settings)
-        return (
+        return Reason(
             f"{where} names the service {service}, and libpq finds no usable definition of it",
             f"define it in ~/.pg_service.conf (or the file of PGSERVICEFILE), or take it out of {where}",
-            False,
         )
     place = settings.get("hostaddr") or settings.get("host")
     if place and place not in text and (named := _named(url, settings, text)):
@@ -182,18 +184,18 @@ def _unknown(url: str, settings: dict[str, str], answer: _Answer) -> Reason:
     demands = [name for name in settings if name in _DEMANDS and (name, settings[name]) != ("sslcertmode", "allow")]
     if demands:
         found = f"the server does not meet what is asked of it by {_origins(demands, url, settings)}"
-        return found, "correct it there, or the server", False
+        return Reason(found, "correct it there, or the server")
     if not answer.has_codes:
-        return "a refusal that psycopg can't name here", "try the same URL with psql", False
-    return "it broke while it was made", "try again; look at the network, or at a pooler", True
+        return Reason("a refusal that psycopg can't name here", "try the same URL with psql")
+    return Reason("it broke while it was made", "try again; look at the network, or at a pooler", may_pass=True)
 
 
 def _named(url: str, settings: dict[str, str], text: str) -> Reason | None:
     """The settings that libpq names as having a bad value: their names are the same in every language."""
     named = [n for n in settings if n not in _PLACE and re.search(rf"\b{re.escape(n)}\b", text)]
-    return (
-        (f"a value that libpq refuses: {_origins(named, url, settings)}", "correct it there", False) if named else None
-    )
+    if not named:
+        return None
+    return Reason(f"a value that libpq refuses: {_origins(named, url, settings)}", "correct it there")
 
 
 def _origins(names: list[str], url: str, settings: dict[str, str]) -> str:
@@ -202,7 +204,6 @@ def _origins(names: list[str], url: str, settings: dict[str, str]) -> str:
 
 def _unreadable(url: str) -> SourceError:
     """A URL that libpq can't parse. Names of settings are shown where they can be no part of a password."""
-    expected = "a URL of PostgreSQL with user, password, host, port and database"
     try:
         query = urlsplit(url).query
     except ValueError:
@@ -219,7 +220,7 @@ def _unreadable(url: str) -> SourceError:
         )
     return SourceError(
         "DATABASE_URL can't be read",
-        expected=expected,
+        expected="a URL of PostgreSQL with user, password, host, port and database",
         found="something that is none",
         fix="percent-encode special characters of user and password, such as %40 for @",
     )

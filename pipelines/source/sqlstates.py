@@ -4,12 +4,11 @@ The code decides, never the text: a server speaks the language of its lc_message
 classes: https://www.postgresql.org/docs/current/errcodes-appendix.html.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Meaning:
-    """What a code means.
+class Reason(NamedTuple):
+    """Why something failed.
 
     Attributes:
         found: What happened.
@@ -26,53 +25,53 @@ _AGAIN = "start the run again"
 _SERVER_LOG = "the PostgreSQL server's log has the cause"
 
 # Codes before classes (their first two letters).
-_MEANINGS = {
-    "22": Meaning(
+_REASONS = {
+    "22": Reason(
         "a value that PostgreSQL can't compute or convert",
         "correct the value, or the expression of the view that gives the column",
     ),
-    "25P03": Meaning("the server ended a session that was idle in its transaction", _AGAIN, may_pass=True),
-    "25P04": Meaning("the server ended a transaction that took too long", _AGAIN, may_pass=True),
-    "40001": Meaning(
+    "25P03": Reason("the server ended a session that was idle in its transaction", _AGAIN, may_pass=True),
+    "25P04": Reason("the server ended a transaction that took too long", _AGAIN, may_pass=True),
+    "40001": Reason(
         "the server cancelled the read: on a standby, because it conflicts with recovery",
         "on a standby raise max_standby_streaming_delay, or turn hot_standby_feedback on; else start the run again",
         may_pass=True,
     ),
-    "40": Meaning("the server rolled the transaction back", _AGAIN, may_pass=True),
-    "42501": Meaning(
+    "40": Reason("the server rolled the transaction back", _AGAIN, may_pass=True),
+    "42501": Reason(
         "no privilege, or row-level security that hides rows",
         "grant it: docs/security.md has the SQL; for row-level security ALTER ROLE … BYPASSRLS, or change the policy",
     ),
-    "42P01": Meaning("a table or view that is not there", "look at the view's definition, or check SOURCE_SCHEMA"),
-    "42703": Meaning("a column that is not there", "look at the view's definition"),
-    "53300": Meaning(
+    "42P01": Reason("a table or view that is not there", "look at the view's definition, or check SOURCE_SCHEMA"),
+    "42703": Reason("a column that is not there", "look at the view's definition"),
+    "53300": Reason(
         "the server has no free connection",
         "lower READ_CONNECTIONS, or raise max_connections or the role's CONNECTION LIMIT",
         may_pass=True,
     ),
-    "53": Meaning("the server is short of memory, disk or another resource", _AGAIN, may_pass=True),
-    "55P03": Meaning(
+    "53": Reason("the server is short of memory, disk or another resource", _AGAIN, may_pass=True),
+    "55P03": Reason(
         "another session holds the table exclusively",
         "try again when the ALTER TABLE, VACUUM FULL or TRUNCATE is done",
         may_pass=True,
     ),
-    "57014": Meaning(
+    "57014": Reason(
         "the statement took too long, or somebody cancelled it",
         "start the run again, or raise EXPORT_MAX_SECONDS",
         may_pass=True,
     ),
-    "57P03": Meaning("the server is starting, stopping or recovering", "try again when it is up", may_pass=True),
-    "57P04": Meaning("the database was dropped", "check the database in DATABASE_URL"),
-    "57P": Meaning("the server ended the connection", _AGAIN, may_pass=True),
-    "58": Meaning("the server had an error of its operating system", _SERVER_LOG),
-    "08": Meaning("the connection broke", _AGAIN, may_pass=True),
-    "XX": Meaning("an internal error of the server, or damaged data", _SERVER_LOG),
+    "57P03": Reason("the server is starting, stopping or recovering", "try again when it is up", may_pass=True),
+    "57P04": Reason("the database was dropped", "check the database in DATABASE_URL"),
+    "57P": Reason("the server ended the connection", _AGAIN, may_pass=True),
+    "58": Reason("the server had an error of its operating system", _SERVER_LOG),
+    "08": Reason("the connection broke", _AGAIN, may_pass=True),
+    "XX": Reason("an internal error of the server, or damaged data", _SERVER_LOG),
 }
 
 
-def meaning_of(sqlstate: str) -> Meaning:
+def reason_of(sqlstate: str) -> Reason:
     """What a code means; what is not known here is not tried again."""
     for length in (5, 3, 2):
-        if meaning := _MEANINGS.get(sqlstate[:length]):
-            return meaning
-    return Meaning("an error that is not expected here", _SERVER_LOG)
+        if reason := _REASONS.get(sqlstate[:length]):
+            return reason
+    return Reason("an error that is not expected here", _SERVER_LOG)

@@ -7,11 +7,9 @@ import ssl
 import struct
 
 from pipelines.source.libpq import root_certificate
+from pipelines.source.sqlstates import Reason
 
-# What was found, what to do, and whether it may pass by itself.
-Reason = tuple[str, str, bool]
-
-SILENT: Reason = ("no answer in time", "check host, port and firewall", False)
+SILENT = Reason("no answer in time", "check host, port and firewall")
 _SECONDS = 10.0
 _SSL_REQUEST = struct.pack("!ii", 8, 80_877_103)
 # Of OpenSSL's X509_V_ERR_*.
@@ -30,10 +28,9 @@ def check_network(settings: dict[str, str]) -> Reason | None:
         try:
             _open(host, port).close()
         except socket.gaierror:
-            return (
+            return Reason(
                 "the host name is unknown",
                 "check the host in DATABASE_URL; an @ or / in a password must be percent-encoded",
-                False,
             )
         except TimeoutError:
             return SILENT
@@ -44,12 +41,11 @@ def check_network(settings: dict[str, str]) -> Reason | None:
 
 def _of_errno(error: OSError) -> Reason:
     if error.errno == errno.ECONNREFUSED:
-        return "nothing listens there", "check host and port in DATABASE_URL, and that PostgreSQL is running", False
+        return Reason("nothing listens there", "check host and port in DATABASE_URL, and that PostgreSQL is running")
     if error.errno == errno.ENOENT:
-        fix = "check the socket folder in DATABASE_URL, and that PostgreSQL runs"
-        return "no server at that socket", fix, False
+        return Reason("no server at that socket", "check the socket folder in DATABASE_URL, and that PostgreSQL runs")
     text = os.strerror(error.errno) if error.errno else type(error).__name__
-    return f"no way to that address: {text}", "check host, port and network", False
+    return Reason(f"no way to that address: {text}", "check host, port and network")
 
 
 def _open(host: str, port: int) -> socket.socket:
@@ -72,7 +68,7 @@ def check_certificate(settings: dict[str, str]) -> Reason | None:
         return None
     authorities, named = root_certificate(settings), settings.get("sslrootcert", "")
     if mode in {"verify-ca", "verify-full"} and authorities is None and named != "system":
-        return "the CA file is missing", "check sslrootcert, or put the file at ~/.postgresql/root.crt", False
+        return Reason("the CA file is missing", "check sslrootcert, or put the file at ~/.postgresql/root.crt")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = mode == "verify-full"
     try:
@@ -83,13 +79,13 @@ def check_certificate(settings: dict[str, str]) -> Reason | None:
         else:
             context.verify_mode = ssl.CERT_NONE
     except (OSError, ssl.SSLError):
-        return "the CA file can't be read", f"check that {authorities} holds certificates as PEM", False
+        return Reason("the CA file can't be read", f"check that {authorities} holds certificates as PEM")
     try:
         return _handshake(context, settings, host, mode)
     except ssl.SSLCertVerificationError as error:
         return _of_certificate(error.verify_code)
     except OSError:
-        return "the TLS handshake failed", "look at the server's log, and at what stands between", False
+        return Reason("the TLS handshake failed", "look at the server's log, and at what stands between")
 
 
 def _handshake(context: ssl.SSLContext, settings: dict[str, str], host: str, mode: str) -> Reason | None:
@@ -99,7 +95,7 @@ def _handshake(context: ssl.SSLContext, settings: dict[str, str], host: str, mod
             if plain.recv(1) != b"S":
                 if mode == "prefer":
                     return None
-                return "the server has no TLS", "turn TLS on in the server, or use sslmode=disable knowingly", False
+                return Reason("the server has no TLS", "turn TLS on in the server, or use sslmode=disable knowingly")
         else:
             context.set_alpn_protocols(["postgresql"])
         context.wrap_socket(plain, server_hostname=settings.get("host") or host).close()
@@ -108,9 +104,9 @@ def _handshake(context: ssl.SSLContext, settings: dict[str, str], host: str, mod
 
 def _of_certificate(code: int) -> Reason:
     if code in {_EXPIRED, _NOT_YET_VALID}:
-        return f"{_NOT_ACCEPTED}: it is not valid now", "renew it, or correct the clock", False
+        return Reason(f"{_NOT_ACCEPTED}: it is not valid now", "renew it, or correct the clock")
     if code in _OTHER_NAMES:
         fix = "use the host name of the certificate in DATABASE_URL, or a certificate for this host"
-        return f"{_NOT_ACCEPTED}: it is for another host", fix, False
+        return Reason(f"{_NOT_ACCEPTED}: it is for another host", fix)
     fix = "check sslrootcert (or ~/.postgresql/root.crt): it must hold the CA that signed the certificate"
-    return f"{_NOT_ACCEPTED}: its CA is not the one that is trusted", fix, False
+    return Reason(f"{_NOT_ACCEPTED}: its CA is not the one that is trusted", fix)
