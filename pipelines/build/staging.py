@@ -14,6 +14,8 @@ read, and read again from the source.
 """
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
@@ -88,11 +90,9 @@ class StagingFolder:
         Raises:
             StagingError: Its files can't be written.
         """
-        try:
+        with writing(self.path):
             _replace(self.path / _RECORD, record.model_dump_json(indent=1))
             _replace(self.path.parent / LATEST, self.staging_id)
-        except OSError as error:
-            raise unwritable(self.path, error) from None
 
     def start_source(self) -> None:
         """Make the folder of the source rows.
@@ -100,10 +100,8 @@ class StagingFolder:
         Raises:
             StagingError: It can't be made.
         """
-        try:
+        with writing(self.path):
             self.source_dir.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise unwritable(self.path, error) from None
 
     def write_source_index(self, index: PieceIndex) -> None:
         """Write where the source rows of each segment are.
@@ -111,10 +109,8 @@ class StagingFolder:
         Raises:
             StagingError: It can't be written.
         """
-        try:
+        with writing(self.path):
             index.write(self.source_dir / _INDEX)
-        except OSError as error:
-            raise unwritable(self.path, error) from None
 
     def read_source_index(self) -> PieceIndex:
         """Where the source rows of each segment are.
@@ -153,10 +149,8 @@ class StagingFolder:
             StagingError: It can't be made.
         """
         self.remove_keys()
-        try:
+        with writing(self.path):
             self.keys_dir.mkdir(parents=True)
-        except OSError as error:
-            raise unwritable(self.path, error) from None
 
     def write_keys(self, cuts: str, index: PieceIndex) -> None:
         """Declare the rows by key range complete.
@@ -168,11 +162,9 @@ class StagingFolder:
         Raises:
             StagingError: A file can't be written.
         """
-        try:
+        with writing(self.path):
             _replace(self.keys_dir / _CUTS, cuts)
             index.write(self.keys_dir / _INDEX)
-        except OSError as error:
-            raise unwritable(self.path, error) from None
 
     def read_keys(self) -> tuple[str, PieceIndex] | None:
         """What `write_keys` wrote; None where it is not there, or can't be read."""
@@ -193,10 +185,8 @@ class StagingFolder:
         """
         folder = self.tables_dir / table
         shutil.rmtree(folder, ignore_errors=True)
-        try:
+        with writing(self.path):
             folder.mkdir(parents=True)
-        except OSError as error:
-            raise unwritable(self.path, error) from None
         return folder
 
     def write_table_record(self, record: TableRecord) -> None:
@@ -205,10 +195,8 @@ class StagingFolder:
         Raises:
             StagingError: Its record can't be written.
         """
-        try:
+        with writing(self.path):
             _replace(self.tables_dir / record.name / _TABLE_RECORD, record.model_dump_json(indent=1))
-        except OSError as error:
-            raise unwritable(self.path, error) from None
 
     def read_table_record(self, table: str) -> TableRecord | None:
         """The record of a built table; None where it is not built from this staging."""
@@ -223,14 +211,22 @@ def _replace(path: Path, text: str) -> None:
         beside.write_text(text, encoding="utf-8")
 
 
-def unwritable(path: Path, error: OSError) -> StagingError:
-    """What to say where a staging can't be written."""
-    return StagingError(
-        f"{path} can't be written",
-        expected="a folder with room that this user may write to",
-        found=error.strerror or type(error).__name__,
-        fix="make room, make the folder writable, or set EXPORT_DIR to another one",
-    )
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Write to the folder of a staging.
+
+    Raises:
+        StagingError: The body raised OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StagingError(
+            f"{path} can't be written",
+            expected="a folder with room that this user may write to",
+            found=error.strerror or type(error).__name__,
+            fix="make room, make the folder writable, or set EXPORT_DIR to another one",
+        ) from None
 
 
 def damaged(staging_id: str, path: Path, found: str) -> StagingError:

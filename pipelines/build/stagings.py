@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipelines.build.staging import LATEST, StagingFolder, unwritable
+from pipelines.build.staging import LATEST, StagingFolder, writing
 from pipelines.contracts.records import StagingRecord
 from pipelines.errors import StagingError
 from pipelines.system.run_lock import RunLock
@@ -26,14 +26,15 @@ def new_staging(export_dir: Path, lock: RunLock, now: Callable[[], datetime]) ->
     folder = StagingFolder(root / f"{now().astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}")
     lock.require_held()
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        latest = latest_id(export_dir)
-        remove_stagings(export_dir, lock, keep=lambda folder: folder.staging_id == latest and folder.is_complete())
-        lock.claim(folder.path)
-        folder.path.mkdir()
-    except OSError as error:
+        with writing(root):
+            root.mkdir(parents=True, exist_ok=True)
+            latest = latest_id(export_dir)
+            remove_stagings(export_dir, lock, keep=lambda folder: folder.staging_id == latest and folder.is_complete())
+            lock.claim(folder.path)
+            folder.path.mkdir()
+    except StagingError:
         lock.remove(folder.path)
-        raise unwritable(root, error) from None
+        raise
     try:
         yield folder
     finally:
@@ -86,10 +87,8 @@ def claim_staging(export_dir: Path, lock: RunLock) -> StagingFolder:
     if lock.claimed is not None:
         return StagingFolder(lock.claimed)
     staging = latest_staging(export_dir)
-    try:
+    with writing(staging.path):
         lock.claim(staging.path)
-    except OSError as error:
-        raise unwritable(staging.path, error) from None
     return staging
 
 

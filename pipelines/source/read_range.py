@@ -15,7 +15,7 @@ import pyarrow as pa
 from pydantic import SecretStr
 
 from pipelines.build.pieces import write_pieces
-from pipelines.build.staging import unwritable
+from pipelines.build.staging import writing
 from pipelines.contracts.segments import Segmentation
 from pipelines.contracts.source import SourceTable, source_columns, staged_schema
 from pipelines.errors import ExtractError
@@ -100,10 +100,8 @@ def read_range(task: ReadTask) -> ReadFacts:
     cleaned = clean_chunk(chunk.drop_columns([ROW_HASH]), task.table, columns, nulled)
     del chunk
     parts = (part for batch in cleaned for part in split_by_segment(batch, column, task.segmentation))
-    try:
+    with writing(task.folder.parent):
         pieces = write_pieces(task.folder, f"{name}-{task.number:06d}.arrow", name, schema, parts)
-    except OSError as error:
-        raise unwritable(task.folder.parent, error) from None
     return ReadFacts(task.number, name, pieces, nulled, digests, time.monotonic() - started)
 
 
