@@ -5,7 +5,7 @@ unless these are many; then all segments are divided into key ranges, the reused
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -16,24 +16,17 @@ import pyarrow.parquet as pq
 from pipelines.build.base import base_snapshot
 from pipelines.build.build_segment import DivideTask, divide_segment
 from pipelines.build.derive_range import RangeFacts, RangeTask, derive_range
-from pipelines.build.incremental import IncrementalUpdate, KeyPatch, State
+from pipelines.build.incremental import IncrementalUpdate, Inputs, KeyPatch
 from pipelines.build.key_ranges import RANGE_ROWS, KeyRanges, plan_key_ranges, range_count
 from pipelines.build.patch_range import patch_range, plan_patch
 from pipelines.build.pieces import PieceIndex
 from pipelines.build.rules import BY_HASH, BY_LEI, DOMAINS, RULES, Rule, kinds_of, range_kind
 from pipelines.build.staging import StagingFolder
 from pipelines.build.stagings import claim_staging
-from pipelines.build.table_build import TableBuild, write_part
+from pipelines.build.table_build import TableBuild, scan_files, timed, write_part
 from pipelines.checks.evaluation import SumChecks
 from pipelines.contracts.records import StagingRecord, TableRecord
-from pipelines.contracts.tables import (
-    DERIVED_TABLES,
-    DOMAIN_EXPORTS,
-    ENTITIES,
-    UNIQUE_DOMAINS,
-    Table,
-    candidate_exports,
-)
+from pipelines.contracts.tables import DERIVED_TABLES, ENTITIES, UNIQUE_DOMAINS, Table
 from pipelines.engine.local import LOCAL
 from pipelines.engine.opening import Engine
 from pipelines.errors import StagingError
@@ -81,12 +74,8 @@ def build_derived_tables(  # noqa: PLR0913 - a stage of a run
         return []
     staging = claim_staging(settings.export_dir, lock)
     record = staging.read_record()
-    inputs = Inputs(
-        staging,
-        _built(staging, DOMAIN_EXPORTS.name),
-        _built(staging, candidate_exports(include_full_data=record.include_full_data).name),
-    )
-    derivation = _Derivation(inputs, engine, on_progress, range_rows)
+    inputs = Inputs(staging.tables_dir, _built(staging, "domain_exports"), _built(staging, "candidate_exports"))
+    derivation = _Derivation(staging, inputs, engine, on_progress, range_rows)
     derivation.start(tables, record, lock)
     base = None if record.base_snapshot is None else base_snapshot(settings.export_dir, record)
     if base is not None:
@@ -107,34 +96,11 @@ def build_derived_tables(  # noqa: PLR0913 - a stage of a run
     return records
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """The two tables that all others are computed from.
-
-    Attributes:
-        domains: Record of domain_exports.
-        candidates: Record of candidate_exports.
-    """
-
-    staging: StagingFolder
-    domains: TableRecord
-    candidates: TableRecord
-
-    @property
-    def rows(self) -> dict[str, int]:
-        """Rows by table."""
-        return {self.domains.name: self.domains.rows, self.candidates.name: self.candidates.rows}
-
-    def scan_domains(self, columns: Iterable[str]) -> pl.LazyFrame:
-        """Columns of all rows of domain_exports."""
-        files = [self.staging.tables_dir / file.path for file in self.domains.files]
-        return pl.scan_parquet(files, glob=False, hive_partitioning=False).select(*columns)
-
-
 @dataclass
 class _Derivation:
     """The wanted tables, and what the summaries add up while ranges come."""
 
+    staging: StagingFolder
     inputs: Inputs
     engine: Engine
     on_progress: OnProgress
@@ -146,21 +112,21 @@ class _Derivation:
 
     def start(self, tables: Sequence[Table], record: StagingRecord, lock: RunLock) -> None:
         """Begin the tables; all of them are to be computed as a whole."""
+        rows = {table.name: table.rows for table in (self.inputs.domains, self.inputs.candidates)}
         for table in tables:
-            self.sums[table.name] = SumChecks(table, self.inputs.rows)
-            self.builds[table.name] = TableBuild(table, self.inputs.staging, record, lock.digests)
+            self.sums[table.name] = SumChecks(table, rows)
+            self.builds[table.name] = TableBuild(table, self.staging, record, lock.digests)
         self.as_a_whole = set(self.builds)
 
     def patch(self, base: Snapshot, changed: frozenset[int | None]) -> None:
         """Compute only what changed of each table, where that is not too much."""
-        now = State(self.inputs.staging.tables_dir, self.inputs.domains.files, self.inputs.candidates.files)
-        update = IncrementalUpdate(
-            base, now, changed, max_rows=_RANGES_IN_ONE_GO * self.range_rows, tables=self.builds.keys()
-        )
+        before = Inputs(base.folder, base.record_of("domain_exports"), base.record_of("candidate_exports"))
+        max_rows = _RANGES_IN_ONE_GO * self.range_rows
+        update = IncrementalUpdate(before, self.inputs, changed, max_rows, self.builds.keys())
         for name, build in self.builds.items():
             if build.table.range_key is not None and self._has_outgrown_its_ranges(base):
                 continue
-            with build.timed("transform"):
+            with timed(build.timings, "transform"):
                 part = update.patch_of(build.table)
             if part is None:
                 continue
@@ -175,7 +141,7 @@ class _Derivation:
 
     def _rewrite(self, build: TableBuild, base: Snapshot, part: KeyPatch) -> None:
         """Take a table from a published snapshot, and write only the files again that hold a changed key."""
-        tasks = plan_patch(build.table, self.inputs.staging, base, part.keys, part.rows)
+        tasks = plan_patch(build.table, self.staging, base, part.keys, part.rows)
         build.cut_at(base.record_of(build.table.name).cuts)
         build.reuse(base, frozenset(task.number for task in tasks))
         with closing(self.engine.map(patch_range, tasks, memory_bytes=_MEMORY_BYTES)) as patched:
@@ -190,7 +156,7 @@ class _Derivation:
         domains, candidates = self.inputs.domains, self.inputs.candidates
         samples = [pl.Series([], dtype=pl.String)]
         for file in candidates.files:
-            with pq.ParquetFile(self.inputs.staging.tables_dir / file.path) as parquet:
+            with pq.ParquetFile(self.inputs.folder / file.path) as parquet:
                 if parquet.num_row_groups:
                     group = parquet.read_row_group(parquet.num_row_groups // 2, columns=["lei_code"])
                     samples.append(pl.Series(group["lei_code"].combine_chunks(), dtype=pl.String))
@@ -198,20 +164,19 @@ class _Derivation:
 
     def divide(self, ranges: KeyRanges) -> PieceIndex:
         """Divide the rows of all segments into key ranges, from their Parquet files."""
-        staging = self.inputs.staging
-        staging.start_keys()
+        self.staging.start_keys()
         candidates = {file.segment: file.path for file in self.inputs.candidates.files}
         tasks = (
-            DivideTask(staging, file.segment, file.path, candidates.get(file.segment), ranges)
+            DivideTask(self.staging, file.segment, file.path, candidates.get(file.segment), ranges)
             for file in self.inputs.domains.files
         )
         with (
-            next(iter(self.builds.values())).timed("divide"),  # done once for all tables
+            timed(next(iter(self.builds.values())).timings, "divide"),  # done once for all tables
             closing(self.engine.map(divide_segment, tasks, memory_bytes=_MEMORY_BYTES)) as divided,
         ):
             index = PieceIndex(divided)
         trim_memory()
-        staging.write_keys(ranges.as_json(), index)
+        self.staging.write_keys(ranges.as_json(), index)
         return index
 
     def build(self, ranges: KeyRanges, index: PieceIndex) -> None:
@@ -227,11 +192,11 @@ class _Derivation:
                 self.on_progress(Progress("summarize", facts.what, done, len(tasks)))
         for table, rule in RULES.items():
             if table.name in names and rule.merge is not None:
-                with self.builds[table.name].timed("transform"):
+                with timed(self.builds[table.name].timings, "transform"):
                     counts = {name: pl.concat(self.counts.pop((table.name, name))) for name in rule.counts}
                     rows = rule.merge(counts, self._measured(rule))
                 self.sums[table.name].add(SumChecks.sums_of(table, rows))
-                self.builds[table.name].add(write_part(rows, table, self.inputs.staging.tables_dir, None))
+                self.builds[table.name].add(write_part(rows, table, self.inputs.folder, None))
 
     def finish(self) -> list[TableRecord]:
         """Close the tables."""
@@ -241,7 +206,7 @@ class _Derivation:
         kinds = (DOMAINS, BY_HASH) if kind == BY_HASH else (BY_LEI,)
         wanted = frozenset(table.name for table in RULES if table.name in names and kind in kinds_of(table))
         for number in range(len(ranges.cuts(kind)) + 1 if wanted else 0):
-            yield RangeTask(self.inputs.staging, number, {each: index.of(each, number) for each in kinds}, wanted)
+            yield RangeTask(self.staging, number, {each: index.of(each, number) for each in kinds}, wanted)
 
     def _add(self, facts: RangeFacts) -> None:
         for name, part in facts.parts.items():
@@ -259,7 +224,8 @@ class _Derivation:
         if not rule.measured:
             return pl.DataFrame()
         texts = cs.string().cast(pl.Categorical(pl.Categories.random()))
-        return self.inputs.scan_domains(rule.measured).with_columns(texts).collect()
+        domains = scan_files(self.inputs.folder, self.inputs.domains.files)
+        return domains.select(rule.measured).with_columns(texts).collect()
 
     def _has_outgrown_its_ranges(self, base: Snapshot) -> bool:
         """Whether there are so many more rows that the keys are to be cut again; both kinds were cut for the same rows.
@@ -267,7 +233,8 @@ class _Derivation:
         LEIs may have fewer ranges: one LEI is in one range, however many rows it has.
         """
         ranges = len(base.record_of(UNIQUE_DOMAINS.name).cuts) + 1
-        return range_count(max(self.inputs.rows.values()), self.range_rows) > _MOST_GROWTH * ranges
+        rows = max(self.inputs.domains.rows, self.inputs.candidates.rows)
+        return range_count(rows, self.range_rows) > _MOST_GROWTH * ranges
 
 
 def _built(staging: StagingFolder, name: str) -> TableRecord:

@@ -5,13 +5,12 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-import polars as pl
-
 from pipelines.build.base import columns_kept_checks
 from pipelines.build.extraction import shrink_checks
 from pipelines.build.reporting import RunReport, making_report
 from pipelines.build.staging import StagingFolder
 from pipelines.build.stagings import claim_staging, remove_stagings
+from pipelines.build.table_build import scan_files
 from pipelines.checks.definitions import SHRINK_CHECK
 from pipelines.checks.evaluation import compare_counts, count_rejects, reconcile_rows
 from pipelines.contracts.records import CheckRecord, Manifest, StagingRecord, TableRecord
@@ -106,7 +105,7 @@ def publish_tables(
     checks = [*_shrink_checks(settings, record), *columns_kept_checks(record)]
     checks += _snapshot_checks(staging, record, built)
     raise_if_failed([*checks, *(check for table in built for check in table.checks)])
-    rejects = count_rejects(_scan(staging, _named(built, "rejected_rows")))
+    rejects = count_rejects(scan_files(staging.tables_dir, _named(built, "rejected_rows").files))
     switched: list[str] = []
 
     def hear(progress: Progress) -> None:
@@ -163,18 +162,15 @@ def _shrink_checks(settings: Settings, record: StagingRecord) -> list[CheckRecor
 def _snapshot_checks(staging: StagingFolder, record: StagingRecord, built: Sequence[TableRecord]) -> list[CheckRecord]:
     rows = {table.name: table.rows for table in built}
     source_rows = {name: relation.rows for name, relation in record.source.relations.items()}
+    rejected, domains = (_named(built, name).files for name in ("rejected_rows", "domain_exports"))
     return [
-        reconcile_rows(source_rows, rows, _scan(staging, _named(built, "rejected_rows"))),
-        compare_counts(_scan(staging, _named(built, "domain_exports")), rows["candidate_exports"]),
+        reconcile_rows(source_rows, rows, scan_files(staging.tables_dir, rejected)),
+        compare_counts(scan_files(staging.tables_dir, domains), rows["candidate_exports"]),
     ]
 
 
 def _named(built: Sequence[TableRecord], name: str) -> TableRecord:
     return next(table for table in built if table.name == name)
-
-
-def _scan(staging: StagingFolder, table: TableRecord) -> pl.LazyFrame:
-    return pl.scan_parquet([staging.tables_dir / file.path for file in table.files], glob=False)
 
 
 def _timings(record: StagingRecord, built: Sequence[TableRecord]) -> dict[str, float]:

@@ -7,8 +7,9 @@ from pathlib import Path
 import polars as pl
 
 from pipelines.build.stagings import latest_staging
+from pipelines.build.table_build import scan_files
 from pipelines.checks.definitions import REPORT_DRAWN
-from pipelines.contracts.records import FileRecord, Manifest, TableRecord
+from pipelines.contracts.records import Manifest, TableRecord
 from pipelines.contracts.tables import published_tables
 from pipelines.errors import ExportError, ReportError, SnapshotError
 from pipelines.report.charts import Spec
@@ -42,7 +43,7 @@ class RunReport:
         # By content: the files of a staging are those of its snapshot.
         content = frozenset(f"{record.name} {file.sha256}" for record in drawn for file in record.files)
         if content not in self._figures:
-            self._figures[content] = measure_tables({record.name: _scan(folder, record.files) for record in drawn})
+            self._figures[content] = measure_tables({record.name: scan_files(folder, record.files) for record in drawn})
         return self._figures[content]
 
     @contextmanager
@@ -176,14 +177,10 @@ def changed_files(snapshot: Snapshot, previous: Snapshot | None) -> dict[str, Ch
             return None
         if old or new:
             rows = max(sum(file.rows for file in side) for side in (old, new))
-            before = _scan(previous.folder, old) if old else None
-            now = _scan(snapshot.folder, new) if new else None
+            before = scan_files(previous.folder, old) if old else None
+            now = scan_files(snapshot.folder, new) if new else None
             changed[table.name] = ChangedFiles(table.key, before, now, rows)
     return changed
-
-
-def _scan(folder: Path, files: Sequence[FileRecord]) -> pl.LazyFrame:
-    return pl.scan_parquet([folder / file.path for file in files], glob=False, hive_partitioning=False)
 
 
 def _reason(error: Exception) -> str:

@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,6 +80,11 @@ def file_name(table: Table, number: int | None) -> str:
     return f"{stem}.parquet"
 
 
+def scan_files(folder: Path, files: Iterable[FileRecord]) -> pl.LazyFrame:
+    """Rows of one file or more, whose paths begin at a folder: of tables of a staging, or of a snapshot."""
+    return pl.scan_parquet([folder / file.path for file in files], glob=False, hive_partitioning=False)
+
+
 @contextmanager
 def timed(timings: dict[str, float], stage: str) -> Iterator[None]:
     """Count the seconds of the body as a stage."""
@@ -110,12 +115,6 @@ class TableBuild:
         self._cuts: tuple[str, ...] = ()
         self._base: Snapshot | None = None
 
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Count the seconds of the body as a stage of this table."""
-        with timed(self.timings, stage):
-            yield
-
     def cut_at(self, cuts: Sequence[str]) -> None:
         """Say how the keys of a table in key ranges are cut."""
         if self.table.range_key is not None:
@@ -137,7 +136,7 @@ class TableBuild:
             PublishError: A file can't be linked or copied.
         """
         self._base = base
-        with self.timed("reuse"):
+        with timed(self.timings, "reuse"):
             for file in base.record_of(self.table.name).files:
                 if file.segment not in changed and file.rows:
                     self._link(base, file)
@@ -149,14 +148,16 @@ class TableBuild:
             content: Results of the checks of its content.
             findings: What these found, by segment name; empty where it can't be told by segment.
         """
-        with self.timed("write"):
+        none = self.table.schema.create_empty()
+        with timed(self.timings, "write"):
             if not self._files:
                 first = self._segmentation.numbers[0] if self.table.is_segmented else None
                 number = 0 if self.table.range_key is not None else first
-                self._files = [self._write(self.table.schema.create_empty(), number)]
+                path = self._folder / file_name(self.table, number)
+                self._files = [write_parquet(none, path, table=self.table, segment=number, digests=self._digests)]
         rows = sum(file.rows for file in self._files)
         if not rows:
-            self._checks.update(self.table.schema.create_empty())
+            self._checks.update(none)
         checks = (*self._general_results(rows), *content)
         record = TableRecord(
             name=self.table.name,
@@ -182,7 +183,8 @@ class TableBuild:
             return results
         before = self._base.manifest.id
         if checked:
-            return [_with_metadata(check, {"others_checked_before": before}) for check in results]
+            more = {"others_checked_before": before}
+            return [check.model_copy(update={"metadata": check.metadata | more}) for check in results]
         known = {check.name: check for check in self._base.record_of(self.table.name).checks}
         return [_stating(known.get(check.name, check), rows, before) for check in results]
 
@@ -193,15 +195,7 @@ class TableBuild:
             raise write_failure(f"{file.path} could not be reused", error) from error
         self._files.append(file)
 
-    def _write(self, rows: pl.DataFrame, number: int | None) -> FileRecord:
-        path = self._folder / file_name(self.table, number)
-        return write_parquet(rows, path, table=self.table, segment=number, digests=self._digests)
-
 
 def _stating(check: CheckRecord, rows: int, snapshot_id: str) -> CheckRecord:
     """A result with the rows that it stands for, and the snapshot whose run found it where it does not say so."""
     return check.model_copy(update={"rows": rows, "found_by": check.found_by or snapshot_id})
-
-
-def _with_metadata(check: CheckRecord, more: dict[str, Any]) -> CheckRecord:
-    return check.model_copy(update={"metadata": {**check.metadata, **more}})
