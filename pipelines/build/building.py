@@ -17,7 +17,7 @@ from pipelines.checks.content import CandidateChecks, DomainChecks
 from pipelines.contracts.records import CheckRecord, SegmentRecord, StagingRecord, TableRecord
 from pipelines.contracts.segments import segment_name
 from pipelines.contracts.source import DOMAINS, GLEIF_CANDIDATES, SOURCE_TABLES
-from pipelines.contracts.tables import DOMAIN_EXPORTS, candidate_exports, segmented_tables
+from pipelines.contracts.tables import segmented_tables
 from pipelines.engine.local import LOCAL
 from pipelines.engine.opening import Engine
 from pipelines.progress import OnProgress, Progress, ignore_progress
@@ -32,46 +32,22 @@ _MEMORY_BYTES = 384 * 2**20
 # Enough for 1,024 ranges of about the same size. Of many pieces: those of one segment may be of one country.
 _SAMPLED_LEIS = 50_000
 _SAMPLED_PIECES = 64
-
-
-class SegmentCheckStates:
-    """Checks of content, kept by segment: those of a segment that is reused are known from the run that read it."""
-
-    def __init__(self, make: type[DomainChecks] | type[CandidateChecks]) -> None:
-        self._make = make
-        self._found: dict[str, dict[str, Any]] = {}
-
-    def keep(self, segment: str, found: dict[str, Any]) -> None:
-        """Keep what was found in a segment."""
-        self._found[segment] = found
-
-    def reuse(self, findings: dict[str, dict[str, Any]], changed: frozenset[str]) -> None:
-        """Take over what was found in all segments but the changed ones."""
-        self._found |= {segment: found for segment, found in findings.items() if segment not in changed}
-
-    def findings(self) -> dict[str, dict[str, Any]]:
-        """What was found, by segment name, in the order of names."""
-        return dict(sorted(self._found.items()))
-
-    def results(self) -> list[CheckRecord]:
-        """One record a check over all segments, in the order of the definitions."""
-        total = self._make()
-        for segment in sorted(self._found):
-            total.add_state(self._found[segment])
-        return total.results()
+_CONTENT_CHECKS: dict[str, type[DomainChecks] | type[CandidateChecks]] = {
+    "domain_exports": DomainChecks,
+    "candidate_exports": CandidateChecks,
+}
 
 
 class _SegmentBuilds:
-    """The wanted tables, and the checks of what is in them."""
+    """The wanted tables, and what the checks of their content found, by table and segment.
+
+    What was found in a segment that is reused is known from the run that read it.
+    """
 
     def __init__(
         self, staging: StagingFolder, record: StagingRecord, names: Sequence[str] | None, digests: Digests
     ) -> None:
-        candidates = candidate_exports(include_full_data=record.include_full_data).name
-        self.content = {
-            DOMAIN_EXPORTS.name: SegmentCheckStates(DomainChecks),
-            candidates: SegmentCheckStates(CandidateChecks),
-        }
+        self.findings: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in _CONTENT_CHECKS}
         tables = segmented_tables(include_full_data=record.include_full_data)
         self.tables = {
             table.name: TableBuild(table, staging, record, digests)
@@ -86,8 +62,9 @@ class _SegmentBuilds:
         changed_names = frozenset(map(segment_name, changed))
         for name, build in self.tables.items():
             build.reuse(base, changed)
-            if name in self.content:
-                self.content[name].reuse(base.record_of(name).findings, changed_names)
+            if name in self.findings:
+                found = base.record_of(name).findings.items()
+                self.findings[name] |= {segment: state for segment, state in found if segment not in changed_names}
 
     def add(self, facts: SegmentFacts) -> None:
         """Add what was built of a segment."""
@@ -95,17 +72,21 @@ class _SegmentBuilds:
             build = self.tables[name]
             build.add(part)
             build.timings["validate"] += facts.validate_s
-            if name in self.content:
-                self.content[name].keep(segment_name(facts.segment), part.content)
+            if name in self.findings:
+                self.findings[name][segment_name(facts.segment)] = part.content
 
     def finish(self) -> list[TableRecord]:
         """Close the tables."""
-        return [
-            build.finish(self.content[name].results(), self.content[name].findings())
-            if name in self.content
-            else build.finish()
-            for name, build in self.tables.items()
-        ]
+        return [build.finish(*self._content(name)) for name, build in self.tables.items()]
+
+    def _content(self, table: str) -> tuple[list[CheckRecord], dict[str, dict[str, Any]]]:
+        """Results of the checks of a table's content, and what they found, in the order of the segments' names."""
+        if table not in self.findings:
+            return [], {}
+        checks, findings = _CONTENT_CHECKS[table](), dict(sorted(self.findings[table].items()))
+        for state in findings.values():
+            checks.add_state(state)
+        return checks.results(), findings
 
 
 @guarded

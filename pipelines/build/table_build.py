@@ -141,7 +141,7 @@ class TableBuild:
                 if file.segment not in changed and file.rows:
                     self._link(base, file)
 
-    def finish(self, content: Sequence[CheckRecord] = (), findings: Mapping[str, dict[str, Any]] = {}) -> TableRecord:
+    def finish(self, content: Sequence[CheckRecord], findings: Mapping[str, dict[str, Any]] = {}) -> TableRecord:
         """Close the table: one file at least, its checks, its record.
 
         Args:
