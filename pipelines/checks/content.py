@@ -25,18 +25,12 @@ from pipelines.checks.definitions import (
 )
 from pipelines.contracts.records import CheckRecord
 from pipelines.contracts.vocabularies import JURISDICTION_PATTERN, KNOWN_VALUES
+from pipelines.transform.domain_exports import JOINED, SEPARATOR
 from pipelines.transform.text import LEI_PATTERN, is_blank
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_TEXTS = {
-    "all_lei_codes": "lei_code",
-    "all_legal_names": "legal_name",
-    "all_jurisdictions": "jurisdiction",
-    "all_entity_statuses": "entity_status",
-}
-_BETWEEN = "; "
 Found = dict[str, Any]
 _SHOWN_IDS = 5
 _SHOWN_VALUES = 10
@@ -66,11 +60,11 @@ def find_other_joins(domain_exports: pl.DataFrame, candidates: pl.DataFrame) -> 
         return domain_exports["domain_id"].clear()
     joined = candidates.group_by("domain_id").agg(
         pl.len().alias("count"),
-        *(pl.col(value).fill_null("").str.join(_BETWEEN).alias(f"{text}_again") for text, value in _TEXTS.items()),
+        *(pl.col(value).fill_null("").str.join(SEPARATOR).alias(f"{text}_again") for text, value in JOINED.items()),
         pl.col("lei_code").alias("lei_codes_again"),
     )
     empty = pl.lit([], dtype=pl.List(pl.String))
-    differs = [pl.col(text).ne_missing(pl.col(f"{text}_again").fill_null("")) for text in _TEXTS]
+    differs = [pl.col(text).ne_missing(pl.col(f"{text}_again").fill_null("")) for text in JOINED]
     return domain_exports.join(joined, on="domain_id", how="left", maintain_order="left").filter(
         pl.any_horizontal(
             *differs,
@@ -93,14 +87,14 @@ def _is_same(domain_exports: pl.DataFrame, candidates: pl.DataFrame) -> bool:
         codes.list.len().equals(counts)
         and codes.explode(empty_as_null=False).equals(candidates["lei_code"])
         and all(
-            _joined(candidates[value], ends).equals(domain_exports[text].rename("")) for text, value in _TEXTS.items()
+            _joined(candidates[value], ends).equals(domain_exports[text].rename("")) for text, value in JOINED.items()
         )
     )
 
 
 def _joined(values: pl.Series, ends: "NDArray[np.int64]") -> pl.Series:
     lists = pa.LargeListArray.from_arrays(ends, values.fill_null("").to_arrow())
-    return pl.Series("", pc.binary_join(lists, pa.scalar(_BETWEEN, pa.large_string())), dtype=pl.String)
+    return pl.Series("", pc.binary_join(lists, pa.scalar(SEPARATOR, pa.large_string())), dtype=pl.String)
 
 
 class _Finding:

@@ -57,26 +57,15 @@ def columns_kept_check(source_table: str) -> CheckDefinition:
     )
 
 
-def columns_match(table: Table) -> CheckDefinition:
-    """The check of a table's shape."""
-    return CheckDefinition(
-        table.name, "columns_match", "Columns, their order and dtypes are those of the contract.", "error"
+def general_checks(table: Table) -> tuple[CheckDefinition, CheckDefinition, CheckDefinition, CheckDefinition]:
+    """The checks that every table has: of its shape, of NULL, of its key, and of value rules such as a hash's form."""
+    matching = "Columns, their order and dtypes are those of the contract."
+    return (
+        CheckDefinition(table.name, "columns_match", matching, "error"),
+        CheckDefinition(table.name, "required_present", f"No NULL in: {', '.join(table.required)}.", "error"),
+        CheckDefinition(table.name, "key_unique", f"{', '.join(table.key)} is unique.", "error"),
+        CheckDefinition(table.name, "values_conform", "Values keep the rules of the contract.", "error"),
     )
-
-
-def required_present(table: Table) -> CheckDefinition:
-    """The check that required columns hold no NULL."""
-    return CheckDefinition(table.name, "required_present", f"No NULL in: {', '.join(table.required)}.", "error")
-
-
-def key_unique(table: Table) -> CheckDefinition:
-    """The check of a table's key."""
-    return CheckDefinition(table.name, "key_unique", f"{', '.join(table.key)} is unique.", "error")
-
-
-def values_conform(table: Table) -> CheckDefinition:
-    """The check of the value rules of the contract, such as the form of a hash."""
-    return CheckDefinition(table.name, "values_conform", "Values keep the rules of the contract.", "error")
 
 
 # Counts whose sum over a derived table is the number of rows of the table that it was computed from.
@@ -213,7 +202,7 @@ SOURCE_CHECKS = tuple(check for table in SOURCE_TABLES for check in source_check
 
 def table_checks(table: Table) -> tuple[CheckDefinition, ...]:
     """All checks of a published table."""
-    general = (columns_match(table), required_present(table), key_unique(table), values_conform(table))
+    general = general_checks(table)
     content = {DOMAIN_EXPORTS.name: DOMAIN_CHECKS, _CANDIDATES: CANDIDATE_CHECKS}
     if table in DERIVED_TABLES:
         return (*general, *(adds_up(table, count) for count in SUMMED_COUNTS if count in table.columns))

@@ -13,10 +13,7 @@ from pipelines.checks.definitions import (
     ROWS_RECONCILE,
     SUMMED_COUNTS,
     adds_up,
-    columns_match,
-    key_unique,
-    required_present,
-    values_conform,
+    general_checks,
 )
 from pipelines.contracts.records import CheckRecord
 from pipelines.contracts.source import DOMAINS, GLEIF_CANDIDATES
@@ -31,50 +28,52 @@ class TableChecks:
 
     A key is unique over all frames when it is within each, because frames are ranges of one key column; where they are
     not (rejected_rows), the source's unique ids say so.
+
+    Attributes:
+        rows: Rows that were checked.
+        broken: How many of them break each rule of dataframely.
+        difference: How the columns differ from the contract; "": they do not.
     """
 
     def __init__(self, table: Table) -> None:
         self._table = table
-        self._rows = 0
-        self._broken: Counter[str] = Counter()
-        self._shape: str = ""
-
-    @property
-    def rows(self) -> int:
-        """Rows that were checked."""
-        return self._rows
+        self.rows = 0
+        self.broken: Counter[str] = Counter()
+        self.difference = ""
 
     def update(self, frame: pl.DataFrame) -> None:
         """Check one frame of the table and add to the result."""
-        self._rows += frame.height
+        self.rows += frame.height
         if frame.schema != self._table.polars_schema:
-            self._shape = self._shape or _difference(self._table.polars_schema, frame.schema)
+            self.difference = self.difference or _difference(self._table.polars_schema, frame.schema)
             return
         if not self._table.schema.is_valid(frame):  # counting makes a copy of the rows, and is rarely needed
             _, failure = self._table.schema.filter(frame)
-            self._broken.update(failure.counts())
+            self.broken.update(failure.counts())
 
     def add(self, other: "TableChecks") -> None:
         """Add what was found in other frames of the table."""
-        self._rows += other._rows  # noqa: SLF001  of the same class
-        self._broken.update(other._broken)  # noqa: SLF001
-        self._shape = self._shape or other._shape  # noqa: SLF001
+        self.rows += other.rows
+        self.broken.update(other.broken)
+        self.difference = self.difference or other.difference
 
     def results(self) -> list[CheckRecord]:
         """One record a check, in the order of the definitions."""
-        nulls = {rule.split("|")[0]: n for rule, n in self._broken.items() if rule.endswith(f"|{_NULL_RULE}")}
-        repeated = self._broken.get(_KEY_RULE, 0)
-        rows = self._rows
+        shape, required, key, values = general_checks(self._table)
+        rows, repeated = self.rows, self.broken.get(_KEY_RULE, 0)
+        nulls = {rule.split("|")[0]: n for rule, n in self.broken.items() if rule.endswith(f"|{_NULL_RULE}")}
         others = {
-            rule: n for rule, n in self._broken.items() if rule != _KEY_RULE and not rule.endswith(f"|{_NULL_RULE}")
+            rule: n for rule, n in self.broken.items() if rule != _KEY_RULE and not rule.endswith(f"|{_NULL_RULE}")
         }
         return [
-            columns_match(self._table).result(
-                passed=not self._shape, columns=len(self._table.columns), difference=self._shape or "none"
+            shape.result(
+                passed=not self.difference,
+                columns=len(self._table.columns),
+                difference=self.difference or "none",
             ),
-            required_present(self._table).result(passed=not nulls, rows_checked=rows, nulls_by_column=nulls),
-            key_unique(self._table).result(passed=not repeated, rows_checked=rows, rows_with_repeated_key=repeated),
-            values_conform(self._table).result(passed=not others, rows_checked=rows, rows_by_broken_rule=others),
+            required.result(passed=not nulls, rows_checked=rows, nulls_by_column=nulls),
+            key.result(passed=not repeated, rows_checked=rows, rows_with_repeated_key=repeated),
+            values.result(passed=not others, rows_checked=rows, rows_by_broken_rule=others),
         ]
 
 
@@ -87,19 +86,16 @@ def _difference(expected: pl.Schema, found: pl.Schema) -> str:
 
 
 class SumChecks:
-    """The running sums of a table's counts."""
+    """The running sums of a table's counts.
+
+    Args:
+        rows: Rows of the tables that it was computed from.
+    """
 
     def __init__(self, table: Table, rows: Mapping[str, int]) -> None:
-        """Begin with nothing.
-
-        Args:
-            table: The table whose counts are added.
-            rows: Rows of the tables that it was computed from.
-        """
         self._table = table
         self._rows = rows
         self._sums: Counter[str] = Counter()
-        self._counts = {name: source for name, source in SUMMED_COUNTS.items() if name in table.columns}
 
     @staticmethod
     def columns_of(table: Table) -> list[str]:
@@ -117,13 +113,12 @@ class SumChecks:
 
     def results(self) -> list[CheckRecord]:
         """One record a count."""
-        return [
-            adds_up(self._table, name).result(
-                passed=self._sums[name] == self._rows[source],
-                **{f"sum_of_{name}": self._sums[name], f"{source}_rows": self._rows[source]},
-            )
-            for name, source in self._counts.items()
-        ]
+        results = []
+        for name in self.columns_of(self._table):
+            source, found = SUMMED_COUNTS[name], self._sums[name]
+            metadata = {f"sum_of_{name}": found, f"{source}_rows": self._rows[source]}
+            results.append(adds_up(self._table, name).result(passed=found == self._rows[source], **metadata))
+        return results
 
 
 def reconcile_rows(
