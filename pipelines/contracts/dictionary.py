@@ -65,13 +65,7 @@ def render_dictionary() -> str:
 
 def _overview(tables: Iterable[Table]) -> str:
     rows = [
-        (
-            f"[{_code(table.name)}](#{table.name})",
-            table.grain,
-            _codes(table.key),
-            _codes(table.sort_by),
-            _files(table),
-        )
+        (f"[{_code(table.name)}](#{table.name})", table.grain, _codes(table.key), _codes(table.sort_by), _files(table))
         for table in tables
     ]
     return _rows(("table", "grain", "key", "sorted by", "Parquet files"), rows)
@@ -84,12 +78,7 @@ def _files(table: Table) -> str:
 
 
 def _types() -> str:
-    rows = [
-        (_dtype(dtype), parquet, arrow, duckdb)
-        for dtype, duckdb in DUCKDB_TYPES.items()
-        if dtype in _OTHER_TYPES
-        for parquet, arrow, _ in (_OTHER_TYPES[dtype],)
-    ]
+    rows = [(_dtype(dtype), *_OTHER_TYPES[dtype][:2], duckdb) for dtype, duckdb in DUCKDB_TYPES.items()]
     return _rows(("Polars", "Parquet", "pyarrow", "DuckDB"), rows)
 
 

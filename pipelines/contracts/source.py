@@ -12,6 +12,7 @@ import pyarrow as pa
 from pipelines.contracts.columns import Storage, text
 
 KEY, TEXT, CODE = Storage.KEY, Storage.TEXT, Storage.CODE
+_POINTS, _UTC, _MS = {"unit": "points, 0 to 100"}, {"unit": "UTC"}, {"unit": "ms"}
 
 
 class Domains(dy.Schema):
@@ -23,9 +24,7 @@ class Domains(dy.Schema):
     status = text(CODE, "Where processing stands: pending, processing, success or failed", nullable=False)
     company_name = text(TEXT, "Company name that was found for the domain")
     extraction_method = text(CODE, "How the company name was found")
-    confidence_score = dy.Float32(
-        nullable=True, description="Confidence in company_name", metadata={"unit": "points, 0 to 100"}
-    )
+    confidence_score = dy.Float32(nullable=True, description="Confidence in company_name", metadata=_POINTS)
     guessed_country = text(CODE, "Country that the application guessed")
     retry_count = dy.Int32(nullable=True, description="How often processing was tried again")
     error_message = text(CODE, "Why processing failed, in the application's words")
@@ -34,13 +33,13 @@ class Domains(dy.Schema):
     extraction_attempts = text(CODE, "What was tried, as the application recorded it")
     recommendation = text(CODE, "What the application advises to do about the domain")
     batch_id = text(CODE, "Batch that the row belongs to", nullable=False)
-    created_at = dy.Datetime(nullable=True, description="When the row was created", metadata={"unit": "UTC"})
-    processed_at = dy.Datetime(nullable=True, description="When processing ended", metadata={"unit": "UTC"})
-    processing_started_at = dy.Datetime(nullable=True, description="When processing began", metadata={"unit": "UTC"})
-    processing_time_ms = dy.Int32(nullable=True, description="How long processing took", metadata={"unit": "ms"})
+    created_at = dy.Datetime(nullable=True, description="When the row was created", metadata=_UTC)
+    processed_at = dy.Datetime(nullable=True, description="When processing ended", metadata=_UTC)
+    processing_started_at = dy.Datetime(nullable=True, description="When processing began", metadata=_UTC)
+    processing_time_ms = dy.Int32(nullable=True, description="How long processing took", metadata=_MS)
     predicted_entity_category = text(CODE, "GLEIF entity category that was predicted")
     entity_category_confidence = dy.Int32(
-        nullable=True, description="Confidence in predicted_entity_category", metadata={"unit": "points, 0 to 100"}
+        nullable=True, description="Confidence in predicted_entity_category", metadata=_POINTS
     )
     entity_category_indicators = text(CODE, "What spoke for predicted_entity_category")
     level2_attempted = dy.Bool(nullable=True, description="Whether the GLEIF search (level 2) was tried")
@@ -49,19 +48,15 @@ class Domains(dy.Schema):
         nullable=True,
         description="Candidates that the application says it found; gleif_candidate_count has the real number",
     )
-    level2_processing_time_ms = dy.Int32(
-        nullable=True, description="How long the GLEIF search took", metadata={"unit": "ms"}
-    )
+    level2_processing_time_ms = dy.Int32(nullable=True, description="How long the GLEIF search took", metadata=_MS)
     primary_lei_code = text(KEY, "LEI that the application chose")
     primary_gleif_name = text(TEXT, "GLEIF name of primary_lei_code")
     primary_selection_confidence = dy.Int32(
-        nullable=True, description="Confidence in primary_lei_code", metadata={"unit": "points, 0 to 100"}
+        nullable=True, description="Confidence in primary_lei_code", metadata=_POINTS
     )
     selection_algorithm = text(CODE, "How primary_lei_code was chosen")
     final_legal_name = text(TEXT, "Legal name after all levels")
-    final_confidence = dy.Int32(
-        nullable=True, description="Confidence in final_legal_name", metadata={"unit": "points, 0 to 100"}
-    )
+    final_confidence = dy.Int32(nullable=True, description="Confidence in final_legal_name", metadata=_POINTS)
     final_extraction_method = text(CODE, "How final_legal_name was found")
     primary_business_description = text(CODE, "What the company does, from its site")
     industry_context = text(CODE, "Industry, from the company's site")
@@ -78,12 +73,8 @@ class Domains(dy.Schema):
     market_position = text(CODE, "Market position, from the company's site")
     company_type = text(CODE, "Type of company")
     content_sources = text(CODE, "Pages that the site's content was taken from")
-    extraction_timestamp = dy.Datetime(
-        nullable=True, description="When the site's content was taken", metadata={"unit": "UTC"}
-    )
-    content_quality_score = dy.Int32(
-        nullable=True, description="Quality of the site's content", metadata={"unit": "points, 0 to 100"}
-    )
+    extraction_timestamp = dy.Datetime(nullable=True, description="When the site's content was taken", metadata=_UTC)
+    content_quality_score = dy.Int32(nullable=True, description="Quality of the site's content", metadata=_POINTS)
     manual_review_required = dy.Bool(nullable=True, description="Whether a person should look at the row")
     selection_notes = text(CODE, "Why primary_lei_code was chosen, in the application's words")
 
@@ -100,34 +91,26 @@ class GleifCandidates(dy.Schema):
     legal_form = text(CODE, "Legal form: ELF code (ISO 20275)")
     entity_category = text(CODE, "GLEIF entity category, such as GENERAL, FUND or BRANCH")
     registration_status = text(CODE, "Status of the LEI itself, such as ISSUED or LAPSED")
-    gleif_match_score = dy.Float32(
-        nullable=True, description="How well GLEIF matched the name", metadata={"unit": "points, 0 to 100"}
-    )
-    weighted_score = dy.Float32(
-        nullable=True, description="Score that candidates are ranked by", metadata={"unit": "points, 0 to 100"}
-    )
+    gleif_match_score = dy.Float32(nullable=True, description="How well GLEIF matched the name", metadata=_POINTS)
+    weighted_score = dy.Float32(nullable=True, description="Score that candidates are ranked by", metadata=_POINTS)
     rank_position = dy.Int32(
         nullable=True, description="Rank among the candidates of the domain row", metadata={"unit": "1 is best"}
     )
     domain_tld_score = dy.Float32(
         nullable=True,
         description="How well the top-level domain fits the jurisdiction",
-        metadata={"unit": "points, 0 to 100"},
+        metadata=_POINTS,
     )
-    fortune500_score = dy.Float32(
-        nullable=True, description="Signs of a large company", metadata={"unit": "points, 0 to 100"}
-    )
-    name_match_score = dy.Float32(
-        nullable=True, description="How well the names match", metadata={"unit": "points, 0 to 100"}
-    )
+    fortune500_score = dy.Float32(nullable=True, description="Signs of a large company", metadata=_POINTS)
+    name_match_score = dy.Float32(nullable=True, description="How well the names match", metadata=_POINTS)
     entity_complexity_score = dy.Float32(
-        nullable=True, description="Completeness of the GLEIF record", metadata={"unit": "points, 0 to 100"}
+        nullable=True, description="Completeness of the GLEIF record", metadata=_POINTS
     )
     match_method = text(CODE, "How the candidate was found, such as exact or fuzzy")
     selection_reason = text(CODE, "What speaks for the candidate, in the application's words")
     is_primary_selection = dy.Bool(nullable=True, description="Whether the application chose this candidate")
     gleif_full_data = text(TEXT, "The GLEIF record as received, text")
-    created_at = dy.Datetime(nullable=True, description="When the candidate was stored", metadata={"unit": "UTC"})
+    created_at = dy.Datetime(nullable=True, description="When the candidate was stored", metadata=_UTC)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """The schemas of the tables over all batches: unique_domains, entities and the two summaries (DESIGN 4.3 to 4.5)."""
 
+from functools import partial
+
 import dataframely as dy
 
 from pipelines.contracts.columns import Storage, derived_from, make_schema, text, with_lineage
@@ -10,14 +12,8 @@ _DOMAINS, _CANDIDATES = "domain_exports", "candidate_exports"
 _PERCENT = "percent, 0 to 100"
 
 
-def _of_domains(name: str, description: str | None = None) -> dy.Column:
-    changes = {} if description is None else {"description": description}
-    return with_lineage(_DOMAINS, DomainExports, name, **changes)
-
-
-def _of_candidates(name: str, description: str | None = None) -> dy.Column:
-    changes = {} if description is None else {"description": description}
-    return with_lineage(_CANDIDATES, CandidateExports, name, **changes)
+_of_domains = partial(with_lineage, _DOMAINS, DomainExports)
+_of_candidates = partial(with_lineage, _CANDIDATES, CandidateExports)
 
 
 def _count(description: str, *sources: str) -> dy.Column:
@@ -38,9 +34,8 @@ def _unique_domains() -> dict[str, dy.Column]:
         regex=HASH_PATTERN,
     )
     domain = text(Storage.KEY, "Normalized domain: trimmed, lower case", nullable=False)
-    best = {
-        name: _of_domains(name, f"{DomainExports.columns()[name].description}; of the best row") for name in BEST_ROW
-    }
+    described = DomainExports.columns()
+    best = {name: _of_domains(name, description=f"{described[name].description}; of the best row") for name in BEST_ROW}
     return {
         "domain_hash": derived_from(domain_hash, f"{_DOMAINS}.domain_hash"),
         "domain": derived_from(domain, f"{_DOMAINS}.domain"),
@@ -48,14 +43,11 @@ def _unique_domains() -> dict[str, dy.Column]:
         "batch_count": _count("Batches that the domain is in", f"{_DOMAINS}.batch_id"),
         "success_count": _count("Rows with status success", status),
         "failed_count": _count("Rows with status failed", status),
-        "best_domain_id": _of_domains(
-            "domain_id",
-            f"Best row: {BEST_ROW_TEXT}",
-        ),
-        "best_batch_id": _of_domains("batch_id", "Batch of the best row"),
+        "best_domain_id": _of_domains("domain_id", description=f"Best row: {BEST_ROW_TEXT}"),
+        "best_batch_id": _of_domains("batch_id", description="Batch of the best row"),
         **best,
-        "first_created_at": _of_domains("created_at", "When the first of its rows was created"),
-        "last_processed_at": _of_domains("processed_at", "When processing of its rows last ended"),
+        "first_created_at": _of_domains("created_at", description="When the first of its rows was created"),
+        "last_processed_at": _of_domains("processed_at", description="When processing of its rows last ended"),
         "distinct_lei_count": _count("Distinct LEIs among the candidates of its rows", f"{_CANDIDATES}.lei_code"),
         **joined_columns("order of best rank, then number of rows, then code", _CANDIDATES),
     }
@@ -64,22 +56,23 @@ def _unique_domains() -> dict[str, dy.Column]:
 def _entities() -> dict[str, dy.Column]:
     description = "Distinct normalized domains that have the LEI as a candidate, sorted by bytes"
     domains = dy.List(dy.String(nullable=False), nullable=False, description=description)
+    described = CandidateExports.columns()
     latest = {
-        name: _of_candidates(name, f"{CandidateExports.columns()[name].description}; of the latest row")
+        name: _of_candidates(name, description=f"{described[name].description}; of the latest row")
         for name in LATEST_ROW
     }
     return {
-        "lei_code": with_lineage(_CANDIDATES, CandidateExports, "lei_code", primary_key=True),
+        "lei_code": _of_candidates("lei_code", primary_key=True),
         **latest,
         "is_valid_lei": _of_candidates("is_valid_lei"),
         "candidate_count": _count("Rows of candidate_exports", f"{_CANDIDATES}.lei_code"),
         "domain_count": _count("Distinct domains (domain_hash) that have the LEI", f"{_CANDIDATES}.domain_hash"),
         "batch_count": _count("Batches that the LEI is in", f"{_CANDIDATES}.batch_id"),
         "primary_count": _count("Rows that the application chose", f"{_CANDIDATES}.is_primary_selection"),
-        "best_rank": _of_candidates("rank_position", "Lowest rank among its rows"),
+        "best_rank": _of_candidates("rank_position", description="Lowest rank among its rows"),
         "domains": derived_from(domains, f"{_CANDIDATES}.domain"),
-        "first_seen_at": _of_candidates("created_at", "When the first of its rows was stored"),
-        "last_seen_at": _of_candidates("created_at", "When the last of its rows was stored"),
+        "first_seen_at": _of_candidates("created_at", description="When the first of its rows was stored"),
+        "last_seen_at": _of_candidates("created_at", description="When the last of its rows was stored"),
     }
 
 
@@ -87,7 +80,7 @@ def _batch_summaries() -> dict[str, dy.Column]:
     status, count = f"{_DOMAINS}.status", f"{_DOMAINS}.gleif_candidate_count"
     score, duration = f"{_DOMAINS}.confidence_score", f"{_DOMAINS}.processing_time_ms"
     return {
-        "batch_id": with_lineage(_DOMAINS, DomainExports, "batch_id", primary_key=True, description="The batch"),
+        "batch_id": _of_domains("batch_id", primary_key=True, description="The batch"),
         "result_count": _count("Rows of domain_exports", f"{_DOMAINS}.batch_id"),
         "unique_domain_count": _count("Distinct domains (domain_hash)", f"{_DOMAINS}.domain_hash"),
         "success_count": _count("Rows with status success", status),
@@ -106,15 +99,13 @@ def _batch_summaries() -> dict[str, dy.Column]:
         "confidence_score_median": _number("Median confidence_score; NULL is left out", "points, 0 to 100", score),
         "processing_time_ms_avg": _number("Average processing_time_ms; NULL is left out", "ms", duration),
         "processing_time_ms_p95": _number("95th percentile of processing_time_ms; NULL is left out", "ms", duration),
-        "first_created_at": _of_domains("created_at", "When the first of its rows was created"),
-        "last_processed_at": _of_domains("processed_at", "When processing of its rows last ended"),
+        "first_created_at": _of_domains("created_at", description="When the first of its rows was created"),
+        "last_processed_at": _of_domains("processed_at", description="When processing of its rows last ended"),
     }
 
 
 def _jurisdiction_summaries() -> dict[str, dy.Column]:
-    jurisdiction = with_lineage(
-        _CANDIDATES,
-        CandidateExports,
+    jurisdiction = _of_candidates(
         "jurisdiction",
         nullable=False,
         primary_key=True,

@@ -3,39 +3,34 @@
 Vocabularies change: an unknown value is warned of and published.
 """
 
-# LEI-CDF 3.1 writes the text NULL for records that no entity status applies to.
-ENTITY_STATUSES = ("ACTIVE", "INACTIVE", "NULL")
-REGISTRATION_STATUSES = (
-    "ISSUED",
-    "LAPSED",
-    "RETIRED",
-    "MERGED",
-    "DUPLICATE",
-    "ANNULLED",
-    "CANCELLED",
-    "TRANSFERRED",
-    "PENDING_TRANSFER",
-    "PENDING_ARCHIVAL",
-    "PENDING_VALIDATION",
-)
-ENTITY_CATEGORIES = (
-    "GENERAL",
-    "FUND",
-    "BRANCH",
-    "SOLE_PROPRIETOR",
-    "RESIDENT_GOVERNMENT_ENTITY",
-    "INTERNATIONAL_ORGANIZATION",
-)
-# ISO 3166-1 alpha-2, or ISO 3166-2.
-JURISDICTION_PATTERN = "^[A-Z]{2}(-[A-Z0-9]{1,3})?$"
-
 # Columns of candidate_exports that hold one of a list.
 KNOWN_VALUES = {
-    "entity_status": ENTITY_STATUSES,
-    "registration_status": REGISTRATION_STATUSES,
-    "entity_category": ENTITY_CATEGORIES,
+    # LEI-CDF 3.1 writes the text NULL for records that no entity status applies to.
+    "entity_status": ("ACTIVE", "INACTIVE", "NULL"),
+    "registration_status": (
+        "ISSUED",
+        "LAPSED",
+        "RETIRED",
+        "MERGED",
+        "DUPLICATE",
+        "ANNULLED",
+        "CANCELLED",
+        "TRANSFERRED",
+        "PENDING_TRANSFER",
+        "PENDING_ARCHIVAL",
+        "PENDING_VALIDATION",
+    ),
+    "entity_category": (
+        "GENERAL",
+        "FUND",
+        "BRANCH",
+        "SOLE_PROPRIETOR",
+        "RESIDENT_GOVERNMENT_ENTITY",
+        "INTERNATIONAL_ORGANIZATION",
+    ),
 }
-
+# ISO 3166-1 alpha-2, or ISO 3166-2.
+JURISDICTION_PATTERN = "^[A-Z]{2}(-[A-Z0-9]{1,3})?$"
 
 # JavaScript's trim set, the application's rule (DESIGN 4); U+0085 is not in it.
 WHITE_SPACE = (
