@@ -40,9 +40,7 @@ def read() -> None:
     settings = load_settings()
     with (
         open_source(settings) as address,
-        open_snapshot(
-            address, settings.source_schema, include_full_data=False, timeout_s=settings.export_max_seconds
-        ) as snapshot,
+        open_snapshot(address, settings) as snapshot,
         ThreadPoolExecutor(settings.read_connections) as pool,
     ):
         ranges = [one for relation in snapshot.relations for one in plan_ranges(relation)]

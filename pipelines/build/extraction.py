@@ -13,7 +13,7 @@ from pipelines.build.preflight import machine_questions, require_free_space
 from pipelines.build.staging import StagingFolder
 from pipelines.build.stagings import latest_id, latest_record, new_staging, remove_stagings
 from pipelines.checks.findings import require_answers
-from pipelines.contracts.records import CheckRecord, Manifest, StagingRecord
+from pipelines.contracts.records import CheckRecord, Manifest, SourceRecord, StagingRecord
 from pipelines.engine.local import LOCAL
 from pipelines.engine.opening import Engine
 from pipelines.errors import BusyError, SnapshotError, SourceChangedError, StagingError
@@ -27,7 +27,7 @@ from pipelines.snapshots.opening import Snapshot, require_link, try_current
 from pipelines.snapshots.publishing import record_unchanged
 from pipelines.snapshots.retention import prune_now
 from pipelines.source.connection import SourceAddress
-from pipelines.source.extraction import ExtractOptions, extract_source
+from pipelines.source.extraction import extract_source
 from pipelines.system.run_lock import RunLock, guarded
 
 
@@ -100,39 +100,23 @@ def stage_source(  # noqa: PLR0913 - a stage of a run
     accepts_loss = accepted.shrink and manifest is not None and bool(manifest.lost_columns)
     reads_all = full_refresh or accepts_loss or published.must_be_replaced
     base = None if reads_all else find_base(settings, lock.digests, on_progress)
-    options = ExtractOptions(
-        schema=settings.source_schema,
-        segment_size=settings.segment_size,
-        read_connections=settings.read_connections,
-        timeout_s=settings.export_max_seconds,
-        include_full_data=settings.include_full_data,
-        base=base.manifest if base else None,
-    )
-    with new_staging(settings.export_dir, lock, _now) as staging, open_source(settings) as address:
+
+    def check_source(source: SourceRecord) -> None:
+        require_same_source(manifest, source.identity, source.address, is_accepted=accepted.new_source)
+
+    with new_staging(settings.export_dir, lock) as staging, open_source(settings) as address:
+
+        def check_room(to_read: int, whole: int) -> None:
+            measure = published.snapshot.manifest if published.snapshot else None
+            _find_room(settings, lock, staging, partial(require_free_space, settings, to_read, whole, measure))
+
+        base_manifest = base.manifest if base else None
         record = extract_source(
-            address,
-            staging,
-            options,
-            engine,
-            on_progress,
-            lambda source: require_same_source(
-                manifest, source.identity, source.address, is_accepted=accepted.new_source
-            ),
-            lambda to_read, whole: _find_room(
-                settings,
-                lock,
-                staging,
-                partial(require_free_space, settings, to_read, whole, published.manifest_of_snapshot),
-            ),
+            settings, address, base_manifest, staging, engine, on_progress, check_source, check_room
         )
         lost = find_lost_columns(published.snapshot, record.source, accepted=accepted.shrink)
-        record = record.model_copy(
-            update={
-                "accept_new_source": accepted.new_source,
-                "accept_shrink": accepted.shrink,
-                "lost_columns": lost,
-            }
-        )
+        acceptance = {"accept_new_source": accepted.new_source, "accept_shrink": accepted.shrink}
+        record = record.model_copy(update={**acceptance, "lost_columns": lost})
         checks = (*shrink_checks(manifest, record, settings.min_rows_pct), *columns_kept_checks(record))
         lock.require_held()
         if base is not None and _is_unchanged(base.manifest, record):
@@ -156,11 +140,6 @@ class _Published:
     snapshot: Snapshot | None
     manifest: Manifest | None
     must_be_replaced: bool
-
-    @property
-    def manifest_of_snapshot(self) -> Manifest | None:
-        """The manifest, where it is of a snapshot."""
-        return None if self.snapshot is None else self.snapshot.manifest
 
 
 def _find_published(settings: Settings, accepted: Acceptance, on_progress: OnProgress) -> _Published:

@@ -25,7 +25,7 @@ from pipelines.snapshots.opening import CURRENT
 from pipelines.snapshots.retention import prune_now
 from pipelines.snapshots.switch import require_switchable
 from pipelines.source.connection import SourceAddress
-from pipelines.source.preflight import SourcePreflight, wanted_connections
+from pipelines.source.preflight import SourcePreflight
 from pipelines.system.files import PUBLISHED_MODE, link_or_copy, sync_file, sync_folder
 
 _FIX = "give this user the right to write there, or set EXPORT_DIR to a folder of a local file system"
@@ -202,13 +202,7 @@ def asking_source(settings: Settings) -> Iterator[list[Question]]:
     if settings.database_url is None:
         yield [Question("same source", lambda: ask_same_source(SAMPLE_IDENTITY, ""))]
         return
-    preflight = SourcePreflight(
-        SourceAddress(settings.database_url, is_sample=False),
-        settings.source_schema,
-        settings.include_full_data,
-        settings.export_max_seconds,
-        wanted_connections(settings.read_connections),
-    )
+    preflight = SourcePreflight(SourceAddress(settings.database_url, is_sample=False), settings)
 
     def ask_source() -> list[Finding]:
         assert preflight.source is not None  # noqa: S101  the questions before are needed

@@ -13,7 +13,7 @@ from pipelines.system.run_lock import RunLock
 
 
 @contextmanager
-def new_staging(export_dir: Path, lock: RunLock, now: Callable[[], datetime]) -> Iterator[StagingFolder]:
+def new_staging(export_dir: Path, lock: RunLock) -> Iterator[StagingFolder]:
     """Make a staging folder that belongs to this run; remove it when the body fails or leaves it incomplete.
 
     Stagings of runs that ended are removed first, but for the last complete one.
@@ -23,7 +23,7 @@ def new_staging(export_dir: Path, lock: RunLock, now: Callable[[], datetime]) ->
         StagingError: The folder can't be made.
     """
     root = export_dir / "staging"
-    folder = StagingFolder(root / f"{now().astimezone(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}")
+    folder = StagingFolder(root / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}")
     lock.require_held()
     try:
         with writing(root):

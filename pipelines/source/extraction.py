@@ -18,11 +18,12 @@ from pipelines.engine.nodes import check_nodes
 from pipelines.engine.opening import Engine
 from pipelines.errors import ExtractError
 from pipelines.progress import OnProgress, Progress
+from pipelines.settings import Settings
 from pipelines.source.changes import Changes, as_read, count_rows, find_changes, require_all_rows
 from pipelines.source.connection import SourceAddress
 from pipelines.source.exported_snapshot import SourceSnapshot
 from pipelines.source.failed_read import explain_failed_read
-from pipelines.source.preflight import open_snapshot, wanted_connections
+from pipelines.source.preflight import open_snapshot
 from pipelines.source.ranges import plan_ranges
 from pipelines.source.read_range import ReadFacts, ReadTask, read_range
 from pipelines.source.read_watchdog import ReadWatchdog
@@ -31,25 +32,6 @@ from pipelines.system.memory import trim_memory
 
 # A range of RANGE_BYTES takes about 200 MB while it is read and divided.
 _MEMORY_BYTES = 256 * 2**20
-
-
-@dataclass(frozen=True)
-class ExtractOptions:
-    """How to read.
-
-    Attributes:
-        schema: Schema of both tables.
-        read_connections: Reads at a time.
-        timeout_s: Longest time that the snapshot may be held, seconds.
-        base: Snapshot whose unchanged segments need not be read again; None reads all.
-    """
-
-    schema: str
-    segment_size: int
-    read_connections: int
-    timeout_s: float
-    include_full_data: bool
-    base: Manifest | None = None
 
 
 @dataclass
@@ -90,9 +72,10 @@ class _Reading:
 
 
 def extract_source(  # noqa: PLR0913, PLR0917 - where from, where to, how, and whom it tells
+    settings: Settings,
     address: SourceAddress,
+    base: Manifest | None,
     staging: StagingFolder,
-    options: ExtractOptions,
     engine: Engine,
     on_progress: OnProgress,
     check_source: Callable[[SourceRecord], None],
@@ -100,7 +83,7 @@ def extract_source(  # noqa: PLR0913, PLR0917 - where from, where to, how, and w
 ) -> StagingRecord:
     """Read both tables of the source, as of one instant, into the segment files of a staging.
 
-    With a base, only segments that changed since are read; without, all are.
+    With a base, the manifest of a published snapshot, only segments that changed since are read; without, all are.
 
     The staging is not declared complete here: the caller does so with the record, once nothing speaks against it.
     `check_source` sees which source it is before a row is read, `check_room` how many bytes of the tables will be read
@@ -115,20 +98,14 @@ def extract_source(  # noqa: PLR0913, PLR0917 - where from, where to, how, and w
         ContractError: An id is NULL or repeated, or a value does not fit.
     """
     started = time.monotonic()
-    with open_snapshot(
-        address,
-        options.schema,
-        include_full_data=options.include_full_data,
-        timeout_s=options.timeout_s,
-        connections=wanted_connections(options.read_connections),
-    ) as snapshot:
+    with open_snapshot(address, settings) as snapshot:
         check_source(snapshot.source)
         probe = partial(read_query, snapshot.reader_url, "SELECT 1 AS one", snapshot.reader_setup())
         check_nodes(engine, staging.path.parent.parent, probe)
         opened = time.monotonic()
-        with ReadWatchdog(snapshot, options.timeout_s) as watch:
+        with ReadWatchdog(snapshot, settings.export_max_seconds) as watch:
             on_progress(Progress("read", "segments of both tables"))
-            changes = find_changes(snapshot, options.base, options.segment_size, watch)
+            changes = find_changes(snapshot, base, settings.segment_size, watch)
             compared = time.monotonic()
             staging.start_source()
             reading = _Reading(on_progress, sum(count_rows(changes.fingerprints, changes.only).values()))
@@ -137,7 +114,8 @@ def extract_source(  # noqa: PLR0913, PLR0917 - where from, where to, how, and w
                 all_rows = sum(count_rows(changes.fingerprints).values())
                 check_room(int(whole * reading.total / max(1, all_rows)), whole)
                 watch.on_copied = reading.report_copied
-                _read_all(reading, _tasks(snapshot, staging, options, changes), snapshot, engine, options, watch)
+                tasks = _tasks(snapshot, staging, changes, include_full_data=settings.include_full_data)
+                _read_all(reading, tasks, snapshot, engine, settings.read_connections, watch)
             read = time.monotonic()
             if changes.only:
                 _check_ids(snapshot, watch)
@@ -146,7 +124,7 @@ def extract_source(  # noqa: PLR0913, PLR0917 - where from, where to, how, and w
     segments = _segments(index, changes.only)
     require_all_rows(changes.fingerprints, segments, changes.only)
     fingerprints = as_read(changes, reading.digests)
-    if options.base is not None and fingerprints != changes.fingerprints:
+    if base is not None and fingerprints != changes.fingerprints:
         on_progress(
             Progress(
                 "read",
@@ -159,9 +137,9 @@ def extract_source(  # noqa: PLR0913, PLR0917 - where from, where to, how, and w
     return StagingRecord(
         staging_id=staging.staging_id,
         source=_with_rows(snapshot.source, count_rows(changes.fingerprints)),
-        segment_size=options.segment_size,
+        segment_size=settings.segment_size,
         segment_numbers=changes.segmentation.numbers,
-        include_full_data=options.include_full_data,
+        include_full_data=settings.include_full_data,
         segments=segments,
         nulled_values=dict(sorted(reading.nulled.items())),
         timings_s={
@@ -170,13 +148,13 @@ def extract_source(  # noqa: PLR0913, PLR0917 - where from, where to, how, and w
             "read": read - compared,
             "check_ids": checked - read,
         },
-        base_snapshot=None if options.base is None else options.base.id,
+        base_snapshot=None if base is None else base.id,
         fingerprints=fingerprints,
     )
 
 
 def _tasks(
-    snapshot: SourceSnapshot, staging: StagingFolder, options: ExtractOptions, changes: Changes
+    snapshot: SourceSnapshot, staging: StagingFolder, changes: Changes, *, include_full_data: bool
 ) -> list[ReadTask]:
     """One task for each page range, those of the larger table first."""
     segmentation = None if changes.are_all else changes.segmentation
@@ -188,7 +166,7 @@ def _tasks(
             query=query.as_string(snapshot.connection),
             url=snapshot.reader_url,
             setup=setup,
-            include_full_data=options.include_full_data,
+            include_full_data=include_full_data,
             segmentation=changes.segmentation,
             folder=staging.source_dir,
         )
@@ -202,7 +180,7 @@ def _read_all(  # noqa: PLR0913, PLR0917 - all that a read needs
     tasks: list[ReadTask],
     snapshot: SourceSnapshot,
     engine: Engine,
-    options: ExtractOptions,
+    connections: int,
     watch: ReadWatchdog,
 ) -> None:
     """Read the ranges; what fails is explained when no other read runs any more."""
@@ -213,7 +191,7 @@ def _read_all(  # noqa: PLR0913, PLR0917 - all that a read needs
             read_range,
             tasks,
             memory_bytes=_MEMORY_BYTES,
-            at_a_time=options.read_connections,
+            at_a_time=connections,
             watch=watch.raise_reason,
             on_stop=watch.cancel,
             on_give_up=watch.give_up,

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from pipelines.checks.findings import Finding, Question, require_answers
 from pipelines.contracts.records import SourceRecord
+from pipelines.settings import Settings
 from pipelines.source import exported_snapshot as snapshot
 from pipelines.source.catalog import Relation, check_server, find_relations
 from pipelines.source.connection import (
@@ -35,34 +36,23 @@ SELECT current_setting('server_version'), pg_is_in_recovery(), current_setting('
 """
 
 
-def wanted_connections(read_connections: int) -> int:
-    """How many connections a run needs at once besides the one that exports: those that read, and one that watches."""
-    return read_connections + 1
-
-
 @dataclass
 class SourcePreflight:
     """The questions to the source in the order of a run; what they found stays here for the run.
 
     Attributes:
         address: Where the source is; once connected, the very server that was reached.
-        schema: Schema of both tables.
-        timeout_s: Longest time for a statement of the exporting connection, seconds.
-        connections: Connections that must be had at once besides the exporting one.
         relations: Both source tables, once they are found.
         source: Identity and position, once the snapshot is exported.
     """
 
     address: SourceAddress
-    schema: str
-    include_full_data: bool
-    timeout_s: float
-    connections: int = 0
+    settings: Settings
     relations: tuple[Relation, ...] = ()
     source: SourceRecord | None = None
     _name: str = field(default_factory=lambda: f"lei-exports-{secrets.token_hex(6)}")
     _connection: Connection | None = None
-    _settings: dict[str, str] = field(default_factory=dict)
+    _session_settings: dict[str, str] = field(default_factory=dict)
     _reader_url: SecretStr | None = None
     _snapshot_id: str = ""
 
@@ -91,7 +81,7 @@ class SourcePreflight:
             relations=self.relations,
             source=self.source,
             application_name=self._name,
-            session_settings=self._settings,
+            session_settings=self._session_settings,
             reader_url=self._reader_url,
         )
 
@@ -105,7 +95,7 @@ class SourcePreflight:
     ) -> Question:
         def answer() -> list[Finding]:
             assert self._connection is not None  # noqa: S101  the first question is needed
-            seconds = min(_ANSWER_SECONDS, self.timeout_s + snapshot.TIMEOUT_MARGIN_S)
+            seconds = min(_ANSWER_SECONDS, self.settings.export_max_seconds + snapshot.TIMEOUT_MARGIN_S)
             try:
                 with cutting_off_after(seconds, self._connection):
                     return list(ask(self._connection))
@@ -120,12 +110,13 @@ class SourcePreflight:
         return [_describe_connection(self._connection)]
 
     def _ask_pooler(self, connection: Connection) -> list[Finding]:
-        require_session_pooling(self.address, connection, self._name, self.connections)
-        return [Finding("pooler", "ok", f"{self.connections + 1} connections at a time, a server process for each")]
+        wanted = self.settings.read_connections + 1  # those that read, and one that watches
+        require_session_pooling(self.address, connection, self._name, wanted)
+        return [Finding("pooler", "ok", f"{wanted + 1} connections at a time, a server process for each")]
 
     def _ask_server(self, connection: Connection) -> Iterator[Finding]:
         check_server(connection)
-        self._settings = snapshot.set_up(connection, self.timeout_s)
+        self._session_settings = snapshot.set_up(connection, self.settings.export_max_seconds)
         version, is_standby, has_feedback, is_superuser = one_row(connection, _FACTS)
         yield _describe_server(version, is_standby=is_standby, has_feedback=has_feedback)
         yield _describe_role(is_superuser=is_superuser)
@@ -133,7 +124,7 @@ class SourcePreflight:
     def _ask_drivers(self, connection: Connection) -> list[Finding]:
         is_bound = binds_channel(connection, self.address, self._name)
         self._reader_url = reader_url(connection, self.address, self._name, is_bound=bool(is_bound))
-        setup = snapshot.set_statements(self._settings)
+        setup = snapshot.set_statements(self._session_settings)
         compare_drivers(connection, self.address, self._name, self._reader_url, setup)
         return [_describe_drivers(is_bound=is_bound, checks_host_name=checks_host_name(connection))]
 
@@ -142,12 +133,15 @@ class SourcePreflight:
         return []
 
     def _ask_tables(self, connection: Connection) -> list[Finding]:
-        self.relations = find_relations(connection, self.schema, include_full_data=self.include_full_data)
+        self.relations = find_relations(
+            connection, self.settings.source_schema, include_full_data=self.settings.include_full_data
+        )
         return [_describe_table(relation) for relation in self.relations]
 
     def _export(self, connection: Connection) -> list[Finding]:
+        schema = self.settings.source_schema
         self.relations = snapshot.begin(
-            connection, self.relations, self.schema, include_full_data=self.include_full_data
+            connection, self.relations, schema, include_full_data=self.settings.include_full_data
         )
         for relation in self.relations:
             columns = sql.SQL(", ").join(column.expression for column in relation.read_columns)
@@ -155,34 +149,27 @@ class SourcePreflight:
                 # What hides below a view, such as row-level security, shows when rows are asked for, were it none.
                 connection.execute(sql.SQL("SELECT {} FROM {} LIMIT 0").format(columns, leaf.source))
         (self._snapshot_id,) = one_row(connection, "SELECT pg_export_snapshot()")
-        self.source = snapshot.source_record(connection, self.relations, self.schema, is_sample=self.address.is_sample)
+        self.source = snapshot.source_record(connection, self.relations, schema, is_sample=self.address.is_sample)
         return [Finding("snapshot", "ok", "both tables can be locked (ACCESS SHARE) and read")]
 
 
 @contextmanager
-def open_snapshot(
-    address: SourceAddress, schema: str, *, include_full_data: bool, timeout_s: float, connections: int = 0
-) -> Iterator[SourceSnapshot]:
+def open_snapshot(address: SourceAddress, settings: Settings) -> Iterator[SourceSnapshot]:
     """Ask, lock, and export a snapshot of the source; close it at the end.
 
     The locks (ACCESS SHARE, as any SELECT takes) come before the snapshot: a TRUNCATE between the two would else make
     a table look empty to a snapshot that is older than it.
 
-    Args:
-        schema: Schema of both tables.
-        timeout_s: Longest time for a statement of the exporting connection, seconds.
-        connections: Connections that must be had at once besides the exporting one.
-
     Raises:
         SourceError: What a question found.
         ExtractError: A lock could not be had, the server is full, or the connection broke.
     """
-    preflight = SourcePreflight(address, schema, include_full_data, timeout_s, connections)
+    preflight = SourcePreflight(address, settings)
     try:
         require_answers(preflight.questions())
         exported = preflight.exported()
         # Longer than the server's own limit: only a server that fell silent is still busy then.
-        with cutting_off_after(timeout_s + 2 * snapshot.TIMEOUT_MARGIN_S, exported.connection):
+        with cutting_off_after(settings.export_max_seconds + 2 * snapshot.TIMEOUT_MARGIN_S, exported.connection):
             yield exported
     finally:
         preflight.close()
