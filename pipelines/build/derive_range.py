@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import polars as pl
 import pyarrow as pa
 
-from pipelines.build.key_ranges import read_key_pieces
+from pipelines.build.key_ranges import arrow_schema
+from pipelines.build.pieces import read_pieces
 from pipelines.build.rules import BY_HASH, BY_LEI, DOMAINS, RULES, range_kind
 from pipelines.build.staging import StagingFolder, damaged
 from pipelines.build.table_build import TablePart, timed, write_part
@@ -89,8 +90,9 @@ def _read(task: RangeTask, kind: str) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def _read_pieces(task: RangeTask, kind: str) -> pl.DataFrame:
+    """Rows of the range in all segments, in the order of segments: key_ranges.SCHEMAS[kind]."""
     folder = task.staging.keys_dir
     try:
-        return read_key_pieces(folder, kind, task.pieces[kind])
+        return read_pieces(folder, task.pieces[kind], arrow_schema(kind))
     except (OSError, pa.ArrowException) as error:
         raise damaged(task.staging.staging_id, folder / kind, type(error).__name__) from None

@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from pipelines.build.pieces import INDEX, MAX_KEY_RANGES, read_pieces, write_pieces
+from pipelines.build.pieces import INDEX, MAX_KEY_RANGES, write_pieces
 from pipelines.build.rules import BY_HASH, BY_LEI, DOMAINS, columns_of
 from pipelines.contracts.exports import CandidateExports, DomainExports
 from pipelines.contracts.segments import segment_name
@@ -155,15 +155,6 @@ def write_key_pieces(
     return pl.concat(found)
 
 
-def read_key_pieces(folder: Path, kind: str, pieces: pl.DataFrame) -> pl.DataFrame:
-    """Rows of one range in all segments, in the order of segments: SCHEMAS[kind].
-
-    Raises:
-        OSError, pa.ArrowException: A file is missing or damaged.
-    """
-    return read_pieces(folder, pieces, _arrow_schema(kind))
-
-
 def _write(
     folder: Path, segment: int | None, kind: str, rows: pl.DataFrame, ranges: "NDArray[np.uint16]"
 ) -> pl.DataFrame:
@@ -174,7 +165,7 @@ def _write(
     name = f"{segment_name(segment)}-{kind}.arrow"
     pieces = _slices(rows.select(SCHEMAS[kind].names()), order, in_order, [*starts, len(in_order)])
     try:
-        return write_pieces(folder, name, kind, _arrow_schema(kind), pieces)
+        return write_pieces(folder, name, kind, arrow_schema(kind), pieces)
     except OSError as error:
         raise write_failure(f"{folder.name}/{name} could not be written", error) from error
 
@@ -203,5 +194,6 @@ def _slices(
         first = last
 
 
-def _arrow_schema(kind: str) -> pa.Schema:
+def arrow_schema(kind: str) -> pa.Schema:
+    """SCHEMAS[kind] as pieces have it."""
     return SCHEMAS[kind].to_frame().to_arrow(compat_level=_NO_VIEWS).schema

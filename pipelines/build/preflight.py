@@ -36,11 +36,10 @@ _BUILT_PER_BYTE = 1.3
 _LEAST_ADDRESS_SPACE = 2_500_000_000
 
 
-def try_export_folder(export_dir: Path) -> Finding:
+def _try_export_folder(export_dir: Path) -> Finding:
     """Do in a folder what a run does there: files, links, locks, renames, and each of them brought to the disk.
 
-    Args:
-        export_dir: The folder; made where it is missing.
+    So no hour of reading is lost to a folder that can't do it, or to a name that is taken. It is made where missing.
 
     Raises:
         SettingsError: It can't do what a run needs; says what, and the system's reason.
@@ -69,6 +68,7 @@ def try_export_folder(export_dir: Path) -> Finding:
             found=f"it can't {doing}: {_reason(error)}",
             fix=_FIX,
         ) from None
+    require_switchable(export_dir)
     if has_links:
         return Finding("EXPORT_DIR", "ok", f"{export_dir} takes files, links and locks")
     return Finding(
@@ -162,15 +162,8 @@ def machine_questions(settings: Settings) -> list[Question]:
     """What is asked of this machine."""
     return [
         Question("memory", lambda: [_ask_address_space()]),
-        Question("EXPORT_DIR", lambda: [_ask_export_folder(settings)]),
+        Question("EXPORT_DIR", lambda: [_try_export_folder(settings.export_dir)]),
     ]
-
-
-def _ask_export_folder(settings: Settings) -> Finding:
-    """Whether a run can do there what it has to; so that no hour of reading is lost to a name that is taken."""
-    finding = try_export_folder(settings.export_dir)
-    require_switchable(settings.export_dir)
-    return finding
 
 
 def _ask_address_space() -> Finding:

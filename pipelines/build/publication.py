@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from pipelines.build.base import columns_kept_checks
 from pipelines.build.extraction import shrink_checks
-from pipelines.build.reporting import RunReport, making_report
+from pipelines.build.reporting import ReportMaker, RunReport
 from pipelines.build.staging import StagingFolder
 from pipelines.build.stagings import claim_staging, remove_stagings
 from pipelines.build.table_build import scan_files
@@ -113,7 +113,9 @@ def publish_tables(
         on_progress(progress)
 
     with ExitStack() as stack:
-        maker = None if report is None else stack.enter_context(making_report(report, settings.keep_snapshots))
+        maker = None
+        if report is not None:  # what draws starts at once, and is ready when the snapshot is
+            maker = ReportMaker(report, stack.enter_context(report.drawing()), settings.keep_snapshots)
         inputs = SnapshotInputs(
             staging=record,
             tables=tables,

@@ -64,6 +64,9 @@ class RunReport:
 class ReportMaker:
     """Makes report.html of a snapshot that is about to be published; a `MakeExtras`.
 
+    Args:
+        keep_snapshots: So many snapshots are in its history (KEEP_SNAPSHOTS).
+
     Attributes:
         plots: Afterwards the plots of the snapshot's asset, Markdown by metadata key; empty where drawing failed.
     """
@@ -92,17 +95,6 @@ class ReportMaker:
         except Exception as error:  # noqa: BLE001  see above: whatever it is, it is reported
             return SideFiles(checks=(REPORT_DRAWN.result(passed=False, reason=_reason(error)),))
         return SideFiles({REPORT: page}, (REPORT_DRAWN.result(passed=True, bytes=len(page)),))
-
-
-@contextmanager
-def making_report(report: RunReport, keep_snapshots: int) -> Iterator[ReportMaker]:
-    """A maker of report.html; what draws for it starts at once, and is ready when the snapshot is.
-
-    Args:
-        keep_snapshots: So many snapshots are in its history (KEEP_SNAPSHOTS).
-    """
-    with report.drawing() as draw:
-        yield ReportMaker(report, draw, keep_snapshots)
 
 
 def plots_of_built(

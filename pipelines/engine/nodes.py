@@ -4,18 +4,13 @@ import os
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pipelines.engine.opening import Engine
 from pipelines.errors import EngineError, ExportError
 
 _FILE = ".node_check"
-
-
-@dataclass(frozen=True)
-class _Question:
-    file: Path
-    probe: Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -52,25 +47,25 @@ def check_nodes(engine: Engine, export_dir: Path, probe: Callable[[], object]) -
             fix="correct EXPORT_DIR, or the rights of this folder",
         ) from None
     try:
-        answers = engine.ask_nodes(_answer, _Question(file, probe))
+        answers = engine.ask_nodes(partial(_answer, probe), file)
     finally:
         file.unlink(missing_ok=True)
     for node, answer in answers.items():
         _require(node, answer, token, export_dir)
 
 
-def _answer(question: _Question) -> _Answer:
+def _answer(probe: Callable[[], object], file: Path) -> _Answer:
     """What one node finds."""
     token = unusable = ""
     probe_error = None
     try:
-        token = question.file.read_text(encoding="ascii")
-        if not os.access(question.file.parent, os.W_OK | os.X_OK):
+        token = file.read_text(encoding="ascii")
+        if not os.access(file.parent, os.W_OK | os.X_OK):
             unusable = "it may not write there"
     except (OSError, ValueError) as error:
         unusable = (error.strerror if isinstance(error, OSError) else "") or type(error).__name__
     try:
-        question.probe()
+        probe()
     except ExportError as error:
         probe_error = error
     return _Answer(token, unusable, probe_error)

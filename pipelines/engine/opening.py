@@ -88,7 +88,8 @@ def open_engine(settings: Settings, on_progress: OnProgress = ignore_progress) -
         return
     for name, value in (_RAY_VARIABLES if settings.ray_address is None else _RAY_VARIABLES | _CONNECT_TRIES).items():
         os.environ.setdefault(name, value)
-    from pipelines.engine.ray_cluster import open_ray  # noqa: PLC0415  needs the extra `ray`
+    from pipelines.engine.ray_cluster import RayEngine  # noqa: PLC0415  needs the extra `ray`
+    from pipelines.engine.ray_connection import connected  # noqa: PLC0415
 
-    with open_ray(settings.ray_address, on_progress) as engine:
-        yield engine
+    with connected(settings.ray_address):
+        yield RayEngine(on_progress)

@@ -1,15 +1,14 @@
 """The engine of a Ray cluster: Ray schedules tasks, retries those of a lost node, and stops them."""
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable
 from typing import Any, Generic
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipelines.engine.flow import Facts, Task, do_nothing, run_tasks
-from pipelines.engine.ray_connection import PAGE, connected
+from pipelines.engine.ray_connection import PAGE
 from pipelines.engine.ray_worker import Outcome, name_node, run_on_node, versions_here
 from pipelines.errors import EngineError
 from pipelines.progress import OnProgress, Progress
@@ -28,23 +27,12 @@ _THREADS = {"POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1", "RAYON_NUM_THREAD
 _ENVIRONMENT = {**_THREADS, **ALLOCATORS}
 
 
-@contextmanager
-def open_ray(address: str | None, on_progress: OnProgress) -> Iterator["RayEngine"]:
-    """Connect to a cluster, or start one on this machine for as long as the block runs.
+class RayEngine:
+    """Runs tasks on the nodes of the cluster that this process is connected to: each with one core and stated memory.
 
     Args:
-        address: Host and port of the head; None starts a cluster on 127.0.0.1.
         on_progress: Hears of each task that has ended.
-
-    Raises:
-        EngineError: There is no such cluster, it refuses us, or none could be started.
     """
-    with connected(address):
-        yield RayEngine(on_progress)
-
-
-class RayEngine:
-    """Runs tasks on the nodes of a cluster: one core and the stated memory for each."""
 
     name = "ray"
 
@@ -72,7 +60,7 @@ class RayEngine:
         call = ray.cloudpickle.dumps((function, task))
         asked = {
             node["NodeID"]: (
-                _name_of(node),
+                name_node(node["NodeManagerHostname"], node["NodeID"]),
                 _remote(
                     function,
                     memory_bytes=0,
@@ -236,10 +224,6 @@ def _nodes(memory_bytes: int) -> list[dict[str, Any]]:
         for node in ray.nodes()
         if node["Alive"] and node["Resources"].get("CPU", 0) >= 1 and node["Resources"].get("memory", 0) >= memory_bytes
     ]
-
-
-def _name_of(node: dict[str, Any]) -> str:
-    return name_node(node["NodeManagerHostname"], node["NodeID"])
 
 
 def _name_function(function: Callable[..., Any]) -> str:

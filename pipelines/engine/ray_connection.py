@@ -22,7 +22,7 @@ def connected(address: str | None) -> Iterator[None]:
     """Connect this process to a cluster, or start one on this machine, while the block runs.
 
     Args:
-        address: Host and port of the head; None starts a cluster.
+        address: Host and port of the head; None starts a cluster on 127.0.0.1.
 
     Raises:
         EngineError: There is no such cluster, it refuses us, or none could be started.
