@@ -94,7 +94,6 @@ def find_lost_columns(
     Args:
         published: The published snapshot; None: nothing is published.
         source: The source as it is now; another one than the published one is not compared.
-        accepted: The operator accepts that columns are gone.
 
     Returns:
         Their names by source table, tables without any left out.

@@ -30,7 +30,6 @@ class SegmentTask:
 
     Attributes:
         pieces: Of each source table, where its rows are (pieces.INDEX).
-        names: The tables to write.
         ranges: How the keys are cut; None: no pieces by key are written.
     """
 

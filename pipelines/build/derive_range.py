@@ -22,9 +22,7 @@ class RangeTask:
     """A range to compute.
 
     Attributes:
-        number: The range.
         pieces: Where its rows are (pieces.INDEX): of DOMAINS and BY_HASH for a range of hashes, else of BY_LEI.
-        names: The tables that are wanted.
     """
 
     staging: StagingFolder

@@ -19,11 +19,7 @@ _OLDEST_PYTHON, _FIRST_UNTRIED_PYTHON = (3, 11), (3, 15)
 
 
 def diagnose(settings: Settings) -> Iterator[Finding]:
-    """Look at all that a run needs, one finding after the other; a folder that is missing is made.
-
-    Args:
-        settings: The settings; they could be read, which is the first finding.
-    """
+    """Look at all that a run needs, one finding after the other; a folder that is missing is made."""
     yield Finding("settings", "ok", "every value can be used")
     yield _versions()
     yield from collect_findings(machine_questions(settings))

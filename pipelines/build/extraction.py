@@ -53,7 +53,6 @@ class StagedSource:
 
     Attributes:
         record: What was staged; where nothing changed, only what was looked at.
-        checks: What was checked of it.
         unchanged_since: The published snapshot that is as the source is now; None: there is a new staging.
     """
 

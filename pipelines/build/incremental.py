@@ -41,8 +41,6 @@ class Inputs:
 
     Attributes:
         folder: Where the paths of their files begin.
-        domains: Record of domain_exports.
-        candidates: Record of candidate_exports.
     """
 
     folder: Path

@@ -105,8 +105,6 @@ def plan_key_ranges(domains: int, candidates: int, leis: pl.Series, range_rows: 
     """Cut the keys so that each range has about as many rows.
 
     Args:
-        domains: Rows of domain_exports, about.
-        candidates: Rows of candidate_exports, about.
         leis: A sample of the LEIs of candidates, repeated as often as they are.
         range_rows: Rows of a range, about.
     """
@@ -121,7 +119,6 @@ def range_count(rows: int, range_rows: int = RANGE_ROWS) -> int:
     """How many ranges so many rows are cut into.
 
     Args:
-        rows: How many.
         range_rows: Rows of a range, about; of more than _MANY_RANGES up to twice as many.
     """
     count = min(_MANY_RANGES, math.ceil(rows / range_rows))

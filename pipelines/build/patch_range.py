@@ -21,7 +21,6 @@ class PatchTask:
         number: The key range; None: all rows of the table.
         old: The published file; None: the range has none.
         keys: Keys whose rows in it no longer count.
-        rows: Their rows now.
     """
 
     staging: StagingFolder

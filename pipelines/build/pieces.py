@@ -38,9 +38,7 @@ def write_pieces(
 
     Args:
         folder: Where it lies; it is there already.
-        name: Its name.
         kind: What the rows are.
-        schema: Their schema.
         batches: The consumer of each piece, and its rows.
 
     Returns:
@@ -67,9 +65,7 @@ def read_pieces(folder: Path, pieces: pl.DataFrame, schema: pa.Schema) -> pl.Dat
     """Rows of pieces of one kind, in the order of the index.
 
     Args:
-        folder: Where their files lie.
         pieces: Their part of the index: INDEX.
-        schema: Schema that they were written with.
 
     Raises:
         OSError: A file is missing or too short.

@@ -119,7 +119,6 @@ def require_free_space(settings: Settings, bytes_to_read: int, table_bytes: int,
 
     Args:
         bytes_to_read: About so much of the tables will be staged.
-        table_bytes: Size of both tables.
         published: The published snapshot, as a measure for the next one; None: the tables are the measure.
 
     Raises:

@@ -31,7 +31,6 @@ class Publication:
     """What was published.
 
     Attributes:
-        manifest: Of the new snapshot.
         rejects: Rejected rows by reason.
         plots: Charts of the snapshot, Markdown by metadata key; none where no report was asked for or drawing failed.
         held_at: Id of the snapshot that a rollback keeps current, so that this one is built only; None: it is current.

@@ -103,7 +103,6 @@ def plots_of_built(
     """Plots of tables that were just built.
 
     Args:
-        names: The tables.
         log: Hears why there are none.
 
     Returns:

@@ -99,7 +99,6 @@ class TableBuild:
     """A table while it is built.
 
     Attributes:
-        table: Its contract.
         timings: Seconds per stage so far; the builder adds its own.
     """
 
@@ -145,7 +144,6 @@ class TableBuild:
         """Close the table: one file at least, its checks, its record.
 
         Args:
-            content: Results of the checks of its content.
             findings: What these found, by segment name; empty where it can't be told by segment.
         """
         none = self.table.schema.create_empty()

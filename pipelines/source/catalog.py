@@ -83,8 +83,6 @@ class Relation:
     """A source table as it stands.
 
     Attributes:
-        table: What the contract knows of it.
-        name: Schema and name, quoted.
         kind: What it is in PostgreSQL, such as `table` or `view`.
         can_lock: Whether LOCK TABLE may be used: not on a materialized view, not with SELECT on single columns only.
         leaves: What is scanned; together they hold its rows.

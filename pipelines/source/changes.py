@@ -26,7 +26,6 @@ class Changes:
     """What is in the snapshot, and which segments have to be read.
 
     Attributes:
-        segmentation: How the ids are cut.
         fingerprints: Of all segments; with digests only where there is a base to compare with.
         only: The segments to read, in order; all of them without a base.
     """
@@ -48,9 +47,7 @@ def find_changes(snapshot: SourceSnapshot, base: Manifest | None, segment_size: 
     Without published ones the rows are only counted, to cut the ids into segments.
 
     Args:
-        snapshot: The snapshot of the source.
         base: The published snapshot that is compared with; None: every segment has to be read.
-        watch: Watches the queries.
 
     Raises:
         SourceError: A value can't be computed; the error names its column.
@@ -104,7 +101,6 @@ def count_rows(fingerprints: Fingerprints, only: Collection[int | None] | None =
     """Rows of each source table in the snapshot, by table name.
 
     Args:
-        fingerprints: Fingerprints of all segments.
         only: Segments that count; None is all.
     """
     names = None if only is None else {segment_name(number) for number in only}
@@ -118,11 +114,6 @@ def require_all_rows(
     fingerprints: Fingerprints, segments: Collection[SegmentRecord], only: Collection[int | None]
 ) -> None:
     """Compare what was read with the snapshot, segment by segment.
-
-    Args:
-        fingerprints: Fingerprints of all segments, with their rows.
-        segments: What was read.
-        only: Segments that were to be read.
 
     Raises:
         ExtractError: Other rows came than the snapshot has.

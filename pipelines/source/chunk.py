@@ -88,7 +88,6 @@ def clean_chunk(
 
     Args:
         chunk: Rows as read; a known column that the source lacks is missing here too.
-        table: Source table, for messages.
         columns: Known columns, by name, in contract order.
         nulled: Counts per `<table>.<column>`; values set to NULL are added.
 

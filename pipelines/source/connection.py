@@ -65,7 +65,6 @@ def try_to_connect(address: SourceAddress, application_name: str, **more: str) -
     """Open a psycopg connection in autocommit mode, where nobody asks why it can't be had.
 
     Args:
-        application_name: What the server shows it as.
         more: Settings of libpq that win over those of the address.
 
     Raises:
@@ -148,7 +147,6 @@ def failed_query(error: psycopg.Error, doing: str) -> ExportError:
     """Turn an error of a query into ours: by its SQLSTATE, never the server's text (it may quote values).
 
     Args:
-        error: What psycopg raised.
         doing: What the query was for, such as `counting domains`.
 
     Returns:

@@ -47,10 +47,8 @@ class SourceSnapshot:
         address: Where every other connection of this run goes: the server that the exporting one reached.
         connection: The exporting connection; its transaction stays open as long as the snapshot is needed.
         snapshot_id: What other connections import.
-        relations: Both source tables.
         source: Identity and position; the rows of its relations are still 0.
         application_name: Name of every connection of this run, to find and cancel them by.
-        session_settings: What every connection of this run sets.
         reader_url: URL for connectorx; secret.
     """
 

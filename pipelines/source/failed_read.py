@@ -31,8 +31,6 @@ def explain_failed_read(snapshot: SourceSnapshot, relation: Relation, query: str
     The connections have the run's name, so that they are cancelled with it.
 
     Args:
-        snapshot: The snapshot that is read.
-        relation: The table that is read.
         query: The query that failed, over the relation's columns.
         seconds: How long it took to fail: what fails again, fails after about as long.
 

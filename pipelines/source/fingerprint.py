@@ -61,7 +61,6 @@ def take_fingerprints(ask_both: AskBoth, size: int, numbers: Sequence[int] | Non
     """Fingerprint every segment of both tables; cut the segments that have too many rows.
 
     Args:
-        ask_both: Asks of both tables.
         numbers: Numbers of the published segments; None: cut all ids by the rows that there are. All rows will be read
             then, and bring their hashes: every digest is 0.
 

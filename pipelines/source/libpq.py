@@ -53,9 +53,7 @@ def origin(name: str, value: str, url: str, settings: Mapping[str, str]) -> str:
     """Where a setting came from, for a message.
 
     Args:
-        name: The setting.
         value: Its value; it is compared, not shown.
-        url: The URL of the connection.
         settings: All settings of the connection (`effective`).
     """
     if name in given_in(url):

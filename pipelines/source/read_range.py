@@ -39,7 +39,6 @@ class ReadTask:
         query: A SELECT of the columns that the source has, in contract order, and of the hash of each row.
         url: Where connectorx connects; secret.
         setup: Statements that put its connection into the snapshot.
-        segmentation: How the ids are cut.
         folder: The folder of the staged rows; it is there already.
     """
 
@@ -59,7 +58,6 @@ class ReadFacts:
 
     Attributes:
         number: Place of the range among those of its table.
-        table: Name of the table.
         pieces: Index of the file.
         nulled: Values that became NULL, `<table>.<column>` to count.
         digests: Sum of the hashes of the rows, by segment.

@@ -49,7 +49,6 @@ class ReadWatchdog:
     raises in place of the errors that the cancelled reads then report.
 
     Args:
-        snapshot: What is read.
         timeout_s: Longest time for the read, seconds.
 
     Attributes:

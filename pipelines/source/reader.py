@@ -16,7 +16,6 @@ def read_query(url: SecretStr, query: str, setup: list[str]) -> pa.Table:
     """Run one query over one connection.
 
     Args:
-        url: Where to connect; secret.
         query: A SELECT without a semicolon.
         setup: Statements that run first on the same connection, one each.
 

@@ -74,7 +74,6 @@ def reader_url(
 
     Args:
         address: What it was opened with.
-        application_name: What the server shows the connections as.
         is_bound: Demand channel binding (see `binds_channel`).
 
     Raises:
@@ -119,7 +118,6 @@ def binds_channel(connection: Connection, address: SourceAddress, application_na
 
     Args:
         address: What it was opened with.
-        application_name: What the server shows the connection as that is tried.
 
     Returns:
         None where psycopg checks no certificate. False where the role does not log in with SCRAM.

@@ -64,7 +64,6 @@ def explain_refusal(url: str, error: psycopg.Error) -> ExportError:
 
     Args:
         url: What psycopg connected with; secret.
-        error: What it raised.
 
     Returns:
         SourceError; ExtractError where the reason may pass by itself, such as a server without a free connection.

@@ -44,7 +44,6 @@ class Place:
     """What a connection says of itself.
 
     Attributes:
-        pid: Its server process.
         started: When the server started, microseconds since 1970.
         address: The server's address; empty over a Unix socket.
         port: The server's port; 0 over a Unix socket.
@@ -109,7 +108,6 @@ def compare_drivers(
         address: What it was opened with.
         name: application_name of a connection that may be tried.
         reader_url: What the readers will connect with; secret.
-        setup: Statements that a reader begins with.
 
     Raises:
         SourceError: connectorx can't connect, or is not where psycopg is; it says in what they differ.

@@ -137,11 +137,6 @@ def build_rejected_rows(
 ) -> pl.DataFrame:
     """Every rejected row of both source tables, with its reason and the row as JSON.
 
-    Args:
-        validated_domains: From `validate_domains`.
-        validated_candidates: From `validate_candidates`.
-        include_full_data: Whether gleif_full_data is part of row_json.
-
     Returns:
         Columns of the contract, sorted by domain_id (NULL last), source_table, source_id.
     """
