@@ -14,6 +14,7 @@ from pipelines.contracts.version import CONTRACT_VERSION, library_versions
 from pipelines.errors import SnapshotError, StagingError
 from pipelines.progress import OnProgress, Progress
 from pipelines.settings import Settings
+from pipelines.snapshots.guards import check_shrink
 from pipelines.snapshots.lookup import newest_snapshot
 from pipelines.snapshots.opening import CURRENT, SNAPSHOTS, Snapshot, load_snapshot, try_current
 from pipelines.snapshots.verification import failed_checks, verify_files
@@ -122,17 +123,26 @@ def lacks_lost_columns(published: Manifest, source: SourceRecord) -> bool:
     return all(column in absent[name] for name, columns in published.lost_columns.items() for column in columns)
 
 
-def columns_kept_checks(record: StagingRecord) -> list[CheckRecord]:
-    """The check of each source table, by what a staging knows."""
-    return [
+def check_source(published: Manifest | None, record: StagingRecord, min_rows_pct: float) -> list[CheckRecord]:
+    """Whether the source shrank, or lost columns, since the published snapshot (DESIGN 4), by what a staging knows."""
+    relations = record.source.relations
+    shrunk = check_shrink(
+        published,
+        {name: relation.rows for name, relation in relations.items()},
+        min_rows_pct,
+        accept_shrink=record.accept_shrink,
+        identity=record.source.identity,
+    )
+    kept = [
         columns_kept_check(name).result(
             passed=name not in record.lost_columns,
             lost=list(record.lost_columns.get(name, ())),
             # One of these may be the same column under another name.
             unknown_columns=list(relation.unknown),
         )
-        for name, relation in record.source.relations.items()
+        for name, relation in relations.items()
     ]
+    return [*shrunk, *kept]
 
 
 def _held_values(published: Snapshot, source_table: str, column: str) -> bool:

@@ -8,7 +8,7 @@ from functools import partial
 
 from pydantic import SecretStr
 
-from pipelines.build.base import columns_kept_checks, find_base, find_lost_columns, lacks_lost_columns
+from pipelines.build.base import check_source, find_base, find_lost_columns, lacks_lost_columns
 from pipelines.build.preflight import machine_questions, require_free_space
 from pipelines.build.staging import StagingFolder
 from pipelines.build.stagings import latest_id, latest_record, new_staging, remove_stagings
@@ -21,7 +21,7 @@ from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.sample.embedded import embedded_server
 from pipelines.sample.load import ensure_sample
 from pipelines.settings import Settings
-from pipelines.snapshots.guards import check_shrink, is_same_source, reference_snapshot, require_same_source
+from pipelines.snapshots.guards import is_same_source, reference_snapshot, require_same_source
 from pipelines.snapshots.history import read_hold
 from pipelines.snapshots.opening import Snapshot, require_link, try_current
 from pipelines.snapshots.publishing import record_unchanged
@@ -100,7 +100,7 @@ def stage_source(  # noqa: PLR0913 - a stage of a run
     reads_all = full_refresh or accepts_loss or published.must_be_replaced
     base = None if reads_all else find_base(settings, lock.digests, on_progress)
 
-    def check_source(source: SourceRecord) -> None:
+    def require_published(source: SourceRecord) -> None:
         require_same_source(manifest, source.identity, source.address, is_accepted=accepted.new_source)
 
     with new_staging(settings.export_dir, lock) as staging, open_source(settings) as address:
@@ -111,12 +111,12 @@ def stage_source(  # noqa: PLR0913 - a stage of a run
 
         base_manifest = base.manifest if base else None
         record = extract_source(
-            settings, address, base_manifest, staging, engine, on_progress, check_source, check_room
+            settings, address, base_manifest, staging, engine, on_progress, require_published, check_room
         )
         lost = find_lost_columns(published.snapshot, record.source, accepted=accepted.shrink)
         acceptance = {"accept_new_source": accepted.new_source, "accept_shrink": accepted.shrink}
         record = record.model_copy(update={**acceptance, "lost_columns": lost})
-        checks = (*shrink_checks(manifest, record, settings.min_rows_pct), *columns_kept_checks(record))
+        checks = tuple(check_source(manifest, record, settings.min_rows_pct))
         lock.require_held()
         if base is not None and _is_unchanged(base.manifest, record):
             record_unchanged(settings.export_dir, lock, now=_now, on_progress=on_progress)
@@ -197,17 +197,6 @@ def _tidy(settings: Settings, lock: RunLock) -> None:
     """Remove stagings that killed runs left: with nothing to publish, no publish does so."""
     latest = latest_id(settings.export_dir)
     remove_stagings(settings.export_dir, lock, keep=lambda folder: folder.staging_id == latest)
-
-
-def shrink_checks(published: Manifest | None, record: StagingRecord, min_rows_pct: float) -> list[CheckRecord]:
-    """Whether the source shrank since the published snapshot (DESIGN 4), by what a staging knows."""
-    return check_shrink(
-        published,
-        {name: relation.rows for name, relation in record.source.relations.items()},
-        min_rows_pct,
-        accept_shrink=record.accept_shrink,
-        identity=record.source.identity,
-    )
 
 
 def _now() -> datetime:

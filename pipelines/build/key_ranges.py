@@ -101,7 +101,7 @@ class KeyRanges:
         return cuts.search_sorted(codes, side="right").to_numpy().astype(np.uint16)
 
 
-def plan_key_ranges(domains: int, candidates: int, leis: pl.Series, range_rows: int = RANGE_ROWS) -> KeyRanges:
+def plan_key_ranges(domains: int, candidates: int, leis: pl.Series, range_rows: int) -> KeyRanges:
     """Cut the keys so that each range has about as many rows.
 
     Args:

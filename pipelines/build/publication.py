@@ -5,8 +5,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from pipelines.build.base import columns_kept_checks
-from pipelines.build.extraction import shrink_checks
+from pipelines.build.base import check_source
 from pipelines.build.reporting import ReportMaker, RunReport
 from pipelines.build.staging import StagingFolder
 from pipelines.build.stagings import claim_staging, remove_stagings
@@ -16,7 +15,7 @@ from pipelines.checks.evaluation import compare_counts, count_rejects, reconcile
 from pipelines.contracts.records import CheckRecord, Manifest, StagingRecord, TableRecord
 from pipelines.contracts.tables import published_tables
 from pipelines.errors import LockLostError, PublishError, StagingError
-from pipelines.progress import OnProgress, Progress, ignore_progress
+from pipelines.progress import OnProgress, Progress
 from pipelines.settings import Settings
 from pipelines.snapshots.assembly import SnapshotInputs
 from pipelines.snapshots.folder import no_extras
@@ -79,10 +78,10 @@ def raise_if_failed(checks: Sequence[CheckRecord]) -> None:
 def publish_tables(
     settings: Settings,
     lock: RunLock,
-    on_progress: OnProgress = ignore_progress,
+    on_progress: OnProgress,
     *,
-    report: RunReport | None = None,
-    in_process: bool = False,
+    report: RunReport | None,
+    in_process: bool,
 ) -> Publication:
     """Publish the tables that were built from the last complete staging.
 
@@ -101,7 +100,8 @@ def publish_tables(
     record = staging.read_record()
     tables = published_tables(include_full_data=record.include_full_data)
     built = [_built(staging, table.name) for table in tables]
-    checks = [*_shrink_checks(settings, record), *columns_kept_checks(record)]
+    published = reference_snapshot(settings.export_dir)
+    checks = check_source(published.manifest if published else None, record, settings.min_rows_pct)
     checks += _snapshot_checks(staging, record, built)
     raise_if_failed([*checks, *(check for table in built for check in table.checks)])
     rejects = count_rejects(scan_files(staging.tables_dir, _named(built, "rejected_rows").files))
@@ -153,11 +153,6 @@ def _built(staging: StagingFolder, name: str) -> TableRecord:
             fix=f"materialize exports/{name}, or run the job `export`",
         )
     return record
-
-
-def _shrink_checks(settings: Settings, record: StagingRecord) -> list[CheckRecord]:
-    published = reference_snapshot(settings.export_dir)
-    return shrink_checks(published.manifest if published else None, record, settings.min_rows_pct)
 
 
 def _snapshot_checks(staging: StagingFolder, record: StagingRecord, built: Sequence[TableRecord]) -> list[CheckRecord]:

@@ -40,6 +40,13 @@ _RULES = f"""\
 - Times are UTC, without a zone. Percentages are 0 to 100.
 - Normalized domain: white space around it removed as JavaScript's trim does, full Unicode lower case, no punycode.
 """
+_SOURCE_TABLES = """\
+## Source tables
+
+What is read from PostgreSQL. A column that the source lacks is published as NULL, unless it is required; an
+unknown column is left out and named in the run's metadata. Rows with NULL in a required column are rejected
+(a NULL `id` stops the run).
+"""
 # Type in Parquet, in pyarrow, and types of the source that are read as it (DESIGN 4.7).
 _OTHER_TYPES: dict[pl.DataType, tuple[str, str, str]] = {
     pl.Int64(): ("INT64", "int64", "int8, int4, int2"),
@@ -59,7 +66,7 @@ def render_dictionary() -> str:
     parts = [_INTRODUCTION, "## Published tables\n", _overview(tables), _RULES, "## Types\n", _types()]
     parts += ["## Columns of the tables\n", *(_table(table) for table in tables)]
     parts += [_reasons(), _info(), _views_overview(), *(_view(view) for view in VIEWS), _vocabularies()]
-    parts += ["## Source tables\n", _source_introduction(), *(_source(table) for table in SOURCE_TABLES)]
+    parts += [_SOURCE_TABLES, *(_source(table) for table in SOURCE_TABLES)]
     return "\n".join(parts)
 
 
@@ -134,14 +141,6 @@ def _vocabularies() -> str:
     rows.append(("`jurisdiction`", f"ISO 3166-1 alpha-2 or ISO 3166-2: {_code(JURISDICTION_PATTERN)}"))
     return "## Known values\n\nVocabularies change: another value is published, and a check warns.\n\n" + _rows(
         ("column", "values"), rows
-    )
-
-
-def _source_introduction() -> str:
-    return (
-        "What is read from PostgreSQL. A column that the source lacks is published as NULL, unless it is required; an\n"
-        "unknown column is left out and named in the run's metadata. Rows with NULL in a required column are rejected\n"
-        "(a NULL `id` stops the run).\n"
     )
 
 

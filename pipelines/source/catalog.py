@@ -153,7 +153,7 @@ def _find_relation(connection: Connection, schema: str, table: SourceTable, *, i
             f"{where} can't be reached",
             expected=f"the privilege USAGE on schema {schema}",
             found="none",
-            fix=f"GRANT USAGE ON SCHEMA {_quoted(schema)} to the role",
+            fix=f"GRANT USAGE ON SCHEMA {sql.Identifier(schema).as_string()} to the role",
         )
     if hides_rows:
         raise SourceError(
@@ -214,7 +214,7 @@ def _fit_columns(
             fixes.add("change the column's type, or export from a view that casts it")
         elif not is_readable:
             problems.append(f"no SELECT privilege on column {name}")
-            fixes.add(f"GRANT SELECT ON {_quoted(schema)}.{table.name} to the role")
+            fixes.add(f"GRANT SELECT ON {sql.Identifier(schema).as_string()}.{table.name} to the role")
         else:
             read.append(cast)
     if problems:
@@ -252,7 +252,3 @@ def _leaves(name: sql.Identifier, rows: list[tuple[Any, ...]], *, has_ctid: bool
     # The privilege on a parent is enough to read all below it, but only by the parent's name: a range of pages is then
     # that of each one below.
     return (Leaf(name, max(row[3] for row in rows), sum(row[4] for row in rows), has_ctid),)
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

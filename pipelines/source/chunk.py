@@ -137,8 +137,7 @@ def _as_finite_real(array: pa.Array, batch: pa.RecordBatch, where: str, nulled: 
                 fix="correct the value, or change the column's type to real in the source",
             )
         return array.cast(pa.float32())
-    is_finite = pc.is_finite(array)
-    return _null_unless(array, is_finite, where, nulled)
+    return _null_unless(array, pc.is_finite(array), where, nulled)
 
 
 def _as_finite_timestamp(array: pa.Array, where: str, nulled: Counter[str]) -> pa.Array:

@@ -84,20 +84,15 @@ class ReadWatchdog:
             abort_connection(self._connection)
             self._thread.join(timeout=_ANSWER_SECONDS)
 
-    @property
-    def has_reason(self) -> bool:
-        """Whether the run has to stop. The clock is looked at here too: the thread may wait for a silent peer."""
-        self._reason = self._reason or self._late()
-        return self._reason is not None
-
     def raise_reason(self) -> None:
-        """Raise why the run was stopped, if it was.
+        """Raise why the run was stopped, if it was. The thread may wait for a silent peer: the clock is looked at too.
 
         Raises:
             ExtractError: The longest time was over.
             LockContentionError: Another session waits for a lock behind this run.
         """
-        if self.has_reason and self._reason is not None:
+        self._reason = self._reason or self._late()
+        if self._reason is not None:
             raise self._reason
 
     def cancel(self) -> None:
