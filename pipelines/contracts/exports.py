@@ -1,5 +1,7 @@
 """The schemas of the segmented export tables and of rejected_rows (DESIGN 4.1, 4.2, 4.6)."""
 
+from functools import partial
+
 import dataframely as dy
 
 from pipelines.contracts.columns import derived_from, make_schema, stored_as, text, with_lineage
@@ -12,7 +14,6 @@ from pipelines.contracts.source import (
     TEXT,
     Domains,
     GleifCandidates,
-    SourceTable,
     source_columns,
 )
 
@@ -59,40 +60,37 @@ def joined_columns(order: str, table: str) -> dict[str, dy.Column]:
     return {**texts, "lei_codes": derived_from(codes, f"{table}.lei_code")}
 
 
-def _known(table: SourceTable, *, without: tuple[str, ...], include_full_data: bool = True) -> dict[str, dy.Column]:
-    names = source_columns(table, include_full_data=include_full_data)
-    return {name: with_lineage(table.name, table.schema, name) for name in names if name not in without}
+_of_domains = partial(with_lineage, DOMAINS.name, Domains)
+_of_candidates = partial(with_lineage, GLEIF_CANDIDATES.name, GleifCandidates)
 
 
 def _domain_exports() -> dict[str, dy.Column]:
-    domain_id = dy.Int64(nullable=False, primary_key=True, description="Id of the row of `domains`")
     domain_hash = text(KEY, _HASH, nullable=False, regex=HASH_PATTERN)
     count = dy.Int64(nullable=False, description="Rows in candidate_exports; 0 where none")
     return {
-        "domain_id": derived_from(domain_id, "domains.id"),
+        "domain_id": _of_domains("id", primary_key=True),
         "domain_hash": derived_from(domain_hash, "domains.domain"),
-        **_known(DOMAINS, without=("id", "domain_hash")),
+        **{name: _of_domains(name) for name in Domains.column_names() if name not in {"id", "domain_hash"}},
         "gleif_candidate_count": derived_from(count, "gleif_candidates.domain_id"),
         **joined_columns("rank order", GLEIF_CANDIDATES.name),
     }
 
 
 def _candidate_exports(*, include_full_data: bool) -> dict[str, dy.Column]:
-    candidate_id = dy.Int64(nullable=False, description="Id of the row of `gleif_candidates`")
-    domain_id = dy.Int64(nullable=False, primary_key=True, description="Row of domain_exports")
+    names = source_columns(GLEIF_CANDIDATES, include_full_data=include_full_data)
     # What is of the domain repeats for each candidate of it.
     domain_hash = text(CODE, _HASH, nullable=False, regex=HASH_PATTERN)
     is_valid = dy.Bool(
         nullable=False, description="Whether lei_code has the LEI format and right check digits (ISO 7064 MOD 97-10)"
     )
     return {
-        "candidate_id": derived_from(candidate_id, "gleif_candidates.id"),
-        "domain_id": derived_from(domain_id, "gleif_candidates.domain_id"),
+        "candidate_id": _of_candidates("id"),
+        "domain_id": _of_candidates("domain_id", primary_key=True, description="Row of domain_exports"),
         "domain_hash": derived_from(domain_hash, "domains.domain"),
-        "domain": stored_as(with_lineage(DOMAINS.name, Domains, "domain"), CODE),
-        "batch_id": with_lineage(DOMAINS.name, Domains, "batch_id", description="Batch that the domain row belongs to"),
-        "lei_code": with_lineage(GLEIF_CANDIDATES.name, GleifCandidates, "lei_code", primary_key=True),
-        **_known(GLEIF_CANDIDATES, without=("id", "domain_id", "lei_code"), include_full_data=include_full_data),
+        "domain": stored_as(_of_domains("domain"), CODE),
+        "batch_id": _of_domains("batch_id", description="Batch that the domain row belongs to"),
+        "lei_code": _of_candidates("lei_code", primary_key=True),
+        **{name: _of_candidates(name) for name in names if name not in {"id", "domain_id", "lei_code"}},
         "is_valid_lei": derived_from(is_valid, "gleif_candidates.lei_code"),
     }
 
