@@ -15,10 +15,9 @@ import pyarrow.parquet as pq
 
 from pipelines.build.base import base_snapshot
 from pipelines.build.build_segment import DivideTask, divide_segment
-from pipelines.build.derive_range import RangeFacts, RangeTask, derive_range
+from pipelines.build.derive_range import RangeFacts, RangeTask, derive_range, patch_range, plan_patch
 from pipelines.build.incremental import IncrementalUpdate, Inputs, KeyPatch
 from pipelines.build.key_ranges import RANGE_ROWS, KeyRanges, plan_key_ranges, range_count
-from pipelines.build.patch_range import patch_range, plan_patch
 from pipelines.build.pieces import PieceIndex
 from pipelines.build.rules import BY_HASH, BY_LEI, DOMAINS, RULES, Rule, kinds_of, range_kind
 from pipelines.build.staging import StagingFolder
