@@ -11,7 +11,8 @@ from pipelines.build.extraction import NOTHING_ACCEPTED, Acceptance, StagedSourc
 from pipelines.build.publication import Publication, publish_tables, raise_if_failed
 from pipelines.build.reporting import RunReport
 from pipelines.contracts.records import TableRecord
-from pipelines.engine.opening import Engine, open_engine
+from pipelines.engine.flow import Engine
+from pipelines.engine.opening import open_engine
 from pipelines.progress import OnProgress, ignore_progress, report_wait
 from pipelines.settings import Settings
 from pipelines.system.run_lock import WAIT_SECONDS, RunLock, hold_run_lock

@@ -18,8 +18,8 @@ from pipelines.contracts.records import CheckRecord, SegmentRecord, StagingRecor
 from pipelines.contracts.segments import segment_name
 from pipelines.contracts.source import DOMAINS, GLEIF_CANDIDATES, SOURCE_TABLES
 from pipelines.contracts.tables import segmented_tables
+from pipelines.engine.flow import Engine
 from pipelines.engine.local import LOCAL
-from pipelines.engine.opening import Engine
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.settings import Settings
 from pipelines.snapshots.opening import Snapshot

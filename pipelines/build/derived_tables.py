@@ -26,8 +26,8 @@ from pipelines.build.table_build import TableBuild, scan_files, timed, write_par
 from pipelines.checks.evaluation import SumChecks
 from pipelines.contracts.records import StagingRecord, TableRecord
 from pipelines.contracts.tables import DERIVED_TABLES, ENTITIES, UNIQUE_DOMAINS, Table
+from pipelines.engine.flow import Engine
 from pipelines.engine.local import LOCAL
-from pipelines.engine.opening import Engine
 from pipelines.errors import StagingError
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.settings import Settings

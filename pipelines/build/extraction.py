@@ -14,8 +14,8 @@ from pipelines.build.staging import StagingFolder
 from pipelines.build.stagings import latest_id, latest_record, new_staging, remove_stagings
 from pipelines.checks.findings import require_answers
 from pipelines.contracts.records import CheckRecord, Manifest, SourceRecord, StagingRecord
+from pipelines.engine.flow import Engine
 from pipelines.engine.local import LOCAL
-from pipelines.engine.opening import Engine
 from pipelines.errors import BusyError, SnapshotError, SourceChangedError, StagingError
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.sample.embedded import embedded_server

@@ -7,39 +7,36 @@ those of ThreadPoolExecutor.
 import os
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, wait
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Generic, Self
 
-from pipelines.engine.flow import Facts, Task, do_nothing, run_tasks
+from pipelines.engine.flow import Engine, Facts, Task
 
 _END_SECONDS = 1.0
 # Each task takes its memory; of more cores the threads of Polars make use.
 _MOST_AT_A_TIME = 4
 
 
-class LocalEngine:
-    """Runs tasks on threads of this process."""
+class LocalEngine(Engine):
+    """Runs tasks on threads of this process.
+
+    Unless `at_a_time` is stated, a task runs on each core, four at most, and as many wait.
+    """
 
     name = "local"
 
-    def map(  # noqa: PLR0913  as Engine.map
+    def open_calls(
         self,
         function: Callable[[Task], Facts],
-        tasks: Iterable[Task],
-        *,
-        memory_bytes: int,  # noqa: ARG002  the caller's `at_a_time` is what bounds the memory of one process
-        at_a_time: int | None = None,
-        watch: Callable[[], None] = do_nothing,
-        on_stop: Callable[[], None] = do_nothing,
-        on_give_up: Callable[[], None] = do_nothing,
-    ) -> Generator[Facts]:
-        """As `Engine.map`. Unless `at_a_time` is stated, a task runs on each core, four at most, and as many wait."""
+        memory_bytes: int,  # noqa: ARG002  `at_a_time` is what bounds the memory of one process
+        at_a_time: int | None,
+    ) -> "Workers[Task, Facts]":
+        """As `Engine.open_calls`."""
         width = at_a_time or min(_MOST_AT_A_TIME, _usable_cores())
-        with Workers(function, width, waiting=0 if at_a_time else width) as workers:
-            yield from run_tasks(workers, tasks, watch=watch, on_stop=on_stop, on_give_up=on_give_up)
+        return Workers(function, width, waiting=0 if at_a_time else width)
 
     def ask_nodes(self, function: Callable[[Task], Facts], task: Task) -> dict[str, Facts]:
         """As `Engine.ask_nodes`: this process is the only node, and has no name."""

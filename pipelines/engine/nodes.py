@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from pipelines.engine.opening import Engine
+from pipelines.engine.flow import Engine
 from pipelines.errors import EngineError, ExportError
 
 _FILE = ".node_check"

@@ -1,13 +1,14 @@
 """The engine of a Ray cluster: Ray schedules tasks, retries those of a lost node, and stops them."""
 
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Generic
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from pipelines.engine.flow import Facts, Task, do_nothing, run_tasks
+from pipelines.engine.flow import Calls, Engine, Facts, Task
 from pipelines.engine.ray_connection import PAGE
 from pipelines.engine.ray_worker import Outcome, name_node, run_on_node, versions_here
 from pipelines.errors import EngineError
@@ -27,8 +28,10 @@ _THREADS = {"POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1", "RAYON_NUM_THREAD
 _ENVIRONMENT = {**_THREADS, **ALLOCATORS}
 
 
-class RayEngine:
+class RayEngine(Engine):
     """Runs tasks on the nodes of the cluster that this process is connected to: each with one core and stated memory.
+
+    In flight are `at_a_time` tasks, at most one for each core that the cluster has now.
 
     Args:
         on_progress: Hears of each task that has ended.
@@ -40,20 +43,12 @@ class RayEngine:
         self._on_progress = on_progress
         self._versions = versions_here()
 
-    def map(  # noqa: PLR0913  as Engine.map
-        self,
-        function: Callable[[Task], Facts],
-        tasks: Iterable[Task],
-        *,
-        memory_bytes: int,
-        at_a_time: int | None = None,
-        watch: Callable[[], None] = do_nothing,
-        on_stop: Callable[[], None] = do_nothing,
-        on_give_up: Callable[[], None] = do_nothing,
-    ) -> Generator[Facts]:
-        """As `Engine.map`. In flight are `at_a_time` tasks, at most one for each core that the cluster has now."""
+    def open_calls(
+        self, function: Callable[[Task], Facts], memory_bytes: int, at_a_time: int | None
+    ) -> AbstractContextManager[Calls[Task, Facts]]:
+        """As `Engine.open_calls`."""
         calls: _Calls[Task, Facts] = _Calls(function, self._versions, memory_bytes, at_a_time, self._on_progress)
-        yield from run_tasks(calls, tasks, watch=watch, on_stop=on_stop, on_give_up=on_give_up)
+        return nullcontext(calls)
 
     def ask_nodes(self, function: Callable[[Task], Facts], task: Task) -> dict[str, Facts]:
         """As `Engine.ask_nodes`. It needs no free core, so a cluster at work answers too."""

@@ -14,8 +14,8 @@ from pipelines.build.pieces import PieceIndex
 from pipelines.build.staging import StagingFolder
 from pipelines.contracts.records import Manifest, SegmentRecord, SourceRecord, StagingRecord
 from pipelines.contracts.segments import in_order
+from pipelines.engine.flow import Engine
 from pipelines.engine.nodes import check_nodes
-from pipelines.engine.opening import Engine
 from pipelines.errors import ExtractError
 from pipelines.progress import OnProgress, Progress
 from pipelines.settings import Settings

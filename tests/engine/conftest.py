@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.engine.opening import Engine, open_engine
+from pipelines.engine.flow import Engine
+from pipelines.engine.opening import open_engine
 from pipelines.progress import Progress
 from pipelines.settings import Settings
 from tests.engine.cluster import Node, RayCluster, wait_for

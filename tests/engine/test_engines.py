@@ -8,8 +8,8 @@ from statistics import median
 
 import pytest
 
+from pipelines.engine.flow import Engine
 from pipelines.engine.local import LocalEngine
-from pipelines.engine.opening import Engine
 from pipelines.errors import ExtractError
 from tests.engine.cluster import wait_for
 from tests.engine.tasks import Job, fail, run_stubbornly, run_until_released, square, wait_but_first

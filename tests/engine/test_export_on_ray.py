@@ -16,7 +16,7 @@ import pytest
 from pipelines import export as run_module
 from pipelines.build.building import build_tables
 from pipelines.build.derived_tables import build_derived_tables
-from pipelines.engine.opening import Engine
+from pipelines.engine.flow import Engine
 from pipelines.errors import EngineError
 from pipelines.settings import Settings
 from pipelines.snapshots.opening import Snapshot, current_snapshot

@@ -13,8 +13,8 @@ import psutil
 import pytest
 from pydantic import SecretStr
 
+from pipelines.engine.flow import Engine
 from pipelines.engine.nodes import check_nodes
-from pipelines.engine.opening import Engine
 from pipelines.errors import EngineError
 from pipelines.system.unexpected import UnexpectedError
 from tests.engine.cluster import ROOT, Node, RayCluster, wait_for
