@@ -170,7 +170,13 @@ def _find_relation(connection: Connection, schema: str, table: SourceTable, *, i
     known = source_columns(table, include_full_data=include_full_data)
     read = _fit_columns(where, schema, table, columns, known)
     rows = connection.execute(_LEAVES, (oid,)).fetchall()
-    _refuse_foreign(where, [f"{r[0]}.{r[1]}" for r in rows if r[2] == "f"])
+    if foreign := [f"{r[0]}.{r[1]}" for r in rows if r[2] == "f"]:
+        raise SourceError(
+            f"{where} has its rows on another server",
+            expected="rows of this server: a snapshot of one can't hold those of another",
+            found=f"foreign table {', '.join(foreign)}",
+            fix="export from the server that holds the rows",
+        )
     name = sql.Identifier(schema, table.name)
     (has_unique_id,) = one_row(connection, _UNIQUE_ID, (oid,))
     every_known = table.schema.column_names()
@@ -225,16 +231,6 @@ def _fit_columns(
             fix="; ".join(sorted(fixes)),
         )
     return tuple(read)
-
-
-def _refuse_foreign(where: str, names: list[str]) -> None:
-    if names:
-        raise SourceError(
-            f"{where} has its rows on another server",
-            expected="rows of this server: a snapshot of one can't hold those of another",
-            found=f"foreign table {', '.join(names)}",
-            fix="export from the server that holds the rows",
-        )
 
 
 def _leaves(name: sql.Identifier, rows: list[tuple[Any, ...]], *, has_ctid: bool) -> tuple[Leaf, ...]:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import psycopg
 
@@ -34,11 +34,14 @@ class Changes:
     fingerprints: Fingerprints
     only: tuple[int | None, ...]
 
-    @property
-    def are_all(self) -> bool:
-        """Whether every row has to be read."""
-        names = {name for found in self.fingerprints.values() for name in found}
-        return names <= {segment_name(number) for number in self.only}
+    @cached_property
+    def to_read(self) -> Fingerprints:
+        """Those of the segments to read."""
+        names = {segment_name(number) for number in self.only}
+        return {
+            table: {name: found for name, found in of_table.items() if name in names}
+            for table, of_table in self.fingerprints.items()
+        }
 
 
 def find_changes(snapshot: SourceSnapshot, base: Manifest | None, segment_size: int, watch: ReadWatchdog) -> Changes:
@@ -97,31 +100,20 @@ def _ask_or_explain(
         raise explain_failed_read(snapshot, relation, query, time.monotonic() - started) from None
 
 
-def count_rows(fingerprints: Fingerprints, only: Collection[int | None] | None = None) -> dict[str, int]:
-    """Rows of each source table in the snapshot, by table name.
-
-    Args:
-        only: Segments that count; None is all.
-    """
-    names = None if only is None else {segment_name(number) for number in only}
-    return {
-        table: sum(found.rows for name, found in segments.items() if names is None or name in names)
-        for table, segments in fingerprints.items()
-    }
+def count_rows(fingerprints: Fingerprints) -> dict[str, int]:
+    """Rows of each source table, by its name."""
+    return {table: sum(found.rows for found in of_table.values()) for table, of_table in fingerprints.items()}
 
 
-def require_all_rows(
-    fingerprints: Fingerprints, segments: Collection[SegmentRecord], only: Collection[int | None]
-) -> None:
+def require_all_rows(changes: Changes, segments: Collection[SegmentRecord]) -> None:
     """Compare what was read with the snapshot, segment by segment.
 
     Raises:
         ExtractError: Other rows came than the snapshot has.
     """
-    wanted = {segment_name(number) for number in only}
     read = {segment_name(segment.segment): segment.rows for segment in segments}
-    for table, of_table in fingerprints.items():
-        expected = {name: found.rows for name, found in of_table.items() if name in wanted}
+    for table, of_table in changes.to_read.items():
+        expected = {name: found.rows for name, found in of_table.items()}
         found = {name: rows[table] for name, rows in read.items() if table in rows}
         if found != expected:
             others = sorted(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n))
@@ -140,13 +132,10 @@ def as_read(changes: Changes, digests: Mapping[tuple[str, int | None], int]) -> 
         changes: What was compared; as many rows were read.
         digests: Sum of the hashes of the rows that were read, by table and segment.
     """
-    read = {
-        table: {segment_name(segment): str(digest) for (name, segment), digest in digests.items() if name == table}
-        for table in changes.fingerprints
-    }
+    read = {(table, segment_name(segment)): str(digest) for (table, segment), digest in digests.items()}
     return {
         table: {
-            name: Fingerprint(rows=compared.rows, digest=read[table].get(name, compared.digest))
+            name: Fingerprint(rows=compared.rows, digest=read.get((table, name), compared.digest))
             for name, compared in of_table.items()
         }
         for table, of_table in changes.fingerprints.items()

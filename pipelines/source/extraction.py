@@ -101,14 +101,14 @@ def extract_source(  # noqa: PLR0913, PLR0917 - where from, where to, how, and w
     with open_snapshot(address, settings) as snapshot:
         check_source(snapshot.source)
         probe = partial(read_query, snapshot.reader_url, "SELECT 1 AS one", snapshot.reader_setup())
-        check_nodes(engine, staging.path.parent.parent, probe)
+        check_nodes(engine, settings.export_dir, probe)
         opened = time.monotonic()
         with ReadWatchdog(snapshot, settings.export_max_seconds) as watch:
             on_progress(Progress("read", "segments of both tables"))
             changes = find_changes(snapshot, base, settings.segment_size, watch)
             compared = time.monotonic()
             staging.start_source()
-            reading = _Reading(on_progress, sum(count_rows(changes.fingerprints, changes.only).values()))
+            reading = _Reading(on_progress, sum(count_rows(changes.to_read).values()))
             if changes.only:
                 whole = sum(leaf.bytes for relation in snapshot.relations for leaf in relation.leaves)
                 all_rows = sum(count_rows(changes.fingerprints).values())
@@ -122,7 +122,7 @@ def extract_source(  # noqa: PLR0913, PLR0917 - where from, where to, how, and w
         checked = time.monotonic()
     index = PieceIndex(reading.pieces)
     segments = _segments(index, changes.only)
-    require_all_rows(changes.fingerprints, segments, changes.only)
+    require_all_rows(changes, segments)
     fingerprints = as_read(changes, reading.digests)
     if base is not None and fingerprints != changes.fingerprints:
         on_progress(
@@ -157,7 +157,7 @@ def _tasks(
     snapshot: SourceSnapshot, staging: StagingFolder, changes: Changes, *, include_full_data: bool
 ) -> list[ReadTask]:
     """One task for each page range, those of the larger table first."""
-    segmentation = None if changes.are_all else changes.segmentation
+    segmentation = None if changes.to_read == changes.fingerprints else changes.segmentation
     setup = tuple(snapshot.reader_setup())
     return [
         ReadTask(

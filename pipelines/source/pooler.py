@@ -42,7 +42,13 @@ def require_session_pooling(address: SourceAddress, exporter: Connection, name: 
         except psycopg.OperationalError as error:
             if error.sqlstate is not None:
                 raise
-            raise _no_answer(len(connections)) from None
+            raise SourceError(
+                "The source took connections and did not answer on all of them",
+                expected=f"{len(connections)} connections that are served at a time (READ_CONNECTIONS and 2 more)",
+                found=f"none within {_ANSWER_SECONDS:.0f} s, or a connection that broke",
+                fix="lower READ_CONNECTIONS, give the pool more server connections, or point DATABASE_URL at"
+                " PostgreSQL itself",
+            ) from None
     if len(set(pids)) < len(pids) or pids != again[::-1]:
         raise SourceError(
             "Two connections to the source share one server process",
@@ -60,12 +66,3 @@ def backend_pid(connection: Connection) -> int:
     """
     pid: int = one_row(connection, "SELECT pg_backend_pid()")[0]
     return pid
-
-
-def _no_answer(connections: int) -> SourceError:
-    return SourceError(
-        "The source took connections and did not answer on all of them",
-        expected=f"{connections} connections that are served at a time (READ_CONNECTIONS and 2 more)",
-        found=f"none within {_ANSWER_SECONDS:.0f} s, or a connection that broke",
-        fix="lower READ_CONNECTIONS, give the pool more server connections, or point DATABASE_URL at PostgreSQL itself",
-    )
