@@ -165,7 +165,7 @@ REPORT_DRAWN = CheckDefinition(
 
 
 def formats_check(verified: Sequence[CheckRecord]) -> CheckRecord:
-    """FACES_AGREE as the sum of what verifying a snapshot found."""
+    """FORMATS_AGREE as the sum of what verifying a snapshot found."""
     failed = [f"{check.table}.{check.name}" for check in verified if not check.passed]
     return FORMATS_AGREE.result(passed=not failed, verifications=len(verified), failed=failed)
 

@@ -139,5 +139,5 @@ def segment_number(name: str) -> int | None:
 
 
 def in_order(numbers: Iterable[int | None]) -> list[int | None]:
-    """Segmentation in the order of ids, None last."""
+    """Numbers of segments in the order of ids, None last."""
     return sorted(numbers, key=lambda number: (number is None, number or 0))

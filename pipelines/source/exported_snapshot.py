@@ -25,7 +25,7 @@ from pipelines.source.connection import (
 
 _SHOWN_IDS = 5
 _LOCK_TRIES = 5
-# Beyond the longest time, so that who watches the clock (watch.py) is first: its error says which setting to raise.
+# Beyond the longest time, so that the watchdog is first (read_watchdog.py): its error says which setting to raise.
 TIMEOUT_MARGIN_S = 5
 _FIRST_WITH_TRANSACTION_TIMEOUT = 170_000
 _MAX_TIMEOUT_MS = 2**31 - 1

@@ -10,15 +10,7 @@ from pipelines.transform.text import normalized_domain
 # is_valid_lei is the same in every row of an LEI.
 _OF_THE_LATEST = (*LATEST_ROW, "is_valid_lei")
 # What is read of candidate_exports.
-COLUMNS = (
-    "lei_code",
-    *LATEST_LAST,
-    "domain",
-    "batch_id",
-    "rank_position",
-    "is_primary_selection",
-    *_OF_THE_LATEST,
-)
+COLUMNS = ("lei_code", *LATEST_LAST, "domain", "batch_id", "rank_position", "is_primary_selection", *_OF_THE_LATEST)
 
 
 def build_entities(candidate_exports: pl.DataFrame) -> pl.DataFrame:

@@ -17,11 +17,9 @@ _ISO_UTC = "%Y-%m-%dT%H:%M:%S%.6fZ"
 
 def accepted(validated: pl.DataFrame) -> pl.DataFrame:
     """The rows that no reason rejects; all of them without a copy where none is rejected, which is the usual case."""
-    return (
-        validated
-        if validated["reason"].null_count() == validated.height
-        else validated.filter(pl.col("reason").is_null())
-    )
+    if validated["reason"].null_count() == validated.height:
+        return validated
+    return validated.filter(pl.col("reason").is_null())
 
 
 def validate_domains(domains: pl.DataFrame) -> pl.DataFrame:
@@ -141,12 +139,8 @@ def build_rejected_rows(
         Columns of the contract, sorted by domain_id (NULL last), source_table, source_id.
     """
     parts = [
-        _rejected(validated_domains, DOMAINS, source_columns(DOMAINS, include_full_data=include_full_data)),
-        _rejected(
-            validated_candidates,
-            GLEIF_CANDIDATES,
-            source_columns(GLEIF_CANDIDATES, include_full_data=include_full_data),
-        ),
+        _rejected(validated, table, source_columns(table, include_full_data=include_full_data))
+        for table, validated in ((DOMAINS, validated_domains), (GLEIF_CANDIDATES, validated_candidates))
     ]
     return pl.concat(parts).sort(REJECTED_ROWS.sort_by, nulls_last=True).select(REJECTED_ROWS.columns.keys())
 
