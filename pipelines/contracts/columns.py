@@ -38,8 +38,6 @@ def text(storage: Storage, description: str, *, nullable: bool = True, **more: A
 
     Args:
         storage: How they are stored in exports.duckdb.
-        description: What they are.
-        nullable: Whether NULL is allowed.
         more: Other attributes of the column, such as `primary_key` or `regex`.
     """
     return dy.String(nullable=nullable, description=description, metadata={_STORAGE: storage}, **more)
@@ -51,7 +49,6 @@ def with_lineage(table: str, schema: type[dy.Schema], name: str, **changes: Any)
     Args:
         table: The table that it is taken from.
         schema: Schema of that table; its columns are cached there, so they are copied, never changed.
-        name: Its name there.
         changes: Attributes that differ, such as `nullable` or `description`.
     """
     column = copy.copy(schema.columns()[name])

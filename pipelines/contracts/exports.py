@@ -36,7 +36,6 @@ def joined_columns(order: str, table: str) -> dict[str, dy.Column]:
     """The four joined texts and the list of codes: a NULL value is an empty slot, no candidates is `""` and `[]`.
 
     Args:
-        order: In which order they are joined.
         table: The table that the values are taken from.
     """
     values = {

@@ -80,7 +80,6 @@ class Fingerprint(_Record):
     """Fingerprint of a source table's rows in one segment: equal fingerprints, equal rows (source/fingerprint.py).
 
     Attributes:
-        rows: Number of rows.
         digest: Sum over the rows of a hash of what is read of each; as text, because it exceeds 64 bits.
     """
 
@@ -97,18 +96,14 @@ class StagingRecord(_Record):
 
     Attributes:
         staging_id: Its id, also the id of the snapshot that is published from it.
-        source: What was read.
         segment_numbers: Numbers of all segments, ascending.
-        include_full_data: Whether gleif_full_data was read.
         segments: Those that were read, in segment order, None last. With a base snapshot these are the changed ones;
             one whose rows are gone has no rows.
         accept_new_source: The operator accepts another source than the published one (DESIGN 4).
         accept_shrink: The operator accepts a source that shrank (DESIGN 4), in rows or in known columns.
         nulled_values: Values published as NULL because no format can carry them, `<table>.<column>` to count; of the
             segments that were read.
-        timings_s: Seconds per stage.
         base_snapshot: Id of the published snapshot that unchanged segments are taken from; None: all were read.
-        fingerprints: Fingerprints of all segments.
         lost_columns: Known columns, by source table, that held values when the source last had them (`Manifest`).
     """
 
@@ -139,7 +134,6 @@ class FileRecord(_Record):
         path: Relative to the snapshot folder (or to the staging's `tables` folder), with `/`.
         segment: Its segment, or of a table in key ranges (`Table.range_key`) the range; None for a file of neither.
         rows: Rows in it; of the DuckDB file, rows of all tables.
-        bytes: Its size.
         sha256: Of its content, lower-case hex.
         first_snapshot: Id of the snapshot that first had this very file; None while it is only staged.
     """
@@ -158,7 +152,6 @@ class CheckRecord(_Record):
     Attributes:
         table: Table (or source table, or `snapshot`) that it is about.
         name: Its name, unique within the table.
-        passed: Its result.
         severity: `error` blocks the switch, `warn` does not.
         metadata: What decided the result: counts and ids only.
         rows: Rows of the table that the result stands for, also those that an earlier run checked; None: it is not
@@ -179,12 +172,8 @@ class TableRecord(_Record):
     """A built table.
 
     Attributes:
-        staging_id: Staging that it was computed from.
-        contract_version: Contract that it keeps.
         files: Its Parquet files, in name order.
         cuts: Of a table in key ranges: the lowest key of every range but the first.
-        checks: What was checked of it while it was built.
-        timings_s: Seconds per stage.
         findings: What the checks of its content found, by segment name: a later run that takes a segment over needs it.
     """
 
@@ -206,14 +195,11 @@ class Manifest(_Record):
         id: Id of the snapshot, `<UTC time>-<8 hex digits>`.
         sequence: Sequence number, previous + 1: the order of snapshots, whatever the clock says.
         created_at: When it was built, UTC.
-        contract_version: Contract that its tables keep.
         source: Which database it is a copy of, and of which instant.
         segment_numbers: Numbers of all segments, ascending; the next run keeps them.
-        include_full_data: Whether gleif_full_data is published.
         database: exports.duckdb.
         checks: Checks of the whole snapshot; those of a table are in its record.
         versions: Versions of this project and of the libraries that wrote the files.
-        timings_s: Seconds per stage of the run.
         base_snapshot: Id of the snapshot whose unchanged segments it took over; None: everything was read.
         changed_segments: Names of the segments that were read, where there is a base.
         fingerprints: Fingerprints of the source's segments, for the next run.

@@ -100,7 +100,6 @@ def join_ranges(ranges: Sequence[IdRange], segments: Segmentation) -> list[int]:
 
     Args:
         ranges: In ascending order, each of `segments.size` ids or more; ids between them have no rows.
-        segments: Says which rows are too many.
     """
     numbers: list[int] = []
     domains = candidates = 0

@@ -118,7 +118,6 @@ class SourceTable:
     """A table of the source.
 
     Attributes:
-        name: Its name in PostgreSQL.
         schema: Known columns in the order of DESIGN 4.7.
         segment_column: The column whose value, an id of `domains`, says which segment a row belongs to.
     """

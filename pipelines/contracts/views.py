@@ -34,7 +34,6 @@ class View:
         name: Its name, of no table.
         grain: What one row is.
         key: Columns that name a row.
-        columns: Columns by name, in order.
         reads: Names of the tables that it reads.
         body: Its query from FROM on.
         prelude: Its query before SELECT.
