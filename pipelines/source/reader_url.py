@@ -42,25 +42,18 @@ WITHOUT_EFFECT = frozenset(
 )
 # Name to the values that ask for nothing that connectorx does not do.
 REFUSED: dict[str, frozenset[str]] = {
-    "sslpassword": frozenset(),
-    "sslcrl": frozenset(),
-    "sslcrldir": frozenset(),
+    **dict.fromkeys(
+        "sslpassword sslcrl sslcrldir require_auth requirepeer gsslib scram_client_key scram_server_key oauth_issuer"
+        " oauth_client_id oauth_client_secret oauth_scope".split(),
+        frozenset[str](),
+    ),
     "sslsni": frozenset({"1"}),
     "ssl_min_protocol_version": frozenset({"TLSv1", "TLSv1.1", "TLSv1.2"}),
     "min_protocol_version": frozenset({"3.0"}),
-    "require_auth": frozenset(),
-    "requirepeer": frozenset(),
     "gssencmode": frozenset({"disable", "prefer"}),
     "krbsrvname": frozenset({"postgres"}),
-    "gsslib": frozenset(),
     "gssdelegation": frozenset({"0"}),
     "replication": frozenset({"false", "off", "no", "0"}),
-    "scram_client_key": frozenset(),
-    "scram_server_key": frozenset(),
-    "oauth_issuer": frozenset(),
-    "oauth_client_id": frozenset(),
-    "oauth_client_secret": frozenset(),
-    "oauth_scope": frozenset(),
 }
 
 
