@@ -20,9 +20,12 @@ _CHECKS = (
     "pipelines.checks.evaluation.TableChecks.update",
     "pipelines.checks.content.DomainChecks.update",
     "pipelines.checks.content.CandidateChecks.update",
-    "pipelines.checks.evaluation.SumChecks.add",
+    "pipelines.checks.evaluation.TableChecks.add_sums",
 )
-_RESULTS = ("pipelines.checks.evaluation.SumChecks.results", "pipelines.snapshots.assembly.compare_duckdb_and_parquet")
+_RESULTS = (
+    "pipelines.checks.evaluation.TableChecks.sum_results",
+    "pipelines.snapshots.assembly.compare_duckdb_and_parquet",
+)
 
 
 @contextmanager

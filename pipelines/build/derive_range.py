@@ -16,7 +16,7 @@ from pipelines.build.pieces import read_pieces
 from pipelines.build.rules import BY_HASH, BY_LEI, DOMAINS, RULES, range_kind
 from pipelines.build.staging import StagingFolder, damaged
 from pipelines.build.table_build import TablePart, file_name, timed, write_part
-from pipelines.checks.evaluation import SumChecks, TableChecks
+from pipelines.checks.evaluation import TableChecks
 from pipelines.contracts.tables import Table
 from pipelines.snapshots.opening import Snapshot
 from pipelines.snapshots.parquet import write_parquet
@@ -43,14 +43,12 @@ class RangeFacts:
     Attributes:
         what: What the range is of, for people.
         parts: By table, what was written.
-        sums: By table, the sums of its counts.
         counts: By summary and name, counts that add up over ranges (rules.py).
         timings: By table, seconds of its rules; `load`: of reading.
     """
 
     what: str
     parts: dict[str, TablePart] = field(default_factory=dict)
-    sums: dict[str, dict[str, int]] = field(default_factory=dict)
     counts: dict[tuple[str, str], pl.DataFrame] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
 
@@ -72,7 +70,6 @@ def derive_range(task: RangeTask) -> RangeFacts:
         if rule.build is not None and range_kind(table) == kind:
             with timed(facts.timings, table.name):
                 rows = rule.build(domains, candidates)
-            facts.sums[table.name] = SumChecks.sums_of(table, rows)
             facts.parts[table.name] = write_part(rows, table, task.staging.tables_dir, task.number)
             del rows
         for name, (of_kind, count) in rule.counts.items():

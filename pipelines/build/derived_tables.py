@@ -23,7 +23,7 @@ from pipelines.build.rules import BY_HASH, BY_LEI, DOMAINS, RULES, Rule, kinds_o
 from pipelines.build.staging import StagingFolder
 from pipelines.build.stagings import claim_staging
 from pipelines.build.table_build import TableBuild, scan_files, timed, write_part
-from pipelines.checks.evaluation import SumChecks
+from pipelines.checks.definitions import summed_counts
 from pipelines.contracts.records import StagingRecord, TableRecord
 from pipelines.contracts.tables import DERIVED_TABLES, ENTITIES, UNIQUE_DOMAINS, Table
 from pipelines.engine.flow import Engine
@@ -105,16 +105,12 @@ class _Derivation:
     on_progress: OnProgress
     range_rows: int
     builds: dict[str, TableBuild] = field(default_factory=dict)
-    sums: dict[str, SumChecks] = field(default_factory=dict)
     as_a_whole: set[str] = field(default_factory=set)
     counts: defaultdict[tuple[str, str], list[pl.DataFrame]] = field(default_factory=lambda: defaultdict(list))
 
     def start(self, tables: Sequence[Table], record: StagingRecord, lock: RunLock) -> None:
         """Begin the tables; all of them are to be computed as a whole."""
-        rows = {table.name: table.rows for table in (self.inputs.domains, self.inputs.candidates)}
-        for table in tables:
-            self.sums[table.name] = SumChecks(table, rows)
-            self.builds[table.name] = TableBuild(table, self.staging, record, lock.digests)
+        self.builds = {table.name: TableBuild(table, self.staging, record, lock.digests) for table in tables}
         self.as_a_whole = set(self.builds)
 
     def patch(self, base: Snapshot, changed: frozenset[int | None]) -> None:
@@ -131,10 +127,8 @@ class _Derivation:
                 continue
             self.on_progress(Progress("build", f"{name}: {part.keys.len():,} rows looked at again"))
             kept = base.scan(name).filter(~pl.col(build.table.key[0]).is_in(part.keys.implode()))
-            columns = SumChecks.columns_of(build.table)
-            sums = kept.select(pl.col(columns).cast(pl.Int64).sum()).collect(engine="streaming")
-            self.sums[name].add(SumChecks.sums_of(build.table, sums))
-            self.sums[name].add(SumChecks.sums_of(build.table, part.rows))
+            sums = kept.select(pl.col(summed_counts(build.table)).cast(pl.Int64).sum()).collect(engine="streaming")
+            build.checks.add_sums(sums)
             self._rewrite(build, base, part)
             self.as_a_whole.discard(name)
 
@@ -194,12 +188,12 @@ class _Derivation:
                 with timed(self.builds[table.name].timings, "transform"):
                     counts = {name: pl.concat(self.counts.pop((table.name, name))) for name in rule.counts}
                     rows = rule.merge(counts, self._measured(rule))
-                self.sums[table.name].add(SumChecks.sums_of(table, rows))
                 self.builds[table.name].add(write_part(rows, table, self.inputs.folder, None))
 
     def finish(self) -> list[TableRecord]:
         """Close the tables."""
-        return [build.finish(self.sums[name].results()) for name, build in self.builds.items()]
+        rows = {table.name: table.rows for table in (self.inputs.domains, self.inputs.candidates)}
+        return [build.finish(build.checks.sum_results(rows)) for build in self.builds.values()]
 
     def _tasks(self, index: PieceIndex, kind: str, ranges: KeyRanges, names: frozenset[str]) -> Iterator[RangeTask]:
         kinds = (DOMAINS, BY_HASH) if kind == BY_HASH else (BY_LEI,)
@@ -210,7 +204,6 @@ class _Derivation:
     def _add(self, facts: RangeFacts) -> None:
         for name, part in facts.parts.items():
             self.builds[name].add(part)
-            self.sums[name].add(facts.sums[name])
         for count, frame in facts.counts.items():
             self.counts[count].append(frame)
         for name, seconds in facts.timings.items():

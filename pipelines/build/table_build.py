@@ -100,6 +100,7 @@ class TableBuild:
 
     Attributes:
         timings: Seconds per stage so far; the builder adds its own.
+        checks: The checks of every table, of the rows that were computed so far.
     """
 
     def __init__(self, table: Table, staging: StagingFolder, record: StagingRecord, digests: Digests) -> None:
@@ -109,7 +110,7 @@ class TableBuild:
         self._digests = digests
         self._segmentation = record.segmentation
         self._folder = staging.start_table(table.name)
-        self._checks = TableChecks(table)
+        self.checks = TableChecks(table)
         self._files: list[FileRecord] = []
         self._cuts: tuple[str, ...] = ()
         self._base: Snapshot | None = None
@@ -121,7 +122,7 @@ class TableBuild:
 
     def add(self, part: TablePart) -> None:
         """Add a file that a task wrote."""
-        self._checks.add(part.checks)
+        self.checks.add(part.checks)
         for stage, seconds in part.timings.items():
             self.timings[stage] += seconds
         if part.file is not None:
@@ -155,7 +156,7 @@ class TableBuild:
                 self._files = [write_parquet(none, path, table=self.table, segment=number, digests=self._digests)]
         rows = sum(file.rows for file in self._files)
         if not rows:
-            self._checks.update(none)
+            self.checks.update(none)
         checks = (*self._general_results(rows), *content)
         record = TableRecord(
             name=self.table.name,
@@ -176,7 +177,7 @@ class TableBuild:
 
         Only what passed them was ever published.
         """
-        results, checked = self._checks.results(), self._checks.rows
+        results, checked = self.checks.results(), self.checks.rows
         if self._base is None or checked == rows:
             return results
         before = self._base.manifest.id

@@ -72,6 +72,11 @@ def general_checks(table: Table) -> tuple[CheckDefinition, CheckDefinition, Chec
 SUMMED_COUNTS = {"result_count": "domain_exports", "candidate_count": "candidate_exports"}
 
 
+def summed_counts(table: Table) -> list[str]:
+    """Names of such counts of a table."""
+    return [name for name in SUMMED_COUNTS if name in table.columns]
+
+
 def adds_up(table: Table, count: str) -> CheckDefinition:
     """The check that a count of a derived table leaves out no row and takes none twice."""
     description = f"The sum of {count} is the number of rows of {SUMMED_COUNTS[count]}."
@@ -205,5 +210,5 @@ def table_checks(table: Table) -> tuple[CheckDefinition, ...]:
     general = general_checks(table)
     content = {DOMAIN_EXPORTS.name: DOMAIN_CHECKS, _CANDIDATES: CANDIDATE_CHECKS}
     if table in DERIVED_TABLES:
-        return (*general, *(adds_up(table, count) for count in SUMMED_COUNTS if count in table.columns))
+        return (*general, *(adds_up(table, count) for count in summed_counts(table)))
     return (*general, *content.get(table.name, ()))

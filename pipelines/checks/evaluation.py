@@ -14,6 +14,7 @@ from pipelines.checks.definitions import (
     SUMMED_COUNTS,
     adds_up,
     general_checks,
+    summed_counts,
 )
 from pipelines.contracts.records import CheckRecord
 from pipelines.contracts.source import DOMAINS, GLEIF_CANDIDATES
@@ -33,6 +34,7 @@ class TableChecks:
         rows: Rows that were checked.
         broken: How many of them break each rule of dataframely.
         difference: How the columns differ from the contract; "": they do not.
+        sums: Sums of its `summed_counts`.
     """
 
     def __init__(self, table: Table) -> None:
@@ -40,6 +42,7 @@ class TableChecks:
         self.rows = 0
         self.broken: Counter[str] = Counter()
         self.difference = ""
+        self.sums: Counter[str] = Counter()
 
     def update(self, frame: pl.DataFrame) -> None:
         """Check one frame of the table and add to the result."""
@@ -50,12 +53,18 @@ class TableChecks:
         if not self._table.schema.is_valid(frame):  # counting makes a copy of the rows, and is rarely needed
             _, failure = self._table.schema.filter(frame)
             self.broken.update(failure.counts())
+        self.add_sums(frame)
+
+    def add_sums(self, rows: pl.DataFrame) -> None:
+        """Add the sums of the counts of some rows, of which no other column is needed."""
+        self.sums.update({name: int(rows[name].cast(pl.Int64).sum()) for name in summed_counts(self._table)})
 
     def add(self, other: "TableChecks") -> None:
         """Add what was found in other frames of the table."""
         self.rows += other.rows
         self.broken.update(other.broken)
         self.difference = self.difference or other.difference
+        self.sums.update(other.sums)
 
     def results(self) -> list[CheckRecord]:
         """One record a check, in the order of the definitions."""
@@ -76,6 +85,19 @@ class TableChecks:
             values.result(passed=not others, rows_checked=rows, rows_by_broken_rule=others),
         ]
 
+    def sum_results(self, source_rows: Mapping[str, int]) -> list[CheckRecord]:
+        """One record a count.
+
+        Args:
+            source_rows: Rows of the tables that it was computed from.
+        """
+        results = []
+        for name in summed_counts(self._table):
+            source, found = SUMMED_COUNTS[name], self.sums[name]
+            metadata = {f"sum_of_{name}": found, f"{source}_rows": source_rows[source]}
+            results.append(adds_up(self._table, name).result(passed=found == source_rows[source], **metadata))
+        return results
+
 
 def _difference(expected: pl.Schema, found: pl.Schema) -> str:
     missing = [name for name in expected if name not in found]
@@ -83,42 +105,6 @@ def _difference(expected: pl.Schema, found: pl.Schema) -> str:
     retyped = [f"{n}: {found[n]} instead of {expected[n]}" for n in expected if n in found and found[n] != expected[n]]
     parts = {"missing": missing, "extra": extra, "other type": retyped}
     return "; ".join(f"{what} {', '.join(names)}" for what, names in parts.items() if names) or "other order"
-
-
-class SumChecks:
-    """The running sums of a table's counts.
-
-    Args:
-        rows: Rows of the tables that it was computed from.
-    """
-
-    def __init__(self, table: Table, rows: Mapping[str, int]) -> None:
-        self._table = table
-        self._rows = rows
-        self._sums: Counter[str] = Counter()
-
-    @staticmethod
-    def columns_of(table: Table) -> list[str]:
-        """Names of the counts of a table."""
-        return [name for name in SUMMED_COUNTS if name in table.columns]
-
-    @classmethod
-    def sums_of(cls, table: Table, rows: pl.DataFrame) -> dict[str, int]:
-        """Sums of the counts of some rows, of which only `columns_of` are needed."""
-        return {name: int(rows[name].cast(pl.Int64).sum()) for name in cls.columns_of(table)}
-
-    def add(self, sums: Mapping[str, int]) -> None:
-        """Add the sums of some rows."""
-        self._sums.update(sums)
-
-    def results(self) -> list[CheckRecord]:
-        """One record a count."""
-        results = []
-        for name in self.columns_of(self._table):
-            source, found = SUMMED_COUNTS[name], self._sums[name]
-            metadata = {f"sum_of_{name}": found, f"{source}_rows": self._rows[source]}
-            results.append(adds_up(self._table, name).result(passed=found == self._rows[source], **metadata))
-        return results
 
 
 def reconcile_rows(
