@@ -24,8 +24,8 @@ from pipelines.build.staging import StagingFolder
 from pipelines.build.stagings import claim_staging
 from pipelines.build.table_build import TableBuild, scan_files, timed, write_part
 from pipelines.checks.definitions import summed_counts
-from pipelines.contracts.records import StagingRecord, TableRecord
-from pipelines.contracts.tables import DERIVED_TABLES, ENTITIES, UNIQUE_DOMAINS, Table
+from pipelines.contracts.records import TableRecord
+from pipelines.contracts.tables import DERIVED_TABLES, ENTITIES, UNIQUE_DOMAINS
 from pipelines.engine.flow import Engine
 from pipelines.engine.local import LOCAL
 from pipelines.errors import StagingError
@@ -74,8 +74,8 @@ def build_derived_tables(  # noqa: PLR0913 - a stage of a run
     staging = claim_staging(settings.export_dir, lock)
     record = staging.read_record()
     inputs = Inputs(staging.tables_dir, _built(staging, "domain_exports"), _built(staging, "candidate_exports"))
-    derivation = _Derivation(staging, inputs, engine, on_progress, range_rows)
-    derivation.start(tables, record, lock)
+    builds = {table.name: TableBuild(table, staging, record, lock.digests) for table in tables}
+    derivation = _Derivation(staging, inputs, engine, on_progress, range_rows, builds, as_a_whole=set(builds))
     base = None if record.base_snapshot is None else base_snapshot(settings.export_dir, record)
     if base is not None:
         derivation.patch(base, frozenset(segment.segment for segment in record.segments))
@@ -97,21 +97,20 @@ def build_derived_tables(  # noqa: PLR0913 - a stage of a run
 
 @dataclass
 class _Derivation:
-    """The wanted tables, and what the summaries add up while ranges come."""
+    """The wanted tables, and what the summaries add up while ranges come.
+
+    Attributes:
+        as_a_whole: Names of those that are computed as a whole.
+    """
 
     staging: StagingFolder
     inputs: Inputs
     engine: Engine
     on_progress: OnProgress
     range_rows: int
-    builds: dict[str, TableBuild] = field(default_factory=dict)
-    as_a_whole: set[str] = field(default_factory=set)
+    builds: dict[str, TableBuild]
+    as_a_whole: set[str]
     counts: defaultdict[tuple[str, str], list[pl.DataFrame]] = field(default_factory=lambda: defaultdict(list))
-
-    def start(self, tables: Sequence[Table], record: StagingRecord, lock: RunLock) -> None:
-        """Begin the tables; all of them are to be computed as a whole."""
-        self.builds = {table.name: TableBuild(table, self.staging, record, lock.digests) for table in tables}
-        self.as_a_whole = set(self.builds)
 
     def patch(self, base: Snapshot, changed: frozenset[int | None]) -> None:
         """Compute only what changed of each table, where that is not too much."""

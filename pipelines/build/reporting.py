@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
@@ -61,21 +62,19 @@ class RunReport:
             yield draw_once
 
 
+@dataclass
 class ReportMaker:
     """Makes report.html of a snapshot that is about to be published; a `MakeExtras`.
 
-    Args:
-        keep_snapshots: So many snapshots are in its history (KEEP_SNAPSHOTS).
-
     Attributes:
+        keep_snapshots: So many snapshots are in its history (KEEP_SNAPSHOTS).
         plots: Afterwards the plots of the snapshot's asset, Markdown by metadata key; empty where drawing failed.
     """
 
-    def __init__(self, report: RunReport, draw: Draw, keep_snapshots: int) -> None:
-        self._report = report
-        self._draw = draw
-        self._keep_snapshots = keep_snapshots
-        self.plots: dict[str, str] = {}
+    report: RunReport
+    draw: Draw
+    keep_snapshots: int
+    plots: dict[str, str] = field(default_factory=dict)
 
     def __call__(self, snapshot: Snapshot, previous: Snapshot | None) -> SideFiles:
         """Draw; what fails becomes a warning, because the data is complete and verified by now."""
@@ -84,14 +83,14 @@ class ReportMaker:
         manifest = snapshot.manifest.model_copy(update={"checks": checks})
         try:
             figures = compare_figures(
-                self._report.count(snapshot.folder, manifest.tables),
+                self.report.count(snapshot.folder, manifest.tables),
                 batches_of(snapshot),
                 None if previous is None else batches_of(previous),
                 changed_files(snapshot, previous),
             )
-            earlier = earlier_manifests(snapshot, self._keep_snapshots)
-            page = make_page(figures, manifest, earlier, self._draw).encode()
-            self.plots = plots_for(SNAPSHOT, figures, manifest, self._draw)
+            earlier = earlier_manifests(snapshot, self.keep_snapshots)
+            page = make_page(figures, manifest, earlier, self.draw).encode()
+            self.plots = plots_for(SNAPSHOT, figures, manifest, self.draw)
         except Exception as error:  # noqa: BLE001  see above: whatever it is, it is reported
             return SideFiles(checks=(REPORT_DRAWN.result(passed=False, reason=_reason(error)),))
         return SideFiles({REPORT: page}, (REPORT_DRAWN.result(passed=True, bytes=len(page)),))

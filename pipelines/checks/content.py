@@ -23,9 +23,9 @@ from pipelines.checks.definitions import (
     CheckDefinition,
     known_values,
 )
+from pipelines.contracts.exports import JOINED, SEPARATOR
 from pipelines.contracts.records import CheckRecord
 from pipelines.contracts.vocabularies import JURISDICTION_PATTERN, KNOWN_VALUES
-from pipelines.transform.domain_exports import JOINED, SEPARATOR
 from pipelines.transform.text import LEI_PATTERN, is_blank
 
 if TYPE_CHECKING:

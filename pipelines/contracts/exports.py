@@ -28,6 +28,15 @@ REJECT_REASONS = {
     "duplicate_candidate": "A candidate whose LEI another candidate of the same domain row, earlier in rank order, has",
 }
 
+# What is joined in each text, the column that it is of, and how the text is stored.
+_JOINED = {
+    "all_lei_codes": ("LEI codes", "lei_code", TEXT),
+    "all_legal_names": ("Legal names", "legal_name", TEXT),
+    "all_jurisdictions": ("Jurisdictions", "jurisdiction", CODE),
+    "all_entity_statuses": ("Entity statuses", "entity_status", CODE),
+}
+JOINED = {text: column for text, (_, column, _) in _JOINED.items()}
+SEPARATOR = "; "
 _HASH = "md5 of the normalized domain in UTF-8, lower-case hex; always computed, the same in every batch"
 HASH_PATTERN = "^[0-9a-f]{32}$"
 
@@ -38,22 +47,16 @@ def joined_columns(order: str, table: str) -> dict[str, dy.Column]:
     Args:
         table: The table that the values are taken from.
     """
-    values = {
-        "all_lei_codes": ("LEI codes", "lei_code", TEXT),
-        "all_legal_names": ("Legal names", "legal_name", TEXT),
-        "all_jurisdictions": ("Jurisdictions", "jurisdiction", CODE),
-        "all_entity_statuses": ("Entity statuses", "entity_status", CODE),
-    }
     texts: dict[str, dy.Column] = {
         name: derived_from(
             text(
                 storage,
-                f'{what} of the candidates, joined with "; " in {order}; aligned with the others',
+                f'{what} of the candidates, joined with "{SEPARATOR}" in {order}; aligned with the others',
                 nullable=False,
             ),
             f"{table}.{column}",
         )
-        for name, (what, column, storage) in values.items()
+        for name, (what, column, storage) in _JOINED.items()
     }
     codes = dy.List(dy.String(nullable=False), nullable=False, description=f"LEI codes in {order}; no candidates is []")
     return {**texts, "lei_codes": derived_from(codes, f"{table}.lei_code")}

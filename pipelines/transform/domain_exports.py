@@ -4,17 +4,9 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from pipelines.contracts.exports import JOINED, SEPARATOR
 from pipelines.contracts.tables import DOMAIN_EXPORTS
 from pipelines.transform.validation import accepted
-
-SEPARATOR = "; "
-# Joined text to the column whose values it joins.
-JOINED = {
-    "all_lei_codes": "lei_code",
-    "all_legal_names": "legal_name",
-    "all_jurisdictions": "jurisdiction",
-    "all_entity_statuses": "entity_status",
-}
 
 
 def join_candidates(rows: pl.LazyFrame, key: str, *more: pl.Expr) -> pl.LazyFrame:

@@ -2,9 +2,10 @@
 
 import polars as pl
 
+from pipelines.contracts.exports import JOINED
 from pipelines.contracts.orders import BEST_ROW, BEST_ROW_TIES, CONFIDENCE, LATEST_LAST, SUCCESS
 from pipelines.contracts.tables import UNIQUE_DOMAINS
-from pipelines.transform.domain_exports import JOINED, fill_without_candidates, join_candidates
+from pipelines.transform.domain_exports import fill_without_candidates, join_candidates
 from pipelines.transform.ordering import number_and_rank, sort_best_first, sort_latest_last
 from pipelines.transform.text import normalized_domain
 
