@@ -7,14 +7,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import polars as pl
 
 from pipelines.build.key_ranges import SCHEMAS, KeyRanges, write_key_pieces
 from pipelines.build.rules import BY_HASH, BY_LEI, DOMAINS
 from pipelines.build.staging import StagingFolder, damaged
-from pipelines.build.table_build import TablePart, write_part
+from pipelines.build.table_build import TablePart, timed, write_part
 from pipelines.checks.content import CandidateChecks, DomainChecks
 from pipelines.contracts import source
 from pipelines.contracts.source import SourceTable
@@ -66,36 +65,38 @@ def build_segment(task: SegmentTask) -> SegmentFacts:
         StagingError: A staged file is damaged.
         PublishError: A file can't be written.
     """
-    started = time.monotonic()
-    table = candidate_exports(include_full_data=task.include_full_data)
+    started, timings = time.monotonic(), dict[str, float]()
+    folder, table = task.staging.tables_dir, candidate_exports(include_full_data=task.include_full_data)
     # Rows are not kept here beside what is made of them: a copy of a segment's candidates is 60 MB.
     validated_domains = validate_domains(_read(task, source.DOMAINS))
     validated_candidates = validate_candidates(_read(task, source.GLEIF_CANDIDATES), validated_domains)
     source_rows = validated_domains.height + validated_candidates.height
     candidates = build_candidate_exports(validated_candidates, table)
-    parts = {}
+    parts, pieces = dict[str, TablePart](), None
     if REJECTED_ROWS.name in task.names:
         parts[REJECTED_ROWS.name] = _write_rejected(task, validated_domains, validated_candidates)
     del validated_candidates
     validate_s = time.monotonic() - started
-    started = time.monotonic()
-    domains = build_domain_exports(validated_domains, candidates)
-    transform_s = time.monotonic() - started
+    with timed(timings, "transform"):
+        domains = build_domain_exports(validated_domains, candidates)
     validated_domains = validated_domains.select(DomainChecks.VALIDATED_COLUMNS)
-    pieces, divide_s = None, time.monotonic()
-    if task.ranges is not None:
-        pieces = write_key_pieces(task.staging.keys_dir, task.segment, domains, candidates, task.ranges)
-    divide_s = time.monotonic() - divide_s
+    with timed(timings, "divide"):
+        if task.ranges is not None:
+            pieces = write_key_pieces(task.staging.keys_dir, task.segment, domains, candidates, task.ranges)
     if DOMAIN_EXPORTS.name in task.names:
-        check = partial(_check_domains, validated_domains, domains, candidates)
-        part = write_part(domains, DOMAIN_EXPORTS, task.staging.tables_dir, task.segment, check)
+        of_domains = DomainChecks()
+        check = partial(of_domains.update, validated_domains, domains, candidates)
+        part = write_part(domains, DOMAIN_EXPORTS, folder, task.segment, check)
         del check
-        part.timings |= {"transform": transform_s, "divide": divide_s}
+        part.timings |= timings
+        part.content = of_domains.state()
         parts[DOMAIN_EXPORTS.name] = part
     del validated_domains, domains
     if table.name in task.names:
-        check_them = partial(_check_candidates, candidates)
-        parts[table.name] = write_part(candidates, table, task.staging.tables_dir, task.segment, check_them)
+        of_candidates = CandidateChecks()
+        part = write_part(candidates, table, folder, task.segment, partial(of_candidates.update, candidates))
+        part.content = of_candidates.state()
+        parts[table.name] = part
     return SegmentFacts(task.segment, source_rows, parts, pieces, validate_s)
 
 
@@ -149,15 +150,3 @@ def _write_rejected(
 ) -> TablePart:
     rows = build_rejected_rows(validated_domains, validated_candidates, include_full_data=task.include_full_data)
     return write_part(rows, REJECTED_ROWS, task.staging.tables_dir, task.segment)
-
-
-def _check_domains(validated_domains: pl.DataFrame, domains: pl.DataFrame, candidates: pl.DataFrame) -> dict[str, Any]:
-    checks = DomainChecks()
-    checks.update(validated_domains, domains, candidates)
-    return checks.state()
-
-
-def _check_candidates(candidates: pl.DataFrame) -> dict[str, Any]:
-    checks = CandidateChecks()
-    checks.update(candidates)
-    return checks.state()

@@ -161,11 +161,11 @@ def patch_range(task: PatchTask) -> TablePart:
             old = old.filter(~pl.col(key).is_in(task.keys.implode()))
             rows = pl.concat([old, rows]).sort(key, nulls_last=True)
     if rows.is_empty():
-        return TablePart(None, checks, {}, timings)
+        return TablePart(None, checks, timings)
     path = task.staging.tables_dir / task.table.name / file_name(task.table, task.number)
     with timed(timings, "write"):
         file = write_parquet(rows, path, table=task.table, segment=task.number)
-    return TablePart(file, checks, {}, timings)
+    return TablePart(file, checks, timings)
 
 
 def _by_range(rows: pl.DataFrame, key: str, cuts: pl.Series) -> dict[int, pl.DataFrame]:

@@ -28,14 +28,14 @@ class TablePart:
     Attributes:
         file: The file that it wrote; None: there was no row.
         checks: What the checks of every table found in the rows.
-        content: What the checks of their content found (checks/content.py); empty where the table has none.
         timings: Seconds per stage.
+        content: What the checks of their content found (checks/content.py); empty where the table has none.
     """
 
     file: FileRecord | None
     checks: TableChecks
+    timings: dict[str, float]
     content: dict[str, Any] = field(default_factory=dict)
-    timings: dict[str, float] = field(default_factory=dict)
 
 
 def write_part(
@@ -43,7 +43,7 @@ def write_part(
     table: Table,
     tables_dir: Path,
     number: int | None,
-    check_content: Callable[[], dict[str, Any]] = dict,
+    check_content: Callable[[], None] = lambda: None,
 ) -> TablePart:
     """Check and write the rows of one file of a table.
 
@@ -51,21 +51,21 @@ def write_part(
         rows: All rows of a segment or key range, or of the table, in its order; none gives no file.
         tables_dir: The staging's folder of tables; that of this table is there already.
         number: The segment or the key range; None: rows without a domain_id, or all rows.
-        check_content: Checks what is in them, also where there are none; what it found.
+        check_content: Checks what is in them, also where there are none.
 
     Raises:
         PublishError: The file can't be written.
     """
     checks, timings = TableChecks(table), dict[str, float]()
     with timed(timings, "check"):
-        content = check_content()
+        check_content()
         if not rows.is_empty():
             checks.update(rows)
     if rows.is_empty():
-        return TablePart(None, checks, content, timings)
+        return TablePart(None, checks, timings)
     with timed(timings, "write"):
         file = write_parquet(rows, tables_dir / table.name / file_name(table, number), table=table, segment=number)
-    return TablePart(file, checks, content, timings)
+    return TablePart(file, checks, timings)
 
 
 def file_name(table: Table, number: int | None) -> str:
