@@ -48,28 +48,6 @@ class Inputs:
     candidates: TableRecord
 
 
-class _ChangedKeys:
-    """Keys of one table whose rows changed, up to a limit; beyond it the table is computed as a whole.
-
-    At most the limit and the keys of one segment are in memory.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._keys = pl.Series(_KEY, [], pl.String)
-        self.is_full = False
-
-    def add(self, keys: pl.Series) -> None:
-        """Add keys, which may repeat; beyond the limit all are let go."""
-        self._keys = pl.concat([self._keys, keys.alias(_KEY)]).unique()
-        if self._keys.len() > self._limit:
-            self._keys, self.is_full = self._keys.clear(), True
-
-    def found(self) -> pl.Series | None:
-        """The distinct keys; None: more than the limit."""
-        return None if self.is_full else self._keys
-
-
 @dataclass
 class IncrementalUpdate:
     """Finds out, table by table, what has to be computed again.
@@ -87,11 +65,12 @@ class IncrementalUpdate:
     changed: frozenset[int | None]
     max_rows: int
     tables: Collection[str]
-    _keys: dict[str, _ChangedKeys] = field(init=False)
+    # Distinct keys of each table whose rows changed; None: more than the limit, the table is computed as a whole.
+    _keys: dict[str, pl.Series | None] = field(init=False)
 
     def __post_init__(self) -> None:
         """Compare the changed segments, one after the other, until no table is below the limit any more."""
-        self._keys = {name: _ChangedKeys(self.max_rows) for name in self.tables}
+        self._keys = {name: pl.Series(_KEY, [], pl.String) for name in self.tables}
         before, now = self.before, self.now
         for row_id, old, new, columns_of in (
             (_DOMAIN_ID, before.domains, now.domains, {n: rule.of_domains for n, rule in _RULES.items()}),
@@ -99,7 +78,7 @@ class IncrementalUpdate:
         ):
             old_files, new_files = _by_segment(old), _by_segment(new)
             for segment in in_order((old_files.keys() | new_files.keys()) & self.changed):
-                wanted = {name: columns_of[name] for name, keys in self._keys.items() if not keys.is_full}
+                wanted = {name: columns_of[name] for name, keys in self._keys.items() if keys is not None}
                 old_rows, new_rows = (
                     scan_files(inputs.folder, files[segment]) if segment in files else None
                     for inputs, files in ((before, old_files), (now, new_files))
@@ -112,7 +91,7 @@ class IncrementalUpdate:
         Returns:
             None where they depend on more than `max_rows` rows: the table is to be computed as a whole.
         """
-        rule, keys = RULES[table], self._keys[table.name].found()
+        rule, keys = RULES[table], self._keys[table.name]
         if keys is None:
             return None
         if keys.is_empty():
@@ -141,7 +120,14 @@ class IncrementalUpdate:
                 # A row stands here before and after; what is there twice differs in other columns only.
                 distinct = rows.select(*dict.fromkeys((row_id, *of_table)))
                 changed = distinct.filter(~distinct.is_duplicated())
-                self._keys[name].add(changed.select(_RULES[name].key_of.alias(_KEY)).to_series())
+                self._add_keys(name, changed.select(_RULES[name].key_of.alias(_KEY)).to_series())
+
+    def _add_keys(self, table: str, keys: pl.Series) -> None:
+        """Add keys, which may repeat. At most the limit and the keys of one segment are in memory."""
+        known = self._keys[table]
+        if known is not None:
+            keys = pl.concat([known, keys]).unique()
+            self._keys[table] = None if keys.len() > self.max_rows else keys
 
     def _rows_of(self, table: TableRecord, columns: Sequence[str], key_of: pl.Expr, keys: pl.Series) -> pl.DataFrame:
         """Rows of some keys, of all segments: one more than `max_rows` at most."""

@@ -54,14 +54,10 @@ class ChecksFailedError(PublishError):
         found = "; ".join(
             f"{c.table}.{c.name} ({', '.join(f'{k}={v}' for k, v in c.metadata.items())})" for c in failed
         )
-        fixes = []
+        fix = "look at the source; a check of the contract that fails is an error in lei-exports"
         if any(check.name == SHRINK_CHECK for check in failed):
-            fixes.append("if the source really shrank, run with accept_shrink (lei-exports run --accept-shrink)")
-        super().__init__(
-            "Blocking checks failed, so nothing was published",
-            found=found,
-            fix=" ".join(fixes) or "look at the source; a check of the contract that fails is an error in lei-exports",
-        )
+            fix = "if the source really shrank, run with accept_shrink (lei-exports run --accept-shrink)"
+        super().__init__("Blocking checks failed, so nothing was published", found=found, fix=fix)
 
 
 def raise_if_failed(checks: Sequence[CheckRecord]) -> None:
