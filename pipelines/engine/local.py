@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, wait
 from queue import SimpleQueue
-from types import TracebackType
 from typing import Generic, Self
 
 from pipelines.engine.flow import Engine, Facts, Task
@@ -63,9 +62,7 @@ class Workers(Generic[Task, Facts]):
         """Nothing more to do: the threads run already."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         """End the threads; wait for them, for a second."""
         for _ in self._threads:
             self._waiting.put(None)
