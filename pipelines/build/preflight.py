@@ -101,11 +101,8 @@ def _steps(folder: Path) -> list[tuple[str, Callable[[], object]]]:
 
 
 def _locked(path: Path, lock: Callable[[int, int], object]) -> None:
-    descriptor = os.open(path, os.O_RDWR)
-    try:
-        lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    finally:
-        os.close(descriptor)
+    with path.open("r+b") as file:
+        lock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _reason(error: OSError) -> str:

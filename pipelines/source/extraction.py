@@ -158,7 +158,7 @@ def _tasks(
 ) -> list[ReadTask]:
     """One task for each page range, those of the larger table first."""
     segmentation = None if changes.to_read == changes.fingerprints else changes.segmentation
-    setup = tuple(snapshot.reader_setup())
+    setup = snapshot.reader_setup()
     return [
         ReadTask(
             number=number,

@@ -46,7 +46,7 @@ class ReadTask:
     table: SourceTable
     query: str
     url: SecretStr
-    setup: tuple[str, ...]
+    setup: list[str]
     include_full_data: bool
     segmentation: Segmentation
     folder: Path
@@ -90,7 +90,7 @@ def read_range(task: ReadTask) -> ReadFacts:
     columns = source_columns(task.table, include_full_data=task.include_full_data)
     schema, name, nulled = staged_schema(columns), task.table.name, Counter[str]()
     try:
-        chunk = read_query(task.url, task.query, list(task.setup))
+        chunk = read_query(task.url, task.query, task.setup)
     except ExtractError as error:
         return ReadFacts(task.number, name, pl.DataFrame(), nulled, {}, time.monotonic() - started, error)
     column = task.table.segment_column

@@ -99,7 +99,7 @@ def require_one_server(places: Sequence[Place]) -> None:
 
 
 def compare_drivers(
-    exporter: Connection, address: SourceAddress, name: str, reader_url: SecretStr, setup: Sequence[str]
+    exporter: Connection, address: SourceAddress, name: str, reader_url: SecretStr, setup: list[str]
 ) -> None:
     """Open one connection of connectorx as the readers will, and compare both drivers' answers.
 
@@ -120,7 +120,7 @@ def compare_drivers(
     exporter.execute("SELECT pg_advisory_lock(%s)", (number,))
 
     def read(asked: str) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = read_query(reader_url, asked, list(setup)).to_pylist()
+        rows: list[dict[str, Any]] = read_query(reader_url, asked, setup).to_pylist()
         return rows
 
     with Workers(read, 1) as worker:
