@@ -2,26 +2,21 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from sys import getsizeof
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import polars as pl
 
-from pipelines.errors import AnswerTooLargeError, SnapshotError
+from pipelines.errors import AnswerTooLargeError, QueryError, SnapshotError
+from pipelines.query.batch.expressions import MACROS, RARE_REAL, real_text
 from pipelines.query.query_memory import QueryMemory
+from pipelines.snapshots.duckdb_connections import open_scratch, quoted_text
 from pipelines.snapshots.opening import Snapshot
 
 if TYPE_CHECKING:
     import pyarrow as pa  # 25 MB of memory, which only Parquet needs
-
-
-from pathlib import Path
-
-import polars as pl
-
-from pipelines.errors import QueryError
-from pipelines.query.batch.expressions import MACROS, RARE_REAL, real_text
-from pipelines.snapshots.duckdb_connections import open_scratch, quoted_text
 
 # Rows that are fetched before they are counted.
 _STEP = 16

@@ -6,7 +6,6 @@ While it is open the snapshot stays readable, even when its folder is cleared aw
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Self
 
 import duckdb
@@ -31,13 +30,9 @@ class Reader(BoundedSession):
         self._stopped = threading.Event()
 
     def __enter__(self) -> Self:
-        """It is open already."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close it."""
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def columns_of(self, table: str) -> Mapping[str, str]:

@@ -70,8 +70,7 @@ def relation_of(table: str) -> str:
 
 def find_batch(reader: Reader, batch_id: str) -> Row | None:
     """The row of batch_summaries of a batch."""
-    rows = _select(reader, BATCH_SUMMARIES.name, "WHERE batch_id = $batch_id", {"batch_id": batch_id})
-    return rows[0] if rows else None
+    return _find(reader, BATCH_SUMMARIES.name, "batch_id", batch_id)
 
 
 def closest_batch_ids(reader: Reader, batch_id: str) -> list[str]:
@@ -127,9 +126,7 @@ def find_candidates_json(reader: Reader, domain_id: int, keys: Mapping[str, str]
 
 def find_domain(reader: Reader, name: str) -> Row | None:
     """The row of unique_domains of a domain, by any spelling that the application takes for the same."""
-    tail = "WHERE domain_hash = $hash"
-    rows = _select(reader, UNIQUE_DOMAINS.name, tail, {"hash": domain_hash_of(name)})
-    return rows[0] if rows else None
+    return _find(reader, UNIQUE_DOMAINS.name, "domain_hash", domain_hash_of(name))
 
 
 def list_domain_rows(reader: Reader, domain_hash: str, page: Page) -> list[Row]:
@@ -146,8 +143,7 @@ def list_domain_rows(reader: Reader, domain_hash: str, page: Page) -> list[Row]:
 
 def find_entity(reader: Reader, lei_code: str) -> Row | None:
     """The row of entities of an LEI, byte for byte."""
-    rows = _select(reader, ENTITIES.name, "WHERE lei_code = $lei_code", {"lei_code": lei_code})
-    return rows[0] if rows else None
+    return _find(reader, ENTITIES.name, "lei_code", lei_code)
 
 
 def search_domains(reader: Reader, text: str, page: Page) -> tuple[list[Row], bool]:
@@ -185,16 +181,17 @@ def _time_text(reader: Reader, microseconds: int) -> str:
         return f'"{reader.rows(query, {"microseconds": microseconds})[0][0]}"'
 
 
+def _find(reader: Reader, table: str, key: str, value: str) -> Row | None:
+    rows = _select(reader, table, f"WHERE {quoted(key)} = $value", {"value": value})
+    return rows[0] if rows else None
+
+
 def _select(
     reader: Reader, table: str, tail: str, parameters: Mapping[str, object], names: Sequence[str] | None = None
 ) -> list[Row]:
     columns = reader.columns_of(table)
     names = [name for name in names or columns if name in columns]
-    values = ", ".join(_value(name, columns[name]) for name in names)
+    # As text: Python's own times end with the year 9999, PostgreSQL's do not.
+    values = ", ".join(f"time_text({quoted(n)})" if columns[n] == "TIMESTAMP" else quoted(n) for n in names)
     found = reader.rows(f"SELECT {values} FROM {relation_of(table)} {tail}", parameters)
     return [dict(zip(names, row, strict=True)) for row in found]
-
-
-def _value(name: str, kind: str) -> str:
-    # As text: Python's own times end with the year 9999, PostgreSQL's do not.
-    return f"time_text({quoted(name)})" if kind == "TIMESTAMP" else quoted(name)

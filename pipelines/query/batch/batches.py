@@ -6,7 +6,6 @@ that is cleared away stays readable while the batch is open.
 
 from collections.abc import Callable, Iterator, Mapping, Sized
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Self, TypeVar
 
 import numpy as np
@@ -14,7 +13,7 @@ import numpy.typing as npt
 
 from pipelines.contracts.tables import DOMAIN_EXPORTS, candidate_exports
 from pipelines.errors import BatchNotFoundError, SnapshotError
-from pipelines.query.batch.chunks import Chunk, ChunkQueries, ChunkSize, LargeDomain
+from pipelines.query.batch.chunks import ChunkQueries, ChunkSize, LargeDomain
 from pipelines.query.bounded import DoesNotFitError
 from pipelines.query.database import Reader, open_database
 from pipelines.query.queries import closest_batch_ids, relation_of
@@ -23,6 +22,8 @@ from pipelines.snapshots.opening import Snapshot
 from pipelines.system.printable import printable
 
 _Rows = TypeVar("_Rows", bound=Sized)
+# Ids of rows of domain_exports, ascending.
+_Ids = npt.NDArray[np.int64]
 
 _DOMAINS, _CANDIDATES = DOMAIN_EXPORTS.name, candidate_exports(include_full_data=False).name
 DOMAINS, CANDIDATES = relation_of(_DOMAINS), relation_of(_CANDIDATES)
@@ -60,13 +61,9 @@ class Batch:
     _on_close: Callable[[], None] = lambda: None
 
     def __enter__(self) -> Self:
-        """It is open already."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close it."""
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -84,19 +81,15 @@ class Batch:
         """What its queries may take."""
         return self._reader.memory
 
-    def chunks(self, size: ChunkSize) -> Iterator[Chunk]:
-        """Its rows in parts of bounded size, in order.
-
-        Raises:
-            SnapshotError: DuckDB can't read the file any more.
-        """
+    def _chunks(self, size: ChunkSize) -> Iterator[_Ids]:
+        """Ids of its rows in parts of bounded size, in order."""
         for ids, counts in self._plan():
             totals = np.cumsum(counts)
             start, before = 0, 0
             while start < len(ids):
                 fitting = int(np.searchsorted(totals, before + size.candidates, side="right"))
                 end = max(start + 1, min(fitting, start + size.domains))
-                yield Chunk(ids[start:end])
+                yield ids[start:end]
                 start, before = end, int(totals[end - 1])
 
     def read(
@@ -118,25 +111,25 @@ class Batch:
             AnswerTooLargeError: A row does not fit, however it is asked for.
             SnapshotError: DuckDB can't read the file any more, or a row is missing.
         """
-        for planned in self.chunks(size):
+        for planned in self._chunks(size):
             chunks = [planned]
             while chunks:
-                chunk = chunks.pop()
-                rows = self._ask(ask, chunk)
+                ids = chunks.pop()
+                rows = self._ask(ask, ids)
                 # Rows are of any size: one of them may take more than the memory of a usual chunk.
-                if rows is None and chunk.domain_count > 1:
-                    chunks += reversed(chunk.halves)
+                if rows is None and len(ids) > 1:
+                    chunks += [ids[len(ids) // 2 :], ids[: len(ids) // 2]]
                     continue
                 if rows is None:
-                    domain = LargeDomain(self._reader, DOMAINS, CANDIDATES, int(chunk.ids[0]))
+                    domain = LargeDomain(self._reader, DOMAINS, CANDIDATES, int(ids[0]))
                     if ask_large is None:
                         raise domain.too_large()
                     rows = ask_large(domain)
-                if len(rows) != chunk.domain_count:
-                    raise self._damaged(chunk, len(rows))
+                if len(rows) != len(ids):
+                    raise self._damaged(ids, len(rows))
                 yield rows
 
-    def _plan(self) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    def _plan(self) -> Iterator[tuple[_Ids, npt.NDArray[np.int64]]]:
         """Ids of its rows, ascending, and how many candidates each has, some at a time."""
         query = (
             f"SELECT domain_id, gleif_candidate_count FROM {DOMAINS} WHERE batch_id = $batch_id AND domain_id > $after"
@@ -152,9 +145,10 @@ class Batch:
             if len(ids) < _PLANNED_ROWS:
                 return
 
-    def _ask(self, ask: Callable[[ChunkQueries], _Rows], chunk: Chunk) -> _Rows | None:
+    def _ask(self, ask: Callable[[ChunkQueries], _Rows], ids: _Ids) -> _Rows | None:
         """The rows of a chunk; None: they do not fit. Where DuckDB reads a large row with them, it may alone."""
-        parameters, is_one_domain = self._parameters(chunk), chunk.domain_count == 1
+        is_one_domain = len(ids) == 1
+        parameters = {"batch_id": self.batch_id, "first_id": int(ids[0]), "last_id": int(ids[-1])}
         for alone in (False, True):
             try:
                 return ask(ChunkQueries(self._reader, parameters, alone, is_one_domain))
@@ -163,14 +157,10 @@ class Batch:
                     break
         return None
 
-    def _parameters(self, chunk: Chunk) -> dict[str, object]:
-        return {"batch_id": self.batch_id, "first_id": int(chunk.ids[0]), "last_id": int(chunk.ids[-1])}
-
-    def _damaged(self, chunk: Chunk, rows: int) -> SnapshotError:
-        of = self._parameters(chunk)
+    def _damaged(self, ids: _Ids, rows: int) -> SnapshotError:
         return SnapshotError(
             f"Snapshot {self.snapshot.manifest.id} is damaged",
-            expected=f"{chunk.domain_count:,} rows of domain ids {of['first_id']} to {of['last_id']}",
+            expected=f"{len(ids):,} rows of domain ids {ids[0]} to {ids[-1]}",
             found=f"{rows:,}",
             fix="verify the snapshot, or export again",
         )

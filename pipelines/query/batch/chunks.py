@@ -4,23 +4,17 @@ Such a domain is read value by value, long texts in pieces. DuckDB has a whole v
 values of the 2,048 rows that it reads together; outside of DuckDB there is a piece at a time.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
-
-import numpy as np
-import numpy.typing as npt
-
-if TYPE_CHECKING:
-    import pyarrow as pa  # 25 MB of memory, which only Parquet needs
-
-
-from collections.abc import Iterator, Sequence
 
 from pipelines.errors import AnswerTooLargeError
 from pipelines.query.bounded import DoesNotFitError, too_large
 from pipelines.query.database import Reader
 from pipelines.snapshots.duckdb_connections import quoted
+
+if TYPE_CHECKING:
+    import pyarrow as pa  # 25 MB of memory, which only Parquet needs
 
 # Of Python's texts; a piece is there twice, as a text and as bytes.
 _BYTES_PER_CHARACTER, _BYTES_PER_ASCII_CHARACTER = 8, 2
@@ -41,27 +35,6 @@ class ChunkSize(NamedTuple):
 
 
 DEFAULT_CHUNK = ChunkSize()
-
-
-class Chunk(NamedTuple):
-    """A part of a batch.
-
-    Attributes:
-        ids: Ids of its rows of domain_exports, ascending.
-    """
-
-    ids: npt.NDArray[np.int64]
-
-    @property
-    def domain_count(self) -> int:
-        """Its rows of domain_exports."""
-        return len(self.ids)
-
-    @property
-    def halves(self) -> tuple["Chunk", "Chunk"]:
-        """Both halves of it."""
-        middle = self.domain_count // 2
-        return Chunk(self.ids[:middle]), Chunk(self.ids[middle:])
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from pipelines.contracts.orders import RANK_ORDER_SQL
 from pipelines.query.batch.batches import CANDIDATES, DOMAINS, Batch
-from pipelines.query.batch.chunks import DEFAULT_CHUNK, ChunkQueries, ChunkSize
+from pipelines.query.batch.chunks import ChunkQueries, ChunkSize
 from pipelines.query.batch.text_formats import OF_CHUNK
 from pipelines.snapshots.duckdb_connections import quoted
 
@@ -21,7 +21,7 @@ _ROW_GROUP = 2_000
 _POOL = pa.system_memory_pool()
 
 
-def write_parquet(batch: Batch, file: BinaryIO, size: ChunkSize = DEFAULT_CHUNK) -> None:
+def write_parquet(batch: Batch, file: BinaryIO, size: ChunkSize) -> None:
     """Write the batch; a row group is in memory at a time.
 
     Args:

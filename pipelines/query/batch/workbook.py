@@ -56,7 +56,7 @@ class _LongText(NamedTuple):
     utf16_length: int
 
 
-def check_fits(batch: Batch, max_rows: int = EXCEL_ROWS) -> None:
+def check_fits(batch: Batch, max_rows: int) -> None:
     """See that a batch fits in a sheet.
 
     Raises:
@@ -71,7 +71,7 @@ def check_fits(batch: Batch, max_rows: int = EXCEL_ROWS) -> None:
         )
 
 
-def write_workbook(batch: Batch, file: BinaryIO, size: ChunkSize, max_rows: int = EXCEL_ROWS) -> tuple[Cut, ...]:
+def write_workbook(batch: Batch, file: BinaryIO, size: ChunkSize, max_rows: int) -> tuple[Cut, ...]:
     """Write the batch as xlsx.
 
     Args:
