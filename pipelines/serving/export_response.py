@@ -3,10 +3,8 @@
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from typing import Protocol
 from urllib.parse import quote
 
 import anyio
@@ -44,31 +42,7 @@ _OPTIONS = BatchOptions(size=ChunkSize(domains=600, candidates=3_000))
 _NAME_CHARACTERS = 80
 
 
-class _Source(Protocol):
-    """Where the bytes of a batch come from. Of use to one thread at a time; `stop` may come from any."""
-
-    size: int | None  # where it is known before
-
-    def read(self) -> bytes | None:
-        """The next part, not empty; None at the end."""
-
-    def stop(self) -> None:
-        """Nobody waits any more."""
-
-    @property
-    def is_stopped(self) -> bool:
-        """Whether `stop` was called."""
-
-
-@dataclass(frozen=True)
-class _File:
-    """What is sent of which batch."""
-
-    service: Service
-    opened: OpenSnapshot
-    batch_id: str
-    batch_format: BatchFormat
-    encoding: Encoding | None
+_Source = KeptSource | SnapshotSource
 
 
 class ExportResponse(Response):
@@ -104,76 +78,72 @@ class ExportResponse(Response):
                 await send(_start(headers, None))
                 await send({"type": "http.response.body"})
                 return
-            file = _File(service, opened, self._batch_id, self._format, encoding)
-            async with service.turn(), _source_of(file) as source:
-                await _send_unless_gone(file, source, headers, receive, send)
+            async with service.turn(), self._source(opened, encoding) as source:
+                await self._send_unless_gone(service, source, headers, receive, send)
 
+    @asynccontextmanager
+    async def _source(self, opened: OpenSnapshot, encoding: Encoding | None) -> AsyncIterator[_Source]:
+        key = (self._batch_id, self._format, encoding)
+        with opened.files.open(key) as kept:
+            if kept is not None:
+                yield KeptSource(*kept)
+                return
+        with opened.database.reader() as reader:
+            writer = CacheWriter(opened.files, key)
+            source = SnapshotSource(reader, self._batch_id, self._format, _OPTIONS, encoding, writer)
+            try:
+                yield source
+            finally:
+                source.close()
+                writer.end(keep=False)
 
-@asynccontextmanager
-async def _source_of(file: _File) -> AsyncIterator[_Source]:
-    key = (file.batch_id, file.batch_format, file.encoding)
-    with file.opened.files.open(key) as kept:
-        if kept is not None:
-            yield KeptSource(*kept)
-            return
-    with file.opened.database.reader() as reader:
-        writer = CacheWriter(file.opened.files, key)
-        source = SnapshotSource(reader, file.batch_id, file.batch_format, _OPTIONS, file.encoding, writer)
-        try:
-            yield source
-        finally:
-            source.close()
-            writer.end(keep=False)
+    async def _send_unless_gone(
+        self, service: Service, source: _Source, headers: dict[str, str], receive: Receive, send: Send
+    ) -> None:
+        failure: Exception | None = None
+        async with anyio.create_task_group() as tasks:
 
+            async def watch() -> None:
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+                # What runs in a thread is not cancelled from here: DuckDB is asked to stop, and the thread ends.
+                source.stop()
+                tasks.cancel_scope.cancel()
 
-async def _send_unless_gone(
-    file: _File, source: _Source, headers: dict[str, str], receive: Receive, send: Send
-) -> None:
-    failure: Exception | None = None
-    async with anyio.create_task_group() as tasks:
-
-        async def watch() -> None:
-            while (await receive())["type"] != "http.disconnect":
-                pass
-            # What runs in a thread is not cancelled from here: DuckDB is asked to stop, and the thread ends.
-            source.stop()
+            tasks.start_soon(watch)
+            try:
+                await self._send(service, source, headers, send)
+            except Exception as error:  # noqa: BLE001  raised again outside of the group, which would wrap it
+                failure = error
             tasks.cancel_scope.cancel()
+        if failure is not None and not source.is_stopped:
+            raise failure
 
-        tasks.start_soon(watch)
+    async def _send(self, service: Service, source: _Source, headers: dict[str, str], send: Send) -> None:
+        limits = service.settings
+        is_started = False
         try:
-            await _send(file, source, headers, send)
-        except Exception as error:  # noqa: BLE001  raised again outside of the group, which would wrap it
-            failure = error
-        tasks.cancel_scope.cancel()
-    if failure is not None and not source.is_stopped:
-        raise failure
-
-
-async def _send(file: _File, source: _Source, headers: dict[str, str], send: Send) -> None:
-    limits = file.service.settings
-    is_started = False
-    try:
-        # The first part comes before the headers: what fails until then gets a status of its own.
-        part = await file.service.step(source.read)
-        is_started = True
-        await send(_start(headers, source.size))
-        with anyio.fail_after(limits.api_export_max_seconds):
-            while part is not None:
-                for begin in range(0, len(part), _BLOCK):
-                    with anyio.fail_after(limits.api_stall_seconds):
-                        body = part[begin : begin + _BLOCK]
-                        await send({"type": "http.response.body", "body": body, "more_body": True})
-                part = body = b""  # so that it is not in memory with the next one
-                part = await file.service.step(source.read)
-        await send({"type": "http.response.body"})
-    except TimeoutError:
-        # The response is left unfinished: the connection is closed, and the client sees that the file is cut off.
-        _LOG.warning("Cut off: the client of batch %s reads too slowly", shown_id(file.batch_id))
-    except ExportError as error:
-        if not is_started:
-            raise
-        if not source.is_stopped:
-            _LOG.error("Batch %s was cut off: %s", shown_id(file.batch_id), error)
+            # The first part comes before the headers: what fails until then gets a status of its own.
+            part = await service.step(source.read)
+            is_started = True
+            await send(_start(headers, source.size))
+            with anyio.fail_after(limits.api_export_max_seconds):
+                while part is not None:
+                    for begin in range(0, len(part), _BLOCK):
+                        with anyio.fail_after(limits.api_stall_seconds):
+                            body = part[begin : begin + _BLOCK]
+                            await send({"type": "http.response.body", "body": body, "more_body": True})
+                    part = body = b""  # so that it is not in memory with the next one
+                    part = await service.step(source.read)
+            await send({"type": "http.response.body"})
+        except TimeoutError:
+            # The response is left unfinished: the connection is closed, and the client sees that the file is cut off.
+            _LOG.warning("Cut off: the client of batch %s reads too slowly", shown_id(self._batch_id))
+        except ExportError as error:
+            if not is_started:
+                raise
+            if not source.is_stopped:
+                _LOG.error("Batch %s was cut off: %s", shown_id(self._batch_id), error)
 
 
 def _start(headers: dict[str, str], size: int | None) -> Message:

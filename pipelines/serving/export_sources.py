@@ -1,5 +1,7 @@
 """Where the bytes of a batch come from: read from the snapshot, or a file that was kept of an earlier answer.
 
+A source is of use to one thread at a time; its `stop` may come from any.
+
 Batches that were sent are kept on disk until their snapshot is gone: 25 MB are sent in 30 ms, and made in 0.4 s.
 """
 
@@ -114,7 +116,7 @@ class KeptSource:
     """A file of the cache, by its descriptor and size."""
 
     def __init__(self, descriptor: int, size: int) -> None:
-        self.size: int | None = size
+        self.size = size
         self.is_stopped = False
         self._descriptor = descriptor
         self._offset = 0
@@ -132,7 +134,7 @@ class KeptSource:
         return part or None
 
     def stop(self) -> None:
-        """Nobody waits any more."""
+        """Nobody waits any more: what is read later is None."""
         self.is_stopped = True
 
 

@@ -43,23 +43,19 @@ class SnapshotPool:
 
     Attributes:
         memory: What queries of all snapshots may take together.
+        error: Why the snapshot that `current` points at is not the one that is served; None: it is.
     """
 
     def __init__(self, settings: ServingSettings) -> None:
         self._settings = settings
         self.memory = QueryMemory(settings.api_memory_mb, "API_MEMORY_MB", batches=settings.api_max_exports)
+        self.error: ExportError | None = None
         self._export_dir = settings.export_dir
         self._lock = threading.Lock()
         self._refreshing = threading.Lock()
         self._opened: OpenSnapshot | None = None
         self._link: str | None = None
         self._failed: tuple[str | None, float] | None = None
-        self._error: ExportError | None = None
-
-    @property
-    def error(self) -> ExportError | None:
-        """Why the snapshot that `current` points at is not the one that is served; None: it is."""
-        return self._error
 
     @property
     def is_stale(self) -> bool:
@@ -81,9 +77,9 @@ class SnapshotPool:
             except ExportError as error:
                 if self._failed is None or self._failed[0] != link:
                     _LOG.warning("The published snapshot can't be served: %s", error)
-                self._failed, self._error = (link, time.monotonic()), error
+                self._failed, self.error = (link, time.monotonic()), error
             else:
-                self._link, self._failed, self._error = link, None, None
+                self._link, self._failed, self.error = link, None, None
 
     @contextmanager
     def lease(self) -> Iterator[OpenSnapshot]:
@@ -97,7 +93,7 @@ class SnapshotPool:
             if opened is not None:
                 opened.uses += 1
         if opened is None:
-            raise self._error or SnapshotError("Nothing is published yet", fix="run `lei-exports run`")
+            raise self.error or SnapshotError("Nothing is published yet", fix="run `lei-exports run`")
         try:
             yield opened
         finally:
