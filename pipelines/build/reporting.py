@@ -17,8 +17,7 @@ from pipelines.report.charts import Spec
 from pipelines.report.differences import ChangedFiles
 from pipelines.report.drawing import Draw, drawing_process
 from pipelines.report.figures import Figures, compare_figures, measure_tables
-from pipelines.report.page import make_page
-from pipelines.report.rendering import REPORT, SNAPSHOT, plots_for
+from pipelines.report.rendering import REPORT, SNAPSHOT, make_page, plots_for
 from pipelines.settings import Settings
 from pipelines.snapshots.folder import SideFiles
 from pipelines.snapshots.opening import Snapshot, list_snapshots
@@ -89,7 +88,7 @@ class ReportMaker:
                 changed_files(snapshot, previous),
             )
             earlier = earlier_manifests(snapshot, self.keep_snapshots)
-            page = make_page(figures, manifest, earlier, self.draw).encode()
+            page = make_page(figures, manifest, earlier, self.draw)
             self.plots = plots_for(SNAPSHOT, figures, manifest, self.draw)
         except Exception as error:  # noqa: BLE001  see above: whatever it is, it is reported
             return SideFiles(checks=(REPORT_DRAWN.result(passed=False, reason=_reason(error)),))

@@ -57,8 +57,7 @@ def compare_snapshots(manifest: Manifest, previous: Manifest | None) -> Changes:
     """Say what changed since the snapshot before."""
     if previous is None:
         return Changes(["There is no snapshot before this one."], None)
-    before = {table.name: table.rows for table in previous.tables}
-    now = {table.name: table.rows for table in manifest.tables}
+    before, now = rows_of(previous), rows_of(manifest)
     rows = [
         (name, _count(before, name), _count(now, name), signed(now.get(name, 0) - before.get(name, 0)))
         for name in dict.fromkeys((*now, *before))
@@ -216,7 +215,7 @@ def show_history(manifests: Sequence[Manifest]) -> list[Section]:
     """
     if len(manifests) < 2:  # noqa: PLR2004  nothing to compare with
         return []
-    rejects = [_rows(manifest).get("rejected_rows", 0) for manifest in manifests]
+    rejects = [rows_of(manifest).get("rejected_rows", 0) for manifest in manifests]
     warnings = [_warnings(manifest) for manifest in manifests]
     durations = [manifest.work_s for manifest in manifests]
     sizes = [_data_bytes(manifest) for manifest in manifests]
@@ -230,7 +229,7 @@ def show_history(manifests: Sequence[Manifest]) -> list[Section]:
 
 
 def _rows_section(manifests: Sequence[Manifest]) -> Section:
-    rows = [_rows(manifest) for manifest in manifests]
+    rows = [rows_of(manifest) for manifest in manifests]
     names = list(dict.fromkeys(name for counts in rows for name in counts))
     drawn = {table: named for table, named in _DRAWN_TABLES.items() if table in names}
     series = [Series(*named) for named in drawn.values()]
@@ -274,7 +273,8 @@ def _labels(manifests: Sequence[Manifest]) -> list[str]:
     return [f"{manifest.sequence}: {manifest.source.snapshot_at:%m-%d %H:%M}" for manifest in manifests]
 
 
-def _rows(manifest: Manifest) -> dict[str, int]:
+def rows_of(manifest: Manifest) -> dict[str, int]:
+    """Rows by table."""
     return {table.name: table.rows for table in manifest.tables}
 
 

