@@ -35,7 +35,6 @@ class Alert:
     """One message to an operator.
 
     Attributes:
-        kind: What happened.
         at: When it was found out, UTC.
         reason: Why, in our words: no secret, no URL, no row content.
         run_id: Dagster's id of the run; None where it is about no run.
@@ -78,13 +77,7 @@ STALE_MEMORY = TypeAdapter(StaleMemory)
 
 
 def decide_success(last_check: SourceCheck | None, started_at: datetime, run_id: str, now: datetime) -> Alert | None:
-    """Whether a run that succeeded is worth an alert: one that looked at the source is, one that wrote a batch is not.
-
-    Args:
-        last_check: The last successful check of the source.
-        started_at: When the run started, UTC.
-        now: The clock, UTC.
-    """
+    """The alert of a run that succeeded; None where it did not look at the source, such as one that wrote a batch."""
     if last_check is None or last_check.checked_at < started_at:
         return None
     return Alert("success", now, _RESULTS[last_check.result], run_id, last_check.snapshot_id)
@@ -97,9 +90,7 @@ def decide_stale(
 
     Args:
         last_check: The last successful check of the source: one that found nothing changed is as good as a publication.
-        memory: What was remembered.
         stale_after: Longest time without a check.
-        now: The clock, UTC.
 
     Returns:
         The alert, if any, and what to remember once it is sent.
@@ -131,7 +122,6 @@ def post_alert(url: SecretStr, alert: Alert, log: Callable[[str], None]) -> bool
 
     Args:
         url: Where to; secret, it is in no message.
-        alert: What to tell.
         log: Gets the reason why it could not be posted.
 
     Returns:

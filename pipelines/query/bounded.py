@@ -93,7 +93,6 @@ class BoundedSession:
         """All rows of a query for a part of a batch.
 
         Args:
-            parameters: Values of its `$name`.
             alone: While no other query runs: then DuckDB has more memory.
 
         Raises:
@@ -126,8 +125,6 @@ class BoundedSession:
         """All rows of a query for a part of a batch, with their types.
 
         Args:
-            parameters: Values of its `$name`.
-            alone: While no other query runs: then DuckDB has more memory.
             is_least: Less of them can't be asked for: then they may be more bytes.
 
         Raises:
@@ -269,7 +266,6 @@ def run_query(snapshot: Snapshot, query: str, max_rows: int) -> pl.DataFrame:
 
     Args:
         query: SQL of DuckDB; the file is open read-only.
-        max_rows: Rows to return at most.
 
     Raises:
         SnapshotError: The file can't be opened.

@@ -99,8 +99,6 @@ def find_candidates_json(reader: Reader, domain_id: int, keys: Mapping[str, str]
     the query takes 1.2 ms of the processor, and 6 where DuckDB has to plan a batch's JSON expressions.
 
     Args:
-        reader: Of the snapshot.
-        domain_id: The row's id.
         keys: The column of each key of the answer; of a column that the snapshot lacks the value is null.
     """
     columns = reader.columns_of(CANDIDATE_EXPORTS.name)

@@ -41,8 +41,6 @@ class QueryMemory:
         """Divide it.
 
         Args:
-            megabytes: All of it, MB.
-            setting: How errors call it.
             batches: Batches that are read at a time.
             usual_duckdb_mb: DuckDB's limit but for a query that runs alone, MB; None: half of its part.
         """
@@ -87,7 +85,6 @@ class QueryMemory:
         """The block runs while no other does, and one file has all that is DuckDB's.
 
         Args:
-            check: Called while it waits for others; what it raises ends the wait.
             session: The file that has it; None: each keeps its part.
         """
         with self._condition:

@@ -49,7 +49,6 @@ class DeltaState:
     """A version of a Delta table.
 
     Attributes:
-        version: Its number.
         files: Size by name of its data objects, relative to the table.
         rows: Rows by the statistics of its log.
         columns: Name and type of each column, as Delta's JSON.
@@ -97,7 +96,6 @@ def commit_table(  # noqa: PLR0913, PLR0917 - from where to where
         folder: The local snapshot, whose files the statistics are read from.
         record: The table, as its manifest has it.
         table: The contract's table, for the comments; None: this version does not know it.
-        snapshot_id: The snapshot; it stands in the commit's metadata.
         before: The newest version, as it was read before anything was sent; None: there is no table yet.
 
     Returns:

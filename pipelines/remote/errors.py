@@ -33,14 +33,7 @@ _CAUSES = {
 
 @contextmanager
 def store_errors(what: str) -> Iterator[None]:
-    """Turn errors of object storage and of Delta into ours; their own texts are left out.
-
-    Args:
-        what: What failed then.
-
-    Raises:
-        RemoteError: It failed.
-    """
+    """Turn errors of object storage and of Delta into RemoteError; their own texts are left out."""
     try:
         yield
     except (BaseError, DeltaError, OSError, NotImplementedError) as error:

@@ -28,9 +28,6 @@ class RemoteTable(BaseModel):
 
     Attributes:
         version: Version of the Delta table that holds the snapshot's rows.
-        rows: Its rows.
-        files: Its data objects.
-        bytes: Their size.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -45,13 +42,9 @@ class RemoteRecord(BaseModel):
     """current.json and snapshot.json: a snapshot, and the version of each Delta table that belongs to it.
 
     Attributes:
-        snapshot_id: Its id.
-        sequence: Its sequence number.
         instant: The instant of the source that all tables show, UTC.
         published_at: When it was published here, UTC.
         source: Identity of the source.
-        contract_version: Contract that its tables keep.
-        tables: Its tables.
         files: Names of the files that belong to no table, in snapshots/<id>/.
     """
 
@@ -87,14 +80,7 @@ def side_files(manifest: Manifest, names: tuple[str, ...] | None = None) -> Iter
 
 
 def record_of(manifest: Manifest, versions: dict[str, int], files: tuple[str, ...], at: datetime) -> RemoteRecord:
-    """The record of a snapshot.
-
-    Args:
-        manifest: Of the snapshot.
-        versions: Version of each Delta table.
-        files: Names of the files that belong to no table.
-        at: When it is published, UTC.
-    """
+    """The record of a snapshot."""
     return RemoteRecord(
         snapshot_id=manifest.id,
         sequence=manifest.sequence,

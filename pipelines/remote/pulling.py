@@ -46,13 +46,6 @@ def pull_snapshot(
 
     Args:
         settings: The settings; retention of local snapshots applies afterwards.
-        lock: The lock of EXPORT_DIR.
-        remote: The snapshot.
-        now: The clock, UTC.
-        on_progress: Gets how many bytes came.
-
-    Returns:
-        The local snapshot.
 
     Raises:
         RemoteError: The store failed, or an object is damaged.

@@ -41,12 +41,8 @@ class Pushed:
     """What a push did.
 
     Attributes:
-        url: The prefix.
         record: The snapshot that is current there now.
         is_new: Whether it was made current by this push.
-        sent_objects: Objects that were sent.
-        sent_bytes: Their size.
-        seconds: How long it took.
         checks: What was checked afterwards; those of severity `error` all passed.
     """
 
@@ -76,10 +72,8 @@ def push_snapshot(  # noqa: PLR0913 - what an operator may choose
     Args:
         settings: The settings; PUBLISH_URL is set.
         snapshot: The current local snapshot.
-        on_progress: Gets how many bytes were sent.
         replace: Publish although what is current there was never published from this export folder.
         check_all: Read back also what was sent earlier, and send again what is damaged.
-        now: The clock, UTC.
 
     Raises:
         RemoteConflictError: Another publisher was there before, or meanwhile.

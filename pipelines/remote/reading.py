@@ -21,12 +21,7 @@ _Record = TypeVar("_Record", bound=BaseModel)
 
 @dataclass(frozen=True)
 class RemoteSnapshot:
-    """A snapshot in object storage. It stays the one that was opened, whatever is published meanwhile.
-
-    Attributes:
-        store: Where it is.
-        record: What its record says.
-    """
+    """A snapshot in object storage. It stays the one that was opened, whatever is published meanwhile."""
 
     store: RemoteStore
     record: RemoteRecord
@@ -73,7 +68,6 @@ def open_remote(url: str, snapshot_id: str | None = None, retry_seconds: float =
     Args:
         url: The prefix, as in PUBLISH_URL; credentials, region and endpoint are the store's variables.
         snapshot_id: Its id; None: the one that is current there.
-        retry_seconds: How long a request that fails is tried again.
 
     Raises:
         SettingsError: The URL can't be used.

@@ -25,13 +25,7 @@ _LOG_ENTRY = re.compile(r"(\d{20})\.(json|checkpoint\..*parquet|checkpoint\.parq
 
 @dataclass(frozen=True)
 class Deleted:
-    """What retention deleted.
-
-    Attributes:
-        snapshots: Ids of the snapshots that are gone.
-        objects: Number of objects.
-        bytes: Their size.
-    """
+    """What retention deleted."""
 
     snapshots: tuple[str, ...]
     objects: int
@@ -47,11 +41,9 @@ def prune_remote(
     whose names are not ours are never touched.
 
     Args:
-        store: The prefix.
         current: The snapshot that is current there; it always stays.
         keep_snapshots: So many that were published last stay.
         keep_hours: A snapshot stays for so long after the next one was published.
-        now: The time, UTC.
 
     Raises:
         RemoteError: The store failed, or a record can't be read; then no data is deleted.

@@ -22,7 +22,6 @@ class Sent:
 
     Attributes:
         objects: Number of objects that were sent; those that lay there already are not.
-        bytes: Their size.
     """
 
     objects: int = 0
@@ -48,11 +47,7 @@ def send_files(  # noqa: PLR0913 - what to send, and where it is reported
     """Send the files that the store lacks, several at a time, and read each back; the manifest last.
 
     Args:
-        store: Where to.
-        snapshot: The local snapshot.
         side_files: Its files that belong to no table, as far as they are to be there.
-        sent: Counts what was sent.
-        on_progress: Gets how many bytes were sent.
         trusted: Objects that were read back when they were sent. Others that lie there are read back now, and sent
             again where they are damaged.
 

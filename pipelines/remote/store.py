@@ -42,7 +42,6 @@ class Listed:
     """An object in a listing.
 
     Attributes:
-        bytes: Its size.
         modified_at: When it was written, by the store's clock, UTC.
     """
 
@@ -155,8 +154,6 @@ class RemoteStore:
         """Write an object if it is still the one that was read, or is still missing.
 
         Args:
-            name: Its name.
-            content: What it holds afterwards.
             expected: What was read of it; None: there was none.
 
         Raises:
@@ -179,8 +176,6 @@ class RemoteStore:
         """Send a file in parts, at the pace that was set; a failed upload leaves no object and no parts.
 
         Args:
-            name: The object's name.
-            path: The file.
             on_bytes: Called with the size of each part that is sent.
         """
         with store_errors(f"{name} can't be sent to {self.url}"), path.open("rb") as file:

@@ -32,13 +32,7 @@ def check_objects(store: RemoteStore, manifest: Manifest, record: RemoteRecord) 
 def check_versions(
     manifest: Manifest, record: RemoteRecord, states: Mapping[str, DeltaState | None]
 ) -> list[CheckRecord]:
-    """Whether each version that the record names has the files, rows and bytes of the manifest.
-
-    Args:
-        manifest: Of the snapshot.
-        record: Its record.
-        states: The tables as they were read back.
-    """
+    """Whether each version that the record names has the files, rows and bytes of the manifest."""
     wrong = []
     for table in manifest.tables:
         state = states.get(table.name)

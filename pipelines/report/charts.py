@@ -39,7 +39,6 @@ class Series(NamedTuple):
 
     Attributes:
         name: As in the legend, and the key of its values.
-        color: Its colour.
     """
 
     name: str
@@ -51,7 +50,6 @@ def draw_bars(labels: Sequence[str], values: Sequence[float], texts: Sequence[st
 
     Args:
         labels: From top to bottom.
-        values: Lengths.
         texts: What stands at the end of each.
         muted: Label of a bar that is not of the kind of the others.
     """
@@ -104,7 +102,6 @@ def draw_stacked_bars(
         labels: From top to bottom, all different.
         series: The parts, from left to right.
         values: Lengths, by part.
-        texts: What stands at the end of each bar.
     """
     totals = [sum(values[part.name][i] for part in series) for i in range(len(labels))]
     px = (WIDTH - _extent_px(labels)) / _longest(labels, totals, texts)

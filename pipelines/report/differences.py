@@ -53,11 +53,7 @@ class RowChanges(NamedTuple):
 
 
 def compare_rows(tables: Mapping[str, ChangedFiles]) -> RowChanges:
-    """Compare two snapshots.
-
-    Args:
-        tables: What differs, by table name.
-    """
+    """Compare two snapshots."""
     counts: list[tuple[str, int | None, int | None, int | None]] = []
     domains = pl.DataFrame(schema=_SCHEMA)
     for name, files in tables.items():

@@ -74,7 +74,6 @@ def make_page(figures: Figures, manifest: Manifest, earlier: Sequence[Manifest],
         figures: What was counted in the snapshot's tables.
         manifest: Its manifest, or what is known of it before it is written.
         earlier: Manifests of the last snapshots before it, oldest first; the last one is what it is compared with.
-        draw: What draws the charts.
 
     Raises:
         ReportError: A chart could not be drawn.
@@ -115,7 +114,6 @@ def plots_for(
         table_name: A published table, or `snapshot`.
         figures: What was counted, at least of that table.
         manifest: For `snapshot`: adds its stage timings.
-        draw: What draws the charts.
 
     Returns:
         Markdown by metadata key, `plot_<chart>`; empty for a table without charts, nothing for a chart without rows.

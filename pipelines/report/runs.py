@@ -28,7 +28,6 @@ class Changes(NamedTuple):
     """What changed since the snapshot before.
 
     Attributes:
-        says: In words.
         table: Rows per table before and now; None where there is no snapshot before.
     """
 
@@ -40,7 +39,6 @@ class Checks(NamedTuple):
     """All checks of a snapshot.
 
     Attributes:
-        says: In words.
         table: Worst first: verdict (one of VERDICTS), table, check, and for those that did not pass what decided it.
     """
 
@@ -77,7 +75,6 @@ class ChangedRows(NamedTuple):
     """The rows that differ from the snapshot before, for people.
 
     Attributes:
-        says: In words.
         counts: New, gone and changed rows of each table that differs.
         domains: Domain rows that differ, the first of each kind.
     """

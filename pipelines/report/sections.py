@@ -50,7 +50,6 @@ class Section:
 
     Attributes:
         name: Its name in a page's addresses.
-        title: What it shows.
         says: What the figures say, in a sentence or two.
         chart: The drawing; None where there is nothing to draw.
         table: The figures behind it, columns named for people.

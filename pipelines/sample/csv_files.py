@@ -25,9 +25,7 @@ class CsvFile:
     """An open CSV file whose header was read.
 
     Attributes:
-        path: Where it lies.
         columns: Names from the header, in order.
-        header: The header as it stands in the file.
         stream: The unpacked rest, from the first data line on.
     """
 

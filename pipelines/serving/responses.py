@@ -35,9 +35,7 @@ def snapshot_headers(snapshot: Snapshot, variant: str, encoding: Encoding | None
     """Headers that say from which snapshot an answer is, and how it may be kept.
 
     Args:
-        snapshot: The snapshot.
         variant: What tells answers of one URL apart, besides the encoding; may be empty.
-        encoding: How it is sent.
     """
     headers = {
         SNAPSHOT_ID: snapshot.manifest.id,
@@ -102,7 +100,6 @@ async def answer(request: Request, shape: TypeAdapter[_Result], work: Callable[[
     """Answer a request with the result of a query, as JSON.
 
     Args:
-        request: The request.
         shape: What the answer looks like; it is checked to be so.
         work: The query; what is not there it raises (`problems.not_found`).
     """
@@ -117,7 +114,6 @@ async def answer_bytes(request: Request, work: Callable[[Reader], bytes]) -> Res
     """Answer a request with JSON that is serialized already.
 
     Args:
-        request: The request.
         work: What makes the answer; what is not there it raises (`problems.not_found`).
     """
     service, if_none_match = service_of(request), request.headers.get("if-none-match")
@@ -138,11 +134,7 @@ def next_page(request: Request, limit: int, offset: int, last_offset: int, *, ha
     """The address of the next page, relative to that of the request: a proxy may have put it below a path of its own.
 
     Args:
-        request: The request for this page.
-        limit: Most items of it.
-        offset: Items that it leaves out before.
         last_offset: The largest offset that is taken; behind it there is no next page.
-        has_more: Whether there are items behind this page.
     """
     if not has_more or offset + limit > last_offset:
         return None

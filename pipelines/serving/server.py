@@ -47,11 +47,6 @@ _ARENA_MAX, _ARENAS = -8, 2
 def create_app(settings: ServingSettings, host: str, connections: Connections) -> FastAPI:
     """The application.
 
-    Args:
-        settings: Its settings.
-        host: The address that it is served at.
-        connections: Those of its server.
-
     Raises:
         SettingsError: The address can be reached from other machines, and there is no token; or the folder
             of the cache can't be used.
@@ -120,8 +115,6 @@ def serve(settings: ServingSettings, host: str, port: int, on_listening: Callabl
     """Serve until the process is asked to stop.
 
     Args:
-        settings: The server's settings.
-        host: Address or name to listen at.
         port: Port; 0: any free one.
         on_listening: Called with the URL once connections are taken.
 

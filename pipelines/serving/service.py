@@ -97,7 +97,6 @@ class Service:
         """Run a query in a thread, with a time limit.
 
         Args:
-            opened: A leased snapshot.
             work: What to ask a reader of it.
 
         Raises:

@@ -129,7 +129,6 @@ def listen(host: str, port: int) -> socket.socket:
     """Listen at an address, before anything else of the server is there.
 
     Args:
-        host: Address or name.
         port: Port; 0: any free one.
 
     Raises:

@@ -78,7 +78,6 @@ def in_ranges(column: str, ranges: Sequence[KeyBounds]) -> str:
     """A condition: a column lies in one of the ranges.
 
     Args:
-        column: Its name.
         ranges: In ascending order: the first key, and the one behind the last; None is no limit. NULL is in none.
     """
     if not ranges:
@@ -122,7 +121,6 @@ class Fingerprint(NamedTuple):
     """What two sets of rows have in common when every cell is equal, whatever their order.
 
     Attributes:
-        rows: Number of rows.
         total: Sum of the rows' 64-bit hashes: it sees a row that stands twice.
         mixed: Exclusive or of them.
     """
@@ -147,13 +145,6 @@ def fingerprint(
     """Hash whole rows of a relation: 0.1 s a million rows of 24 columns on two cores, in constant memory.
 
     What makes rows equal: row_hash.
-
-    Args:
-        connection: Where the relation can be read.
-        relation: A table, or read_parquet of files.
-        columns: DuckDB types by name of the columns that are hashed.
-        parameters: Parameters of the relation.
-        condition: Rows that count.
 
     Raises:
         duckdb.Error: The relation can't be read.

@@ -30,10 +30,7 @@ def link_tables(  # noqa: PLR0913, PLR0917 - from where to where, and where dama
     computed it yet.
 
     Args:
-        folder: The new snapshot's folder.
-        snapshot_id: Its id, the first snapshot of files that are new.
-        built: The tables.
-        tables_dir: Where the paths of their files begin.
+        tables_dir: Where the paths of the built files begin.
         before: The snapshot whose files are reused where they are the same.
         log: Gets a message of published files that are damaged.
 

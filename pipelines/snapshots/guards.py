@@ -51,8 +51,6 @@ def require_same_source(published: Manifest | None, identity: str, address: str,
 
     Args:
         published: The manifest to compare with; None: there is none, so any source will do.
-        identity: Identity of the source of this run (records.SourceRecord).
-        is_accepted: The operator accepts another source in this run.
 
     Raises:
         SourceChangedError: The sources differ; it names both and how to accept the new one.
@@ -90,7 +88,6 @@ def check_shrink(
         published: The manifest of the published snapshot, None where nothing is published.
         source_rows: Rows read, by source table.
         min_rows_pct: Smallest share of the published rows that may be left, percent; 0 is off (MIN_ROWS_PCT).
-        accept_shrink: The operator accepts fewer rows in this run.
         identity: Source that was read; another one than the published is not compared.
 
     Returns:
@@ -117,12 +114,6 @@ def require_publishable(
     staging: StagingRecord, tables: Sequence[Table], built: Sequence[TableRecord], checks: Sequence[CheckRecord]
 ) -> None:
     """Refuse what does not belong together, is incomplete or failed a check.
-
-    Args:
-        staging: The staging that is published.
-        tables: The tables to publish.
-        built: What was built.
-        checks: Checks of the run as a whole.
 
     Raises:
         StagingError: Tables are missing, twice or unknown, of another staging or contract version, or a record
@@ -155,10 +146,6 @@ def require_publishable(
 
 def require_base(staging: StagingRecord, newest: Manifest | None) -> None:
     """Refuse a staging whose unchanged segments come from a snapshot that is not the newest any more.
-
-    Args:
-        staging: The staging that is published.
-        newest: The manifest of the newest snapshot.
 
     Raises:
         StagingError: Another snapshot was built since the staging began, or its base is gone.

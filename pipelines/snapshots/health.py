@@ -17,8 +17,6 @@ class Health:
 
     Attributes:
         snapshot: The published one; None where nothing is published, or it can't be read.
-        source_check: The last successful check of the source.
-        hold: The rollback that is in force.
         problems: What an operator has to deal with, in words; none: healthy.
         unreadable: Why the published snapshot can't be read; None: it can, or nothing is published.
     """

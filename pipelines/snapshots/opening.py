@@ -21,11 +21,7 @@ _NUMBER = re.compile(rb'"sequence"\s*:\s*(\d{1,12})\b')
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One snapshot. Its folder is a real one, never the link `current`: what is read from it is of one instant.
-
-    Attributes:
-        manifest: What its manifest says.
-    """
+    """One snapshot. Its folder is a real one, never the link `current`: what is read from it is of one instant."""
 
     folder: Path
     manifest: Manifest

@@ -39,8 +39,6 @@ def write_parquet(
     Args:
         frame: Rows in the table's sort order; none gives a file without rows and with all columns.
         path: The file, in a folder named like the table, created where missing.
-        table: What the rows are.
-        segment: Their segment, None for all rows of the table.
         digests: Where the file's digest is kept for the rest of the run.
 
     Returns:
@@ -131,7 +129,6 @@ def verify_parquet(snapshot: Snapshot, table: Table, changes: TableChanges | Non
     """Check a table's Parquet files: each has the contract's columns and its own rows; all are in sort order.
 
     Args:
-        table: What the files should hold.
         changes: The files to look at; None: all. The order of segments follows from every row being in its own.
     """
     record = snapshot.record_of(table.name)

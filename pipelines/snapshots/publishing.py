@@ -50,12 +50,7 @@ def publish_snapshot(  # noqa: PLR0913 - what, where, and the settings of retent
     through `on_progress` only, because the snapshot is published then. After the switch only an interrupt is raised.
 
     Args:
-        inputs: What it is made of.
-        export_dir: The export folder (EXPORT_DIR).
         lock: The lock of the run, read back right before the switch.
-        keep_snapshots: So many of the newest snapshots stay (KEEP_SNAPSHOTS).
-        keep_hours: Snapshots that were current in so many last hours stay (KEEP_HOURS).
-        lock_wait_seconds: How long to wait for a command that switches or deletes snapshots.
 
     Returns:
         The manifest of the new snapshot; it is current now, unless a rollback holds (history.read_hold).
@@ -172,10 +167,6 @@ def record_unchanged(
 
     What killed runs left is removed, and where one was killed between building that snapshot and switching to it, the
     switch is made now.
-
-    Args:
-        now: The clock, UTC.
-        on_progress: Gets a message of such a switch.
 
     Returns:
         The snapshot that is current; None where a rollback holds one that can't be read.

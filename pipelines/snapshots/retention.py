@@ -30,8 +30,6 @@ class PruneReport:
     """What retention did, or would do.
 
     Attributes:
-        deleted: Ids of the snapshots that are gone.
-        stagings: Ids of the stagings that are gone.
         unreadable: Name of each folder that could not be read or deleted, and why; it was left.
         freed_bytes: Room on the disk that they had for themselves; files that others link stay.
     """
@@ -56,12 +54,7 @@ def prune_snapshots(  # noqa: PLR0913 - the settings of retention, and how to go
     Args:
         keep_snapshots: So many of the newest stay (KEEP_SNAPSHOTS).
         keep_hours: Of what was current in so many last hours one an hour stays (KEEP_HOURS).
-        now: The time.
         keep_recent: Whatever was current within this time stays.
-        is_trial: Delete nothing, say what would go.
-
-    Returns:
-        What was deleted and what was left for the operator.
 
     Raises:
         SnapshotError: `current` or rollback.json can't be read; then nothing is deleted.
@@ -109,12 +102,7 @@ def prune_now(  # noqa: PLR0913 - the settings of retention, and how to go about
     """As `prune_snapshots`, on demand of an operator: it waits for a run that is switching. Stagings go as well.
 
     Args:
-        keep_snapshots: So many of the newest stay (KEEP_SNAPSHOTS).
-        keep_hours: Of what was current in so many last hours one an hour stays (KEEP_HOURS).
-        now: The time.
         all_but_current: Keep the current snapshot and no staging, whatever the settings say.
-        is_trial: Delete nothing, say what would go.
-        lock_wait_seconds: How long to wait for a run that is switching.
 
     Raises:
         BusyError: A run or a command still switches or deletes snapshots.
@@ -164,10 +152,6 @@ def surplus(  # noqa: PLR0913, PLR0917 - what there is, and the settings of rete
     Args:
         snapshots: All, in order of their sequence numbers.
         switches: What `current` pointed at, oldest first.
-        keep_snapshots: So many of the newest stay.
-        keep_hours: Of what was current in so many last hours the newest of each hour stays.
-        now: The time.
-        keep_recent: Whatever was current within this time stays.
     """
     oldest = now - timedelta(hours=keep_hours)
     surplus = []

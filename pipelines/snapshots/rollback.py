@@ -31,11 +31,6 @@ def rollback(
 
     Args:
         snapshot_id: Id or sequence number of the snapshot; the current one may be held too.
-        now: The clock, UTC.
-        lock_wait_seconds: How long to wait for whatever else switches or deletes snapshots.
-
-    Returns:
-        What was written down.
 
     Raises:
         SnapshotError: There is no such snapshot, or it is damaged; nothing has changed then.
@@ -58,9 +53,6 @@ def release_rollback(export_dir: Path, *, now: Callable[[], datetime]) -> Snapsh
 
     The hold goes before the switch: after a kill between the two the next run makes the switch. An interrupt comes
     before both or after both.
-
-    Args:
-        now: The clock, UTC.
 
     Returns:
         The snapshot that is current now.
@@ -98,9 +90,6 @@ def complete_switch(export_dir: Path, at: datetime, on_progress: OnProgress) -> 
 
     Without a rollback it goes forward only: where `current` is a newer snapshot that can't be read, the next run builds
     another one.
-
-    Args:
-        at: The time, UTC.
 
     Raises:
         SnapshotError: The snapshot to switch to is damaged.

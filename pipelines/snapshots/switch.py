@@ -42,9 +42,6 @@ _REMEMBERED = 1_000
 def hold_publish_lock(export_dir: Path, wait_seconds: float) -> AbstractContextManager[FileLock]:
     """The lock of what readers see: held to switch `current` and to delete snapshots, not while a run builds.
 
-    Args:
-        wait_seconds: How long to wait for another holder.
-
     Raises:
         BusyError: Another run or command still held it.
         SettingsError: The lock file can't be used.
@@ -79,8 +76,6 @@ def switch_to(
 
     Args:
         snapshot: A promoted snapshot.
-        why: What caused it.
-        at: The time, UTC.
         log: Gets a message when the disk did not confirm the rename; it is made then all the same.
 
     Raises:
@@ -115,10 +110,6 @@ def current_id(export_dir: Path) -> str | None:
 
 def record_last_checked(export_dir: Path, result: SourceCheckResult, at: datetime) -> None:
     """Write down that the source was looked at, with what result, and which snapshot is current then (DESIGN 4).
-
-    Args:
-        result: `published`, `held` (built, but a rollback is in force) or `unchanged`.
-        at: When, UTC.
 
     Raises:
         OSError: It could not be written; the old one stands.
@@ -195,9 +186,6 @@ def _line(switch: Switch) -> bytes:
 
 def require_switchable(export_dir: Path) -> None:
     """See that a snapshot can be put into an export folder, switched to, and put on record.
-
-    Args:
-        export_dir: The export folder; what is not there yet is made by the run.
 
     Raises:
         SnapshotError: A name is taken by something else (a folder, a pipe, a link to itself), or can't be read or

@@ -25,14 +25,7 @@ _OUT_OF_MEMORY = "OutOfMemoryException"
 
 
 def check_snapshot(snapshot: Snapshot, memory_mb: int = DEFAULT_MEMORY_MB) -> list[CheckRecord]:
-    """Verify all of a snapshot: every file's digest first, and if these are right both formats.
-
-    Args:
-        memory_mb: DuckDB's memory, MB.
-
-    Returns:
-        The checks, passed or not.
-    """
+    """Verify all of a snapshot: every file's digest first, and if these are right both formats."""
     checks = verify_files(snapshot)
     if not failed_checks(checks):
         checks += compare_duckdb_and_parquet(snapshot, memory_mb=memory_mb)
@@ -41,9 +34,6 @@ def check_snapshot(snapshot: Snapshot, memory_mb: int = DEFAULT_MEMORY_MB) -> li
 
 def verify_snapshot(snapshot: Snapshot) -> list[CheckRecord]:
     """Verify all of a snapshot, and raise where it is damaged.
-
-    Returns:
-        The checks, all passed.
 
     Raises:
         SnapshotError: One failed; the message names the files, tables and columns.
@@ -101,7 +91,6 @@ def compare_duckdb_and_parquet(
         tables: What its tables should be; None: this version's contract.
         changes: Per table the part whose files and rows are looked at; the rest must have been reused from a
             snapshot by verified copies. Shape, comments and counts are always those of the whole. None: everything.
-        memory_mb: DuckDB's memory, MB.
     """
     manifest = snapshot.manifest
     if manifest.contract_version != CONTRACT_VERSION:
@@ -133,7 +122,6 @@ def raise_failed(checks: Sequence[CheckRecord], what: str, fix: str = "use anoth
 
     Args:
         what: What is wrong then, the first words of the error.
-        fix: How to fix it.
 
     Raises:
         SnapshotError: Names every failed check with what decided it.

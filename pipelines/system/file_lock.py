@@ -34,8 +34,6 @@ class Holder:
     Attributes:
         token: Random, of this hold alone.
         boot: The running kernel, 8 hex digits: flock is known to exclude within one.
-        host: Its name, for a person.
-        process: Process id.
         since: When it took the lock, UTC.
     """
 
@@ -123,11 +121,7 @@ def hold_lock(
 
     Args:
         path: The lock file, made where missing and never removed.
-        wait_seconds: How long to wait for another holder.
         on_wait: Called once, with the other holder, when there is one to wait for.
-
-    Yields:
-        The lock.
 
     Raises:
         BusyError: Somebody else still held it after `wait_seconds`.
@@ -155,9 +149,6 @@ def hold_abandoned(path: Path) -> Iterator[Holder | None]:
 
     It is certain where the kernel must have given the lock back: the holder ran under this kernel, or on this host
     before its last restart, and flock works on this file system.
-
-    Args:
-        path: The lock file.
 
     Yields:
         The holder that has ended; None: it may be alive, or the file can't be read.

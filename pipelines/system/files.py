@@ -70,7 +70,6 @@ def written_beside(path: Path, *, is_synced: bool = True) -> Iterator[Path]:
     """A path next to a file: what the block writes there is renamed over the file when the block has ended well.
 
     Args:
-        path: The file.
         is_synced: Bring it to the disk first, and its folder's entries afterwards.
 
     Raises:
@@ -188,7 +187,6 @@ def write_failure(what: str, error: OSError) -> PublishError:
     """The error for an operator when the operating system refuses a write.
 
     Args:
-        what: What could not be written.
         error: The system's error; its file's name is given, its text comes from the error number.
     """
     text = os.strerror(error.errno) if error.errno else type(error).__name__

@@ -15,7 +15,6 @@ def printable(text: str, keep: str = "") -> str:
     A backslash of the data stays as it is: this is for people; JSON and CSV are exact.
 
     Args:
-        text: Any text: a value, a name, a message with names in it.
         keep: Characters to leave, such as the line ends of a message of several lines.
     """
     if text.isprintable():

@@ -171,8 +171,6 @@ def hold_run_lock(
 
     Args:
         export_dir: The export folder, made where missing.
-        on_wait: Called once, with the other run, when there is one to wait for.
-        wait_seconds: How long to wait for another run.
 
     Raises:
         BusyError: Another run still held it after `wait_seconds`.
@@ -257,9 +255,6 @@ def hold_running(export_dir: Path, run_id: str) -> Iterator[bool]:
 @contextmanager
 def hold_dead(export_dir: Path, run_id: str) -> Iterator[Holder | None]:
     """Keep others from dealing with a dead run while the block lasts.
-
-    Args:
-        export_dir: The export folder that the run works on.
 
     Yields:
         The process that is gone; None: the run may be alive.

@@ -103,7 +103,6 @@ class Batch:
         Args:
             ask: Asks for the rows of a chunk, one a domain in order of domain id; it is called again for less of them
                 where memory does not suffice.
-            size: How much at a time.
             ask_large: Makes the row of a domain that does not fit with its candidates, value by value; None: such a row
                 can't be made.
 

@@ -23,12 +23,7 @@ _ELEMENTS_AT_A_TIME = 1_000
 
 
 class ChunkSize(NamedTuple):
-    """How much of a batch is in memory at a time. One domain with all its candidates is the least.
-
-    Attributes:
-        domains: Most domain rows.
-        candidates: Most candidates.
-    """
+    """How much of a batch is in memory at a time. One domain with all its candidates is the least."""
 
     domains: int = 1_000
     candidates: int = 5_000
@@ -138,10 +133,6 @@ class LargeDomain(LargeRow):
 
     def candidates(self, expression: str, order: str) -> Iterator[str | LargeRow]:
         """What an expression is of each candidate; of one that does not fit, its row.
-
-        Args:
-            expression: A text.
-            order: How they are sorted.
 
         Raises:
             AnswerTooLargeError: Their ids do not fit.

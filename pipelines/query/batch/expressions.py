@@ -56,7 +56,6 @@ def cell_text(name: str, kind: str) -> str:
     """The expression of a column's value as text: what stands in a CSV cell before it is quoted; NULL stays NULL.
 
     Args:
-        name: The column.
         kind: Its DuckDB type.
     """
     column = quoted(name)
@@ -73,8 +72,6 @@ def csv_cell(name: str, kind: str, *, raw: bool) -> str:
     """The expression of a quoted CSV cell; NULL and `''` are both `""`.
 
     Args:
-        name: The column.
-        kind: Its DuckDB type.
         raw: Leave texts alone that a spreadsheet would run as a formula.
     """
     text = cell_text(name, kind)
@@ -84,12 +81,7 @@ def csv_cell(name: str, kind: str, *, raw: bool) -> str:
 
 
 def json_value(name: str, kind: str) -> str:
-    """The expression of a JSON value: numbers as PostgreSQL prints them, times as text, NULL as null.
-
-    Args:
-        name: The column.
-        kind: Its DuckDB type.
-    """
+    """The expression of a JSON value: numbers as PostgreSQL prints them, times as text, NULL as null."""
     text = cell_text(name, kind)
     if kind == "TIMESTAMP":
         text = f"""'"' || {text} || '"'"""
@@ -100,9 +92,6 @@ def json_value(name: str, kind: str) -> str:
 
 def real_text(value: float) -> str:
     """Text of a finite real as PostgreSQL prints it (float4out): the fewest digits that give the same real back.
-
-    Args:
-        value: The real, widened.
 
     Returns:
         Such as `85.3` or `1e+06`: the shortest text that lies strictly between the middles to its neighbours, nearest

@@ -62,7 +62,6 @@ class WrittenBatch:
     """What was written.
 
     Attributes:
-        bytes: Size of the file.
         cuts: xlsx: texts that Excel does not take in full.
     """
 
@@ -75,7 +74,6 @@ def stream_batch(batch: Batch, batch_format: BatchFormat, options: BatchOptions 
 
     Args:
         batch: The open batch; it must stay open until the last part.
-        options: How to write it.
 
     Returns:
         Parts of the file, none of them empty. To stop early, close the iterator.
@@ -101,7 +99,6 @@ def encode_batch(
 
     Args:
         file: Where to; it stays open.
-        options: How to write it.
 
     Raises:
         BatchFileError: The batch does not fit in the format.
@@ -136,7 +133,6 @@ def write_batch(
 
     Args:
         target: The file; an older one is replaced.
-        options: How to write it.
 
     Raises:
         BatchFileError: The batch does not fit in the format, or the file can't be written.

@@ -26,7 +26,6 @@ def write_parquet(batch: Batch, file: BinaryIO, size: ChunkSize) -> None:
 
     Args:
         file: Where to; it stays open.
-        size: How much is read at a time.
 
     Raises:
         SnapshotError: The snapshot can't be read any more.

@@ -24,7 +24,6 @@ class SheetColumn(NamedTuple):
 
     Attributes:
         header: What stands in the first row.
-        name: The column of domain_exports.
         width: Its width in the workbook, characters.
     """
 
@@ -64,11 +63,6 @@ SHEET_COLUMNS = (
 
 def stream_csv(batch: Batch, size: ChunkSize, *, raw: bool, bom: bool) -> Iterator[bytes]:
     """The batch as CSV (RFC 4180): every cell quoted, lines end with CR LF.
-
-    Args:
-        size: How much is in memory at a time.
-        raw: Leave texts alone that a spreadsheet would run as a formula.
-        bom: Begin with the mark by which Excel knows UTF-8.
 
     Yields:
         The header line, then rows.

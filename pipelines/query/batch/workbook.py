@@ -34,7 +34,6 @@ class Cut(NamedTuple):
     """A text that was cut because Excel takes no longer ones; the cell says so at its end.
 
     Attributes:
-        domain_id: Its row.
         header: Its column.
         characters: How long it was.
     """
@@ -76,8 +75,6 @@ def write_workbook(batch: Batch, file: BinaryIO, size: ChunkSize, max_rows: int)
 
     Args:
         file: Where to, seekable; it stays open.
-        size: How much is in memory at a time.
-        max_rows: Most rows of a sheet.
 
     Returns:
         The texts that were cut.
