@@ -1,7 +1,6 @@
 """The application, put together for one address, and the server that runs it: the socket, uvicorn, the log."""
 
 import asyncio
-import ctypes
 import logging
 import resource
 from collections.abc import AsyncIterator, Callable
@@ -28,6 +27,7 @@ from pipelines.serving.settings import (
     require_cache_folder,
     require_safe_address,
 )
+from pipelines.system.memory import share_arenas
 from pipelines.system.printable import printable
 
 _DESCRIPTION = (
@@ -40,8 +40,6 @@ _MAX_CONNECTIONS, _FEWEST_CONNECTIONS = 1_000, 64
 _OTHER_FILES = 200
 # Batches that are being sent when the server is asked to stop have so long to end.
 _STOP_SECONDS = 10
-# M_ARENA_MAX of glibc's malloc.h. By default a thread has one of its own: 4 MB more while a batch is sent.
-_ARENA_MAX, _ARENAS = -8, 2
 
 
 def create_app(settings: ServingSettings, host: str, connections: Connections) -> FastAPI:
@@ -121,7 +119,7 @@ def serve(settings: ServingSettings, host: str, port: int, on_listening: Callabl
     Raises:
         SettingsError: The address can't be used, or can be reached from other machines and there is no token.
     """
-    _share_arenas()
+    share_arenas()  # else 4 MB more while a batch is sent
     files = _raise_file_limit(_MAX_CONNECTIONS + _OTHER_FILES)
     most = max(_FEWEST_CONNECTIONS, min(_MAX_CONNECTIONS, files - _OTHER_FILES))
     connections = Connections(
@@ -154,11 +152,3 @@ def _raise_file_limit(wanted: int) -> int:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     return wanted if soft == resource.RLIM_INFINITY else soft
-
-
-def _share_arenas() -> None:
-    """Let threads share what the C library keeps of freed memory."""
-    try:
-        ctypes.CDLL(None).mallopt(_ARENA_MAX, _ARENAS)
-    except AttributeError:
-        return  # no glibc

@@ -230,15 +230,16 @@ class Digests:
         Raises:
             OSError: The file is missing or can't be read.
         """
-        return self.known(path) or self._remember(path, sha256_of(path))
+        return self.known(path) or self.remember(path, sha256_of(path))
 
-    def remember(self, path: Path, digest: str) -> None:
-        """Keep a digest that was computed elsewhere.
+    def remember(self, path: Path, digest: str) -> str:
+        """Keep a digest, such as one that was computed elsewhere; the digest.
 
         Raises:
             OSError: The file is missing.
         """
-        self._remember(path, digest)
+        self._known[_identity(path.stat())] = (digest, time.time())
+        return digest
 
     def known(self, path: Path) -> str | None:
         """The digest of a file, if it was computed and the file was not written since.
@@ -258,10 +259,6 @@ class Digests:
         if self._kept is not None:
             with suppress(OSError), written_beside(self._kept, is_synced=False) as beside:
                 beside.write_text(json.dumps(self._known), encoding="ascii")
-
-    def _remember(self, path: Path, digest: str) -> str:
-        self._known[_identity(path.stat())] = (digest, time.time())
-        return digest
 
     def of_all(self, paths: Iterable[Path]) -> list[str | None]:
         """Digests of several files in the order given, on all cores (hashlib lets the others run).

@@ -36,11 +36,14 @@ def as_unexpected(error: BaseException) -> UnexpectedError:
     reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else first_words(str(error))
     file = getattr(error, "filename", None) if isinstance(error, OSError) else None
     found = f"{name}{f': {reason}' if reason else ''}{f' ({file})' if isinstance(file, str) else ''}"
-    is_memory = isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
+    lacks_memory = isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
+    lacks_memory = lacks_memory or _MEMORY.search(f"{name} {reason}") is not None
     return UnexpectedError(
         f"An unexpected error stopped it{_place(error)}",
         found=found,
-        fix=_fix(f"{name} {reason}", is_memory=is_memory),
+        fix="give the process more memory and threads (ulimit -v, ulimit -u, the limits of its service or container)"
+        if lacks_memory
+        else "look at the reason; if it is none of this machine, report it with the line above and the version",
     )
 
 
@@ -69,9 +72,3 @@ def _place(error: BaseException) -> str:
         if rooms and "site-packages" not in parts[rooms[-1] :]:
             return f" ({'/'.join(parts[rooms[-1] :])}, line {frame.lineno})"
     return ""
-
-
-def _fix(text: str, *, is_memory: bool) -> str:
-    if is_memory or _MEMORY.search(text):
-        return "give the process more memory and threads (ulimit -v, ulimit -u, the limits of its service or container)"
-    return "look at the reason; if it is none of this machine, report it with the line above and the version"
