@@ -14,7 +14,6 @@ import stat
 import subprocess
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
@@ -85,7 +84,7 @@ class Cluster:
                 shutil.rmtree(self.data)
             target = Path(tempfile.mkdtemp(prefix="initdb-", dir=self._root))
             if self._account is not None:
-                os.chown(target, self._account.uid, self._account.gid)
+                os.chown(target, *self._account)
             self._make(target)
             target.rename(self.data)
             sync_folder(self._root)
@@ -198,7 +197,7 @@ class Cluster:
 
     def _run(self, program: str, *arguments: str, pass_fds: tuple[int, ...] = ()) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-        user, group = (self._account.uid, self._account.gid) if self._account else (None, None)
+        user, group = self._account or (None, None)
         # A file, not a pipe: the server that pg_ctl leaves behind would keep a pipe open, and us waiting for its end.
         with tempfile.TemporaryFile() as output:
             try:
@@ -245,22 +244,17 @@ def _programs() -> Path:
     )
 
 
-@dataclass(frozen=True)
-class _Account:
-    uid: int
-    gid: int
-
-
-def _server_account(data: Path) -> _Account | None:
+def _server_account(data: Path) -> tuple[int, int] | None:
+    """User and group that run the server; None: those of this process."""
     # PostgreSQL refuses to run as root. An account that is there is taken, that of the cluster first; none is made.
     if os.geteuid() != 0:
         return None
     if data.exists() and (owner := data.stat()).st_uid != 0:
-        return _Account(owner.st_uid, owner.st_gid)
+        return owner.st_uid, owner.st_gid
     for name in _ACCOUNTS:
         with contextlib.suppress(KeyError):
             entry = pwd.getpwnam(name)
-            return _Account(entry.pw_uid, entry.pw_gid)
+            return entry.pw_uid, entry.pw_gid
     raise SampleError(
         "PostgreSQL does not run as root",
         expected=f"an account named {' or '.join(_ACCOUNTS)}",
