@@ -15,6 +15,7 @@ from pipelines.engine.flow import Engine
 from pipelines.engine.opening import open_engine
 from pipelines.progress import OnProgress, ignore_progress, report_wait
 from pipelines.settings import Settings
+from pipelines.snapshots.opening import published_snapshot
 from pipelines.system.run_lock import WAIT_SECONDS, RunLock, hold_run_lock
 
 if TYPE_CHECKING:
@@ -56,9 +57,9 @@ class Run:
 
     def push(self) -> "Pushed":
         """Send the published snapshot to object storage (PUBLISH_URL), where it is not current there."""
-        from pipelines.remote.pushing import push_current  # noqa: PLC0415  needs the extra `cloud`
+        from pipelines.remote.pushing import push_snapshot  # noqa: PLC0415  needs the extra `cloud`
 
-        return push_current(self.settings, self.on_progress)
+        return push_snapshot(self.settings, published_snapshot(self.settings.export_dir), self.on_progress)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from assets.cli.terminal import ProgressView
 from pipelines.errors import SettingsError
 from pipelines.progress import report_wait
 from pipelines.settings import Settings, load_settings, require_store
+from pipelines.snapshots.opening import published_snapshot
 from pipelines.snapshots.switch import current_id
 from pipelines.snapshots.verification import describe_check, raise_failed
 from pipelines.system.run_lock import hold_run_lock
@@ -36,11 +37,12 @@ def push(
     """Send the current snapshot to object storage (PUBLISH_URL), as each run does: to catch up after a failure."""
     settings = load_settings()
     _required_url(settings)
-    from pipelines.remote.pushing import push_current  # noqa: PLC0415  needs the extra
+    from pipelines.remote.pushing import push_snapshot  # noqa: PLC0415  needs the extra
 
     console = new_console()
     with ProgressView(console) as view, hold_run_lock(settings.export_dir, report_wait(view.show)):
-        pushed = push_current(settings, view.show, replace=replace, check_all=check_all)
+        snapshot = published_snapshot(settings.export_dir)
+        pushed = push_snapshot(settings, snapshot, view.show, replace=replace, check_all=check_all)
         view.complete()
     state = "is current now" if pushed.is_new else "was current already"
     print_wrapped(

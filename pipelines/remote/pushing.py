@@ -30,7 +30,7 @@ from pipelines.remote.store import RemoteStore, Versioned
 from pipelines.remote.verification import check_objects, check_versions
 from pipelines.settings import Settings
 from pipelines.snapshots.history import read_switches
-from pipelines.snapshots.opening import Snapshot, list_snapshots, published_snapshot
+from pipelines.snapshots.opening import Snapshot, list_snapshots
 from pipelines.system.files import write_failure
 
 _RETRY_SECONDS = 5.0
@@ -116,20 +116,6 @@ def push_snapshot(  # noqa: PLR0913 - what an operator may choose
     _require_passed(store, checks)
     pruned = _prune(settings, store, record, now())
     return Pushed(store.url, record, is_new, sent.objects, sent.bytes, time.monotonic() - started, (*checks, pruned))
-
-
-def push_current(
-    settings: Settings, on_progress: OnProgress = ignore_progress, *, replace: bool = False, check_all: bool = False
-) -> Pushed:
-    """As `push_snapshot`, of the snapshot that is current in EXPORT_DIR.
-
-    Raises:
-        SnapshotError: Nothing is published there, or it can't be read.
-        RemoteError: The store refused or failed; what is current there is as it was.
-        PublishError: A local file can't be read.
-    """
-    snapshot = published_snapshot(settings.export_dir)
-    return push_snapshot(settings, snapshot, on_progress, replace=replace, check_all=check_all)
 
 
 def require_pushable(settings: Settings) -> RemoteRecord | None:
