@@ -112,16 +112,13 @@ def open_database(snapshot: Snapshot, memory: QueryMemory) -> SnapshotDatabase:
     """
     try:
         session = open_attached(snapshot.database_path, memory.duckdb_mb)
+        try:
+            return SnapshotDatabase(snapshot, session, memory)
+        except BaseException:
+            session.close()
+            raise
     except duckdb.Error as error:
         raise unreadable(snapshot, error) from error
-    try:
-        return SnapshotDatabase(snapshot, session, memory)
-    except duckdb.Error as error:
-        session.close()
-        raise unreadable(snapshot, error) from error
-    except BaseException:
-        session.close()
-        raise
 
 
 def _stopped() -> QueryStoppedError:

@@ -21,10 +21,6 @@ _OF_AN_ANSWER_ALONE = 16
 _OF_ALL_CHUNKS = 16
 
 
-def _go_on() -> None:
-    """Nothing stops."""
-
-
 class QueryMemory:
     """The memory of all queries of a program. Of use to all threads.
 
@@ -60,7 +56,7 @@ class QueryMemory:
         self._cursors: dict[duckdb.DuckDBPyConnection, duckdb.DuckDBPyConnection] = {}
 
     @contextmanager
-    def shared(self, check: Callable[[], None] = _go_on) -> Iterator[None]:
+    def shared(self, check: Callable[[], None] = lambda: None) -> Iterator[None]:
         """The block runs while others do.
 
         Args:
@@ -80,7 +76,7 @@ class QueryMemory:
 
     @contextmanager
     def alone(
-        self, check: Callable[[], None] = _go_on, session: duckdb.DuckDBPyConnection | None = None
+        self, check: Callable[[], None] = lambda: None, session: duckdb.DuckDBPyConnection | None = None
     ) -> Iterator[None]:
         """The block runs while no other does, and one file has all that is DuckDB's.
 

@@ -122,7 +122,17 @@ def commit_table(  # noqa: PLR0913, PLR0917 - from where to where
     with store_errors(what):
         try:
             if before is None:
-                _create(store, record.name, schema, adds, table, properties)
+                create_table_with_add_actions(
+                    store.table_url(record.name),
+                    schema,
+                    adds,
+                    name=record.name,
+                    description=None if table is None else table.description,
+                    configuration=_CONFIGURATION,
+                    storage_options=store.delta_options,
+                    commit_properties=properties,
+                    post_commithook_properties=_HOOKS,
+                )
             else:
                 removes = [
                     RemoveAction(name, data_change=True, deletion_timestamp=now_ms, size=size, partition_values={})
@@ -148,27 +158,6 @@ def commit_table(  # noqa: PLR0913, PLR0917 - from where to where
 
 def _is_at(state: DeltaState, wanted: dict[str, FileRecord], columns: dict[str, str]) -> bool:
     return state.columns == columns and state.files == {name: file.bytes for name, file in wanted.items()}
-
-
-def _create(  # noqa: PLR0913, PLR0917 - what a table is made of
-    store: RemoteStore,
-    name: str,
-    schema: Schema,
-    adds: list[AddAction],
-    table: Table | None,
-    properties: CommitProperties,
-) -> None:
-    create_table_with_add_actions(
-        store.table_url(name),
-        schema,
-        adds,
-        name=name,
-        description=None if table is None else table.description,
-        configuration=_CONFIGURATION,
-        storage_options=store.delta_options,
-        commit_properties=properties,
-        post_commithook_properties=_HOOKS,
-    )
 
 
 def _commit(  # noqa: PLR0913, PLR0917 - what a commit is made of

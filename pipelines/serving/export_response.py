@@ -16,7 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 from pipelines.errors import ExportError
 from pipelines.query.batch.batches import shown_id
 from pipelines.query.batch.chunks import ChunkSize
-from pipelines.query.batch.files import BatchFormat, BatchOptions, file_name
+from pipelines.query.batch.files import BatchFormat, BatchOptions, file_name, short_hash
 from pipelines.query.database import Reader
 from pipelines.query.queries import Row, closest_batch_ids, find_batch
 from pipelines.serving.export_sources import CacheWriter, KeptSource, SnapshotSource
@@ -28,7 +28,6 @@ from pipelines.serving.responses import (
     is_known,
     not_modified,
     service_of,
-    short_hash,
     snapshot_headers,
 )
 from pipelines.serving.service import Service

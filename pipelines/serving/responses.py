@@ -1,6 +1,5 @@
 """Answers: JSON from a query, with the headers that every answer from a snapshot has."""
 
-import hashlib
 import logging
 from collections.abc import Callable
 from http import HTTPStatus
@@ -13,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from pipelines.query.batch.batches import shown_id
+from pipelines.query.batch.files import short_hash
 from pipelines.query.database import Reader
 from pipelines.serving.negotiation import Encoding, choose_encoding, compressor_of
 from pipelines.serving.service import Service
@@ -150,8 +150,3 @@ def _compressed(content: bytes, encoding: Encoding | None) -> tuple[bytes, Encod
 
 def _tag(snapshot: Snapshot, variant: str) -> str:
     return f"{snapshot.manifest.id}.{variant}" if variant else snapshot.manifest.id
-
-
-def short_hash(text: str) -> str:
-    """Eight digits that tell texts apart."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]

@@ -14,6 +14,7 @@ from pipelines.contracts.version import CONTRACT_VERSION
 from pipelines.errors import PublishError, SnapshotError, SourceChangedError, StagingError
 from pipelines.snapshots.lookup import newest_snapshot
 from pipelines.snapshots.opening import CURRENT, Snapshot, current_snapshot
+from pipelines.snapshots.verification import failed_checks
 
 _REBUILD = "build all tables again from one staging: run the job `export`"
 
@@ -93,11 +94,11 @@ def check_shrink(
     Returns:
         One blocking check per source table, with rows before and now and the limit.
     """
-    comparable = published is not None and published.source.identity == identity
+    is_same = published is not None and published.source.identity == identity
+    relations = published.source.relations if published is not None and is_same else {}
     checks = []
     for table, now in source_rows.items():
-        relation = published.source.relations.get(table) if published is not None and comparable else None
-        before = None if relation is None else relation.rows
+        before = relations[table].rows if table in relations else None
         limit = 0 if before is None else math.ceil(before * min_rows_pct / 100)
         metadata = {
             "rows_before": before,
@@ -131,15 +132,11 @@ def require_publishable(
     for record in built:
         _require_of_staging(record, staging)
         _require_files(record)
-    failed = [
-        f"{check.table}.{check.name}"
-        for check in (*checks, *(check for record in built for check in record.checks))
-        if not check.passed and check.severity == "error"
-    ]
+    failed = failed_checks([*checks, *(check for record in built for check in record.checks)])
     if failed:
         raise PublishError(
             "Blocking checks failed, nothing was published",
-            found=", ".join(failed),
+            found=", ".join(f"{check.table}.{check.name}" for check in failed),
             fix="see the metadata of these checks in the run; correct the source or the transform",
         )
 

@@ -110,10 +110,9 @@ def prune_now(  # noqa: PLR0913 - the settings of retention, and how to go about
         SnapshotError: `current` or rollback.json can't be read; then nothing is deleted.
         OSError: The record of switches could not be shortened.
     """
+    keep_recent = RECENT
     if all_but_current:
         keep_snapshots, keep_hours, keep_recent = 1, 0.0, timedelta(0)
-    else:
-        keep_recent = RECENT
     stagings = _prune_stagings(export_dir, keep_latest=not all_but_current, is_trial=is_trial)
     with hold_publish_lock(export_dir, lock_wait_seconds) as lock:
         lock.require_held()
@@ -145,7 +144,7 @@ def surplus(  # noqa: PLR0913, PLR0917 - what there is, and the settings of rete
     keep_snapshots: int,
     keep_hours: float,
     now: datetime,
-    keep_recent: timedelta = RECENT,
+    keep_recent: timedelta,
 ) -> list[Snapshot]:
     """Snapshots that neither number nor age keeps.
 
@@ -161,8 +160,7 @@ def surplus(  # noqa: PLR0913, PLR0917 - what there is, and the settings of rete
         ended = _ended_at(snapshot, successor, switches)
         if ended is not None and ended > now - keep_recent:
             continue
-        hour = None if ended is None else ended.replace(minute=0, second=0, microsecond=0)
-        if ended is None or hour is None or ended <= oldest or hour in hours:
+        if ended is None or ended <= oldest or (hour := ended.replace(minute=0, second=0, microsecond=0)) in hours:
             surplus.append(snapshot)
         else:
             hours.add(hour)

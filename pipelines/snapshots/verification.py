@@ -57,15 +57,13 @@ def verify_files(snapshot: Snapshot, digests: Digests | None = None) -> list[Che
     groups.append((SNAPSHOT, (manifest.database, *manifest.extras)))
     checks = []
     for name, files in groups:
-        missing: list[FileRecord] = []
-        present: list[FileRecord] = []
-        for file in files:
-            (present if (snapshot.folder / file.path).is_file() else missing).append(file)
+        missing = [file.path for file in files if not (snapshot.folder / file.path).is_file()]
+        present = [file for file in files if file.path not in missing]
         damaged = _damaged(snapshot.folder, present, digests or Digests())
         metadata = {
             "files": len(files),
             "bytes": sum(file.bytes for file in files),
-            "missing": [file.path for file in missing],
+            "missing": missing,
             "damaged": damaged,
         }
         checks.append(check(name, "files_unchanged", passed=not missing and not damaged, metadata=metadata))

@@ -200,15 +200,15 @@ def batch_of(reader: Reader, batch_id: str, on_close: Callable[[], None] = lambd
         SnapshotError: The file can't be read.
     """
     # Columns of the file, not of the contract: a snapshot of an older version of the contract is written as it is.
-    columns = [reader.columns_of(name) for name in (_DOMAINS, _CANDIDATES)]
+    domain_columns, candidate_columns = reader.columns_of(_DOMAINS), reader.columns_of(_CANDIDATES)
     counts = f"SELECT count(*), coalesce(sum(gleif_candidate_count), 0) FROM {DOMAINS} WHERE batch_id = $batch_id"
     domains, candidates = reader.rows(counts, {"batch_id": batch_id})[0] if _is_text(batch_id) else (0, 0)
     return Batch(
         batch_id=batch_id,
         domain_count=int(domains),
         candidate_count=int(candidates),
-        domain_columns=columns[0],
-        candidate_columns={name: kind for name, kind in columns[1].items() if name not in OF_THE_DOMAIN},
+        domain_columns=domain_columns,
+        candidate_columns={name: kind for name, kind in candidate_columns.items() if name not in OF_THE_DOMAIN},
         _reader=reader,
         _on_close=on_close,
     )

@@ -156,8 +156,13 @@ def file_name(batch_id: str, batch_format: BatchFormat) -> str:
     """
     safe = re.sub(r"[^A-Za-z0-9_.\-]", "_", batch_id)[:_NAME_CHARACTERS]
     if safe != batch_id:
-        safe += f"-{hashlib.sha256(batch_id.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+        safe += f"-{short_hash(batch_id)}"
     return f"batch-{safe}.{batch_format}"
+
+
+def short_hash(text: str) -> str:
+    """Eight digits that tell texts apart."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
 def _spooled(batch: Batch, batch_format: BatchFormat, options: BatchOptions) -> Iterator[bytes]:
