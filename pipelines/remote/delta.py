@@ -134,12 +134,23 @@ def commit_table(  # noqa: PLR0913, PLR0917 - from where to where
                     post_commithook_properties=_HOOKS,
                 )
             else:
+                # With other columns every file is another one, and only `overwrite` brings the new schema along.
+                is_new_schema = before.columns != columns
                 removes = [
                     RemoveAction(name, data_change=True, deletion_timestamp=now_ms, size=size, partition_values={})
                     for name, size in before.files.items()
-                    if name not in wanted
+                    if name not in wanted and not is_new_schema
                 ]
-                _commit(store, record.name, before, schema, adds, removes, properties)
+                found = DeltaTable(store.table_url(record.name), storage_options=store.delta_options)
+                if found.version() != before.version:
+                    raise store.conflict(f"the table {record.name}")
+                found.create_write_transaction(
+                    [*adds, *removes],
+                    "overwrite" if is_new_schema else "append",
+                    schema,
+                    commit_properties=properties,
+                    post_commithook_properties=_HOOKS,
+                )
         except (CommitFailedError, DeltaError) as error:
             # The answer to a commit that was made may be lost; then the table is where it should be.
             after = read_state(store, record.name)
@@ -158,29 +169,6 @@ def commit_table(  # noqa: PLR0913, PLR0917 - from where to where
 
 def _is_at(state: DeltaState, wanted: dict[str, FileRecord], columns: dict[str, str]) -> bool:
     return state.columns == columns and state.files == {name: file.bytes for name, file in wanted.items()}
-
-
-def _commit(  # noqa: PLR0913, PLR0917 - what a commit is made of
-    store: RemoteStore,
-    name: str,
-    before: DeltaState,
-    schema: Schema,
-    adds: list[AddAction],
-    removes: list[RemoveAction],
-    properties: CommitProperties,
-) -> None:
-    """One commit. With other columns every file is another one, and only `overwrite` brings the new schema along."""
-    is_new_schema = before.columns != {field.name: field.type.to_json() for field in schema.fields}
-    found = DeltaTable(store.table_url(name), storage_options=store.delta_options)
-    if found.version() != before.version:
-        raise store.conflict(f"the table {name}")
-    found.create_write_transaction(
-        [*adds, *([] if is_new_schema else removes)],
-        "overwrite" if is_new_schema else "append",
-        schema,
-        commit_properties=properties,
-        post_commithook_properties=_HOOKS,
-    )
 
 
 def _schema(found: pl.Schema, table: Table | None) -> Schema:
