@@ -57,13 +57,11 @@ def draw_bars(labels: Sequence[str], values: Sequence[float], texts: Sequence[st
         {"label": label, "value": value, "text": text, "color": GREY if label == muted else BLUE}
         for label, value, text in zip(labels, values, texts, strict=True)
     ]
-    color = {"field": "color", "type": "nominal", "scale": None}
-    bars = {"mark": {"type": "bar", "height": {"band": 0.68}}, "encoding": {"color": color}}
     return _spec(
         rows,
         height={"step": _ROW_PX},
         encoding={"y": _rows_axis(labels), "x": _lengths(labels, values, texts)},
-        layer=[bars, _NUMBERS],
+        layer=[{"mark": _BAR, "encoding": {"color": _OWN_COLOR}}, _NUMBERS],
     )
 
 
@@ -73,13 +71,10 @@ def draw_differences(labels: Sequence[str], values: Sequence[int], texts: Sequen
         {"label": label, "value": value, "text": text, "color": VERMILLION if value < 0 else BLUE}
         for label, value, text in zip(labels, values, texts, strict=True)
     ]
-    most = max((abs(value) for value in values), default=0) or 1
-    room = (WIDTH - _extent_px(labels)) / 2
-    text = max((width_px(text) for text in texts), default=0) + 8
-    reach = most * room / max(room - text, room / 4)
+    reach = _edge([abs(value) for value in values], (WIDTH - _extent_px(labels)) / 2, texts)
     low, high = (-reach if min(values, default=0) < 0 else 0), (reach if max(values, default=0) > 0 else 0)
     x = {"field": "value", "type": "quantitative", "axis": None, "scale": {"domain": [low, high], "nice": False}}
-    y, color = _rows_axis(labels), {"field": "color", "type": "nominal", "scale": None}
+    y = _rows_axis(labels)
     numbers = [
         {
             "mark": {"type": "text", "align": align, "dx": dx},
@@ -88,7 +83,7 @@ def draw_differences(labels: Sequence[str], values: Sequence[int], texts: Sequen
         }
         for align, dx, test in (("left", 5, "datum.value >= 0"), ("right", -5, "datum.value < 0"))
     ]
-    bars = {"mark": {"type": "bar", "height": {"band": 0.68}}, "encoding": {"y": y, "color": color}}
+    bars = {"mark": _BAR, "encoding": {"y": y, "color": _OWN_COLOR}}
     zero = {"mark": {"type": "rule", "stroke": _INK, "strokeOpacity": 0.4}, "encoding": {"x": {"datum": 0}}}
     return _spec(rows, height={"step": _ROW_PX}, encoding={"x": x}, layer=[bars, zero, *numbers])
 
@@ -104,15 +99,16 @@ def draw_stacked_bars(
         values: Lengths, by part.
     """
     totals = [sum(values[part.name][i] for part in series) for i in range(len(labels))]
-    px = (WIDTH - _extent_px(labels)) / _longest(labels, totals, texts)
+    room = WIDTH - _extent_px(labels)
+    px = room / _edge(totals, room, texts)
     rows = _stacked(labels, series, values)
     for row in rows:
         text = compact(row["value"])
         row["number"] = text if width_px(text) + _INSIDE_PX <= row["value"] * px else ""
     ends = [{"label": a, "value": b, "text": c} for a, b, c in zip(labels, totals, texts, strict=True)]
     bars = {
-        "mark": {"type": "bar", "height": {"band": 0.68}, **_EDGE},
-        "encoding": {"color": _colors(series, WIDTH - _extent_px(labels)), "order": _ORDER, "strokeWidth": _EDGE_PX},
+        "mark": {**_BAR, **_EDGE},
+        "encoding": {"color": _colors(series, room), "order": _ORDER, "strokeWidth": _EDGE_PX},
     }
     return _spec(
         rows,
@@ -222,13 +218,12 @@ def _extent_px(labels: Sequence[str]) -> float:
 
 def _lengths(labels: Sequence[str], values: Sequence[float], texts: Sequence[str]) -> dict[str, Any]:
     """The axis of bars that leaves room right of the longest for its number."""
-    scale = {"domain": [0, _longest(labels, values, texts)], "nice": False}
+    scale = {"domain": [0, _edge(values, WIDTH - _extent_px(labels), texts)], "nice": False}
     return {"field": "value", "type": "quantitative", "axis": None, "scale": scale}
 
 
-def _longest(labels: Sequence[str], values: Sequence[float], texts: Sequence[str]) -> float:
-    """The value at the right edge of bars, so that the longest one's number has room."""
-    room = WIDTH - _extent_px(labels)
+def _edge(values: Sequence[float], room: float, texts: Sequence[str]) -> float:
+    """The value at the edge of the room of bars, so that the longest one's number has room beside it."""
     text = max((width_px(text) for text in texts), default=0) + 8
     return (max(values, default=0) or 1) * room / max(room - text, room / 4)
 
@@ -257,6 +252,8 @@ def _fitting(labels: Sequence[str]) -> list[str]:
     return list(labels[first::every])
 
 
+_BAR = {"type": "bar", "height": {"band": 0.68}}
+_OWN_COLOR = {"field": "color", "type": "nominal", "scale": None}
 _NUMBERS: Spec = {"mark": {"type": "text", "align": "left", "dx": 5}, "encoding": {"text": {"field": "text"}}}
 # By an expression, because a format is applied with one unit for all ticks: 0k, 0.5k.
 _COUNT_AXIS = {

@@ -128,8 +128,7 @@ def show_timings(manifest: Manifest) -> Section:
     if timings:
         longest = max(timings, key=timings.__getitem__)
         says = f"{format_seconds(manifest.work_s)} to read, build and verify, in {counted(len(timings), 'stage')}"
-        says += f"; longest {names[longest]}"
-        says += f" with {format_seconds(timings[longest])}."
+        says += f"; longest {names[longest]} with {format_seconds(timings[longest])}."
     # Drawn: a table's stages as one, and of these the longest.
     tables = [table.name for table in manifest.tables]
     sums: dict[str, float] = {}
