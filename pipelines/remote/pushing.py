@@ -83,8 +83,7 @@ def push_snapshot(  # noqa: PLR0913 - what an operator may choose
     started = time.monotonic()
     store = RemoteStore(settings.publish_url or "", settings.publish_retry_seconds, settings.publish_mb_per_s)
     manifest, sent = snapshot.manifest, Sent()
-    before = store.read(CURRENT)
-    current = None if before is None else _as_record(store, before)
+    before, current = _read_current(store)
     if not replace:
         _require_own(settings, store, current)
     others = tuple(side_files(manifest)) if settings.publish_database else ()
@@ -108,8 +107,7 @@ def push_snapshot(  # noqa: PLR0913 - what an operator may choose
     if is_new:
         store.replace(CURRENT, record.content(), before)
         on_progress(Progress("push", f"{CURRENT} is snapshot {manifest.id}"))
-    stored = store.read(CURRENT)
-    published = None if stored is None else _as_record(store, stored)
+    _, published = _read_current(store)
     if published is None or published.snapshot_id != manifest.id:
         raise store.conflict(CURRENT)
     checks = (*check_objects(store, manifest, published), *check_versions(manifest, published, states))
@@ -128,15 +126,16 @@ def require_pushable(settings: Settings) -> RemoteRecord | None:
         RemoteError: A push would fail.
     """
     store = RemoteStore(settings.publish_url or "", min(settings.publish_retry_seconds, _RETRY_SECONDS))
-    before = store.read(CURRENT)
-    current = None if before is None else _as_record(store, before)
+    _, current = _read_current(store)
     _require_own(settings, store, current)
     return current
 
 
-def _as_record(store: RemoteStore, found: Versioned) -> RemoteRecord:
+def _read_current(store: RemoteStore) -> tuple[Versioned | None, RemoteRecord | None]:
+    """current.json as it is stored, and the record that it holds; None and None: nothing is published there."""
+    found = store.read(CURRENT)
     try:
-        return RemoteRecord.model_validate_json(found.content)
+        return found, None if found is None else RemoteRecord.model_validate_json(found.content)
     except ValidationError:
         raise RemoteError(
             f"{CURRENT} of {store.url} is not the record of a snapshot",

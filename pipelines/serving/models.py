@@ -93,11 +93,9 @@ def _model(
     fields: dict[str, Any] = {}
     for column in columns or table.columns:
         kind = _TYPES[table.duckdb_types[column]]
-        described = Field(description=table.column_descriptions[column])
-        if column in table.required and column not in absent:
-            fields[column] = (kind, described)
-        else:
-            fields[column] = (kind | None, Field(None, description=table.column_descriptions[column]))
+        is_required = column in table.required and column not in absent
+        described = Field(... if is_required else None, description=table.column_descriptions[column])
+        fields[column] = (kind if is_required else kind | None, described)
     return create_model(name, __base__=_Answer, __doc__=description, __module__=__name__, **fields)
 
 

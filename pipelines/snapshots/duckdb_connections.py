@@ -18,18 +18,6 @@ _REALS = ("FLOAT", "DOUBLE")
 _RANGES_IN_A_ROW = 8
 
 
-def open_read_only(database: Path) -> duckdb.DuckDBPyConnection:
-    """Open a DuckDB file for reading.
-
-    Returns:
-        A connection that can't write; several in one process share their cache.
-
-    Raises:
-        duckdb.Error: The file is missing, not a DuckDB file, or open for writing elsewhere.
-    """
-    return duckdb.connect(str(database), read_only=True, config=CONFIG)
-
-
 def open_scratch(memory_mb: int) -> duckdb.DuckDBPyConnection:
     """Open a DuckDB of its own without a file, to look at files from outside.
 

@@ -11,9 +11,9 @@ from pipelines.checks.definitions import shrink_check
 from pipelines.contracts.records import CheckRecord, Manifest, SourceRecord, StagingRecord, TableRecord
 from pipelines.contracts.tables import Table
 from pipelines.contracts.version import CONTRACT_VERSION
-from pipelines.errors import PublishError, SnapshotError, SourceChangedError, StagingError
+from pipelines.errors import PublishError, SourceChangedError, StagingError
 from pipelines.snapshots.lookup import newest_snapshot
-from pipelines.snapshots.opening import CURRENT, Snapshot, current_snapshot
+from pipelines.snapshots.opening import Snapshot, require_link, try_current
 from pipelines.snapshots.verification import failed_checks
 
 _REBUILD = "build all tables again from one staging: run the job `export`"
@@ -30,13 +30,8 @@ def reference_snapshot(export_dir: Path) -> Snapshot | None:
     Raises:
         SnapshotError: `current` is no link, so that it can't be switched.
     """
-    try:
-        current = current_snapshot(export_dir)
-    except SnapshotError:
-        if not (export_dir / CURRENT).is_symlink():
-            raise
-        current = None
-    return current or newest_snapshot(export_dir)
+    require_link(export_dir)
+    return try_current(export_dir)[0] or newest_snapshot(export_dir)
 
 
 def is_same_source(before: SourceRecord, identity: str, address: str) -> bool:

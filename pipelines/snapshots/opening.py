@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from pipelines.contracts.records import Manifest, TableRecord
 from pipelines.errors import SnapshotError
-from pipelines.snapshots.duckdb_connections import open_read_only
+from pipelines.snapshots.duckdb_connections import CONFIG
 
 CURRENT = "current"
 SNAPSHOTS = "snapshots"
@@ -77,11 +77,13 @@ class Snapshot:
     def connect(self) -> duckdb.DuckDBPyConnection:
         """Open its DuckDB file read-only; it blocks nobody, and keeps this snapshot while it is open.
 
+        Several connections in one process share their cache.
+
         Raises:
             SnapshotError: The file is gone or DuckDB can't open it.
         """
         try:
-            return open_read_only(self.database_path)
+            return duckdb.connect(str(self.database_path), read_only=True, config=CONFIG)
         except duckdb.Error as error:
             raise SnapshotError(
                 f"{self.database_path} can't be opened",
