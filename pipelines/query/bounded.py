@@ -53,7 +53,6 @@ class BoundedSession:
 
         Args:
             connection: Where the file is open, which `memory` knows.
-            memory: What all queries share.
             parsed: What `rows` was asked for, by its text: sessions that share it parse a query once.
         """
         self.memory = memory

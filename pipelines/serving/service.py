@@ -23,15 +23,13 @@ _FOLLOW_SECONDS = 2.0
 
 
 class Sending:
-    """The bytes of all answers on their way: a slow client keeps its answer in memory. Used by the event loop only."""
+    """The bytes of all answers on their way: a slow client keeps its answer in memory. Used by the event loop only.
+
+    Args:
+        wait_seconds: How long an answer waits for others to be gone.
+    """
 
     def __init__(self, max_bytes: int, wait_seconds: float) -> None:
-        """Nothing is sent yet.
-
-        Args:
-            max_bytes: Of all answers together.
-            wait_seconds: How long an answer waits for others to be gone.
-        """
         self._max_bytes = max_bytes
         self._wait_seconds = wait_seconds
         self._bytes = 0

@@ -50,7 +50,6 @@ class SnapshotPool:
         self._settings = settings
         self.memory = QueryMemory(settings.api_memory_mb, "API_MEMORY_MB", batches=settings.api_max_exports)
         self.error: ExportError | None = None
-        self._export_dir = settings.export_dir
         self._lock = threading.Lock()
         self._refreshing = threading.Lock()
         self._opened: OpenSnapshot | None = None
@@ -110,11 +109,11 @@ class SnapshotPool:
 
     def _follow(self) -> None:
         for attempt in range(1, _ATTEMPTS + 1):
-            snapshot = current_snapshot(self._export_dir)
+            snapshot = current_snapshot(self._settings.export_dir)
             if snapshot is None:
                 if self._opened is not None:
                     raise SnapshotError(
-                        f"{self._export_dir / CURRENT} is gone",
+                        f"{self._settings.export_dir / CURRENT} is gone",
                         found=f"snapshot {self._opened.snapshot.manifest.id} is still served",
                         fix="run `lei-exports run`, or point the link at a folder in snapshots/",
                     )
@@ -147,7 +146,7 @@ class SnapshotPool:
 
     def _read_link(self) -> str | None:
         try:
-            return os.readlink(self._export_dir / CURRENT)  # noqa: PTH115  as text, without making a path of it
+            return os.readlink(self._settings.export_dir / CURRENT)  # noqa: PTH115  as text, without making a path of it
         except OSError:
             return None
 

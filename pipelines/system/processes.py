@@ -46,7 +46,7 @@ def die_with_parent(parent: int, number: signal.Signals = signal.SIGKILL) -> Non
 
 
 def ending_with(parent: int, command: Sequence[str]) -> list[str]:
-    """Command of a program that is asked to end (SIGTERM) when a process does: `end_with` for what is not ours."""
+    """Command of a program that is asked to end (SIGTERM) when a process does: die_with_parent for what is not ours."""
     return [*command_of(__name__), str(parent), *command]
 
 
