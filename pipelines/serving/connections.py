@@ -17,6 +17,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from pipelines.serving.problems import problem_response, too_busy
+from pipelines.serving.security import OPEN_PATHS
+from pipelines.serving.settings import ServingSettings
 
 # Of a request, header and body; there is nothing in this API to send a body for.
 _LARGEST_REQUEST = 1 << 16
@@ -58,10 +60,8 @@ class _Group:
 class Connections:
     """All connections of a server. Of use to its event loop only."""
 
-    def __init__(self, most: int, max_per_client: int, request_seconds: float, stall_seconds: float) -> None:
-        self.request_seconds = request_seconds
-        self.stall_seconds = stall_seconds
-        self._max_per_client = max_per_client
+    def __init__(self, most: int, settings: ServingSettings) -> None:
+        self.settings = settings
         self._all = _Group(most)
         self._clients: dict[str, _Group] = {}
         self._members: set[GuardedConnection] = set()
@@ -75,7 +75,8 @@ class Connections:
             return False
         if not self._all.make_room():
             return False
-        for one in (self._clients.setdefault(connection.client, _Group(self._max_per_client)), self._all):
+        group = self._clients.setdefault(connection.client, _Group(self.settings.api_client_connections))
+        for one in (group, self._all):
             one.size += 1
             one.waiting[connection] = None
         self._members.add(connection)
@@ -149,7 +150,7 @@ class GuardedConnection(asyncio.Protocol):
             return
         self._transport = transport
         self._protocol.connection_made(transport)
-        self._set_alarm(self._connections.request_seconds)
+        self._set_alarm(self._connections.settings.api_request_seconds)
 
     def data_received(self, data: bytes) -> None:
         """Pass on what came, unless it is too much for a request."""
@@ -213,12 +214,12 @@ class GuardedConnection(asyncio.Protocol):
     def _check(self) -> None:
         """Close it where it has waited too long, or its client takes nothing of what is to be sent."""
         assert self._transport is not None  # noqa: S101  there is no alarm before
-        now, limit = self._loop.time(), self._connections.request_seconds
+        now, limit = self._loop.time(), self._connections.settings.api_request_seconds
         unsent = self._transport.get_write_buffer_size()
         if unsent != self._unsent:
             self._unsent, self._taken_at = unsent, now
         if unsent:
-            left = self._taken_at + self._connections.stall_seconds - now
+            left = self._taken_at + self._connections.settings.api_stall_seconds - now
         else:
             left = limit if self._answers else self._waits_since + limit - now
         if left > 0:
@@ -230,10 +231,9 @@ class GuardedConnection(asyncio.Protocol):
 class Admission:
     """Answers a request where there is room for one more; an open path always."""
 
-    def __init__(self, app: ASGIApp, connections: Connections, open_paths: frozenset[str]) -> None:
+    def __init__(self, app: ASGIApp, connections: Connections) -> None:
         self._app = app
         self._connections = connections
-        self._open_paths = open_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
@@ -243,7 +243,7 @@ class Admission:
             return
         has_room = connection.begin_answer()
         try:
-            if has_room or scope["path"] in self._open_paths:
+            if has_room or scope["path"] in OPEN_PATHS:
                 await self._app(scope, receive, send)
             else:
                 busy = too_busy("As many requests are being answered as may be at a time. Try again later.")

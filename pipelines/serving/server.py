@@ -17,7 +17,7 @@ from pipelines.serving.documentation import OPENAPI_PATH, PAGES, add_documentati
 from pipelines.serving.problems import add_problem_handlers
 from pipelines.serving.responses import SNAPSHOT_ID
 from pipelines.serving.routes import router
-from pipelines.serving.security import OPEN_PATHS, HostCheck, RequestLogMiddleware, TokenCheck
+from pipelines.serving.security import HostCheck, RequestLogMiddleware, TokenCheck
 from pipelines.serving.service import Service
 from pipelines.serving.settings import (
     LOOPBACK_HOSTS,
@@ -83,7 +83,7 @@ def create_app(settings: ServingSettings, host: str, connections: Connections) -
 
 
 def _middleware(settings: ServingSettings, host: str, connections: Connections) -> list[Middleware]:
-    layers = [Middleware(RequestLogMiddleware), Middleware(Admission, connections=connections, open_paths=OPEN_PATHS)]
+    layers = [Middleware(RequestLogMiddleware), Middleware(Admission, connections=connections)]
     if is_loopback(host) or settings.api_hosts:
         # Elsewhere the token keeps out requests by another name.
         layers.append(Middleware(HostCheck, hosts=(*LOOPBACK_HOSTS, host, *settings.api_hosts)))
@@ -122,9 +122,7 @@ def serve(settings: ServingSettings, host: str, port: int, on_listening: Callabl
     share_arenas()  # else 4 MB more while a batch is sent
     files = _raise_file_limit(_MAX_CONNECTIONS + _OTHER_FILES)
     most = max(_FEWEST_CONNECTIONS, min(_MAX_CONNECTIONS, files - _OTHER_FILES))
-    connections = Connections(
-        most, settings.api_client_connections, settings.api_request_seconds, settings.api_stall_seconds
-    )
+    connections = Connections(most, settings)
     app = create_app(settings, host, connections)
     handler = logging.StreamHandler()
     handler.setFormatter(_PrintableFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
