@@ -27,6 +27,7 @@ from pipelines.errors import RemoteError
 from pipelines.remote.errors import store_errors
 from pipelines.remote.layout import object_name
 from pipelines.remote.store import RemoteStore
+from pipelines.snapshots.opening import Snapshot
 
 _TYPES: dict[pl.DataType, str] = {
     pl.Int32(): "integer",
@@ -81,19 +82,14 @@ def read_state(store: RemoteStore, table: str, version: int | None = None) -> De
         )
 
 
-def commit_table(  # noqa: PLR0913, PLR0917 - from where to where
-    store: RemoteStore,
-    folder: Path,
-    record: TableRecord,
-    table: Table | None,
-    snapshot_id: str,
-    before: DeltaState | None,
+def commit_table(
+    store: RemoteStore, snapshot: Snapshot, record: TableRecord, table: Table | None, before: DeltaState | None
 ) -> DeltaState:
     """Bring a Delta table to the files of a snapshot; where it has them already, nothing is written.
 
     Args:
         store: Where to; the data objects are there.
-        folder: The local snapshot, whose files the statistics are read from.
+        snapshot: The local one, whose files the statistics are read from.
         record: The table, as its manifest has it.
         table: The contract's table, for the comments; None: this version does not know it.
         before: The newest version, as it was read before anything was sent; None: there is no table yet.
@@ -107,17 +103,17 @@ def commit_table(  # noqa: PLR0913, PLR0917 - from where to where
         OSError: A local file can't be read.
     """
     wanted = {posixpath.basename(object_name(file)): file for file in record.files}
-    schema = _schema(pl.Schema(pl.read_parquet_schema(folder / record.files[0].path)), table)
+    schema = _schema(pl.Schema(pl.read_parquet_schema(snapshot.folder / record.files[0].path)), table)
     columns = {field.name: field.type.to_json() for field in schema.fields}
     if before is not None and _is_at(before, wanted, columns):
         return before
     now_ms = int(time.time() * 1000)
     adds = [
-        AddAction(name, file.bytes, {}, now_ms, data_change=True, stats=statistics_of(folder / file.path))
+        AddAction(name, file.bytes, {}, now_ms, data_change=True, stats=statistics_of(snapshot.folder / file.path))
         for name, file in wanted.items()
         if before is None or name not in before.files
     ]
-    properties = CommitProperties(custom_metadata={"snapshot_id": snapshot_id}, max_commit_retries=0)
+    properties = CommitProperties(custom_metadata={"snapshot_id": snapshot.manifest.id}, max_commit_retries=0)
     what = f"The Delta table {record.name} of {store.url} can't be written"
     with store_errors(what):
         try:

@@ -175,8 +175,7 @@ def _commit_tables(
     known = {table.name: table for table in published_tables(include_full_data=snapshot.manifest.include_full_data)}
     states = {}
     for record in snapshot.manifest.tables:
-        table, before = known.get(record.name), newest[record.name]
-        state = commit_table(store, snapshot.folder, record, table, snapshot.manifest.id, before)
+        state = commit_table(store, snapshot, record, known.get(record.name), newest[record.name])
         states[record.name] = state
         on_progress(Progress("push", f"table {record.name}, version {state.version}"))
     return states
@@ -196,13 +195,7 @@ def _require_passed(store: RemoteStore, checks: Sequence[CheckRecord]) -> None:
 def _prune(settings: Settings, store: RemoteStore, record: RemoteRecord, now: datetime) -> CheckRecord:
     """Retention; the snapshot is published, so that it can't do its work is a warning."""
     try:
-        deleted = prune_remote(
-            store,
-            record,
-            keep_snapshots=settings.publish_keep_snapshots,
-            keep_hours=settings.publish_keep_hours,
-            now=now,
-        )
+        deleted = prune_remote(store, record, settings, now)
     except RemoteError as error:
         return OLD_SNAPSHOTS_REMOVED.result(passed=False, error=str(error))
     return OLD_SNAPSHOTS_REMOVED.result(

@@ -17,6 +17,7 @@ from pipelines.errors import RemoteError
 from pipelines.remote.delta import read_state
 from pipelines.remote.layout import DATA_OBJECT, RECORD, SNAPSHOTS, RemoteRecord, object_name, snapshot_object
 from pipelines.remote.store import Listed, RemoteStore
+from pipelines.settings import Settings
 from pipelines.snapshots.opening import MANIFEST
 
 _LOG = "_delta_log"
@@ -32,30 +33,24 @@ class Deleted:
     bytes: int
 
 
-def prune_remote(
-    store: RemoteStore, current: RemoteRecord, *, keep_snapshots: int, keep_hours: float, now: datetime
-) -> Deleted:
+def prune_remote(store: RemoteStore, current: RemoteRecord, settings: Settings, now: datetime) -> Deleted:
     """Delete the snapshots that need not stay, then what no kept snapshot and no newest version needs.
 
-    An object that belongs to no snapshot stays for `keep_hours`: a push that is under way may have sent it. Objects
-    whose names are not ours are never touched.
-
-    Args:
-        current: The snapshot that is current there; it always stays.
-        keep_snapshots: So many that were published last stay.
-        keep_hours: A snapshot stays for so long after the next one was published.
+    The current one always stays, so do the last PUBLISH_KEEP_SNAPSHOTS, and each for PUBLISH_KEEP_HOURS after the next
+    one was published. An object that belongs to no snapshot stays for that time too: a push that is under way may have
+    sent it. Objects whose names are not ours are never touched.
 
     Raises:
         RemoteError: The store failed, or a record can't be read; then no data is deleted.
     """
     stored = store.sizes(SNAPSHOTS)
     records = {record.snapshot_id: record for record in _records(store, stored)} | {current.snapshot_id: current}
-    kept = _kept(records.values(), current, keep_snapshots, now - timedelta(hours=keep_hours))
+    oldest = now - timedelta(hours=settings.publish_keep_hours)
+    kept = _kept(records.values(), current, settings.publish_keep_snapshots, oldest)
     dropped = sorted(records.keys() - kept)
     store.delete(snapshot_object(snapshot_id, RECORD) for snapshot_id in dropped)
     # From here on: only what is neither of a kept snapshot nor recent.
     needed = {name for snapshot_id in kept for name in _needed(store, snapshot_id)}
-    oldest = now - timedelta(hours=keep_hours)
     gone = {
         name: found
         for name, found in stored.items()
