@@ -13,13 +13,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from pipelines.contracts.orders import RANK_ORDER, rank_key
-from pipelines.contracts.tables import (
-    BATCH_SUMMARIES,
-    DOMAIN_EXPORTS,
-    ENTITIES,
-    UNIQUE_DOMAINS,
-    candidate_exports,
-)
+from pipelines.contracts.tables import BATCH_SUMMARIES, DOMAIN_EXPORTS, ENTITIES, UNIQUE_DOMAINS, candidate_exports
 from pipelines.contracts.vocabularies import WHITE_SPACE
 from pipelines.query.batch.expressions import json_escaped, real_text
 from pipelines.query.bounded import DATABASE

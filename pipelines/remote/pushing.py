@@ -16,14 +16,7 @@ from pipelines.contracts.tables import published_tables
 from pipelines.errors import RemoteConflictError, RemoteError
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.remote.delta import DeltaState, commit_table, read_state
-from pipelines.remote.layout import (
-    CURRENT,
-    RECORD,
-    RemoteRecord,
-    record_of,
-    side_files,
-    snapshot_object,
-)
+from pipelines.remote.layout import CURRENT, RECORD, RemoteRecord, record_of, side_files, snapshot_object
 from pipelines.remote.retention import prune_remote
 from pipelines.remote.sending import Sent, send_files
 from pipelines.remote.store import RemoteStore, Versioned

@@ -117,11 +117,7 @@ class RemoteStore:
         retry = {"max_retries": _MAX_RETRIES, "retry_timeout": timedelta(seconds=retry_seconds)}
         more: dict[str, Any] = {"client_options": client, "retry_config": retry}
         # Delta's client takes the same as text.
-        self.delta_options = {
-            **client,
-            "max_retries": str(_MAX_RETRIES),
-            "retry_timeout": f"{retry_seconds:g}s",
-        }
+        self.delta_options = {**client, "max_retries": str(_MAX_RETRIES), "retry_timeout": f"{retry_seconds:g}s"}
         with store_errors(f"{url} can't be used"):
             self._store = from_url(url, mkdir=True) if self._is_local else from_url(url, **more)
 

@@ -21,14 +21,7 @@ from pipelines.query.queries import Row, closest_batch_ids, find_batch
 from pipelines.serving.export_sources import CacheWriter, KeptSource, SnapshotSource
 from pipelines.serving.negotiation import MEDIA_TYPES, Encoding, choose_encoding
 from pipelines.serving.problems import not_found
-from pipelines.serving.responses import (
-    is_any_known,
-    is_head,
-    is_known,
-    not_modified,
-    service_of,
-    snapshot_headers,
-)
+from pipelines.serving.responses import is_any_known, is_head, is_known, not_modified, service_of, snapshot_headers
 from pipelines.serving.service import Service
 from pipelines.serving.snapshot_pool import OpenSnapshot
 

@@ -27,12 +27,7 @@ def open_scratch(memory_mb: int) -> duckdb.DuckDBPyConnection:
     Returns:
         A connection that shares nothing with others, so that it sees the files as they are on disk now.
     """
-    config = {
-        **CONFIG,
-        "memory_limit": f"{memory_mb}MB",
-        "temp_directory": "",
-        "enable_external_file_cache": False,
-    }
+    config = {**CONFIG, "memory_limit": f"{memory_mb}MB", "temp_directory": "", "enable_external_file_cache": False}
     return duckdb.connect(":memory:", config=config)
 
 

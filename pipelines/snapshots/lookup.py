@@ -6,13 +6,7 @@ from pathlib import Path
 
 from pipelines.errors import SnapshotError
 from pipelines.snapshots.history import read_source_check, read_switches
-from pipelines.snapshots.opening import (
-    SNAPSHOTS,
-    Snapshot,
-    list_snapshots,
-    read_number,
-    try_current,
-)
+from pipelines.snapshots.opening import SNAPSHOTS, Snapshot, list_snapshots, read_number, try_current
 
 _POLL_SECONDS = 0.5
 _SUGGESTIONS = 3
