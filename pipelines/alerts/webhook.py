@@ -101,20 +101,16 @@ def decide_stale(
         return None, StaleMemory(memory.since)
     if memory.reported_at is not None and now - memory.reported_at < REPEAT:
         return None, memory
-    hours = (now - last) / timedelta(hours=1)
-    words = (
-        "the source was never looked at, for" if last_check is None else "the last successful look at the source was"
-    )
-    reason = f"{words} {hours:.1f} h{' ago' if last_check else ''}; expected one every {_hours(stale_after)} h"
+    hour = timedelta(hours=1)
+    age = f"{(now - last) / hour:.1f} h"
+    looked = f"the last successful look at the source was {age} ago"
+    reason = looked if last_check else f"the source was never looked at, for {age}"
+    reason += f"; expected one every {stale_after / hour:g} h"
     if is_of_future:
         reason = f"the last look at the source is of the future, {last:%Y-%m-%d %H:%M} UTC: a clock was wrong"
     return Alert("stale", now, reason, snapshot_id=last_check.snapshot_id if last_check else None), StaleMemory(
         memory.since, now
     )
-
-
-def _hours(duration: timedelta) -> str:
-    return f"{duration / timedelta(hours=1):g}"
 
 
 def post_alert(url: SecretStr, alert: Alert, log: Callable[[str], None]) -> bool:

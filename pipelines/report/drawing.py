@@ -64,21 +64,18 @@ def drawing_process(max_seconds: float = MAX_SECONDS) -> Iterator[Draw]:
             try:
                 svg: str | None = child.receive(max_seconds)
             except ChildEndedError as ended:
-                raise _ended(ended, max_seconds) from None
+                said = f" after {ended.said}" if ended.said else ""
+                raise ReportError(
+                    "A chart could not be drawn",
+                    expected=f"a drawing within {max_seconds:g} s",
+                    found=f"the drawing process ended with status {ended.status}{said}",
+                    fix="draw it again with lei-exports report; a kernel short of memory kills processes",
+                ) from None
             if svg is None:
                 raise ReportError("A chart could not be drawn", found=_REFUSED)
             return svg
 
         yield draw
-
-
-def _ended(ended: ChildEndedError, max_seconds: float) -> ReportError:
-    return ReportError(
-        "A chart could not be drawn",
-        expected=f"a drawing within {max_seconds:g} s",
-        found=f"the drawing process ended with status {ended.status}{f' after {ended.said}' if ended.said else ''}",
-        fix="draw it again with lei-exports report; a kernel short of memory kills processes",
-    )
 
 
 def serve(specs: Iterator[Spec], answer: Callable[[str | None], None]) -> None:

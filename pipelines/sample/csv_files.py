@@ -75,13 +75,9 @@ def open_csv(path: Path) -> Iterator[CsvFile]:
         plain = path.open("rb")
     except OSError as error:
         raise _unreadable(path, error) from error
-    with plain, _unpacked(path, plain) as stream:
+    with plain, cast("BinaryIO", gzip.GzipFile(fileobj=plain) if path.suffix == ".gz" else plain) as stream:
         record = _header_record(path, stream)
         yield CsvFile(path, _column_names(path, record), record, stream)
-
-
-def _unpacked(path: Path, plain: BinaryIO) -> BinaryIO:
-    return cast("BinaryIO", gzip.GzipFile(fileobj=plain)) if path.suffix == ".gz" else plain
 
 
 def _header_record(path: Path, stream: BinaryIO) -> bytes:

@@ -4,7 +4,6 @@ The kernel gives the lock (flock) back when its process dies, however it dies. S
 nothing, or do it for one host only. There two can hold it, and the token tells the first one that it lost the lock.
 """
 
-import errno
 import fcntl
 import json
 import os
@@ -19,11 +18,11 @@ from functools import cached_property
 from pathlib import Path
 
 from pipelines.errors import BusyError, LockLostError, SettingsError
+from pipelines.system.files import FULL_DISK
 
 _POLL_SECONDS = 0.1
 # Every record has this length, in one write: of two at the same time one is whole, never a mixture.
 _RECORD_BYTES = 512
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -75,7 +74,7 @@ class FileLock:
             os.fsync(self.descriptor)
             self._content = self._content[:written]
         except OSError as error:
-            if error.errno not in _FULL:
+            if error.errno not in FULL_DISK:
                 raise
             self._content = self.path.read_bytes()
 

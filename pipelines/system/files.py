@@ -22,7 +22,7 @@ _KEPT_SECONDS = 23 * 3600.0
 # Of one call; the kernel may copy less.
 _COPIED_BYTES = 1 << 30
 # What a full disk says: no space, over the quota, over the largest file size.
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 DISK_FULL_FIX = "free space on the disk of EXPORT_DIR (an export needs room beside the last one), then run again"
 
 
@@ -191,7 +191,7 @@ def write_failure(what: str, error: OSError) -> PublishError:
     """
     text = os.strerror(error.errno) if error.errno else type(error).__name__
     name = f" ({error.filename})" if isinstance(error.filename, str) else ""
-    full = error.errno in _FULL
+    full = error.errno in FULL_DISK
     return PublishError(
         what,
         found=f"{text}{name}",
