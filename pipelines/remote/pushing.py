@@ -188,12 +188,9 @@ def _require_passed(store: RemoteStore, checks: Sequence[CheckRecord]) -> None:
 def _prune(settings: Settings, store: RemoteStore, record: RemoteRecord, now: datetime) -> CheckRecord:
     """Retention; the snapshot is published, so that it can't do its work is a warning."""
     try:
-        deleted = prune_remote(store, record, settings, now)
+        return prune_remote(store, record, settings, now)
     except RemoteError as error:
         return OLD_SNAPSHOTS_REMOVED.result(passed=False, error=str(error))
-    return OLD_SNAPSHOTS_REMOVED.result(
-        passed=True, snapshots=list(deleted.snapshots), objects=deleted.objects, bytes=deleted.bytes
-    )
 
 
 def _tag(found: Versioned | None) -> str | None:

@@ -7,12 +7,12 @@ kept version needs (or, given the versions to keep, write two commits to each ta
 import itertools
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
-from pipelines.contracts.records import Manifest
+from pipelines.checks.definitions import OLD_SNAPSHOTS_REMOVED
+from pipelines.contracts.records import CheckRecord, Manifest
 from pipelines.errors import RemoteError
 from pipelines.remote.delta import read_state
 from pipelines.remote.layout import DATA_OBJECT, RECORD, SNAPSHOTS, RemoteRecord, object_name, snapshot_object
@@ -24,21 +24,15 @@ _LOG = "_delta_log"
 _LOG_ENTRY = re.compile(r"(\d{20})\.(json|checkpoint\..*parquet|checkpoint\.parquet|crc)")
 
 
-@dataclass(frozen=True)
-class Deleted:
-    """What retention deleted."""
-
-    snapshots: tuple[str, ...]
-    objects: int
-    bytes: int
-
-
-def prune_remote(store: RemoteStore, current: RemoteRecord, settings: Settings, now: datetime) -> Deleted:
+def prune_remote(store: RemoteStore, current: RemoteRecord, settings: Settings, now: datetime) -> CheckRecord:
     """Delete the snapshots that need not stay, then what no kept snapshot and no newest version needs.
 
     The current one always stays, so do the last PUBLISH_KEEP_SNAPSHOTS, and each for PUBLISH_KEEP_HOURS after the next
     one was published. An object that belongs to no snapshot stays for that time too: a push that is under way may have
     sent it. Objects whose names are not ours are never touched.
+
+    Returns:
+        The check that says what was deleted.
 
     Raises:
         RemoteError: The store failed, or a record can't be read; then no data is deleted.
@@ -75,7 +69,12 @@ def prune_remote(store: RemoteStore, current: RemoteRecord, settings: Settings, 
         versions = [records[i].tables[table].version for i in kept if table in records[i].tables]
         gone |= _old_log(table, objects, min(versions))
     store.delete(gone)
-    return Deleted(tuple(dropped), len(gone) + len(dropped), sum(found.bytes for found in gone.values()))
+    return OLD_SNAPSHOTS_REMOVED.result(
+        passed=True,
+        snapshots=dropped,
+        objects=len(gone) + len(dropped),
+        bytes=sum(found.bytes for found in gone.values()),
+    )
 
 
 def _records(store: RemoteStore, names: Iterable[str]) -> Iterator[RemoteRecord]:
