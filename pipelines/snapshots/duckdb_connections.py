@@ -1,5 +1,6 @@
 """How this project opens DuckDB, and its SQL: quoting, hashes that compare rows, the rows of some segments."""
 
+import glob
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -43,7 +44,7 @@ def quoted_text(text: str) -> str:
 
 def literal_path(path: Path) -> str:
     """A path as read_parquet takes it: `[`, `*` and `?` in a folder's name stand for themselves."""
-    return "".join(f"[{character}]" if character in "[*?" else character for character in str(path))
+    return glob.escape(str(path))
 
 
 def row_hash(columns: Mapping[str, str]) -> str:
