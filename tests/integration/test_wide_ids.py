@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.query.batch import batches
 from pipelines.query.batch.batches import ChunkSize, open_batch
 from pipelines.query.batch.files import BatchFormat, BatchOptions, stream_batch
 from pipelines.query.database import open_database
@@ -22,13 +23,19 @@ from tests.oracle.source import WIDE_IDS, create_source_tables
 pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
 
-@pytest.mark.parametrize("segment_size", [100, 50_000])
-def test_ids_beyond_int4(database: Database, tmp_path: Path, segment_size: int) -> None:
+# Ids of a batch are read some at a time: one by one, or all at once.
+@pytest.mark.parametrize(("segment_size", "planned_rows"), [(100, 1), (50_000, 100_000)])
+def test_ids_beyond_int4(
+    database: Database, tmp_path: Path, segment_size: int, planned_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "_PLANNED_ROWS", planned_rows)
     with database.connect() as connection:
         create_source_tables(connection, columns=WIDE_IDS)
         insert_hostile(connection, "wide_ids")
     settings = settings_for(database, tmp_path, segment_size=segment_size)
-    assert_agrees(database, export(settings))
+    first = export(settings)
+    assert_agrees(database, first)
+    assert_readers_agree(first)
     # Rows at both ends of int8 are replaced, in a copy of exports.duckdb as well.
     run_sql(
         database,

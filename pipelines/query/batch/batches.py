@@ -37,7 +37,7 @@ MEMORY_MB, LEAST_MEMORY_MB = 1_024, 64
 _USUAL_DUCKDB_MB = 64
 # Rows whose ids and counts are in memory at a time, 1.6 MB.
 _PLANNED_ROWS = 100_000
-_FIRST_ID = -(2**63)
+_FIRST_ID, _LAST_ID = -(2**63), 2**63 - 1
 _SHOWN_CHARACTERS = 80
 
 
@@ -131,18 +131,18 @@ class Batch:
     def _plan(self) -> Iterator[tuple[_Ids, npt.NDArray[np.int64]]]:
         """Ids of its rows, ascending, and how many candidates each has, some at a time."""
         query = (
-            f"SELECT domain_id, gleif_candidate_count FROM {DOMAINS} WHERE batch_id = $batch_id AND domain_id > $after"
+            f"SELECT domain_id, gleif_candidate_count FROM {DOMAINS} WHERE batch_id = $batch_id AND domain_id >= $first"
             f" ORDER BY domain_id LIMIT {_PLANNED_ROWS}"
         )
-        after = _FIRST_ID
+        first = _FIRST_ID
         while True:
-            found = self._reader.numbers(query, {"batch_id": self.batch_id, "after": after})
+            found = self._reader.numbers(query, {"batch_id": self.batch_id, "first": first})
             ids = np.asarray(found["domain_id"], np.int64)
             if len(ids):
                 yield ids, np.asarray(found["gleif_candidate_count"], np.int64)
-                after = int(ids[-1])
-            if len(ids) < _PLANNED_ROWS:
+            if len(ids) < _PLANNED_ROWS or ids[-1] == _LAST_ID:
                 return
+            first = int(ids[-1]) + 1
 
     def _ask(self, ask: Callable[[ChunkQueries], _Rows], ids: _Ids) -> _Rows | None:
         """The rows of a chunk; None: they do not fit. Where DuckDB reads a large row with them, it may alone."""
