@@ -163,6 +163,14 @@ def _from_settings(url: str, settings: dict[str, str], text: str) -> Reason | No
         if port and not (port.isdecimal() and 0 < int(port) <= _LAST_PORT):
             where = origin("port", settings["port"], url, settings)
             return Reason(f"a port that is not known, in {where}", f"correct the port in {where}")
+    hosts, addresses, ports = (settings.get(name, "").count(",") + 1 for name in ("host", "hostaddr", "port"))
+    if settings.get("hostaddr") and settings.get("host") and addresses != hosts:
+        found = f"hostaddr has {addresses} entries and host {hosts}"
+        return Reason(found, "name an address for each host, or leave one of the two lists out")
+    places = addresses if settings.get("hostaddr") else hosts
+    if ports not in {1, places}:
+        where = origin("port", settings["port"], url, settings)
+        return Reason(f"port has {ports} entries and host {places}, in {where}", "name one port, or one for each host")
     service = settings.get("service") or os.environ.get("PGSERVICE", "")
     if service and (service in text or re.search(r"\bservice\b", text, re.IGNORECASE)):
         where = origin("service", service, url, settings)

@@ -19,10 +19,7 @@ _NOT_ACCEPTED = "the server's certificate was not accepted"
 
 def check_network(settings: dict[str, str]) -> Reason | None:
     """Why nobody takes a connection at the host or socket of these settings of libpq; None where somebody does."""
-    hosts, addresses = settings.get("host", ""), settings.get("hostaddr", "")
-    ports = settings.get("port", "5432").split(",")
-    for number, host in enumerate((addresses or hosts or os.environ.get("PGHOST", "")).split(",")):
-        port = int(ports[number if number < len(ports) else 0] or "5432")
+    for host, port in _places(settings):
         if not host or host.startswith("@"):
             continue
         try:
@@ -37,6 +34,13 @@ def check_network(settings: dict[str, str]) -> Reason | None:
         except OSError as error:
             return _of_errno(error)
     return None
+
+
+def _places(settings: dict[str, str]) -> list[tuple[str, int]]:
+    """Host or address, and port, of each place that libpq may connect to; one port may be that of all hosts."""
+    hosts = (settings.get("hostaddr") or settings.get("host") or os.environ.get("PGHOST", "")).split(",")
+    ports = settings.get("port", "").split(",")
+    return [(host, int(ports[number % len(ports)] or "5432")) for number, host in enumerate(hosts)]
 
 
 def _of_errno(error: OSError) -> Reason:
@@ -89,7 +93,7 @@ def check_certificate(settings: dict[str, str]) -> Reason | None:
 
 
 def _handshake(context: ssl.SSLContext, settings: dict[str, str], host: str, mode: str) -> Reason | None:
-    with _open(host, int(settings.get("port", "5432"))) as plain:
+    with _open(*_places(settings)[0]) as plain:
         if settings.get("sslnegotiation") != "direct":
             plain.sendall(_SSL_REQUEST)
             if plain.recv(1) != b"S":

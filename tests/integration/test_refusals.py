@@ -215,6 +215,9 @@ def test_a_value_that_the_advised_view_can_not_cast(server: Server, tmp_path: Pa
         ("?target_session_attrs=standby", ["not meet what is asked of it by target_session_attrs in DATABASE_URL"]),
         ("?require_auth=md5", ["not meet what is asked of it by require_auth in DATABASE_URL"]),
         ("?sslmode=require", ["the server has no TLS"]),
+        ("?port=5432,5432", ["port has 2 entries and host 1, in DATABASE_URL", "one for each host"]),
+        ("?host=127.0.0.1&hostaddr=127.0.0.1,127.0.0.1", ["hostaddr has 2 entries and host 1"]),
+        ("?host=127.0.0.1,127.0.0.1&port=1,2,3", ["port has 3 entries and host 2"]),
     ],
 )
 def test_a_setting_of_the_url_is_named(server: Server, tmp_path: Path, query: str, says: list[str]) -> None:
