@@ -20,12 +20,8 @@ class ExportError(Exception):
         self.expected = expected
         self.found = found
         self.fix = fix
-        parts = [what.rstrip(".") + "."]
-        parts += [f"{label}: {text.rstrip('.')}." for label, text in self._labelled() if text]
-        super().__init__(" ".join(parts))
-
-    def _labelled(self) -> list[tuple[str, str]]:
-        return [("Expected", self.expected), ("Found", self.found), ("Fix", self.fix)]
+        parts = [("", what), ("Expected: ", expected), ("Found: ", found), ("Fix: ", fix)]
+        super().__init__(" ".join(f"{label}{text.rstrip('.')}." for label, text in parts if text))
 
 
 class SettingsError(ExportError):
@@ -110,10 +106,6 @@ class ReportError(ExportError):
 
 class QueryError(ExportError):
     """A person's SQL can't be run on a published snapshot."""
-
-
-class UsageError(ExportError):
-    """A command line has an option, an argument or a value that can't be used."""
 
 
 class OutputError(ExportError):

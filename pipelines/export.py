@@ -106,22 +106,15 @@ def run_export(  # noqa: PLR0913 - what an operator may choose for a run
         RemoteError: Object storage (PUBLISH_URL) failed; the local publication stands.
         ExportError: Whatever else stopped the run; the published snapshot is as it was.
     """
+    publication = None
     with hold_run(settings, on_progress, wait_seconds) as run:
-        publication = _publish(run, accepted, full_refresh=full_refresh, with_report=with_report, in_process=in_process)
+        staged = run.stage(accepted, full_refresh=full_refresh)
+        raise_if_failed(staged.checks)
+        if staged.unchanged_since is None:
+            for build in (run.build, run.derive):
+                for table in build():
+                    raise_if_failed(table.checks)
+            publication = run.publish(with_report=with_report, in_process=in_process)
         if settings.publish_url is not None:
             run.push()
-        return publication
-
-
-def _publish(
-    run: Run, accepted: Acceptance, *, full_refresh: bool, with_report: bool, in_process: bool
-) -> Publication | None:
-    staged = run.stage(accepted, full_refresh=full_refresh)
-    raise_if_failed(staged.checks)
-    if staged.unchanged_since is not None:
-        return None
-    for table in run.build():
-        raise_if_failed(table.checks)
-    for table in run.derive():
-        raise_if_failed(table.checks)
-    return run.publish(with_report=with_report, in_process=in_process)
+    return publication

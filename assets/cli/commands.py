@@ -28,7 +28,7 @@ from assets.cli.remote_commands import add_remote_commands
 from assets.cli.snapshot_commands import add_snapshot_commands
 from assets.cli.terminal import show_error
 from pipelines.contracts.version import CONTRACT_VERSION, library_versions
-from pipelines.errors import ExportError, SettingsError, UsageError
+from pipelines.errors import ExportError, SettingsError
 from pipelines.settings import load_settings
 from pipelines.system.processes import command_of, environment_of, keep_interrupts
 from pipelines.system.unexpected import as_unexpected
@@ -179,7 +179,7 @@ def _show_usage(error: typer.TyperException) -> None:
         return
     usage = context.get_usage().removeprefix("Usage: ") if context else ""
     fix = f"see `{context.command_path} --help`" if context else ""
-    show_error(UsageError(what.rstrip("."), expected=usage, fix=fix))
+    show_error(ExportError(what.rstrip("."), expected=usage, fix=fix))
 
 
 def main() -> None:
