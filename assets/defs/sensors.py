@@ -6,7 +6,7 @@ has is skipped for ever (FACTS 2.1), so the key holds the number of failed tries
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
@@ -31,17 +31,6 @@ Outcome = Literal["running", "succeeded", "failed"]
 
 
 @dataclass(frozen=True)
-class Cursor:
-    """What the sensor remembers.
-
-    Attributes:
-        done: Position that a run succeeded with; "" before the first.
-    """
-
-    done: str = ""
-
-
-@dataclass(frozen=True)
 class Try:
     """A run of the job `export`.
 
@@ -62,45 +51,45 @@ class Decision:
 
     Attributes:
         run_key: Key of the run to ask for; None asks for none.
-        cursor: What to remember: moved only past a position that a run succeeded with.
+        done: Position to remember: moved only past one that a run succeeded with.
         reason: Why no run is asked for.
     """
 
     run_key: str | None
-    cursor: Cursor
+    done: str
     reason: str = ""
 
 
 def decide(
-    position: str, cursor: Cursor, tries: Sequence[Try], now: datetime, shortest_pause: timedelta = timedelta(0)
+    position: str, done: str, tries: Sequence[Try], now: datetime, shortest_pause: timedelta = timedelta(0)
 ) -> Decision:
     """Whether to ask for a run.
 
     Args:
         position: What the source looks like now (probe_source).
-        cursor: What was remembered.
+        done: Position that a run succeeded with; "" before the first.
         tries: Runs of the job, of whatever position.
         now: The clock, UTC.
         shortest_pause: Shortest time from the end of a run that succeeded to the next one.
     """
-    if position == cursor.done:
-        return Decision(None, cursor, "nothing changed since the last run that succeeded")
+    if position == done:
+        return Decision(None, done, "nothing changed since the last run that succeeded")
     mine = [run for run in tries if run.position == position]
     if any(run.outcome == "succeeded" for run in mine):
-        return Decision(None, Cursor(done=position), "a run published this change")
+        return Decision(None, position, "a run published this change")
     if any(run.outcome == "running" for run in tries):
-        return Decision(None, cursor, "a run is under way; it is asked again when that one has ended")
+        return Decision(None, done, "a run is under way; it is asked again when that one has ended")
     succeeded = [run.ended_at for run in tries if run.outcome == "succeeded" and run.ended_at is not None]
     if succeeded and now < (earliest := max(succeeded) + shortest_pause):
-        return Decision(None, cursor, f"changed; the next run is at {earliest:%H:%M:%S} UTC at the earliest")
+        return Decision(None, done, f"changed; the next run is at {earliest:%H:%M:%S} UTC at the earliest")
     failed = [run for run in mine if run.outcome == "failed"]
     ended = [run.ended_at for run in failed if run.ended_at is not None]
     if ended:
         pause = min(FIRST_PAUSE * 2 ** (len(failed) - 1), MAX_PAUSE)
         next_try = max(ended) + pause
         if now < next_try:
-            return Decision(None, cursor, f"{len(failed)} tries failed; the next one is at {next_try:%H:%M:%S} UTC")
-    return Decision(f"{position}:{len(failed)}", cursor)
+            return Decision(None, done, f"{len(failed)} tries failed; the next one is at {next_try:%H:%M:%S} UTC")
+    return Decision(f"{position}:{len(failed)}", done)
 
 
 @dg.sensor(
@@ -119,15 +108,15 @@ def source_changed(context: dg.SensorEvaluationContext, exports: ExportsResource
         position = probe_source(SourceAddress(settings.database_url, is_sample=False), settings.source_schema)
     except ExportError as error:
         return dg.SkipReason(printable(str(error)))
-    cursor = Cursor(**json.loads(context.cursor)) if context.cursor else Cursor()
+    done = json.loads(context.cursor)["done"] if context.cursor else ""
     pause = timedelta(minutes=settings.sensor_pause_minutes)
-    decision = decide(position, cursor, _tries(context.instance), datetime.now(UTC), pause)
+    decision = decide(position, done, _tries(context.instance), datetime.now(UTC), pause)
     return dg.SensorResult(
         run_requests=[dg.RunRequest(run_key=decision.run_key, tags={POSITION_TAG: position})]
         if decision.run_key
         else [],
         skip_reason=dg.SkipReason(decision.reason) if decision.reason else None,
-        cursor=json.dumps(asdict(decision.cursor)),
+        cursor=json.dumps({"done": decision.done}),
         asset_events=[
             dg.AssetObservation(key_of("source", table.name), tags={"dagster/data_version": position})
             for table in SOURCE_TABLES

@@ -8,7 +8,7 @@ import pytest
 
 from assets.defs.definitions import build_definitions
 from assets.defs.resources import ExportsResource
-from assets.defs.sensors import FIRST_PAUSE, MAX_PAUSE, POSITION_TAG, Cursor, Try, decide, source_changed
+from assets.defs.sensors import FIRST_PAUSE, MAX_PAUSE, POSITION_TAG, Try, decide, source_changed
 from pipelines.source.connection import SourceAddress
 from pipelines.source.probe import probe_source
 from tests.exporting import settings_for
@@ -26,43 +26,43 @@ def failed(minutes_ago: float, position: str = "p") -> Try:
 
 
 def test_a_new_position_asks_for_one_run() -> None:
-    assert decide("p", Cursor("before"), [], NOW).run_key == "p:0"
-    assert decide("p", Cursor(), [Try("p", "running", None)], NOW).run_key is None
-    assert decide("p", Cursor(), [Try("", "running", None)], NOW).run_key is None, "somebody else's run is under way"
+    assert decide("p", "before", [], NOW).run_key == "p:0"
+    assert decide("p", "", [Try("p", "running", None)], NOW).run_key is None
+    assert decide("p", "", [Try("", "running", None)], NOW).run_key is None, "somebody else's run is under way"
 
 
 def test_the_cursor_moves_only_past_a_success() -> None:
-    assert decide("p", Cursor("o"), [], NOW).cursor == Cursor("o")
-    assert decide("p", Cursor("o"), [failed(9)], NOW).cursor == Cursor("o")
-    done = decide("p", Cursor("o"), [Try("p", "succeeded", NOW)], NOW)
-    assert done.cursor == Cursor("p")
-    assert done.run_key is None
-    assert decide("p", Cursor("p"), [], NOW).run_key is None
+    assert decide("p", "o", [], NOW).done == "o"
+    assert decide("p", "o", [failed(9)], NOW).done == "o"
+    published = decide("p", "o", [Try("p", "succeeded", NOW)], NOW)
+    assert published.done == "p"
+    assert published.run_key is None
+    assert decide("p", "p", [], NOW).run_key is None
 
 
 def test_a_failed_key_is_never_asked_again_and_pauses_grow() -> None:
-    assert decide("p", Cursor(), [failed(0.5)], NOW).run_key is None
-    assert decide("p", Cursor(), [failed(1.1)], NOW).run_key == "p:1"
-    assert decide("p", Cursor(), [failed(9), failed(1.1)], NOW).run_key is None
-    assert decide("p", Cursor(), [failed(9), failed(2.1)], NOW).run_key == "p:2"
+    assert decide("p", "", [failed(0.5)], NOW).run_key is None
+    assert decide("p", "", [failed(1.1)], NOW).run_key == "p:1"
+    assert decide("p", "", [failed(9), failed(1.1)], NOW).run_key is None
+    assert decide("p", "", [failed(9), failed(2.1)], NOW).run_key == "p:2"
     many = [failed(1000)] * 30
-    assert decide("p", Cursor(), [*many, failed(MAX_PAUSE / timedelta(minutes=1) + 0.1)], NOW).run_key == "p:31"
+    assert decide("p", "", [*many, failed(MAX_PAUSE / timedelta(minutes=1) + 0.1)], NOW).run_key == "p:31"
     assert FIRST_PAUSE < MAX_PAUSE
 
 
 def test_after_a_run_that_succeeded_the_next_one_waits() -> None:
     pause = timedelta(minutes=10)
     ended = [Try("o", "succeeded", NOW - timedelta(minutes=9)), Try("n", "succeeded", NOW - timedelta(minutes=40))]
-    waiting = decide("p", Cursor("o"), ended, NOW, pause)
+    waiting = decide("p", "o", ended, NOW, pause)
     assert waiting.run_key is None
-    assert waiting.cursor == Cursor("o")
+    assert waiting.done == "o"
     assert "12:01:00" in waiting.reason
-    assert decide("p", Cursor("o"), ended, NOW + timedelta(minutes=1), pause).run_key == "p:0"
-    assert decide("p", Cursor("o"), [*ended, failed(2)], NOW + timedelta(minutes=1), pause).run_key == "p:1"
+    assert decide("p", "o", ended, NOW + timedelta(minutes=1), pause).run_key == "p:0"
+    assert decide("p", "o", [*ended, failed(2)], NOW + timedelta(minutes=1), pause).run_key == "p:1"
 
 
 def test_a_failure_of_another_position_does_not_delay() -> None:
-    assert decide("p", Cursor(), [failed(0.1, "other")], NOW).run_key == "p:0"
+    assert decide("p", "", [failed(0.1, "other")], NOW).run_key == "p:0"
 
 
 @pytest.mark.orchestration
