@@ -6,9 +6,10 @@ Dagster is imported only by the commands that run it: its import takes seconds.
 import os
 import sys
 import time
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,12 +21,12 @@ from pipelines.system import lean_imports  # noqa: F401  then this: it works bef
 # isort: split
 from assets.cli.batch_command import write_batch_file
 from assets.cli.console import name_new_folder, new_console, print_wrapped
-from assets.cli.help import OPERATE, READ, add_command
-from assets.cli.inspect_commands import add_inspect_commands, diagnose_all
+from assets.cli.inspect_commands import diagnose_all, show_query, write_report
 from assets.cli.interrupts import end_interrupted, interruptible
 from assets.cli.output import dispensable_output, required_output
-from assets.cli.remote_commands import add_remote_commands
-from assets.cli.snapshot_commands import add_snapshot_commands
+from assets.cli.remote_commands import pull, push
+from assets.cli.snapshot_commands import prune, roll_back, show_snapshots, verify, wait
+from assets.cli.status_command import show_status
 from assets.cli.terminal import show_error
 from pipelines.contracts.version import CONTRACT_VERSION, library_versions
 from pipelines.errors import ExportError, SettingsError
@@ -33,6 +34,8 @@ from pipelines.settings import load_settings
 from pipelines.system.processes import command_of, environment_of, keep_interrupts
 from pipelines.system.unexpected import as_unexpected
 
+# Groups of commands in the help.
+OPERATE, READ, SNAPSHOTS = "Operate", "Look and take along", "Snapshots"
 _NEEDED_TO_SERVE = ("fastapi", "fastapi_swagger", "uvicorn")  # of the extra `serve`
 
 app = typer.Typer(
@@ -86,13 +89,8 @@ def run(
     started = time.monotonic()
     from assets.cli.launch import launch_export  # noqa: PLC0415  loads Dagster
 
-    launch_export(
-        load_settings(),
-        started,
-        accept_new_source=accept_new_source,
-        accept_shrink=accept_shrink,
-        full_refresh=full_refresh,
-    )
+    chosen = {"accept_new_source": accept_new_source, "accept_shrink": accept_shrink, "full_refresh": full_refresh}
+    launch_export(load_settings(), started, chosen)
 
 
 def ui(
@@ -153,12 +151,25 @@ def load(
         print_wrapped(console, "DATABASE_URL is set: `lei-exports run` reads that database, not the embedded one.")
 
 
-add_command(app, "doctor", diagnose_all, OPERATE, "lei-exports doctor", "lei-exports doctor --test-alert")
-add_command(app, "run", run, OPERATE, "DATABASE_URL=postgresql://reader@db.example/app lei-exports run")
-add_command(app, "ui", ui, OPERATE, "lei-exports ui --port 3001", "lei-exports ui --read-only")
-add_inspect_commands(app)
+def add_command(
+    name: str,
+    function: Callable[..., None],
+    group: str,
+    *examples: str,
+    context_settings: dict[str, Any] | None = None,
+) -> None:
+    """Make a function a command; its docstring is the help, with examples under it: command lines to copy."""
+    shown = "\n\n".join(f"Example: {example}" for example in examples)
+    app.command(name, epilog=shown, rich_help_panel=group, context_settings=context_settings)(interruptible(function))
+
+
+add_command("doctor", diagnose_all, OPERATE, "lei-exports doctor", "lei-exports doctor --test-alert")
+add_command("run", run, OPERATE, "DATABASE_URL=postgresql://reader@db.example/app lei-exports run")
+add_command("ui", ui, OPERATE, "lei-exports ui --port 3001", "lei-exports ui --read-only")
+add_command("status", show_status, READ, "lei-exports status --check || echo 'look at the export'")
+add_command("query", show_query, READ, 'lei-exports query "SELECT batch_id, success_pct FROM batch_summaries"')
+add_command("report", write_report, READ, "lei-exports report --out report.html")
 add_command(
-    app,
     "batch",
     write_batch_file,
     READ,
@@ -166,9 +177,14 @@ add_command(
     # A batch id may begin with `-`: what is no option of the command is taken for the id.
     context_settings={"ignore_unknown_options": True},
 )
-add_command(app, "serve", serve, READ, "lei-exports serve --port 8001")
-add_snapshot_commands(app)
-add_remote_commands(app)
+add_command("serve", serve, READ, "lei-exports serve --port 8001")
+add_command("snapshots", show_snapshots, SNAPSHOTS, "lei-exports snapshots --json")
+add_command("verify", verify, SNAPSHOTS, "lei-exports verify 41", "lei-exports verify --remote")
+add_command("rollback", roll_back, SNAPSHOTS, "lei-exports rollback 41", "lei-exports rollback --release")
+add_command("prune", prune, SNAPSHOTS, "lei-exports prune --dry-run")
+add_command("wait", wait, SNAPSHOTS, "lei-exports wait --after 41 --timeout 600")
+add_command("push", push, SNAPSHOTS, "lei-exports push", "lei-exports push --check-all")
+add_command("pull", pull, SNAPSHOTS, "lei-exports pull --from s3://bucket/prefix")
 app.add_typer(sample_app, name="sample", rich_help_panel=OPERATE)
 
 

@@ -15,9 +15,7 @@ import typer
 from rich.table import Table
 
 from assets.cli.console import ascii_controls, cell, name_new_folder, new_console, print_wrapped, styled
-from assets.cli.help import READ, add_command
 from assets.cli.snapshot_commands import snapshot_before
-from assets.cli.status_command import show_status
 from pipelines.checks.findings import Finding, failed
 from pipelines.errors import ReportError, SettingsError
 from pipelines.query.bounded import run_query
@@ -31,13 +29,6 @@ _WIDE = 8
 _COLOURS = {"ok": "green", "warning": "yellow", "failed": "red"}
 _VERDICT_WIDTH = 7
 _TOPIC_WIDTH = 22
-
-
-def add_inspect_commands(app: typer.Typer) -> None:
-    """Make the commands of this module part of the console script."""
-    add_command(app, "status", show_status, READ, "lei-exports status --check || echo 'look at the export'")
-    add_command(app, "query", show_query, READ, 'lei-exports query "SELECT batch_id, success_pct FROM batch_summaries"')
-    add_command(app, "report", write_report, READ, "lei-exports report --out report.html")
 
 
 def show_query(

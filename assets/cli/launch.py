@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -91,9 +91,7 @@ def prepare_home(settings: Settings) -> None:
     os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
 
 
-def launch_export(
-    settings: Settings, started: float, *, accept_new_source: bool, accept_shrink: bool, full_refresh: bool = False
-) -> None:
+def launch_export(settings: Settings, started: float, chosen: Mapping[str, bool]) -> None:
     """Run the job `export` in this process, in Dagster's instance, and show what came of it.
 
     Output that can't be written does not fail the run. Whatever ends it, what is said of the published snapshot is
@@ -101,9 +99,7 @@ def launch_export(
 
     Args:
         started: When the command began, by time.monotonic(), before Dagster was loaded.
-        accept_new_source: The source may be another one than the published one.
-        accept_shrink: The source may have lost rows or columns.
-        full_refresh: Everything is read, changed or not.
+        chosen: What the operator chose, by the names of ExtractionConfig.
 
     Raises:
         SystemExit: With status 1 where the run failed; its error was shown. With 130 where it was interrupted.
@@ -111,12 +107,7 @@ def launch_export(
     outcome = _RunOutcome()
     with dispensable_output():
         try:
-            _launch(
-                settings,
-                {"accept_new_source": accept_new_source, "accept_shrink": accept_shrink, "full_refresh": full_refresh},
-                outcome,
-                started,
-            )
+            _launch(settings, chosen, outcome, started)
         except KeyboardInterrupt:
             _record_failed(settings, outcome, None, "interrupted")
             end_interrupted(outcome.reported("The run"))
@@ -151,14 +142,14 @@ def _record_failed(
         record_failed_run(settings.export_dir, failed)
 
 
-def _launch(settings: Settings, accepted: dict[str, bool], outcome: _RunOutcome, started: float) -> None:
+def _launch(settings: Settings, chosen: Mapping[str, bool], outcome: _RunOutcome, started: float) -> None:
     prepare_home(settings)
     from assets.defs.definitions import defs  # noqa: PLC0415  reads nothing, but belongs after the home is known
 
     console = new_console()
     started_at = datetime.now(UTC)
     run_config = {
-        "ops": {"staging": {"config": accepted}},
+        "ops": {"staging": {"config": dict(chosen)}},
         "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
     }
     with watch_interrupts() as has_come, _instance(settings) as instance:

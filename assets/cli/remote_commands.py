@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from assets.cli.console import new_console, print_wrapped, styled
-from assets.cli.help import SNAPSHOTS, add_command
 from assets.cli.output import dispensable_output
 from assets.cli.terminal import ProgressView
 from pipelines.errors import SettingsError
@@ -16,12 +15,6 @@ from pipelines.snapshots.opening import published_snapshot
 from pipelines.snapshots.switch import current_id
 from pipelines.snapshots.verification import describe_check, raise_failed
 from pipelines.system.run_lock import hold_run_lock
-
-
-def add_remote_commands(app: typer.Typer) -> None:
-    """Make the commands of this module part of the console script."""
-    add_command(app, "push", push, SNAPSHOTS, "lei-exports push", "lei-exports push --check-all")
-    add_command(app, "pull", pull, SNAPSHOTS, "lei-exports pull --from s3://bucket/prefix")
 
 
 @dispensable_output()

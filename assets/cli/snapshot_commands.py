@@ -9,7 +9,6 @@ import typer
 from rich.table import Table
 
 from assets.cli.console import cell, new_console, print_wrapped, styled
-from assets.cli.help import SNAPSHOTS, add_command
 from assets.cli.output import dispensable_output
 from assets.cli.remote_commands import verify_published
 from pipelines.contracts.records import Manifest
@@ -25,15 +24,6 @@ from pipelines.snapshots.verification import check_snapshot, describe_check, rai
 
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3_600, 86_400
 _MEGABYTE = 1_000_000
-
-
-def add_snapshot_commands(app: typer.Typer) -> None:
-    """Make the commands of this module part of the console script."""
-    add_command(app, "snapshots", show_snapshots, SNAPSHOTS, "lei-exports snapshots --json")
-    add_command(app, "verify", verify, SNAPSHOTS, "lei-exports verify 41", "lei-exports verify --remote")
-    add_command(app, "rollback", roll_back, SNAPSHOTS, "lei-exports rollback 41", "lei-exports rollback --release")
-    add_command(app, "prune", prune, SNAPSHOTS, "lei-exports prune --dry-run")
-    add_command(app, "wait", wait, SNAPSHOTS, "lei-exports wait --after 41 --timeout 600")
 
 
 def show_snapshots(*, as_json: Annotated[bool, typer.Option("--json", help="As JSON, for a script.")] = False) -> None:

@@ -1,17 +1,22 @@
 """The summary of a run for a person: what was read, published, rejected and warned of, and what to do next."""
 
+import os
+import shlex
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from assets.cli.console import print_wrapped, styled
-from assets.cli.help import own_command
 from pipelines.checks.results import CheckWarning, checks_of, explain_warnings
 from pipelines.contracts.records import Manifest, SourceRecord
 from pipelines.report.texts import format_seconds
 from pipelines.sample.csv_files import is_built_in_sample
 
+_NAME = "lei-exports"
 _LABEL = 10
 REJECTS_QUERY = "SELECT source_table, source_id, reason, detail FROM rejected_rows"
 _NEXT = {
@@ -96,6 +101,15 @@ def name_warnings(warned: Sequence[CheckWarning]) -> list[str]:
         each.name if each.rows is None else f"{each.name} ({each.rows:,} row{'' if each.rows == 1 else 's'})"
         for each in warned
     ]
+
+
+def own_command() -> str:
+    """What a person types to start this console script again: its name where the shell finds it, else its path."""
+    started = sys.argv[0]
+    found = shutil.which(_NAME)
+    if Path(started).name != _NAME or (found and os.path.realpath(found) == os.path.realpath(started)):
+        return _NAME
+    return shlex.quote(started)
 
 
 def show_query_command(console: Console, query: str) -> None:
