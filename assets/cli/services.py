@@ -114,7 +114,7 @@ def run_services(
     address, workspace = _address(home, folder), home / _WORKSPACE_FILE
     workspace.write_text(_WORKSPACE.format(socket=json.dumps(address), location=LOCATION), encoding="utf-8")
     try:
-        code = _Service("code server", [*_dagster(), *_code_server(address)])
+        code = _Service("code server", _code_server(address))
         services.append(code)
         if not _wait_until_up(address, code, stop):
             return "" if stop.is_set() else f"{_describe_start(code)}, before it served"
@@ -163,11 +163,12 @@ def _address(home: Path, folder: int) -> str:
 
 
 def _code_server(address: str) -> list[str]:
-    """Arguments of the code server. Not `code-server start`, which goes on when its child dies, who has the code."""
+    """Command of the code server. Not `code-server start`, which goes on when its child dies, who has the code."""
+    program = [sys.executable, str(Path(sysconfig.get_path("scripts")) / "dagster")]
     place = ["--module-name", "assets.defs.definitions", "--working-directory", str(_ROOT), "--location-name", LOCATION]
     # Runs start with this very interpreter.
     more = ["--use-python-environment-entry-point", "--log-level", "warning"]
-    return ["api", "grpc", "--socket", address, *place, *more]
+    return [*program, "api", "grpc", "--socket", address, *place, *more]
 
 
 def _web_server(listening: socket.socket, workspace: Path, *, read_only: bool) -> _Service:
@@ -176,11 +177,6 @@ def _web_server(listening: socket.socket, workspace: Path, *, read_only: bool) -
     command = [*command_of("assets.cli.web"), "--listening-fd", str(descriptor)]
     command += ["--workspace", str(workspace), *(["--read-only"] if read_only else [])]
     return _Service("web server", command, inherits=(descriptor,))
-
-
-def _dagster() -> list[str]:
-    """Command of Dagster's program, in this very interpreter."""
-    return [sys.executable, str(Path(sysconfig.get_path("scripts")) / "dagster")]
 
 
 def _wait_until_up(address: str, server: _Service, stop: threading.Event) -> bool:

@@ -30,6 +30,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from assets.cli.interrupts import INTERRUPTED
 from assets.cli.terminal import show_error
 from pipelines.errors import ExportError
 from pipelines.serving.settings import listen
@@ -51,7 +52,6 @@ _LOG = logging.getLogger("dagster-webserver")
 _STATEMENT_TIMEOUT_MS, _POOL_RECYCLE_S, _POOL_OVERFLOW, _POLL_MS = 15_000, 3_600, 20, 2_000
 # Open pages keep a websocket: so long the server waits for them when it is stopped.
 _STOP_SECONDS = 5
-_INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ def main(arguments: list[str] | None = None) -> int:
         show_error(error)
         return 1
     except KeyboardInterrupt:
-        return _INTERRUPTED
+        return INTERRUPTED
     return 0
 
 

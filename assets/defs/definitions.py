@@ -17,10 +17,9 @@ from assets.defs.published import KEY, published
 from assets.defs.resources import ExportsResource, run_lock
 from assets.defs.run_cleanup import dead_runs, old_runs
 from assets.defs.sensors import source_changed
-from assets.defs.source import source_tables
-from assets.defs.staging import staging
+from assets.defs.staging import source_tables, staging
 from pipelines.errors import ExportError
-from pipelines.settings import STALE_AFTER_HOURS, load_settings
+from pipelines.settings import STALE_AFTER_HOURS, Settings, load_settings
 
 # Dagster takes none that is shorter.
 _SHORTEST_FRESHNESS = timedelta(minutes=1)
@@ -34,16 +33,20 @@ def build_definitions(exports: ExportsResource | None = None) -> dg.Definitions:
             PUBLISH_URL are read here: Dagster has to know them before any run.
     """
     exports = exports or ExportsResource()
+    try:
+        settings = load_settings(exports.overrides)
+    except ExportError:  # a setting that can't be used; the next run says which
+        settings = None
     assets: list[dg.AssetsDefinition | dg.AssetSpec] = [
         *source_tables,
         staging,
         exports_tables,
         summary_tables,
         published,
-        *_remote(exports),
+        *_remote(settings),
     ]
     return dg.Definitions(
-        assets=[*_with_code_references(_with_freshness(assets, exports))],
+        assets=[*_with_code_references(_with_freshness(assets, settings))],
         jobs=[export_job, full_refresh_job, batch_job],
         schedules=[daily_export],
         sensors=[source_changed, old_runs, dead_runs, *ALERT_SENSORS],
@@ -60,13 +63,9 @@ def _with_code_references(assets: Iterable[dg.AssetsDefinition | dg.AssetSpec]) 
         return dg.with_source_code_references([*assets])
 
 
-def _remote(exports: ExportsResource) -> list[dg.AssetsDefinition]:
+def _remote(settings: Settings | None) -> list[dg.AssetsDefinition]:
     """The asset of object storage, where PUBLISH_URL is set."""
-    try:
-        is_wanted = load_settings(exports.overrides).publish_url is not None
-    except ExportError:  # a setting that can't be used; the next run says which
-        return []
-    if not is_wanted:
+    if settings is None or settings.publish_url is None:
         return []
     from assets.defs.remote import remote  # noqa: PLC0415  needs the extra `cloud`
 
@@ -74,13 +73,10 @@ def _remote(exports: ExportsResource) -> list[dg.AssetsDefinition]:
 
 
 def _with_freshness(
-    assets: Iterable[dg.AssetsDefinition | dg.AssetSpec], exports: ExportsResource
+    assets: Iterable[dg.AssetsDefinition | dg.AssetSpec], settings: Settings | None
 ) -> Iterable[dg.AssetsDefinition | dg.AssetSpec]:
     """The assets; those that each check of the source is reported for are stale after STALE_AFTER_HOURS without one."""
-    try:
-        hours = load_settings(exports.overrides).stale_after_hours
-    except ExportError:  # a setting that can't be used; the next run says which
-        hours = STALE_AFTER_HOURS
+    hours = STALE_AFTER_HOURS if settings is None else settings.stale_after_hours
     policy = dg.FreshnessPolicy.time_window(fail_window=max(timedelta(hours=hours), _SHORTEST_FRESHNESS))
     watched = {KEY, *(spec.key for spec in source_tables)}
     return dg.map_asset_specs(
