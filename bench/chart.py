@@ -1,7 +1,8 @@
-"""The chart of docs/benchmarks.md: how many times the floor each tool takes."""
+"""The charts of docs/benchmarks.md; that of the tools: how many times the floor each takes."""
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from bench.peer_list import PEERS
 from pipelines.report.charts import BLUE, GREY, draw_bars
@@ -30,12 +31,11 @@ def draw_ratios(ratios: Mapping[str, float], path: Path) -> None:
     spec = draw_bars([_LABELS[name] for name in shown], [min(ratios[name], most) for name in shown], texts)
     for row, name in zip(spec["data"]["values"], shown, strict=True):
         row["color"] = BLUE if name in {"ours", "two"} else GREY
-    title = {
-        "text": "Seconds as a multiple of the floor F",
-        "subtitle": "two tables, except where it says 7",
-        "fontSize": 13,
-        "anchor": "start",
-        "offset": 8,
-    }
+    write_chart(spec, "Seconds as a multiple of the floor F", "two tables, except where it says 7", path)
+
+
+def write_chart(spec: Mapping[str, Any], text: str, subtitle: str, path: Path) -> None:
+    """Write a chart with a title and a line below it as an SVG file."""
+    title = {"text": text, "subtitle": subtitle, "fontSize": 13, "anchor": "start", "offset": 8}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(draw_here({**spec, "title": title, "background": "white", "padding": 10}), encoding="utf-8")

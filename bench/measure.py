@@ -55,7 +55,7 @@ def measure(
     Raises:
         RuntimeError: It failed; the end of its output is in the message.
     """
-    server = server_cpu(server_pid)
+    server = tree_cpu(server_pid)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     # The kernel adds what a process wrote to its parent's counter when that has waited for it: each byte is here once.
     written = _written()
@@ -78,7 +78,7 @@ def measure(
     return Measurement(
         seconds=seconds,
         cpu_seconds=now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime,
-        server_cpu_seconds=server_cpu(server_pid) - server,
+        server_cpu_seconds=tree_cpu(server_pid) - server,
         peak_bytes=tree.peak,
         peak_shared_bytes=tree.shared,
         written_bytes=-1 if written < 0 else _written() - written,
@@ -125,8 +125,8 @@ def _written() -> int:
         return -1
 
 
-def server_cpu(pid: int | None) -> float:
-    """Processor time of PostgreSQL: of what runs, and of the processes that ended (their parent has inherited it)."""
+def tree_cpu(pid: int | None) -> float:
+    """Processor time of a process and those below it, the ones that ended too (their parent has inherited it)."""
     if pid is None:
         return 0.0
     root = psutil.Process(pid)

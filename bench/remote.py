@@ -9,39 +9,19 @@ import contextlib
 import json
 import os
 import resource
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-_KEYS = {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench", "AWS_REGION": "us-east-1"}
-_START_SECONDS = 60
-
 
 @contextlib.contextmanager
-def s3_server() -> Iterator[dict[str, str]]:
-    """The server with a bucket named `bench`; the variables that lead there."""
-    import boto3  # noqa: PLC0415  of the tests
+def new_bucket() -> Iterator[tuple[str, dict[str, str]]]:
+    """Prefix in a bucket of a new server, and the variables that lead there."""
+    from tests.remote.kit import Bucket, s3_server, store_environment  # noqa: PLC0415  not in what is measured
 
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + _START_SECONDS
-        while time.monotonic() < deadline:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-                break
-            time.sleep(0.1)
-        variables = {**_KEYS, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_ALLOW_HTTP": "true"}
-        os.environ.update(variables)
-        boto3.client("s3").create_bucket(Bucket="bench")
-        yield variables
-    finally:
-        server.kill()
-        server.wait()
+    with s3_server() as endpoint:
+        yield Bucket(endpoint, "bench").url, store_environment(endpoint)
 
 
 def push(export_dir: Path, snapshot_id: str, url: str) -> None:
@@ -78,8 +58,7 @@ def main() -> None:
     if given.here:
         push(given.export_dir, given.ids[0], given.url)
         return
-    with contextlib.nullcontext({}) if given.url else s3_server() as variables:
-        url = given.url or "s3://bench/exports"
+    with contextlib.nullcontext((given.url, {})) if given.url else new_bucket() as (url, variables):
         for snapshot_id in [*given.ids, given.ids[-1]]:
             command = [sys.executable, "-m", "bench.remote", str(given.export_dir), snapshot_id, "--url", url, "--here"]
             subprocess.run(command, check=True, env={**os.environ, **variables})

@@ -67,16 +67,17 @@ class Bench:
     def run(self, what: str) -> None:
         """Measure the job as a user runs it."""
         self.session.measure(what, RUN)
-        manifest = json.loads((self.session.exports / "current" / "manifest.json").read_bytes())
         if what != "nothing":  # which publishes nothing: the manifest is of the run before
-            for stage, seconds in manifest["timings_s"].items():
+            for stage, seconds in self.session.manifest()["timings_s"].items():
                 self.timings[what][stage].append(seconds)
 
-    def round(self, number: int) -> None:
-        """Each command once."""
+    def round(self, number: int, *, is_whole: bool) -> None:
+        """Each command once; else the floor and the full run alone."""
         shutil.rmtree(self.session.exports, ignore_errors=True)
         self.session.measure_floor()
         self.run("full")
+        if not is_whole:
+            return
         self.run("nothing")
         change(self.session.url, f"{{0}} = {self.rows // 2 + number}")
         self.run("one_domain")
@@ -91,12 +92,6 @@ class Bench:
         self.run("all_over")
         self.session.measure("two", [_PYTHON, "-m", "bench.two_tables"])
         self.session.measure("empty", [_PYTHON, "-m", "bench.empty_job"])
-
-    def short_round(self) -> None:
-        """The floor and the full run."""
-        shutil.rmtree(self.session.exports, ignore_errors=True)
-        self.session.measure_floor()
-        self.run("full")
 
 
 def stages(timings: Timings, results: Mapping[str, Sequence[Measurement]]) -> list[str]:
@@ -146,10 +141,7 @@ def main() -> None:
             session.results.clear()
             bench = Bench(session, rows)
             for number in range(options.rounds):
-                if order == "random":
-                    bench.round(number)
-                else:
-                    bench.short_round()
+                bench.round(number, is_whole=order == "random")
             kept[order] = {what: [asdict(m) for m in found] for what, found in session.results.items()}
             lines += [describe(rows, candidates, order, options.rounds), "", *figures(NAMES, session.results), ""]
             if order == "random":

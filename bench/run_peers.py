@@ -6,9 +6,7 @@ With --write it writes the section `peers` of docs/benchmarks.md and its chart; 
 import argparse
 import json
 import shutil
-import subprocess
 import sys
-import venv
 from dataclasses import asdict, replace
 
 from bench.agreement import differing_rows
@@ -17,7 +15,7 @@ from bench.document import figures, write_section
 from bench.generate import fill
 from bench.measure import Measurement, median
 from bench.peer_list import PEERS, Peer, what_each_does
-from bench.session import BUILD, FLOOR, ROOT, RUN, Session, describe, open_session
+from bench.session import BUILD, FLOOR, ROOT, RUN, Session, describe, open_session, python_of
 
 OURS = "ours"
 NAMES = {
@@ -28,19 +26,9 @@ NAMES = {
 }
 
 
-def python_of(environment: str) -> str:
-    """The interpreter of a peer's environment, which is made from its lock when it is not there or the lock changed."""
-    folder = BUILD / f"env-{environment}"
-    lock = ROOT / "bench" / "peers" / f"{environment}.lock"
-    installed = folder / "installed.lock"
-    python = folder / "bin" / "python"
-    if not installed.is_file() or installed.read_bytes() != lock.read_bytes():
-        print(f"Installing {lock.name} ...", flush=True)
-        venv.create(folder, clear=True, with_pip=True)
-        quiet = ["--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"]
-        subprocess.run([python, "-m", "pip", "install", *quiet, "-r", lock], check=True)
-        shutil.copyfile(lock, installed)
-    return str(python)
+def python_of_peer(peer: Peer) -> str:
+    """The interpreter of a peer's environment."""
+    return python_of(ROOT / "bench" / "peers" / f"{peer.environment}.lock", BUILD / f"env-{peer.environment}")
 
 
 def extrapolated(result: Measurement, reported: dict[str, float]) -> Measurement:
@@ -64,7 +52,7 @@ def measure_peer(session: Session, peer: Peer, rows: dict[str, int], *, is_first
     """
     folder = BUILD / "peers" / peer.name
     shutil.rmtree(folder, ignore_errors=True)
-    script = [python_of(peer.environment), "-m", f"bench.peers.{peer.module}"]
+    script = [python_of_peer(peer), "-m", f"bench.peers.{peer.module}"]
     command = [*script, session.url, str(folder), *peer.arguments]
     said = session.measure(peer.name, command, {"PYTHONPATH": str(ROOT)})
     reported = json.loads(said.strip().splitlines()[-1])
@@ -87,7 +75,7 @@ def main() -> None:
     options = parser.parse_args()
     peers = [peer for peer in PEERS if not options.only or peer.name in options.only]
     for peer in peers:
-        python_of(peer.environment)
+        python_of_peer(peer)
     with open_session() as session:
         print(f"Filling PostgreSQL with {options.domains:,} domains ...", flush=True)
         rows, candidates = fill(session.url, options.domains, random_order=True)
@@ -95,8 +83,7 @@ def main() -> None:
             shutil.rmtree(session.exports, ignore_errors=True)
             session.measure_floor()
             session.measure(OURS, RUN)
-            manifest = json.loads((session.exports / "current" / "manifest.json").read_bytes())
-            ours = {table["name"]: table["rows"] for table in manifest["tables"]}
+            ours = {table["name"]: table["rows"] for table in session.manifest()["tables"]}
             for place, peer in enumerate(peers):
                 if place == len(peers) // 2:
                     session.measure_floor()

@@ -1,20 +1,26 @@
 """What all benchmarks share: the database they fill, the folder they write into, the measurements they collect."""
 
+import json
 import os
+import shutil
+import subprocess
 import sys
+import venv
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from bench.measure import Measurement, measure, server_cpu
+from bench.measure import Measurement, measure, tree_cpu
 from pipelines.sample.embedded import embedded_server
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build" / "bench"
 FLOOR = "floor"
-RUN = [str(Path(sys.executable).with_name("lei-exports")), "run"]
+LEI_EXPORTS = str(Path(sys.executable).with_name("lei-exports"))
+RUN = [LEI_EXPORTS, "run"]
 
 
 class Session:
@@ -47,9 +53,14 @@ class Session:
         """Measure F once."""
         self.measure(FLOOR, [sys.executable, "-m", "bench.floor", self.url])
 
+    def manifest(self) -> dict[str, Any]:
+        """What the published snapshot says of itself."""
+        manifest: dict[str, Any] = json.loads((self.exports / "current" / "manifest.json").read_bytes())
+        return manifest
+
     def server_cpu(self) -> float:
         """Processor time of PostgreSQL so far, seconds."""
-        return server_cpu(self._server_pid)
+        return tree_cpu(self._server_pid)
 
     def keep(self, what: str, result: Measurement) -> None:
         """Tell a measurement and keep it."""
@@ -65,6 +76,19 @@ def open_session() -> Iterator[Session]:
     with embedded_server(folder) as url:
         pid = int((folder / "pgdata" / "postmaster.pid").read_text(encoding="utf-8").split()[0])
         yield Session(url, pid)
+
+
+def python_of(lock: Path, folder: Path) -> str:
+    """The interpreter of an environment, which is made from its lock when it is not there or the lock changed."""
+    installed = folder / "installed.lock"
+    python = folder / "bin" / "python"
+    if not installed.is_file() or installed.read_bytes() != lock.read_bytes():
+        print(f"Installing {lock.name} ...", flush=True)
+        venv.create(folder, clear=True, with_pip=True)
+        quiet = ["--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"]
+        subprocess.run([python, "-m", "pip", "install", *quiet, "-r", lock], check=True)
+        shutil.copyfile(lock, installed)
+    return str(python)
 
 
 def describe(rows: int, candidates: int, order: str, rounds: int) -> str:

@@ -23,12 +23,12 @@ import psutil
 import pipelines.system.runtime_tuning  # noqa: F401  before Polars, as in a run
 
 # isort: split
+from bench.chart import write_chart
 from bench.document import write_section
 from bench.generate import fill, fill_narrow
 from bench.session import BUILD, FLOOR, ROOT, open_session
 from pipelines.export import hold_run
 from pipelines.report.charts import draw_bars
-from pipelines.report.drawing import draw_here
 from pipelines.settings import load_settings
 
 _MB = 10**6
@@ -87,14 +87,7 @@ def draw_model(rows: Sequence[tuple[int, Mapping[str, float]]], path: Path) -> N
     shared = [sum(parts.values()) - parts["publish"] for _, parts in rows]
     texts = [f"{hours:.2f} + {parts['publish']:.2f}" for hours, (_, parts) in zip(shared, rows, strict=True)]
     spec = draw_bars(labels, shared, texts)
-    title = {
-        "text": "1,000,000,000 candidates: hours of the nodes",
-        "subtitle": "+ hours of the coordinator",
-        "fontSize": 13,
-        "anchor": "start",
-        "offset": 8,
-    }
-    path.write_text(draw_here({**spec, "title": title, "background": "white", "padding": 10}), encoding="utf-8")
+    write_chart(spec, "1,000,000,000 candidates: hours of the nodes", "+ hours of the coordinator", path)
 
 
 def _measure(url: str, engine: str) -> dict[str, dict[str, float]]:

@@ -6,14 +6,7 @@ import adbc_driver_postgresql.dbapi
 import duckdb
 import polars as pl
 
-from bench.peers.command import NOT_READ, arguments, tell
-
-JOINED = {
-    "all_lei_codes": "lei_code",
-    "all_legal_names": "legal_name",
-    "all_jurisdictions": "jurisdiction",
-    "all_entity_statuses": "entity_status",
-}
+from bench.peers.command import JOINED, NOT_READ, arguments, tell
 
 
 def read(url: str) -> dict[str, pl.DataFrame]:

@@ -5,6 +5,13 @@ import sys
 from pathlib import Path
 
 NOT_READ = "gleif_full_data"  # the export leaves it out too, unless it is asked for
+# Joined texts of domain_exports, and the column of gleif_candidates that each is made of.
+JOINED = {
+    "all_lei_codes": "lei_code",
+    "all_legal_names": "legal_name",
+    "all_jurisdictions": "jurisdiction",
+    "all_entity_statuses": "entity_status",
+}
 
 
 def arguments() -> tuple[str, Path]:

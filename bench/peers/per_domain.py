@@ -6,15 +6,9 @@ import time
 import psycopg
 from psycopg.rows import dict_row
 
-from bench.peers.command import arguments, tell
+from bench.peers.command import JOINED, arguments, tell
 
 SAMPLE = 2000
-JOINED = {
-    "all_lei_codes": "lei_code",
-    "all_legal_names": "legal_name",
-    "all_jurisdictions": "jurisdiction",
-    "all_entity_statuses": "entity_status",
-}
 
 
 def main() -> None:

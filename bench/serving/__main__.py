@@ -7,28 +7,23 @@ table, writes build/bench/serving.json, and with --write the section of docs/ben
 import argparse
 import json
 import os
-import re
 import subprocess
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import psycopg
 
+from bench.document import write_section
 from bench.generate import BATCH_ROWS, SEED, fill
+from bench.measure import tree_cpu
 from bench.serving.load import Plan
-from bench.serving.postgres import PostgresLoad
 from bench.serving.report import BATCH, CANDIDATES, Measured, lines_of
-from bench.serving.servers import BUILD, ROOT, Server, running, servers, set_up
-from pipelines.sample.embedded import embedded_server
+from bench.serving.servers import Server, running, servers, set_up
+from bench.session import BUILD, ROOT, RUN, Session, open_session
 
-DOCUMENT = ROOT / "docs" / "benchmarks.md"
-MARKERS = ("<!-- serving: begin -->", "<!-- serving: end -->")
-RESULTS = ROOT / "build" / "bench" / "serving.json"
 CLIENTS = (1, 8)
 _ASKED_BATCHES = 5
 _ASKED_DOMAINS = 2_000
@@ -53,22 +48,21 @@ def paths_of(url: str) -> dict[str, list[str]]:
 
 
 def measure(  # noqa: PLR0913, PLR0917  what is varied
-    server: Server, question: str, paths: list[str], clients: int, seconds: float, url: str
+    server: Server, question: str, paths: list[str], clients: int, seconds: float, session: Session
 ) -> Measured:
     """Start a server, ask for everything once, load it, stop it.
 
     Raises:
         RuntimeError: A request failed.
     """
-    postgres = PostgresLoad(url)
-    before = postgres.counters()
+    transactions, rows = counters_of(session.url)
     with running(server) as (port, process):
         first = load(Plan(port, paths, 1, _WARM_UP_SECONDS, len(paths)))
-        postgres_cpu, server_cpu = postgres.cpu_seconds(), cpu_seconds_of(process)
+        postgres_cpu, server_cpu = session.server_cpu(), tree_cpu(process.pid)
         found = load(Plan(port, paths, clients, seconds, _MAX_REQUESTS))
-        postgres_cpu = postgres.cpu_seconds() - postgres_cpu
-        server_cpu = cpu_seconds_of(process) - server_cpu
-    after = postgres.counters()
+        postgres_cpu = session.server_cpu() - postgres_cpu
+        server_cpu = tree_cpu(process.pid) - server_cpu
+    transactions_after, rows_after = counters_of(session.url)
     requests = len(found["latencies"])
     return Measured(
         server=server.name,
@@ -84,8 +78,8 @@ def measure(  # noqa: PLR0913, PLR0917  what is varied
         postgres_cpu_s=postgres_cpu / requests,
         server_cpu_s=server_cpu / requests,
         # Its start asks some things too: as nothing beside the requests.
-        transactions=(after.transactions - before.transactions) / (requests + len(first["latencies"])),
-        rows=(after.rows - before.rows) / (requests + len(first["latencies"])),
+        transactions=(transactions_after - transactions) / (requests + len(first["latencies"])),
+        rows=(rows_after - rows) / (requests + len(first["latencies"])),
     )
 
 
@@ -111,33 +105,18 @@ def load(plan: Plan) -> dict[str, Any]:
     return found
 
 
-def cpu_seconds_of(process: psutil.Process) -> float:
-    """Processor time of a server and what it started."""
-    times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
-    return sum(time.user + time.system for time in times)
+def counters_of(url: str) -> tuple[int, int]:
+    """Transactions of a database, committed and rolled back, and rows that scans read, since it was made.
 
-
-def export(url: str, export_dir: Path) -> None:
-    """Publish the database for our server.
-
-    Raises:
-        RuntimeError: The run failed.
+    A backend adds its own at the latest when it ends: read before a server is started and after it has ended.
     """
-    environment = {"DATABASE_URL": url, "EXPORT_DIR": str(export_dir), "DAGSTER_HOME": str(BUILD / "dagster_home")}
-    command = [str(Path(sys.executable).with_name("lei-exports")), "run", "--accept-new-source", "--accept-shrink"]
-    done = subprocess.run(command, env={**os.environ, **environment}, check=False, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"The export failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-
-
-def write_document(lines: list[str]) -> None:
-    """Put lines between the markers of docs/benchmarks.md, which is made where it is missing."""
-    begin, end = MARKERS
-    body = "\n".join([begin, "", *lines, "", end])
-    text = DOCUMENT.read_text(encoding="utf-8") if DOCUMENT.is_file() else "# Benchmarks\n"
-    if begin not in text:
-        text = f"{text.rstrip()}\n\n## The export endpoints\n\n{begin}\n{end}\n"
-    DOCUMENT.write_text(re.sub(f"{begin}.*?{end}", lambda _: body, text, flags=re.DOTALL), encoding="utf-8")
+    with psycopg.connect(url, autocommit=True) as connection:
+        row = connection.execute(
+            "SELECT xact_commit + xact_rollback, tup_returned + tup_fetched FROM pg_stat_database"
+            " WHERE datname = current_database()"
+        ).fetchone()
+    assert row is not None  # noqa: S101  the database that was asked
+    return row
 
 
 def main() -> None:
@@ -150,23 +129,23 @@ def main() -> None:
     options = parser.parse_args()
     if options.domains < _LEAST_DOMAINS:
         parser.error(f"--domains: at least {_LEAST_DOMAINS:,}, two batches")
-    BUILD.mkdir(parents=True, exist_ok=True)
     set_up()
     measured: list[Measured] = []
-    with embedded_server(BUILD / "postgres") as url:
+    with open_session() as session:
         print(f"Filling PostgreSQL with {options.domains:,} domains ...", flush=True)
-        rows, candidates = fill(url, options.domains, random_order=True)
-        with psycopg.connect(url, autocommit=True) as connection:
+        rows, candidates = fill(session.url, options.domains, random_order=True)
+        with psycopg.connect(session.url, autocommit=True) as connection:
             # The application's own queries have it; the export needs none.
             connection.execute("CREATE INDEX ON domains (batch_id)")
-        print("Exporting ...", flush=True)
-        export(url, BUILD / "exports")
-        paths = paths_of(url)
-        compared = [one for one in servers(url, BUILD / "exports") if not options.only or one.name in options.only]
+        session.measure("export", [*RUN, "--accept-new-source", "--accept-shrink"])
+        paths = paths_of(session.url)
+        compared = [
+            one for one in servers(session.url, session.exports) if not options.only or one.name in options.only
+        ]
         for question in (BATCH, CANDIDATES):
             for clients in CLIENTS:
                 for server in compared:
-                    one = measure(server, question, paths[question], clients, options.seconds, url)
+                    one = measure(server, question, paths[question], clients, options.seconds, session)
                     measured.append(one)
                     print(one.line(), flush=True)
     head = (
@@ -174,10 +153,10 @@ def main() -> None:
         f" one machine, {os.cpu_count()} cores, {options.seconds:g} s each, {datetime.now(UTC):%F}."
     )
     lines = [head, "", *lines_of(measured, compared)]
-    RESULTS.write_text(json.dumps([asdict(one) for one in measured], indent=1), encoding="utf-8")
+    (BUILD / "serving.json").write_text(json.dumps([asdict(one) for one in measured], indent=1), encoding="utf-8")
     print("\n".join(lines))
     if options.write:
-        write_document(lines)
+        write_section("serving", lines)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,7 @@
 
 import os
 import shutil
-import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -16,9 +14,11 @@ from urllib.error import URLError
 import psutil
 from psycopg.conninfo import conninfo_to_dict
 
+from bench import session
+from tests.ports import free_port
+
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-BUILD = ROOT / "build" / "bench" / "serving"
+BUILD = session.BUILD / "serving"
 OURS = "ours"
 NODE, NODE_PARALLEL, ORM, STRING_AGG = "node", "node_parallel", "joinedload", "string_agg"
 _START_SECONDS = 60
@@ -89,7 +89,7 @@ def servers(url: str, export_dir: Path) -> list[Server]:
         ),
         Server(
             OURS, "lei-exports serve",
-            (str(Path(sys.executable).with_name("lei-exports")), "serve", "--port", "{port}"), ROOT,
+            (session.LEI_EXPORTS, "serve", "--port", "{port}"), session.ROOT,
             {"EXPORT_DIR": str(export_dir), "API_MAX_EXPORTS": "8", "API_EXPORT_WAIT_SECONDS": "600"},
             "shows the last snapshot, not the rows of this moment; a batch that was sent before it sends from its disk",
         ),
@@ -100,18 +100,11 @@ def set_up() -> None:
     """Install what the peers need, pinned by the locks beside this module.
 
     Raises:
-        RuntimeError: Something is missing on this machine, or can't be installed.
+        RuntimeError: Something is missing on this machine.
     """
     if shutil.which("node") is None or shutil.which("npm") is None:
         raise RuntimeError("The application's way needs node and npm 18 or newer on the PATH")
-    lock = HERE / "peers.lock"
-    done = BUILD / "venv" / "installed.lock"
-    if not done.is_file() or done.read_bytes() != lock.read_bytes():
-        print("Installing the peers' packages (Python) ...", flush=True)
-        _run([sys.executable, "-m", "venv", "--clear", str(BUILD / "venv")], ROOT)
-        pip = [str(BUILD / "venv" / "bin" / "python"), "-m", "pip", "install", "--quiet"]
-        _run([*pip, "--disable-pip-version-check", "--no-deps", "--require-hashes", "-r", str(lock)], ROOT)
-        shutil.copy(lock, done)
+    session.python_of(HERE / "peers.lock", BUILD / "venv")
     node = BUILD / "node"
     node.mkdir(parents=True, exist_ok=True)
     is_new = not (node / "node_modules").is_dir() or any(
@@ -122,7 +115,8 @@ def set_up() -> None:
         print("Installing the peers' packages (Node) ...", flush=True)
         for name in _NODE_FILES:
             shutil.copy(HERE / "node" / name, node / name)
-        _run(["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"], node)
+        command = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
+        subprocess.run(command, cwd=node, check=True)
 
 
 @contextmanager
@@ -132,7 +126,7 @@ def running(server: Server) -> Iterator[tuple[int, psutil.Process]]:
     Raises:
         RuntimeError: It does not start; its output is in the message.
     """
-    port = _free_port()
+    port = free_port()
     log = BUILD / f"{server.name}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -156,19 +150,6 @@ def running(server: Server) -> Iterator[tuple[int, psutil.Process]]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def _run(command: list[str], folder: Path) -> None:
-    done = subprocess.run(command, cwd=folder, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command[:3])} failed with status {done.returncode}:\n{done.stdout[-2000:]}")
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 def _answers(port: int) -> bool:
