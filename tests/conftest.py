@@ -3,7 +3,7 @@
 NO_SKIP=1 turns every skip into a failure.
 
 Helpers to import: tests.oracle.source (tables and rows), tests.oracle.compare (the oracle), tests.oracle.server
-(another PostgreSQL), tests.oracle.prepared (what a run makes once), tests.hostile (hostile rows).
+(another PostgreSQL), tests.oracle.prepared (what a run makes once), tests.hostile and tests.random_rows (rows).
 """
 
 import os

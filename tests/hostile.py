@@ -1,4 +1,4 @@
-"""Hostile rows of both source tables, by topic, and seeded random ones. The same on every run."""
+"""Hostile rows of both source tables, by topic. The same on every run."""
 
 import random
 from collections.abc import Callable
@@ -7,159 +7,31 @@ from typing import Any
 
 import psycopg
 
+from tests.hostile_values import (
+    BLANKS,
+    CASED,
+    HOSTILE_TEXTS,
+    ID_MAX,
+    ID_MIN,
+    INT_MAX,
+    INT_MIN,
+    INTS,
+    LEI,
+    NOT_TRIMMED,
+    ODD_LEIS,
+    REALS,
+    TIMESTAMPS,
+    TRIMMED,
+    make_lei,
+)
 from tests.oracle.expected import BOOL, DOMAINS, GLEIF_CANDIDATES, INT, REAL, TIMESTAMP
 from tests.oracle.source import Row, insert_source
 
-INT_MIN, INT_MAX = -(2**31), 2**31 - 1
-ID_MIN, ID_MAX = -(2**63), 2**63 - 1
 SCATTER_SEED = 20261123
 
-# DESIGN 4: what is trimmed, and what looks like it but is not.
-TRIMMED = [
-    *"\t\n\v\f\r \u00a0\u1680",
-    *map(chr, range(0x2000, 0x200B)),
-    *"\u2028\u2029\u202f\u205f\u3000\ufeff",
-]
-NOT_TRIMMED = [*"\x1c\x1d\x1e\x1f\u0085\u00ad\u180e\u200b\u200c\u200d\u200e\u2060\u3164\u0001\u007f"]
 
-CASED = [
-    "EXAMPLE.COM",
-    "\u0391\u03a3",  # final sigma
-    "\u0391\u03a3.GR",  # a full stop is passed over: not final
-    "\u0391\u03a3-\u0392\u03a3",  # a hyphen is not: both final
-    "\u03a3",  # nothing cased before it: not final
-    "\u03a3\u03a3\u03a3",
-    "1\u03a3",
-    "A\u0301\u03a3\u0301",  # combining marks are passed over
-    "\u0391\u03a3\u03c3",
-    "\u0130STANBUL",  # becomes two code points
-    "I\u0131",
-    "STRA\u1e9eE.DE",
-    "\u01c5",
-    "\u01c4\u01c7\u01ca",
-    "\u212aelvin",
-    "\u212bngstr\u00f6m",
-    "\u2126",
-    "\U00010400\U00010427",  # Deseret
-    "\u13a0\uab70",  # Cherokee
-    "\u1c90\u10d0\u10a0",  # Georgian: Mtavruli and Asomtavruli have lower case
-    "\u24b6\u2160",
-    "\uff21.\uff23",
-    "\u1f88\u1fbc",
-    "XN--MNCHEN-3YA.DE",
-    "M\u00dcNCHEN.DE",
-    "MU\u0308NCHEN.DE",
-]
-
-HOSTILE_TEXTS = [
-    "A; B",
-    "; ",
-    ";",
-    '"quoted" and "" twice',
-    "it's",
-    "back\\slash \\N \\. \\\\",
-    "line\nbreak",
-    "carriage\r\nreturn\r",
-    "tab\there",
-    "NULL",
-    "null",
-    "\\N",
-    "NaN",
-    "None",
-    "{}",
-    '{"a": [1, null]}',
-    "=1+1",
-    "+1",
-    "-1",
-    "@SUM(A1)",
-    "\uff1d1",
-    "\U0001f469\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466 \U0001f3f3\ufe0f\u200d\U0001f308 \U0001f1f3\U0001f1f4",
-    "\u202bחברה בע\u05f4מ\u202c \u200fشركة\u200e Ltd",
-    "\u2066isolated\u2069",
-    "e\u0301",
-    "\u00e9",
-    "z\u0351\u0352\u0353\u0354algo",
-    "株式会社\u3000日本 ｶﾌﾞｼｷ",
-    "ក្រុមហ៊ុន",
-    "\u0001\u0002\u001f\u007f\u0080",
-    "\u2028line\u2029separators",
-    "\ufffd\uffff\U0010ffff",
-    "\ud7ff\ue000",
-    " leading and trailing ",
-    "\u00a0nbsp\u00a0",
-    "30",
-    "1e5",
-    "0x10",
-    "true",
-    "2025-01-01",
-    "%s %(x)s {0} $1 :x ? --",
-    "<script>alert(1)</script>",
-    "'; DROP TABLE domains; --",
-]
-BLANKS: list[str | None] = [None, "", " ", "\t\r\n", "\u00a0\u3000\ufeff", "\u2028"]
-
-REALS = ["NaN", "Infinity", "-Infinity", "0", "-0", "1e-45", "-1e-45", "1.17549435e-38", "1e-40", "3.4028235e38"]
 REALS += ["-3.4028235e38", "85.3", "0.1", "16777216", "16777217", "33.333332"]
-TIMESTAMPS = [
-    "infinity",
-    "-infinity",
-    "0001-01-01 00:00:00",
-    "9999-12-31 23:59:59.999999",
-    "10000-01-01 00:00:00",
-    "200000-06-01 12:00:00.000001",
-    "0001-12-31 23:59:59.999999 BC",
-    "0002-02-28 01:02:03 BC",
-    "0044-03-15 12:34:56.789 BC",
-    "4713-11-24 00:00:00 BC",
-    "1969-12-31 23:59:59.999999",
-    "1970-01-01 00:00:00",
-    "1582-10-10 00:00:00",
-    "1900-02-28 23:59:59.5",
-    "2024-02-29 23:59:59.000001",
-    "2038-01-19 03:14:08",
-]
-INTS = [INT_MIN, -1, 0, 1, INT_MAX, None]
 
-
-def make_lei(body: str) -> str:
-    """The valid LEI of an 18-character body, check digits by ISO 7064 MOD 97-10."""
-    digits = "".join(str(int(letter, 36)) for letter in body + "00")
-    return f"{body}{98 - int(digits) % 97:02d}"
-
-
-LEI = make_lei("5493001KJTIIGC8Y1R")
-ODD_LEIS = [
-    "HWUPKR0MPOU8FGXBT394",  # valid
-    "13250000000000000107",  # digits only, real
-    "300300E1000862000093",  # reads as a floating point number, real
-    "335800CBJHTFQR5FCM79",  # wrong check digits
-    "HWUPKR0MPOU8FGXBT393",
-    "HWUPKR0MPOU8FGXBT349",
-    "hwupkr0mpou8fgxbt394",  # lower case
-    "HWUPKR0MPOU8FGXBT39",  # 19
-    "HWUPKR0MPOU8FGXBT3940",  # 21
-    "HWUPKR0MPOU8FGXBT394\n",
-    "HWUPKR0MPOU8FGXBT39\n",
-    "\nHWUPKR0MPOU8FGXBT394",
-    "HWUPKR0MPOU8FGXBT394\nHWUPKR0MPOU8FGXBT394",
-    "HWUPKR0MPOU8FGXBT394 ",
-    " HWUPKR0MPOU8FGXBT394",
-    "HWUPKR0MPOU8FGXBT3\uff19\uff14",  # full-width digits, 20 characters
-    "HWUPKR0MPOU8FGXBT3\u0669\u0664",  # Arabic-Indic digits
-    "\uff28WUPKR0MPOU8FGXBT394",
-    "HWUPKR0MPOU8FGXBT\u212a94",
-    "HWUPKR0MPOU8FGXB\u00e994",  # 20 bytes, 19 characters
-    "HWUPKR-MPOU8FGXBT394",
-    "00000000000000000098",  # 98 % 97 = 1: valid by DESIGN 4.2
-    "00000000000000000001",
-    "00000000000000000000",
-    "98",
-    "1",
-    "NULL",
-    "A; B",
-    "\u0085",
-    "\u200b",
-]
 
 _OWN_NAME = "a name of its own"
 
@@ -513,79 +385,3 @@ def insert_hostile(conn: psycopg.Connection[Any], *topics: str, schema: str = "p
     rows = hostile_rows(*topics)
     insert_source(conn, rows.domains, rows.candidates, schema)
     return rows
-
-
-def random_rows(seed: int, n: int, *, rate: float = 0.15) -> tuple[list[Row], list[Row]]:
-    """`n` rows of `domains` and their candidates, all oddities mixed in at `rate`; the same for the same arguments."""
-    chance = random.Random(seed)  # noqa: S311
-    domain_ids = chance.sample(range(1, 3 * n + 2), n)
-    domains = [_random_domain(chance, number, n, rate) for number in domain_ids]
-    owners: list[int | None] = []
-    for number in domain_ids:
-        owners += [number] * chance.choice([0, 0, 1, 2, 3, 5, 12])
-    for _ in range(int(n * rate)):
-        owners.append(chance.choice([None, 3 * n + 10, -1, *domain_ids[:2]]))
-    chance.shuffle(owners)
-    ids = chance.sample(range(1, 3 * len(owners) + 2), len(owners))
-    pool = [make_lei(f"POOL{number:014d}") for number in range(max(6, n // 2))]
-    candidates = [
-        _random_candidate(chance, number, owner, pool, rate) for number, owner in zip(ids, owners, strict=True)
-    ]
-    return domains, candidates
-
-
-def _random_domain(chance: random.Random, number: int, n: int, rate: float) -> Row:
-    odd = _Odd(chance, rate)
-    name = f"site{chance.randrange(max(2, n // 2))}.example"
-    name = odd.pick(name, [name.upper(), name.title(), f" {name}", f"{name}{chance.choice(TRIMMED)}", *CASED])
-    return {
-        "id": number,
-        "domain_hash": odd.pick(None, ["0" * 32, ""]),
-        "domain": odd.pick(name, [*BLANKS, f"{chance.choice(NOT_TRIMMED)}{name}", *HOSTILE_TEXTS], divisor=4),
-        "status": odd.pick(chance.choice(["success", "failed", "pending", "processing"]), [*BLANKS, "done"], divisor=4),
-        "batch_id": odd.pick(f"batch-{chance.randrange(5)}", [*BLANKS, "-batch/1"], divisor=4),
-        "company_name": odd.pick(f"Company {number}", [None, *HOSTILE_TEXTS]),
-        "confidence_score": odd.pick(str(chance.randrange(100)), ["NaN", "Infinity", "-Infinity", "-0", "85.3", None]),
-        "final_confidence": chance.choice([None, None, 50, 90, 90]),
-        "created_at": odd.pick(_random_time(chance), [None, *TIMESTAMPS]),
-        "processed_at": odd.pick(_random_time(chance), [None, *TIMESTAMPS]),
-        "processing_time_ms": chance.choice([None, 0, chance.randrange(100_000)]),
-        "primary_lei_code": odd.pick(None, [LEI, "", " ", "NULL"]),
-        "manual_review_required": chance.choice([True, False, None]),
-        "guessed_country": odd.pick("NO", [None, "", *HOSTILE_TEXTS]),
-        "retry_count": odd.pick(0, INTS),
-    }
-
-
-def _random_candidate(chance: random.Random, number: int, owner: int | None, pool: list[str], rate: float) -> Row:
-    odd = _Odd(chance, rate)
-    few = pool[:6] if chance.random() < 0.5 else pool
-    return {
-        "id": number,
-        "domain_id": owner,
-        "lei_code": odd.pick(chance.choice(few), [*BLANKS, *ODD_LEIS], divisor=3),
-        "legal_name": odd.pick(f"Entity {number}", [*BLANKS, *HOSTILE_TEXTS], divisor=2),
-        "rank_position": odd.pick(chance.randrange(1, 6), INTS),
-        "jurisdiction": odd.pick(chance.choice(["US", "NO", "NA", "DE"]), [None, "", "unknown", *HOSTILE_TEXTS]),
-        "entity_status": odd.pick("ACTIVE", [None, "", "NULL", "INACTIVE", *HOSTILE_TEXTS]),
-        "registration_status": odd.pick("ISSUED", [None, "", "LAPSED"]),
-        "weighted_score": odd.pick(str(chance.randrange(100)), [None, *REALS]),
-        "is_primary_selection": chance.choice([True, False, None]),
-        "created_at": odd.pick(_random_time(chance), [None, *TIMESTAMPS]),
-        "gleif_full_data": odd.pick(None, HOSTILE_TEXTS),
-    }
-
-
-def _random_time(chance: random.Random) -> str:
-    # Few distinct values, so that ties are common.
-    return f"2025-06-{chance.randrange(1, 9):02d} 03:01:05.{chance.choice(['5', '000001', '999999'])}"
-
-
-@dataclass(frozen=True)
-class _Odd:
-    chance: random.Random
-    rate: float
-
-    def pick(self, usual: Any, odd: list[Any], *, divisor: int = 1) -> Any:
-        """The usual value, or at the rate (over the divisor) an odd one."""
-        return self.chance.choice(odd) if self.chance.random() < self.rate / divisor else usual

@@ -8,9 +8,9 @@ from bench.bare import run_bare
 from pipelines.snapshots.opening import current_snapshot
 from pipelines.snapshots.verification import failed_checks, verify_files
 from tests.exporting import assert_agrees, export, settings_for
-from tests.hostile import random_rows
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
+from tests.random_rows import random_rows
 
 pytestmark = pytest.mark.extended
 

@@ -24,10 +24,11 @@ from pipelines.source import ranges
 from tests.engine.cluster import ROOT, Node, RayCluster, copy_code, wait_for
 from tests.engine.tasks import Job, square
 from tests.exporting import assert_agrees, before_it_reads, export, settings_for
-from tests.hostile import insert_hostile, random_rows
+from tests.hostile import insert_hostile
 from tests.integration.kit import OUR_SESSIONS, SLOW_READS, make_slow, run_sql, scalar, session
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source, load_csv_dir
+from tests.random_rows import random_rows
 
 pytestmark = [pytest.mark.integration, pytest.mark.extended]
 

@@ -13,10 +13,10 @@ from pipelines.errors import SourceError
 from pipelines.export import run_export
 from tests.exporting import assert_agrees, export, settings_for
 from tests.faults.kit import Server, account, embedded_programs, need, new_folder, new_server
-from tests.hostile import random_rows
 from tests.integration.kit import assert_says, scalar, session, wait_until
 from tests.oracle.source import create_source_tables, insert_source
 from tests.ports import free_port
+from tests.random_rows import random_rows
 
 pytestmark = [pytest.mark.integration, pytest.mark.extended]
 

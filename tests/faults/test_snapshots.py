@@ -21,11 +21,11 @@ from pipelines.snapshots.retention import prune_now
 from pipelines.snapshots.rollback import release_rollback, rollback
 from pipelines.snapshots.verification import verify_snapshot
 from tests.exporting import assert_agrees, export, settings_for
-from tests.hostile import random_rows
 from tests.integration.kit import assert_says, run_sql
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
 from tests.published import PublishedSources
+from tests.random_rows import random_rows
 
 pytestmark = [pytest.mark.integration, pytest.mark.extended]
 

@@ -18,11 +18,11 @@ from pipelines.snapshots.opening import current_snapshot
 from pipelines.snapshots.verification import verify_snapshot
 from tests.exporting import assert_agrees, settings_for
 from tests.faults.kit import Operator, Server, embedded_programs, new_server
-from tests.hostile import random_rows
 from tests.integration.kit import OUR_SESSIONS, SLOW_READS, Background, make_slow, run_sql, scalar, session, wait_until
 from tests.killing import run_and_kill_once
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
+from tests.random_rows import random_rows
 
 pytestmark = [pytest.mark.orchestration, pytest.mark.integration, pytest.mark.extended]
 

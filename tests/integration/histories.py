@@ -21,11 +21,11 @@ from pipelines.snapshots.opening import Snapshot
 from pipelines.snapshots.verification import verify_snapshot
 from tests.exporting import assert_agrees, export, settings_for
 from tests.faults.kit import Server, account, embedded_programs, new_server
-from tests.hostile import random_rows
 from tests.oracle.compare import assert_same, read_parquet_face
 from tests.oracle.postgres import Database
 from tests.oracle.prepared import begin_run, end_run
 from tests.oracle.source import create_source_tables, insert_source
+from tests.random_rows import random_rows
 
 SEGMENT = 100
 LABELS = [f"label {n}" for n in range(40)]

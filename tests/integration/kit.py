@@ -23,7 +23,10 @@ from pipelines.export import run_export
 from pipelines.progress import OnProgress, ignore_progress
 from pipelines.settings import Settings
 from pipelines.system.run_lock import hold_run_lock
+from tests.exporting import settings_for
 from tests.oracle.postgres import Database
+from tests.oracle.source import create_source_tables, insert_source
+from tests.random_rows import random_rows
 
 ACCEPT_ALL = Acceptance(new_source=True, shrink=True)
 # Stands in texts of rows: no message may hold it.
@@ -114,6 +117,17 @@ def session(database: Database, **options: Any) -> Iterator[psycopg.Connection[A
         yield connection
     finally:
         connection.close()
+
+
+def settings_of(database: Database, tmp_path: Path, **overrides: Any) -> Settings:
+    return settings_for(database, tmp_path / "export", segment_size=1000, **overrides)
+
+
+def fill(database: Database, seed: int = 1, rows: int = 300) -> None:
+    """Both tables with random rows, on a few dozen pages."""
+    with database.connect() as connection:
+        create_source_tables(connection)
+        insert_source(connection, *random_rows(seed, rows))
 
 
 def run_sql(database: Database, *statements: str) -> None:

@@ -8,9 +8,10 @@ from pipelines.build.stagings import latest_staging
 from pipelines.export import hold_run
 from pipelines.snapshots.opening import current_snapshot
 from tests.exporting import assert_agrees, export, settings_for
-from tests.hostile import TOPICS, insert_hostile, random_rows
+from tests.hostile import TOPICS, insert_hostile
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_rows, insert_source, load_csv_dir
+from tests.random_rows import random_rows
 
 pytestmark = [pytest.mark.integration, pytest.mark.standard]
 

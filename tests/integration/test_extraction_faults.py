@@ -17,7 +17,6 @@ from pipelines.settings import Settings
 from pipelines.source import ranges, read_range
 from pipelines.source.reader import read_query
 from tests.exporting import assert_agrees, before_it_reads, export, settings_for, while_it_reads
-from tests.hostile import random_rows
 from tests.integration.kit import (
     ACCEPT_ALL,
     ROW_MARK,
@@ -34,6 +33,7 @@ from tests.integration.kit import (
 )
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_rows, insert_source
+from tests.random_rows import random_rows
 
 pytestmark = [pytest.mark.integration, pytest.mark.standard]
 

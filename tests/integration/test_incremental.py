@@ -21,10 +21,10 @@ from pipelines.snapshots.opening import Snapshot
 from pipelines.snapshots.verification import verify_snapshot
 from pipelines.system.run_lock import DIGESTS
 from tests.exporting import assert_agrees, export, settings_for
-from tests.hostile import random_rows
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
 from tests.published import PublishedSources
+from tests.random_rows import random_rows
 
 pytestmark = [pytest.mark.integration, pytest.mark.standard]
 

@@ -8,10 +8,10 @@ from pipelines.settings import Settings
 from pipelines.snapshots.opening import current_snapshot
 from pipelines.snapshots.verification import verify_snapshot
 from tests.exporting import assert_agrees, export, settings_for
-from tests.hostile import random_rows
 from tests.killing import run_and_kill_after, run_and_kill_at_rename, run_and_measure
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
+from tests.random_rows import random_rows
 
 pytestmark = [pytest.mark.integration, pytest.mark.standard]
 

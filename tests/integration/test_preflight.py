@@ -19,7 +19,6 @@ from pipelines.source.reader import read_query
 from pipelines.source.reader_url import reader_url
 from tests.exporting import assert_agrees, export, settings_for
 from tests.guard.kit import forget_scans, passes
-from tests.hostile import random_rows
 from tests.integration.kit import (
     PASSWORD,
     ROW_MARK,
@@ -36,6 +35,7 @@ from tests.integration.kit import (
 )
 from tests.oracle.postgres import Cluster, Database
 from tests.oracle.source import create_source_tables, insert_rows, insert_source
+from tests.random_rows import random_rows
 
 pytestmark = [pytest.mark.integration, pytest.mark.fast]
 

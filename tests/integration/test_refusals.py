@@ -16,10 +16,10 @@ from pipelines.export import run_export
 from pipelines.settings import Settings, load_settings
 from tests.exporting import export, settings_for
 from tests.faults.kit import Server, debian_programs, embedded_programs, new_server
-from tests.hostile import random_rows
 from tests.integration.kit import assert_says, role, run_sql, scalar, session, wait_until
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
+from tests.random_rows import random_rows
 
 pytestmark = [pytest.mark.integration, pytest.mark.standard]
 

@@ -19,9 +19,10 @@ from pipelines.snapshots.opening import Snapshot, current_snapshot
 from pipelines.snapshots.verification import verify_snapshot
 from pipelines.system.run_lock import hold_run_lock
 from tests.exporting import export, settings_for
-from tests.hostile import insert_hostile, random_rows
+from tests.hostile import insert_hostile
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
+from tests.random_rows import random_rows
 from tests.report.kit import Page
 
 pytestmark = [pytest.mark.integration, pytest.mark.standard]

@@ -15,10 +15,10 @@ from pipelines.snapshots.opening import list_snapshots
 from pipelines.system.run_lock import hold_run_lock
 from tests import killing  # noqa: F401  preloads the machine in the fork server
 from tests.exporting import assert_agrees, export, settings_for
-from tests.hostile import random_rows
 from tests.integration.kit import Background
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
+from tests.random_rows import random_rows
 
 pytestmark = [pytest.mark.integration, pytest.mark.standard]
 

@@ -15,7 +15,8 @@ from pipelines.query.queries import find_candidates_json
 from pipelines.query.query_memory import QueryMemory
 from pipelines.snapshots.opening import Snapshot
 from tests.exporting import assert_agrees, export, settings_for
-from tests.hostile import ID_MAX, ID_MIN, insert_hostile
+from tests.hostile import insert_hostile
+from tests.hostile_values import ID_MAX, ID_MIN
 from tests.integration.kit import run_sql
 from tests.oracle.postgres import Database
 from tests.oracle.source import WIDE_IDS, create_source_tables

@@ -20,12 +20,12 @@ from assets.defs.definitions import build_definitions
 from assets.defs.resources import EXPORT_FOLDER, ExportsResource
 from pipelines.snapshots.history import LAST_CHECKED
 from pipelines.snapshots.opening import current_snapshot
-from tests.hostile import random_rows
 from tests.integration.kit import run_sql
 from tests.operating.kit import SECRET, Hook, webhook
 from tests.oracle.postgres import Cluster, Database
 from tests.oracle.source import create_source_tables, insert_source
 from tests.ports import free_port
+from tests.random_rows import random_rows
 
 pytestmark = [pytest.mark.orchestration, pytest.mark.integration, pytest.mark.standard]
 

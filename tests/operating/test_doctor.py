@@ -11,11 +11,11 @@ from assets.cli.commands import app
 from pipelines.build.diagnosis import diagnose
 from pipelines.checks.findings import Finding
 from tests.exporting import export, settings_for
-from tests.hostile import random_rows
 from tests.integration.kit import as_role, role, run_sql
 from tests.operating.kit import SECRET, webhook
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
+from tests.random_rows import random_rows
 
 pytestmark = [pytest.mark.integration, pytest.mark.fast]
 

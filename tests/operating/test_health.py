@@ -14,11 +14,11 @@ from pipelines.snapshots.history import LAST_CHECKED, FailedRun
 from pipelines.snapshots.rollback import rollback
 from pipelines.snapshots.switch import record_failed_run
 from tests.exporting import export, settings_for
-from tests.hostile import random_rows
 from tests.integration.kit import run_sql
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
 from tests.published import PublishedSources
+from tests.random_rows import random_rows
 
 pytestmark = [pytest.mark.integration, pytest.mark.fast]
 

@@ -20,12 +20,12 @@ from pipelines.snapshots.verification import verify_snapshot
 from tests.exporting import assert_agrees
 from tests.faults.kit import Operator, fill, small_disk
 from tests.faults.shim import Clock
-from tests.hostile import random_rows
 from tests.integration.kit import run_sql, wait_until
 from tests.operating.kit import Hook, webhook
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
 from tests.ports import free_port
+from tests.random_rows import random_rows
 
 pytestmark = [pytest.mark.orchestration, pytest.mark.integration, pytest.mark.extended, pytest.mark.takes(230)]
 

@@ -10,10 +10,10 @@ from pipelines.snapshots.opening import Snapshot, current_snapshot
 from pipelines.snapshots.verification import verify_snapshot
 from tests.exporting import export, settings_for
 from tests.faults.kit import Operator
-from tests.hostile import random_rows
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
 from tests.publish.kit import ROOT
+from tests.random_rows import random_rows
 
 pytestmark = [pytest.mark.orchestration, pytest.mark.integration, pytest.mark.extended]
 

@@ -14,10 +14,10 @@ from pipelines.progress import Progress
 from pipelines.snapshots.opening import Snapshot, current_snapshot
 from pipelines.snapshots.verification import verify_snapshot
 from tests.exporting import assert_agrees, export, settings_for
-from tests.hostile import random_rows
 from tests.integration.kit import OUR_SESSIONS
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
+from tests.random_rows import random_rows
 
 pytestmark = [pytest.mark.orchestration, pytest.mark.integration, pytest.mark.standard]
 

@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 from assets.cli.commands import app
 from pipelines.errors import QueryError, ReportError, SnapshotError
 from tests.exporting import export, settings_for
-from tests.hostile import random_rows
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
 from tests.published import PublishedSources
+from tests.random_rows import random_rows
 
 pytestmark = [pytest.mark.integration, pytest.mark.fast]
 

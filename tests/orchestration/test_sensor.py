@@ -12,9 +12,9 @@ from assets.defs.sensors import FIRST_PAUSE, MAX_PAUSE, POSITION_TAG, Try, decid
 from pipelines.source.connection import SourceAddress
 from pipelines.source.probe import probe_source
 from tests.exporting import settings_for
-from tests.hostile import random_rows
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
+from tests.random_rows import random_rows
 
 pytestmark = pytest.mark.standard
 

@@ -42,6 +42,9 @@ DOMAIN_EXPORTS, CANDIDATE_EXPORTS, REJECTED_ROWS = TABLES[:3]
 SEGMENT_SIZE = 100
 ROOT = Path(__file__).parents[2]
 BEGIN = datetime(2026, 11, 23, 6, 59, 32, tzinfo=UTC)
+# Segments of the snapshot that the fixture `base` has.
+BEFORE: dict[int, Any] = {-1: [-7, -2], 0: range(5), 1: range(100, 110), 3: [300]}
+FAR_AWAY = 100_000_000  # a file of few rows grows by whole blocks, over the limit at once
 
 HOSTILE_TEXTS = (
     "",
@@ -159,6 +162,11 @@ def new_id(number: int) -> str:
     return f"{BEGIN + timedelta(hours=number):%Y%m%dT%H%M%SZ}-{number:08x}"
 
 
+def at(hours: float) -> Callable[[], datetime]:
+    """A clock that stands so many hours after the beginning."""
+    return lambda: BEGIN + timedelta(hours=hours)
+
+
 @dataclass
 class Kit:
     """An export folder and what is published to it."""
@@ -253,7 +261,7 @@ class Kit:
     def look(self, hours: float, **options: Any) -> Snapshot | None:
         """A run that finds the source unchanged, so many hours after the beginning."""
         with hold_run_lock(self.export_dir, wait_seconds=20) as lock:
-            return record_unchanged(self.export_dir, lock, now=lambda: BEGIN + timedelta(hours=hours), **options)
+            return record_unchanged(self.export_dir, lock, now=at(hours), **options)
 
     def publish_changes(
         self,
@@ -316,6 +324,17 @@ class Kit:
 
     def _now(self) -> datetime:
         return self.clock[0]
+
+
+class Said(list[str]):
+    """What a run says while it goes on."""
+
+    def __call__(self, progress: Any) -> None:
+        self.append(progress.what)
+
+    @property
+    def why_anew(self) -> str:
+        return "".join(what for what in self if "built again" in what)
 
 
 def in_duckdb(query: str, database: Path | None = None) -> pl.DataFrame:

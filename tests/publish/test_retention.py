@@ -1,13 +1,17 @@
+import shutil
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from pipelines.errors import SnapshotError
+from pipelines.snapshots.history import read_switches
 from pipelines.snapshots.opening import list_snapshots
 from pipelines.snapshots.retention import prune_now, prune_snapshots
+from pipelines.snapshots.rollback import release_rollback, rollback
+from pipelines.snapshots.switch import forget_switches
 from pipelines.snapshots.verification import verify_snapshot
-from tests.publish.kit import BEGIN, Kit, new_id, staging_record
+from tests.publish.kit import BEGIN, Kit, at, new_id, staging_record
 
 pytestmark = pytest.mark.standard
 
@@ -113,3 +117,66 @@ def test_links_outlive_the_snapshot_that_had_the_file_first(kit: Kit) -> None:
     assert remaining(kit) == [2]
     verify_snapshot(kit.current())
     assert kit.current().manifest.tables[0].files[0].first_snapshot == new_id(1)
+
+
+# --- what was current, by the record of switches
+
+
+def test_what_a_rollback_needs_stays(two: Kit) -> None:
+    rollback(two.export_dir, new_id(1), now=at(3))
+    two.publish(4, {0: range(8)}, keep_snapshots=1, keep_hours=0)
+    # 1 is current, 4 is what the release goes to; 2 was current until hour 3.
+    assert remaining(two) == [1, 4]
+    assert release_rollback(two.export_dir, now=at(5)).manifest.id == new_id(4)
+
+
+def test_hours_count_from_when_a_snapshot_was_last_current(two: Kit) -> None:
+    rollback(two.export_dir, new_id(1), now=at(3))
+    two.publish(4, {0: range(8)})
+    release_rollback(two.export_dir, now=at(20))
+    two.publish(21, {0: range(9)})
+    # 1 was current until hour 20, 2 until hour 3, 4 until hour 21.
+    report = prune_now(two.export_dir, 1, 2, BEGIN + timedelta(hours=21.5), is_trial=True)
+    assert report.deleted == (new_id(2),)
+    assert remaining(two) == [1, 2, 4, 21]
+    assert prune_now(two.export_dir, 1, 1.2, BEGIN + timedelta(hours=21.5)).deleted == (new_id(1), new_id(2))
+
+
+def test_a_snapshot_that_never_was_current_does_not_count_as_current(two: Kit) -> None:
+    rollback(two.export_dir, new_id(1), now=at(3))
+    two.publish(4, {0: range(8)})
+    two.publish(5, {0: range(9)})
+    assert prune_now(two.export_dir, 1, 24, BEGIN + timedelta(hours=6)).deleted == (new_id(4),)
+
+
+def test_without_a_record_the_next_snapshot_ends_it(two: Kit) -> None:
+    (two.export_dir / "switches.jsonl").write_bytes(b"\xff not json\n")
+    assert prune_now(two.export_dir, 1, 5, BEGIN + timedelta(hours=6)).deleted == ()
+    assert prune_now(two.export_dir, 1, 5, BEGIN + timedelta(hours=7.1)).deleted == (new_id(1),)
+
+
+def test_freed_bytes_are_those_that_nothing_else_links(two: Kit) -> None:
+    snapshot = two.export_dir / "snapshots" / new_id(1)
+    shutil.rmtree(two.export_dir / "staging")
+    only_here = sum(p.stat().st_size for p in snapshot.rglob("*") if p.is_file() and p.stat().st_nlink == 1)
+    report = prune_now(two.export_dir, 1, 0, BEGIN + timedelta(days=1))
+    assert report.freed_bytes == only_here > 0
+
+
+def test_a_line_that_a_crash_cut_off_is_left_out(two: Kit) -> None:
+    with (two.export_dir / "switches.jsonl").open("ab") as file:
+        file.write(b'{"at": "2026-')
+    two.publish(3, {0: range(8)})
+    assert [switch.sequence for switch in read_switches(two.export_dir)] == [1, 2, 3]
+
+
+def test_the_record_is_shortened(two: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.snapshots.switch._REMEMBERED", 2)
+    for name in (new_id(1), new_id(2)) * 3:
+        rollback(two.export_dir, name, now=at(3))
+    before = read_switches(two.export_dir)
+    (two.export_dir / "snapshots" / new_id(2)).rename(two.root / "gone")
+    forget_switches(two.export_dir)
+    after = read_switches(two.export_dir)
+    assert after[-2:] == before[-2:]
+    assert {switch.previous for switch in after[:-2]} == {new_id(1)}

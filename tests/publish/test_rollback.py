@@ -1,8 +1,5 @@
 import json
 import shutil
-import threading
-import time
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,13 +8,13 @@ import pytest
 from pipelines.errors import BusyError, SnapshotError
 from pipelines.progress import Progress
 from pipelines.snapshots.history import read_hold, read_switches
-from pipelines.snapshots.lookup import find_snapshot, newest_snapshot, sequence_of, wait_for_snapshot
+from pipelines.snapshots.lookup import find_snapshot
 from pipelines.snapshots.opening import list_snapshots
 from pipelines.snapshots.retention import prune_now, prune_snapshots
 from pipelines.snapshots.rollback import release_rollback, rollback
-from pipelines.snapshots.switch import forget_switches, hold_publish_lock
+from pipelines.snapshots.switch import hold_publish_lock
 from pipelines.snapshots.verification import verify_snapshot
-from tests.publish.kit import BEGIN, Kit, flip_a_byte, in_process, new_id
+from tests.publish.kit import BEGIN, Kit, at, flip_a_byte, in_process, new_id
 
 pytestmark = pytest.mark.standard
 
@@ -49,24 +46,6 @@ else:
     release_rollback(kit.export_dir, now=lambda: BEGIN)
 print(" ".join(calls))
 """
-
-
-@pytest.fixture(scope="module")
-def two_to_copy(tmp_path_factory: pytest.TempPathFactory) -> Kit:
-    kit = Kit(tmp_path_factory.mktemp("two"))
-    kit.publish(1)
-    kit.publish(2, {0: range(7)})
-    return kit
-
-
-@pytest.fixture
-def two(two_to_copy: Kit, tmp_path: Path) -> Kit:
-    """Published at hours 1 and 2."""
-    return two_to_copy.copy_to(tmp_path)
-
-
-def at(hours: float) -> Callable[[], object]:
-    return lambda: BEGIN + timedelta(hours=hours)
 
 
 def last_checked(kit: Kit) -> dict[str, object]:
@@ -167,7 +146,7 @@ def test_a_prune_does_not_wait_for_a_run_that_builds_and_keeps_what_it_needs(two
     built = two.publish_changes(4, {0: range(9)}, on_progress=prune)
     assert two.current().manifest == built
     verify_snapshot(two.current())
-    assert remaining(two) == [2, 3]
+    assert [s.manifest.sequence for s in list_snapshots(two.export_dir).snapshots] == [2, 3]
 
 
 def test_an_unreadable_hold_stops_the_run(two: Kit) -> None:
@@ -278,115 +257,3 @@ def test_current_stays_at_the_newest_snapshot_that_was_renamed(two: Kit) -> None
     assert two.current().folder == renamed
     assert two.publish(11, {0: range(8)}).sequence == 3
     assert two.current().folder.name == new_id(11)
-
-
-# --- retention knows what was current
-
-
-def remaining(kit: Kit) -> list[int]:
-    return [s.manifest.sequence for s in list_snapshots(kit.export_dir).snapshots]
-
-
-def test_what_a_rollback_needs_stays(two: Kit) -> None:
-    rollback(two.export_dir, new_id(1), now=at(3))
-    two.publish(4, {0: range(8)}, keep_snapshots=1, keep_hours=0)
-    # 1 is current, 4 is what the release goes to; 2 was current until hour 3.
-    assert remaining(two) == [1, 3]
-    assert release_rollback(two.export_dir, now=at(5)).manifest.id == new_id(4)
-
-
-def test_hours_count_from_when_a_snapshot_was_last_current(two: Kit) -> None:
-    rollback(two.export_dir, new_id(1), now=at(3))
-    two.publish(4, {0: range(8)})
-    release_rollback(two.export_dir, now=at(20))
-    two.publish(21, {0: range(9)})
-    # 1 was current until hour 20, 2 until hour 3, 4 until hour 21.
-    report = prune_now(two.export_dir, 1, 2, BEGIN + timedelta(hours=21.5), is_trial=True)
-    assert report.deleted == (new_id(2),)
-    assert remaining(two) == [1, 2, 3, 4]
-    assert prune_now(two.export_dir, 1, 1.2, BEGIN + timedelta(hours=21.5)).deleted == (new_id(1), new_id(2))
-
-
-def test_a_snapshot_that_never_was_current_does_not_count_as_current(two: Kit) -> None:
-    rollback(two.export_dir, new_id(1), now=at(3))
-    two.publish(4, {0: range(8)})
-    two.publish(5, {0: range(9)})
-    assert prune_now(two.export_dir, 1, 24, BEGIN + timedelta(hours=6)).deleted == (new_id(4),)
-
-
-def test_without_a_record_the_next_snapshot_ends_it(two: Kit) -> None:
-    (two.export_dir / "switches.jsonl").write_bytes(b"\xff not json\n")
-    assert prune_now(two.export_dir, 1, 5, BEGIN + timedelta(hours=6)).deleted == ()
-    assert prune_now(two.export_dir, 1, 5, BEGIN + timedelta(hours=7.1)).deleted == (new_id(1),)
-
-
-def test_freed_bytes_are_those_that_nothing_else_links(two: Kit) -> None:
-    snapshot = two.export_dir / "snapshots" / new_id(1)
-    shutil.rmtree(two.export_dir / "staging")
-    only_here = sum(p.stat().st_size for p in snapshot.rglob("*") if p.is_file() and p.stat().st_nlink == 1)
-    report = prune_now(two.export_dir, 1, 0, BEGIN + timedelta(days=1))
-    assert report.freed_bytes == only_here > 0
-
-
-def test_a_line_that_a_crash_cut_off_is_left_out(two: Kit) -> None:
-    with (two.export_dir / "switches.jsonl").open("ab") as file:
-        file.write(b'{"at": "2026-')
-    two.publish(3, {0: range(8)})
-    assert [switch.sequence for switch in read_switches(two.export_dir)] == [1, 2, 3]
-
-
-def test_the_record_is_shortened(two: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.snapshots.switch._REMEMBERED", 2)
-    for name in (new_id(1), new_id(2)) * 3:
-        rollback(two.export_dir, name, now=at(3))
-    before = read_switches(two.export_dir)
-    (two.export_dir / "snapshots" / new_id(2)).rename(two.root / "gone")
-    forget_switches(two.export_dir)
-    after = read_switches(two.export_dir)
-    assert after[-2:] == before[-2:]
-    assert {switch.previous for switch in after[:-2]} == {new_id(1)}
-
-
-# --- finding and waiting
-
-
-def test_snapshots_are_found_by_id_and_number(two: Kit) -> None:
-    assert find_snapshot(two.export_dir, "1").manifest.id == new_id(1)
-    assert find_snapshot(two.export_dir, new_id(2)).manifest.sequence == 2
-    with pytest.raises(SnapshotError) as caught:
-        find_snapshot(two.export_dir, new_id(2)[:-1])
-    assert caught.value.expected.startswith(f"one of these: {new_id(2)}")
-    (two.export_dir / "snapshots" / new_id(1) / "manifest.json").unlink()
-    with pytest.raises(SnapshotError, match=r"manifest\.json can't be read"):
-        find_snapshot(two.export_dir, new_id(1))
-    newest = newest_snapshot(two.export_dir)
-    assert newest is not None
-    assert newest.manifest.id == new_id(2)
-
-
-def test_the_number_of_a_deleted_snapshot_is_still_known(two: Kit) -> None:
-    prune_now(two.export_dir, 1, 0, BEGIN + timedelta(days=1))
-    assert sequence_of(two.export_dir, new_id(1)) == 1
-    snapshot = wait_for_snapshot(two.export_dir, new_id(1), 0)
-    assert snapshot is not None
-    assert snapshot.manifest.id == new_id(2)
-
-
-def test_waiting_ends_with_the_switch(two: Kit) -> None:
-    assert wait_for_snapshot(two.export_dir, 2, 0.05) is None
-    publisher = threading.Timer(0.3, lambda: two.publish(3, {0: range(8)}))
-    publisher.start()
-    started = time.monotonic()
-    snapshot = wait_for_snapshot(two.export_dir, new_id(2), 120)
-    publisher.join()
-    assert snapshot is not None
-    assert snapshot.manifest.id == new_id(3)
-    assert time.monotonic() - started < 100
-
-
-def test_a_rollback_is_nothing_new_to_wait_for(two: Kit) -> None:
-    rollback(two.export_dir, new_id(1), now=at(3))
-    two.publish(4, {0: range(8)})
-    assert wait_for_snapshot(two.export_dir, 2, 0) is None
-    release_rollback(two.export_dir, now=at(5))
-    assert wait_for_snapshot(two.export_dir, 2, 0) == two.current()

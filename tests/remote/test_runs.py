@@ -14,10 +14,10 @@ from pipelines.remote.reading import open_remote
 from pipelines.snapshots.opening import Snapshot, current_snapshot
 from tests.exporting import settings_for
 from tests.faults.kit import Operator
-from tests.hostile import random_rows
 from tests.operating.kit import webhook
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
+from tests.random_rows import random_rows
 from tests.remote.kit import KEY_ID, SECRET, Bucket, Proxy, assert_published, store_environment
 
 pytestmark = [pytest.mark.integration, pytest.mark.orchestration, pytest.mark.standard]

@@ -11,10 +11,10 @@ from pipelines.errors import LockContentionError
 from pipelines.export import run_export
 from tests.exporting import assert_agrees, export, settings_for
 from tests.faults.kit import Server, embedded_programs, new_server
-from tests.hostile import random_rows
 from tests.integration.kit import Background, run_sql, scalar, session, wait_until
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
+from tests.random_rows import random_rows
 
 pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
