@@ -17,12 +17,9 @@ from xdist.remote import Producer
 from tests.oracle.postgres import Cluster, Database
 from tests.oracle.prepared import begin_run, end_run
 from tests.oracle.server import cluster_of_run
-from tests.oracle.source import create_source_tables, load_csv_dir
 from tests.parallel import GroupScheduling, tell_groups
 from tests.published import PublishedSources, published_sources_of
 from tests.tiers import TIERS, settle_tiers
-
-__all__ = ["create_source_tables", "load_csv_dir"]
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -26,6 +26,11 @@ CONTEXT.set_forkserver_preload([
 _MAX_S = 180
 
 
+def clean_environment(**variables: str) -> dict[str, str]:
+    """Nothing of this process's environment but PATH and HOME, and these variables."""
+    return {**{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}, **variables}
+
+
 def run_forked(script: str, *arguments: object, status: int | None = 0) -> "subprocess.CompletedProcess[str]":
     """Run a script to its end, with these arguments in sys.argv, as `python -c` does; None: any exit status will do.
 
@@ -55,10 +60,10 @@ def start_command(
         streams: File descriptors of its standard input, output and error. Input that is a terminal is the one that
             Ctrl-C comes from.
     """
-    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     words = [str(LEI_EXPORTS), *map(str, arguments)]
     passed = [Connection(os.dup(number)) for number in streams]
-    process = CONTEXT.Process(target=_command, args=(words, folder, {**kept, **environment}, passed), daemon=True)
+    given = (words, folder, clean_environment(**environment), passed)
+    process = CONTEXT.Process(target=_command, args=given, daemon=True)
     process.start()
     return process
 

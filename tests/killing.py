@@ -17,7 +17,7 @@ from pipelines.contracts.tables import published_tables
 from pipelines.export import run_export
 from pipelines.settings import Settings
 from tests.forking import CONTEXT
-from tests.integration.kit import wait_until
+from tests.waiting import wait_until
 
 _MAX_RUN_S = 180
 _RENAMES = ("replace", "rename", "symlink")

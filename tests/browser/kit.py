@@ -3,12 +3,10 @@
 Chromium is Debian's (`apt-get install chromium`); Playwright only drives it. SCREENSHOTS=<folder> keeps what was seen.
 """
 
-import json
 import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -21,6 +19,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.forking import LEI_EXPORTS
+from tests.install.kit import ask_ui
 from tests.oracle.postgres import Cluster, Database
 from tests.ports import free_port
 
@@ -76,15 +76,7 @@ class Server:
 
     def ask(self, query: str, **variables: Any) -> Any:
         """Data of a GraphQL query."""
-        request = urllib.request.Request(  # noqa: S310  our own server
-            f"{self.url}/graphql",
-            data=json.dumps({"query": query, "variables": variables}).encode(),
-            headers={"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:  # noqa: S310
-            answer = json.loads(response.read())
-        assert "errors" not in answer, answer
-        return answer["data"]
+        return ask_ui(self.url, query, **variables)
 
     def runs(self) -> list[tuple[str, str]]:
         """Id and status of each run, newest first."""
@@ -185,7 +177,7 @@ def serve_ui(database_url: str, folder: Path, *options: str) -> Iterator[Server]
         "TMPDIR": str(folder / "tmp"),
     }
     (folder / "tmp").mkdir(exist_ok=True)
-    command = [str(Path(sys.executable).with_name("lei-exports")), "ui", "--port", str(port), *options]
+    command = [str(LEI_EXPORTS), "ui", "--port", str(port), *options]
     with (folder / "ui.log").open("wb") as log:
         process = subprocess.Popen(
             command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True

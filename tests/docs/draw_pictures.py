@@ -5,7 +5,6 @@ Needs Chromium. Run it after the report or the Dagster UI changed, and look at e
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,6 +13,7 @@ from playwright.sync_api import Browser, Page
 from pipelines.snapshots.opening import current_snapshot
 from tests.browser.kit import open_browser, serve_ui
 from tests.docs.kit import PLACES, ROOT
+from tests.forking import LEI_EXPORTS
 from tests.integration.kit import run_sql
 from tests.oracle.prepared import begin_run, end_run
 from tests.oracle.server import cluster_of_run
@@ -34,7 +34,7 @@ def lei_exports(folder: Path, *arguments: str) -> None:
     """Run the program on the sample, with folders of its own."""
     places = {name: str(folder / place) for name, place in PLACES.items()}
     environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
-    command = [str(Path(sys.executable).with_name("lei-exports")), *arguments]
+    command = [str(LEI_EXPORTS), *arguments]
     subprocess.run(command, env={**environment, **places}, check=True, stdout=subprocess.DEVNULL)
 
 

@@ -1,10 +1,11 @@
 """A folder in which the commands of the documents run as in a fresh checkout, and the blocks that they stand in."""
 
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+from tests.forking import clean_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 # Relative, as a checkout has them; the program of this test's environment would use the `data/` of its own checkout.
@@ -32,8 +33,8 @@ def make_browser(folder: Path) -> Path:
 
 
 def environment_of(**variables: str) -> dict[str, str]:
-    """Nothing of this shell's environment but PATH and HOME."""
-    return {**{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}, **PLACES, **variables}
+    """Nothing of this shell's environment but PATH and HOME, and folders as a checkout has them."""
+    return clean_environment(**{**PLACES, **variables})
 
 
 def run(command: str, folder: Path, **variables: str) -> str:

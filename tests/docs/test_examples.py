@@ -1,6 +1,5 @@
 """The scripts of examples/: each runs as it stands there, needs nothing of this package, and its answer is right."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.snapshots.opening import Snapshot
+from tests.forking import clean_environment
 
 pytestmark = [pytest.mark.integration, pytest.mark.fast]
 
@@ -35,11 +35,10 @@ ANSWERS = {
 
 def run(example: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a script as a person does, with nothing of this shell's environment but PATH and HOME."""
-    clean = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     return subprocess.run(
         [sys.executable, "-W", "error", EXAMPLES / example],
         cwd=cwd,
-        env={**clean, "PYTHONUTF8": "1", **environment},
+        env=clean_environment(PYTHONUTF8="1", **environment),
         capture_output=True,
         text=True,
         check=False,

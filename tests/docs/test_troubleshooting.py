@@ -4,7 +4,6 @@ import re
 import shlex
 import socket
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from pipelines.snapshots.opening import current_snapshot
 from tests.docs.conftest import SAMPLE
 from tests.docs.kit import ROOT
 from tests.exporting import settings_for
+from tests.forking import LEI_EXPORTS
 from tests.integration.kit import as_role, role, run_sql
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, load_csv_dir
@@ -145,7 +145,7 @@ def taken_port(_: World) -> str:
 
 def serve(*arguments: str) -> str:
     """The server replaces its process, so it is started as one."""
-    program = Path(sys.executable).with_name("lei-exports")
+    program = LEI_EXPORTS
     done = subprocess.run([program, "serve", *arguments], capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 1
     return done.stdout + done.stderr

@@ -12,10 +12,11 @@ import pytest
 
 from tests.docs.conftest import SAMPLE
 from tests.docs.kit import ROOT, environment_of, make_browser, make_checkout, run, steps
-from tests.integration.kit import run_sql, wait_until
+from tests.integration.kit import run_sql
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, load_csv_dir
 from tests.ports import free_port
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.orchestration, pytest.mark.extended]
 

@@ -12,8 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -22,6 +21,7 @@ import psutil
 
 from pipelines.system.processes import ending_with
 from tests.ports import free_port
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 RAY = str(Path(sys.executable).with_name("ray"))
@@ -60,7 +60,7 @@ class Node:
     def wait(self) -> None:
         """Wait until it has started."""
         for _ in range(_TRIES):
-            wait_for(lambda: self.has_started or self.process.poll() is not None)
+            wait_until(lambda: self.has_started or self.process.poll() is not None)
             if self.process.poll() is None:
                 return
             self.kill()
@@ -181,14 +181,6 @@ def copy_code(target: Path) -> Path:
     with (target / "pipelines" / "errors.py").open("a", encoding="utf-8") as file:
         file.write("# one line more\n")
     return target
-
-
-def wait_for(holds: Callable[[], bool], seconds: float = _START_SECONDS) -> None:
-    """Wait until a condition holds."""
-    until = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < until, "it did not come true"
-        time.sleep(0.05)
 
 
 def _session_of(pid: int) -> int:

@@ -9,7 +9,8 @@ from pipelines.engine.flow import Engine
 from pipelines.engine.opening import open_engine
 from pipelines.progress import Progress
 from pipelines.settings import Settings
-from tests.engine.cluster import Node, RayCluster, wait_for
+from tests.engine.cluster import Node, RayCluster
+from tests.waiting import wait_until
 
 HEARD: list[Progress] = []
 """What the engine of these tests has reported."""
@@ -59,4 +60,4 @@ def new_node(ray_engine: Engine, ray_cluster: RayCluster) -> Iterator[Callable[.
         node.kill()
         ray_cluster.nodes.remove(node)
     # Ray notices after seconds; till then the next test would count it.
-    wait_for(lambda: nodes_alive() <= before)
+    wait_until(lambda: nodes_alive() <= before)

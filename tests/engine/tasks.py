@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from pipelines.errors import ExtractError
-from tests.engine.cluster import wait_for
+from tests.waiting import wait_until
 
 _AT_MOST_S = 120
 
@@ -30,7 +30,7 @@ def run_until_released(job: Job) -> int:
     """Say that it runs (a file), until a file allows it to end; the largest number of tasks that ran with it."""
     mark = job.folder / f"running-{job.number}-{os.getpid()}"
     mark.touch()
-    wait_for((job.folder / "release").exists, _AT_MOST_S)
+    wait_until((job.folder / "release").exists, _AT_MOST_S)
     together = len(list(job.folder.glob("running-*")))
     mark.unlink()
     return together

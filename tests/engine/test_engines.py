@@ -11,8 +11,8 @@ import pytest
 from pipelines.engine.flow import Engine
 from pipelines.engine.local import LocalEngine
 from pipelines.errors import ExtractError
-from tests.engine.cluster import wait_for
 from tests.engine.tasks import Job, fail, run_stubbornly, run_until_released, square, wait_but_first
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.extended
 
@@ -119,7 +119,7 @@ def test_a_watch_that_raises_stops_what_runs_and_drops_the_rest(engine: Engine, 
         )  # fmt: skip
     assert tasks.taken <= 4
     # They would go on for two minutes. Ray may end a task before it clears up.
-    wait_for(lambda: running(tmp_path) == 0 or engine.name == "ray", 20)
+    wait_until(lambda: running(tmp_path) == 0 or engine.name == "ray", 20)
 
 
 def test_the_watch_is_asked_while_nothing_ends(engine: Engine, tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_caller_that_goes_away_stops_what_runs(engine: Engine, tmp_path: Path)
     tasks = Counted(tmp_path)
     facts = engine.map(wait_but_first, tasks, memory_bytes=MIB, at_a_time=2, on_stop=(tmp_path / "release").touch)
     assert next(facts) == 0
-    wait_for(lambda: running(tmp_path) > 0)
+    wait_until(lambda: running(tmp_path) > 0)
     facts.close()  # type: ignore[attr-defined]
     assert (tmp_path / "release").exists()
     assert tasks.taken <= 1 + 4

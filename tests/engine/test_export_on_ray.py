@@ -21,7 +21,7 @@ from pipelines.errors import EngineError
 from pipelines.settings import Settings
 from pipelines.snapshots.opening import Snapshot, current_snapshot
 from pipelines.source import ranges
-from tests.engine.cluster import ROOT, Node, RayCluster, copy_code, wait_for
+from tests.engine.cluster import ROOT, Node, RayCluster, copy_code
 from tests.engine.tasks import Job, square
 from tests.exporting import assert_agrees, before_it_reads, export, settings_for
 from tests.hostile import insert_hostile
@@ -29,6 +29,7 @@ from tests.integration.kit import OUR_SESSIONS, SLOW_READS, make_slow, run_sql, 
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source, load_csv_dir
 from tests.random_rows import random_rows
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.extended]
 
@@ -192,11 +193,11 @@ def assert_it_leaves_nothing(
         def reads() -> bool:
             return bool(scalar(looker, SLOW_READS))
 
-        wait_for(lambda: reads() or coordinator.poll() is not None)
+        wait_until(lambda: reads() or coordinator.poll() is not None)
         assert coordinator.poll() is None
         lose(coordinator)
         assert coordinator.wait(240) != 0
-        wait_for(lambda: scalar(looker, OUR_SESSIONS) == 0)
+        wait_until(lambda: scalar(looker, OUR_SESSIONS) == 0)
     after = current_snapshot(settings.export_dir)
     assert after is not None
     assert after.manifest == before.manifest

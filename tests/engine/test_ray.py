@@ -17,7 +17,7 @@ from pipelines.engine.flow import Engine
 from pipelines.engine.nodes import check_nodes
 from pipelines.errors import EngineError
 from pipelines.system.unexpected import UnexpectedError
-from tests.engine.cluster import ROOT, Node, RayCluster, wait_for
+from tests.engine.cluster import ROOT, Node, RayCluster
 from tests.engine.conftest import HEARD
 from tests.engine.tasks import (
     Job,
@@ -30,6 +30,7 @@ from tests.engine.tasks import (
     run_until_released,
     square,
 )
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.extended
 
@@ -167,13 +168,13 @@ def test_a_cluster_goes_on_after_its_coordinator_was_killed(
     ray_engine: Engine, ray_cluster: RayCluster, tmp_path: Path
 ) -> None:
     coordinator = begin_coordinator(ray_cluster, tmp_path)
-    wait_for(lambda: len(running(tmp_path)) == 2 or coordinator.poll() is not None)
+    wait_until(lambda: len(running(tmp_path)) == 2 or coordinator.poll() is not None)
     orphans = running(tmp_path)
     assert orphans
     coordinator.send_signal(signal.SIGKILL)
     coordinator.communicate()
     # Its tasks are ended, though they would go on for a minute.
-    wait_for(lambda: not any(orphans & set(node.pids()) for node in ray_cluster.nodes))
+    wait_until(lambda: not any(orphans & set(node.pids()) for node in ray_cluster.nodes))
     assert list(ray_engine.map(square, [Job(5)], memory_bytes=MIB)) == [25]
 
 
@@ -200,7 +201,7 @@ def test_a_cluster_of_its_own_listens_on_loopback_only_and_ends_with_its_coordin
     coordinator = begin_coordinator(ray_cluster, tmp_path, RAY_ADDRESS="", RAY_TMPDIR=str(ray_cluster.folder))
     family = Node([], {}, tmp_path)
     family.process = coordinator
-    wait_for(lambda: bool(running(tmp_path)) or coordinator.poll() is not None)
+    wait_until(lambda: bool(running(tmp_path)) or coordinator.poll() is not None)
     listening = {address for pid in family.pids() for address in addresses_of(pid)}
     assert listening
     assert {address.removeprefix("::ffff:") for address in listening} <= {"127.0.0.1", "::1"}
@@ -208,7 +209,9 @@ def test_a_cluster_of_its_own_listens_on_loopback_only_and_ends_with_its_coordin
     coordinator.wait()
     # Two processes of Ray's own notice it a minute later.
     try:
-        wait_for(lambda: {name_of(pid) for pid in family.pids()} <= {"ray::DashboardAgent", "ray::RuntimeEnvAgent", ""})
+        wait_until(
+            lambda: {name_of(pid) for pid in family.pids()} <= {"ray::DashboardAgent", "ray::RuntimeEnvAgent", ""}
+        )
     finally:
         family.kill()
         coordinator.communicate()

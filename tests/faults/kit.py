@@ -6,20 +6,15 @@ import pty
 import shutil
 import socket
 import subprocess
-import sys
 import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 
+from tests.forking import LEI_EXPORTS, clean_environment
 from tests.oracle.postgres import Database
-from tests.oracle.server import Server, account, embedded_programs, new_folder, new_server
 from tests.relay import Relay
-
-__all__ = ["Server", "account", "embedded_programs", "new_folder", "new_server"]
 
 DEBIAN = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: float(path.parent.name))
 
@@ -95,18 +90,6 @@ class Wire(Relay):
         client.sendall(data)
 
 
-def wait_for_server(database: Database, seconds: float = 120) -> None:
-    until = time.monotonic() + seconds
-    while True:
-        try:
-            database.connect().close()
-        except psycopg.OperationalError:
-            assert time.monotonic() < until
-            time.sleep(0.05)
-        else:
-            return
-
-
 class Operator:
     """Runs `lei-exports` as a person does, in a folder of its own."""
 
@@ -122,7 +105,7 @@ class Operator:
     ) -> subprocess.Popen[str]:
         """Start the command with nothing of this shell's environment but PATH and HOME."""
         self._process = subprocess.Popen(
-            self._command(arguments),
+            [LEI_EXPORTS, *arguments],
             cwd=self._folder,
             env={**self._environment(), **environment},
             stdout=stdout,
@@ -135,7 +118,7 @@ class Operator:
         """Start it in a terminal of its own, and the other end of that: what is written there is typed."""
         ours, theirs = pty.openpty()
         self._process = subprocess.Popen(
-            self._command(arguments),
+            [LEI_EXPORTS, *arguments],
             cwd=self._folder,
             env={**self._environment(), "TERM": "xterm", "COLUMNS": "200"},
             preexec_fn=lambda: os.login_tty(theirs),  # noqa: PLW1509  nothing else makes it its terminal
@@ -145,14 +128,9 @@ class Operator:
         os.close(theirs)
         return self._process, ours
 
-    @staticmethod
-    def _command(arguments: Sequence[str]) -> list[str]:
-        return [str(Path(sys.executable).with_name("lei-exports")), *arguments]
-
     def _environment(self) -> dict[str, str]:
-        clean = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         places = {"EXPORT_DIR": str(self.export_dir), "DAGSTER_HOME": str(self.home)}
-        return {**clean, **places, "DATABASE_URL": self.database.url}
+        return clean_environment(DATABASE_URL=self.database.url, **places)
 
     def end(self) -> None:
         if self._process is not None and self._process.poll() is None:

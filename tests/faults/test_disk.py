@@ -18,6 +18,7 @@ from pipelines.snapshots.verification import verify_snapshot
 from pipelines.source import read_range
 from tests.exporting import export, settings_for
 from tests.faults.kit import fill, need, small_disk
+from tests.forking import LEI_EXPORTS
 from tests.integration.kit import ROW_MARK, assert_says, run_sql
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
@@ -128,7 +129,7 @@ def test_the_advice_of_a_full_disk_makes_room(source: Database, disk: Path) -> N
         run_export(settings)
     command, freed = re.findall(r"`lei-exports (.*)` frees ([0-9,]+) bytes", caught.value.fix)[0]
     before = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
-    operator = [Path(sys.executable).with_name("lei-exports"), *command.split()]
+    operator = [LEI_EXPORTS, *command.split()]
     done = subprocess.run(
         operator, env={**os.environ, "EXPORT_DIR": str(disk)}, check=True, capture_output=True, text=True
     )

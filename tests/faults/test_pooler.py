@@ -12,11 +12,13 @@ import pytest
 from pipelines.errors import SourceError
 from pipelines.export import run_export
 from tests.exporting import assert_agrees, export, settings_for
-from tests.faults.kit import Server, account, embedded_programs, need, new_folder, new_server
-from tests.integration.kit import assert_says, scalar, session, wait_until
+from tests.faults.kit import need
+from tests.integration.kit import assert_says, scalar, session
+from tests.oracle.server import Server, account, embedded_programs, new_folder, new_server
 from tests.oracle.source import create_source_tables, insert_source
 from tests.ports import free_port
 from tests.random_rows import random_rows
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.extended]
 

@@ -13,12 +13,13 @@ from pipelines.snapshots.verification import verify_snapshot
 from tests.exporting import export, settings_for
 from tests.faults.kit import Operator
 from tests.faults.test_stopping import is_reading
-from tests.integration.kit import make_slow, wait_until
+from tests.integration.kit import make_slow
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
 from tests.publish.kit import ROOT
 from tests.random_rows import random_rows
 from tests.system.kit import held_by_another_process, library_without_flock
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.extended]
 

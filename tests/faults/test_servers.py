@@ -16,9 +16,9 @@ from pipelines.errors import SourceError
 from pipelines.export import run_export
 from pipelines.source import same_server
 from tests.exporting import export, settings_for
-from tests.faults.kit import Server, embedded_programs, new_server
 from tests.integration.kit import assert_says
 from tests.oracle.postgres import Database
+from tests.oracle.server import Server, embedded_programs, new_server
 from tests.oracle.source import create_source_tables, insert_source
 from tests.random_rows import random_rows
 from tests.relay import Relay

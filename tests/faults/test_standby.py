@@ -8,10 +8,11 @@ import pytest
 from pipelines.build.extraction import Acceptance
 from pipelines.errors import ExtractError
 from tests.exporting import assert_agrees, before_it_reads, export, settings_for
-from tests.faults.kit import Server, embedded_programs, new_folder, new_server
-from tests.integration.kit import assert_says, run_sql, scalar, session, wait_until
+from tests.integration.kit import assert_says, run_sql, scalar, session
+from tests.oracle.server import Server, embedded_programs, new_folder, new_server
 from tests.oracle.source import create_source_tables, insert_source
 from tests.random_rows import random_rows
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.extended]
 

@@ -17,12 +17,14 @@ from assets.defs.resources import ExportsResource
 from pipelines.snapshots.opening import current_snapshot
 from pipelines.snapshots.verification import verify_snapshot
 from tests.exporting import assert_agrees, settings_for
-from tests.faults.kit import Operator, Server, embedded_programs, new_server
-from tests.integration.kit import OUR_SESSIONS, SLOW_READS, Background, make_slow, run_sql, scalar, session, wait_until
+from tests.faults.kit import Operator
+from tests.integration.kit import OUR_SESSIONS, SLOW_READS, Background, make_slow, run_sql, scalar, session
 from tests.killing import run_and_kill_once
 from tests.oracle.postgres import Database
+from tests.oracle.server import Server, embedded_programs, new_server
 from tests.oracle.source import create_source_tables, insert_source
 from tests.random_rows import random_rows
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.orchestration, pytest.mark.integration, pytest.mark.extended]
 

@@ -19,6 +19,7 @@ from pipelines.system.unexpected import as_unexpected, describe_message, first_w
 from tests.exporting import assert_agrees, export, settings_for
 from tests.faults.kit import Operator
 from tests.faults.shim import build_shim
+from tests.forking import LEI_EXPORTS
 from tests.integration.kit import ROW_MARK, run_sql
 from tests.operating.kit import webhook
 from tests.oracle.postgres import Database
@@ -86,7 +87,7 @@ def test_too_few_addresses_stop_a_run_before_it_begins(operator: Operator) -> No
     environment = {"PATH": os.environ["PATH"], "DATABASE_URL": operator.database.url}
     environment |= {"EXPORT_DIR": str(operator.export_dir), "DAGSTER_HOME": str(operator.home)}
     for command, stream in (("run", "stderr"), ("doctor", "stdout")):
-        limited = f'ulimit -v 1500000; exec "{Path(sys.executable).with_name("lei-exports")}" {command}'
+        limited = f'ulimit -v 1500000; exec "{LEI_EXPORTS}" {command}'
         done = subprocess.run(["sh", "-c", limited], env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 1, done.stderr
         assert "1,536,000,000 bytes (ulimit -v" in getattr(done, stream)

@@ -15,10 +15,12 @@ from pipelines.snapshots.verification import verify_snapshot
 from pipelines.source import connection as connection_module
 from pipelines.source import extraction, pooler, read_range
 from tests.exporting import assert_agrees, export, settings_for
-from tests.faults.kit import Server, Wire, embedded_programs, new_server
-from tests.integration.kit import ACCEPT_ALL, assert_no_sessions, assert_says, scalar, session, wait_until
+from tests.faults.kit import Wire
+from tests.integration.kit import ACCEPT_ALL, assert_no_sessions, assert_says, scalar, session
+from tests.oracle.server import Server, embedded_programs, new_server
 from tests.oracle.source import create_source_tables, insert_source
 from tests.random_rows import random_rows
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.extended]
 

@@ -2,7 +2,6 @@
 
 import socket
 import threading
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +10,8 @@ from psycopg import conninfo
 
 from tests.oracle.postgres import Cluster, Database
 from tests.relay import Relay
+from tests.waiting import wait_until
 
-_WAIT_SECONDS = 120
 _SESSIONS = """
 SELECT pid FROM pg_stat_activity
 WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
@@ -83,7 +82,4 @@ def forget_scans(database: Database) -> None:
 
 def _wait_until_alone(connection: psycopg.Connection[Any]) -> None:
     """A session's counts are there for all as soon as it is gone."""
-    until = time.monotonic() + _WAIT_SECONDS
-    while connection.execute(_SESSIONS).fetchall():
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    wait_until(lambda: not connection.execute(_SESSIONS).fetchall())

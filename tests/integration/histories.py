@@ -20,10 +20,10 @@ from pipelines.contracts.tables import published_tables
 from pipelines.snapshots.opening import Snapshot
 from pipelines.snapshots.verification import verify_snapshot
 from tests.exporting import assert_agrees, export, settings_for
-from tests.faults.kit import Server, account, embedded_programs, new_server
 from tests.oracle.compare import assert_same, read_parquet_face
 from tests.oracle.postgres import Database
 from tests.oracle.prepared import begin_run, end_run
+from tests.oracle.server import Server, account, embedded_programs, new_server
 from tests.oracle.source import create_source_tables, insert_source
 from tests.random_rows import random_rows
 

@@ -27,6 +27,7 @@ from tests.exporting import settings_for
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
 from tests.random_rows import random_rows
+from tests.waiting import wait_until
 
 ACCEPT_ALL = Acceptance(new_source=True, shrink=True)
 # Stands in texts of rows: no message may hold it.
@@ -141,14 +142,6 @@ def scalar(connection: psycopg.Connection[Any], query: str, *parameters: object)
     row = connection.execute(query, parameters or None).fetchone()  # type: ignore[call-overload]
     assert row is not None
     return row[0]
-
-
-def wait_until(holds: Callable[[], object], seconds: float = 120) -> None:
-    """Wait until a condition holds; a limit is for what is wrong, not for a machine that is busy."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 def assert_no_sessions(database: Database) -> None:

@@ -15,11 +15,12 @@ from pipelines.contracts.tables import published_tables
 from pipelines.snapshots.opening import Snapshot
 from pipelines.source import preflight, ranges
 from tests.exporting import assert_agrees, before_it_reads, export, settings_for, while_it_reads
-from tests.integration.kit import run_sql, scalar, session, wait_until
+from tests.integration.kit import run_sql, scalar, session
 from tests.oracle.compare import assert_formats
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
 from tests.random_rows import random_rows
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.standard]
 

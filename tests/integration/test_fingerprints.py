@@ -13,10 +13,11 @@ from pipelines.settings import Settings
 from pipelines.snapshots.opening import Snapshot
 from pipelines.snapshots.verification import verify_snapshot
 from tests.exporting import assert_agrees, export, settings_for
-from tests.faults.kit import Server, debian_programs, embedded_programs, new_server
+from tests.faults.kit import debian_programs
 from tests.integration.kit import run_sql
 from tests.integration.test_incremental import execute, filled
 from tests.oracle.postgres import Cluster, Database
+from tests.oracle.server import Server, embedded_programs, new_server
 from tests.oracle.source import create_source_tables, insert_source
 from tests.published import PublishedSources
 

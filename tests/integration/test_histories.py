@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.faults.kit import Server, embedded_programs, new_server
 from tests.integration.histories import run_history
+from tests.oracle.server import Server, embedded_programs, new_server
 
 pytestmark = [pytest.mark.integration, pytest.mark.extended]
 

@@ -15,11 +15,13 @@ from pipelines.errors import ExportError, ExtractError, SourceError
 from pipelines.export import run_export
 from pipelines.settings import Settings, load_settings
 from tests.exporting import export, settings_for
-from tests.faults.kit import Server, debian_programs, embedded_programs, new_server
-from tests.integration.kit import assert_says, role, run_sql, scalar, session, wait_until
+from tests.faults.kit import debian_programs
+from tests.integration.kit import assert_says, role, run_sql, scalar, session
 from tests.oracle.postgres import Database
+from tests.oracle.server import Server, embedded_programs, new_server
 from tests.oracle.source import create_source_tables, insert_source
 from tests.random_rows import random_rows
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.standard]
 

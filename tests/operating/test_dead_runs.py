@@ -14,12 +14,12 @@ from assets.defs.definitions import build_definitions
 from assets.defs.resources import ExportsResource
 from pipelines.system.run_lock import hold_running
 from tests.faults.kit import Operator
-from tests.integration.kit import wait_until
 from tests.operating.kit import webhook
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
 from tests.publish.kit import ROOT
 from tests.random_rows import random_rows
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.orchestration, pytest.mark.integration, pytest.mark.extended]
 

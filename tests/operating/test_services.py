@@ -18,11 +18,11 @@ from pipelines.system.file_lock import hold_lock
 from pipelines.system.run_lock import hold_run_lock
 from tests.browser.kit import Server, allow_connections, serve_ui
 from tests.forking import run_command, run_forked
-from tests.integration.kit import wait_until
 from tests.oracle.postgres import Cluster, Database
 from tests.oracle.source import create_source_tables, insert_source
 from tests.ports import free_port
 from tests.random_rows import random_rows
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.orchestration, pytest.mark.standard]
 

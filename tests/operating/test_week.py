@@ -20,12 +20,13 @@ from pipelines.snapshots.verification import verify_snapshot
 from tests.exporting import assert_agrees
 from tests.faults.kit import Operator, fill, small_disk
 from tests.faults.shim import Clock
-from tests.integration.kit import run_sql, wait_until
+from tests.integration.kit import run_sql
 from tests.operating.kit import Hook, webhook
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
 from tests.ports import free_port
 from tests.random_rows import random_rows
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.orchestration, pytest.mark.integration, pytest.mark.extended, pytest.mark.takes(230)]
 
@@ -33,7 +34,7 @@ STEPS, STEP = 14, timedelta(hours=12)
 KILLED, FULL = {2, 5, 9, 12}, {7}
 KEPT_DAYS = 3
 TICK, QUIET_S = timedelta(minutes=1), 5.0
-FAILED, SUCCEEDED = dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS
+FAILED = dg.DagsterRunStatus.FAILURE
 UNDER_WAY = [
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.QUEUED,
@@ -113,10 +114,6 @@ def living_service(database: Database, folder: Path, hook: Hook) -> Iterator[Ser
         process.send_signal(signal.SIGTERM)
         process.wait(180)
     assert psutil.wait_procs(children, 60)[1] == [], "all of it ends with it"
-
-
-def bytes_of(folder: Path) -> int:
-    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
 
 
 @pytest.fixture

@@ -20,8 +20,9 @@ from pipelines.snapshots.verification import verify_snapshot
 from pipelines.system.file_lock import read_holder
 from pipelines.system.run_lock import RUN_LOCK, hold_run_lock
 from tests.exporting import settings_for
-from tests.integration.kit import Background, wait_until
+from tests.integration.kit import Background
 from tests.orchestration.test_job import Operator, operator  # noqa: F401  a fixture
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.orchestration, pytest.mark.integration, pytest.mark.standard]
 

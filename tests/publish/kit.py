@@ -35,7 +35,6 @@ from pipelines.snapshots.parquet import write_parquet
 from pipelines.snapshots.publishing import publish_snapshot, record_unchanged
 from pipelines.snapshots.verification import verify_snapshot
 from pipelines.system.run_lock import hold_run_lock
-from tests.forking import run_forked
 
 TABLES = published_tables(include_full_data=False)
 DOMAIN_EXPORTS, CANDIDATE_EXPORTS, REJECTED_ROWS = TABLES[:3]
@@ -341,11 +340,6 @@ def in_duckdb(query: str, database: Path | None = None) -> pl.DataFrame:
     """The answer of a connection of its own, closed afterwards."""
     with duckdb.connect(str(database or ":memory:"), read_only=database is not None) as connection:
         return connection.sql(query).pl()
-
-
-def in_process(script: str, *arguments: object, status: int | None = 0) -> "subprocess.CompletedProcess[str]":
-    """Run a script with these arguments in a process of its own, which sees the project and these helpers."""
-    return run_forked(script, *arguments, status=status)
 
 
 def start_process(script: str, *arguments: object) -> "subprocess.Popen[str]":

@@ -19,8 +19,9 @@ from pipelines.snapshots.history import read_hold
 from pipelines.snapshots.lookup import wait_for_snapshot
 from pipelines.snapshots.opening import list_snapshots
 from pipelines.snapshots.rollback import release_rollback, rollback
+from tests.forking import run_forked
 from tests.integration.kit import Background
-from tests.publish.kit import BEGIN, Kit, in_process, new_id
+from tests.publish.kit import BEGIN, Kit, new_id
 
 pytestmark = pytest.mark.standard
 
@@ -105,7 +106,7 @@ def files_of_at_most(size: int) -> Iterator[None]:
 
 def interrupted(kit: Kit, what: str) -> list[dict[str, Any]]:
     """What became of each try that was interrupted."""
-    results: list[dict[str, Any]] = json.loads(in_process(INTERRUPTED, kit.root, what).stdout)
+    results: list[dict[str, Any]] = json.loads(run_forked(INTERRUPTED, kit.root, what).stdout)
     assert [result for result in results if result["hidden"]] == []
     return results
 

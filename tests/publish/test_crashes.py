@@ -9,7 +9,8 @@ import pytest
 from pipelines.snapshots.lookup import newest_snapshot
 from pipelines.snapshots.opening import current_snapshot
 from pipelines.snapshots.verification import verify_snapshot
-from tests.publish.kit import Kit, in_process, new_id
+from tests.forking import run_forked
+from tests.publish.kit import Kit, new_id
 
 pytestmark = pytest.mark.standard
 
@@ -68,7 +69,7 @@ def kill_at_each_call(kit: Kit, root: Path, *arguments: str) -> Iterator[Kit]:
     """The export folder as it is after a publish that was killed at its first call, at its second, and so on."""
     for number in itertools.count(1):
         killed = kit.copy_to(root / str(number))
-        done = in_process(KILLED, killed.root, number, *arguments, status=None)
+        done = run_forked(KILLED, killed.root, number, *arguments, status=None)
         if "not killed" in done.stdout:
             assert number > FEWEST_CALLS
             return
@@ -108,13 +109,13 @@ def test_the_first_publish_of_all_is_killed(kit: Kit, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seconds", [0.05, 0.2])
 def test_killed_while_the_database_is_built(published: Kit, seconds: float) -> None:
-    in_process(KILLED_AT_WORK, published.root, seconds, status=SIGKILLED)
+    run_forked(KILLED_AT_WORK, published.root, seconds, status=SIGKILLED)
     assert published.current().manifest.id == new_id(1)
     assert_the_next_run_succeeds(published)
 
 
 def test_killed_while_a_copy_is_changed(published: Kit) -> None:
-    in_process(KILLED_AT_WORK, published.root, 0.3, "changes", status=SIGKILLED)
+    run_forked(KILLED_AT_WORK, published.root, 0.3, "changes", status=SIGKILLED)
     assert published.current().manifest.id == new_id(1)
     verify_snapshot(published.current())
     assert_the_next_run_succeeds(published)

@@ -4,7 +4,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import duckdb
@@ -18,6 +17,7 @@ from pipelines.errors import PublishError
 from pipelines.snapshots.database import WriterOptions, build_database
 from pipelines.snapshots.database_writer import ColumnTask, TableTask, Task, serve
 from pipelines.snapshots.parquet import write_parquet
+from tests.forking import run_forked
 from tests.publish.kit import (
     CANDIDATE_EXPORTS,
     DOMAIN_EXPORTS,
@@ -27,11 +27,11 @@ from tests.publish.kit import (
     candidate_rows,
     domain_rows,
     in_duckdb,
-    in_process,
     rejected_rows,
     rows_of,
     start_process,
 )
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.fast
 
@@ -202,7 +202,7 @@ def test_wide_rows_fit_into_little_memory(tmp_path: Path) -> None:
 
 def test_a_full_disk_names_the_way_out(tmp_path: Path) -> None:
     write_parquet(rejected_rows(20_000), tmp_path / "all.parquet", table=REJECTED_ROWS, segment=None)
-    said = in_process(FULL_DISK, tmp_path).stdout
+    said = run_forked(FULL_DISK, tmp_path).stdout
     assert "no room on the disk" in said
     assert "free space" in said
     assert [p.name for p in tmp_path.iterdir()] == ["all.parquet"]
@@ -211,7 +211,7 @@ def test_a_full_disk_names_the_way_out(tmp_path: Path) -> None:
 def test_too_few_files_name_the_way_out(tmp_path: Path) -> None:
     for number in range(60):
         write_parquet(rejected_rows(3), tmp_path / f"{number:06}.parquet", table=REJECTED_ROWS, segment=number)
-    said = in_process(FEW_FILES, tmp_path).stdout
+    said = run_forked(FEW_FILES, tmp_path).stdout
     assert "Found: too many open files" in said
     assert "ulimit -n" in said
     assert "verify" not in said
@@ -298,13 +298,6 @@ def read_by_1_4(database: Path) -> list[str]:
         out, err = reader.communicate(timeout=240)
     assert reader.returncode == 0, err
     return out.split()
-
-
-def wait_until(happened) -> None:
-    deadline = time.monotonic() + 120
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def wait_for_child(parent: int, folder: Path) -> int:

@@ -10,7 +10,8 @@ from pipelines.errors import PublishError, SnapshotError
 from pipelines.snapshots.folder import MakeExtras, SideFiles
 from pipelines.snapshots.opening import Snapshot, current_snapshot
 from pipelines.snapshots.verification import failed_checks, verify_files, verify_snapshot
-from tests.publish.kit import Kit, flip_a_byte, in_process, new_id
+from tests.forking import run_forked
+from tests.publish.kit import Kit, flip_a_byte, new_id
 
 pytestmark = pytest.mark.standard
 
@@ -120,7 +121,7 @@ Kit(Path(sys.argv[1])).publish(2, extras=lambda *_: os.kill(os.getpid(), signal.
 
 
 def test_killed_while_it_is_made(with_page: Kit) -> None:
-    in_process(KILLED, with_page.root, status=-9)
+    run_forked(KILLED, with_page.root, status=-9)
     assert with_page.current().manifest.id == new_id(1)
     with_page.publish(3, extras=making({"page.html": PAGE}), lock_wait_seconds=5)
     verify_snapshot(with_page.current())

@@ -16,6 +16,7 @@ from pipelines.snapshots.opening import Snapshot
 from pipelines.snapshots.parquet import write_parquet
 from pipelines.snapshots.verification import verify_snapshot
 from pipelines.system.files import sha256_of
+from tests.forking import run_forked
 from tests.publish.kit import (
     BEFORE,
     DOMAIN_EXPORTS,
@@ -25,7 +26,6 @@ from tests.publish.kit import (
     Said,
     domain_rows,
     in_duckdb,
-    in_process,
     new_id,
     staging_record,
     start_process,
@@ -186,7 +186,7 @@ except PublishError as error:
 
 @pytest.mark.parametrize("limit", [300_000, 800_000])
 def test_a_full_disk_leaves_the_base(base: Kit, limit: int) -> None:
-    assert "free space" in in_process(FULL_DISK, base.root, limit).stdout
+    assert "free space" in run_forked(FULL_DISK, base.root, limit).stdout
     assert base.current().manifest.id == new_id(1)
     assert [path.name for path in (base.export_dir / "snapshots").iterdir()] == [new_id(1)]
     verify_snapshot(base.current())

@@ -9,6 +9,7 @@ from pipelines.contracts.tables import candidate_exports
 from pipelines.errors import ContractError, PublishError
 from pipelines.snapshots.parquet import footer, write_parquet
 from pipelines.system.files import sha256_of
+from tests.forking import run_forked
 from tests.publish.kit import (
     CANDIDATE_EXPORTS,
     DOMAIN_EXPORTS,
@@ -17,7 +18,6 @@ from tests.publish.kit import (
     candidate_rows,
     domain_rows,
     in_duckdb,
-    in_process,
 )
 
 pytestmark = pytest.mark.fast
@@ -127,7 +127,7 @@ def test_a_frame_that_fails_half_way_leaves_the_old_file(tmp_path: Path) -> None
 @pytest.mark.parametrize("kind", ["clone", "lazy"])
 def test_a_full_disk_is_our_error(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "a.parquet"
-    said = in_process(FULL_DISK, path, kind).stdout
+    said = run_forked(FULL_DISK, path, kind).stdout
     assert "could not be written" in said
     assert "free space" in said
     assert not list(tmp_path.iterdir())

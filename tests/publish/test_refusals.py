@@ -8,6 +8,7 @@ import pytest
 
 from pipelines.errors import ContractError, PublishError, StagingError
 from pipelines.snapshots.opening import current_snapshot
+from tests.forking import run_forked
 from tests.publish.kit import (
     TABLES,
     Kit,
@@ -15,7 +16,6 @@ from tests.publish.kit import (
     check_record,
     domain_rows,
     flip_a_byte,
-    in_process,
     new_id,
     rejected_rows,
 )
@@ -134,7 +134,7 @@ except PublishError as error:
 
 @pytest.mark.parametrize("limit", [100, 200_000, 900_000])
 def test_a_full_disk_leaves_the_published_snapshot(published: Kit, limit: int) -> None:
-    assert "free space" in in_process(FULL_DISK, published.root, limit).stdout
+    assert "free space" in run_forked(FULL_DISK, published.root, limit).stdout
     assert_untouched(published)
 
 

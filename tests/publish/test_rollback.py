@@ -14,7 +14,8 @@ from pipelines.snapshots.retention import prune_now, prune_snapshots
 from pipelines.snapshots.rollback import release_rollback, rollback
 from pipelines.snapshots.switch import hold_publish_lock
 from pipelines.snapshots.verification import verify_snapshot
-from tests.publish.kit import BEGIN, Kit, at, flip_a_byte, in_process, new_id
+from tests.forking import run_forked
+from tests.publish.kit import BEGIN, Kit, at, flip_a_byte, new_id
 
 pytestmark = pytest.mark.standard
 
@@ -160,7 +161,7 @@ def test_an_unreadable_hold_stops_the_run(two: Kit) -> None:
 
 @pytest.mark.parametrize(("number", "when"), [(1, "before"), (1, "after"), (3, "before")], ids=str)
 def test_a_rollback_is_killed(two: Kit, number: int, when: str) -> None:
-    in_process(KILLED, two.root, "rollback", number, when, status=SIGKILLED)
+    run_forked(KILLED, two.root, "rollback", number, when, status=SIGKILLED)
     is_held = (number, when) != (1, "before")
     assert two.current().manifest.id == new_id(2)
     two.look(3)
@@ -174,15 +175,15 @@ def test_a_rollback_is_killed(two: Kit, number: int, when: str) -> None:
 @pytest.mark.parametrize(("number", "when"), [(1, "before"), (1, "after"), (3, "before")], ids=str)
 def test_a_release_is_killed(two: Kit, number: int, when: str) -> None:
     rollback(two.export_dir, new_id(1), now=at(3))
-    in_process(KILLED, two.root, "release", number, when, status=SIGKILLED)
+    run_forked(KILLED, two.root, "release", number, when, status=SIGKILLED)
     is_released = (number, when) != (1, "before")
     two.look(3)
     assert two.current().manifest.id == new_id(2 if is_released else 1)
 
 
 def test_the_steps_that_the_tests_above_kill_at(two: Kit) -> None:
-    assert in_process(KILLED, two.root, "rollback", 0, "-").stdout.split() == ["replace", "symlink", "replace"]
-    steps = in_process(KILLED, two.root, "release", 0, "-").stdout.split()
+    assert run_forked(KILLED, two.root, "rollback", 0, "-").stdout.split() == ["replace", "symlink", "replace"]
+    steps = run_forked(KILLED, two.root, "release", 0, "-").stdout.split()
     assert [step for step in steps if step != "unlink"] == ["symlink", "replace"]
     assert steps[0] == "unlink"
 

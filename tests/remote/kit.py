@@ -25,9 +25,9 @@ from pipelines.remote.reading import open_remote
 from pipelines.settings import Settings, load_settings
 from pipelines.snapshots.opening import Snapshot
 from tests.forking import CONTEXT
-from tests.integration.kit import wait_until
 from tests.ports import free_port
 from tests.publish.kit import Kit
+from tests.waiting import wait_until
 
 KEY_ID, SECRET = "AKIAEXAMPLE000000000", "wJalrXUtnFEMIsecretEXAMPLEKEY"
 _START_S = 180

@@ -12,7 +12,6 @@ from pipelines.errors import ExportError, RemoteConflictError, RemoteError
 from pipelines.remote.pushing import push_snapshot
 from pipelines.remote.reading import open_remote
 from pipelines.remote.store import Pace, RemoteStore
-from tests.integration.kit import wait_until
 from tests.publish.kit import Kit, new_id
 from tests.remote.kit import (
     KEY_ID,
@@ -26,6 +25,7 @@ from tests.remote.kit import (
     settings_for,
     start_push,
 )
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.extended
 

@@ -12,8 +12,8 @@ from pipelines.errors import SampleError
 from pipelines.sample.embedded import embedded_server
 from pipelines.sample.load import ensure_sample, is_empty
 from pipelines.sample.locks import FileLock
-from tests.integration.kit import wait_until
 from tests.sample.conftest import copy_used
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.extended]
 

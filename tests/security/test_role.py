@@ -10,11 +10,12 @@ import pytest
 from pipelines.errors import LockContentionError
 from pipelines.export import run_export
 from tests.exporting import assert_agrees, export, settings_for
-from tests.faults.kit import Server, embedded_programs, new_server
-from tests.integration.kit import Background, run_sql, scalar, session, wait_until
+from tests.integration.kit import Background, run_sql, scalar, session
 from tests.oracle.postgres import Database
+from tests.oracle.server import Server, embedded_programs, new_server
 from tests.oracle.source import create_source_tables, insert_source
 from tests.random_rows import random_rows
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.standard]
 

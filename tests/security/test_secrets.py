@@ -12,11 +12,11 @@ from psycopg import sql
 from pipelines.errors import SourceError
 from pipelines.export import run_export
 from tests.exporting import settings_for
-from tests.faults.kit import Server, embedded_programs, new_server
 from tests.forking import run_command
 from tests.integration.kit import run_sql
 from tests.oracle.expected import DOMAINS, GLEIF_CANDIDATES
 from tests.oracle.postgres import Database
+from tests.oracle.server import Server, embedded_programs, new_server
 from tests.oracle.source import create_source_tables, insert_source
 
 pytestmark = [pytest.mark.integration, pytest.mark.standard]

@@ -14,9 +14,10 @@ from pipelines.progress import Progress
 from pipelines.snapshots.verification import verify_snapshot
 from pipelines.source import same_server
 from tests.exporting import export, settings_for
-from tests.faults.kit import Server, account, debian_programs, need, new_server
+from tests.faults.kit import debian_programs, need
 from tests.integration.kit import assert_says, run_sql, scalar, session
 from tests.oracle.postgres import Database
+from tests.oracle.server import Server, account, new_server
 from tests.oracle.source import create_source_tables, insert_source
 from tests.random_rows import random_rows
 from tests.security.between import Between

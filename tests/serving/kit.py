@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 
 import psutil
 
-from tests.forking import LEI_EXPORTS, start_command
+from tests.forking import LEI_EXPORTS, clean_environment, start_command
 from tests.ports import free_port
 
 _SECONDS = 180
@@ -134,10 +134,9 @@ def served(export_dir: Path, **environment: str) -> Iterator[Served]:
 def served_by_program(export_dir: Path, **environment: str) -> Iterator[Served]:
     """The same in an interpreter of its own, for what measures memory: a fork has all that was imported before."""
     port = free_port()
-    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     process = subprocess.Popen(
         [LEI_EXPORTS, "serve", "--port", str(port)],
-        env={**kept, "EXPORT_DIR": str(export_dir), **environment},
+        env=clean_environment(EXPORT_DIR=str(export_dir), **environment),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,

@@ -13,9 +13,9 @@ from pipelines.query.queries import find_candidates_json
 from pipelines.serving.export_sources import CacheWriter, FileCache, KeptSource
 from tests.batch.kit import reader_of
 from tests.forking import run_command
-from tests.integration.kit import wait_until
 from tests.serving.conftest import Source
 from tests.serving.kit import Served, export_path, served
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.extended]
 

@@ -14,6 +14,7 @@ import pytest
 
 from tests.serving.conftest import Source
 from tests.serving.kit import Served, served
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.extended]
 
@@ -192,13 +193,6 @@ def connected_ports(server: Served) -> set[int]:
     return {one.raddr.port for one in server.process.net_connections("tcp") if one.raddr}
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.1)
-
-
 def test_slow_requests_and_kept_connections_are_served(server: Served) -> None:
     """What takes long without being an attack: a request in two parts, and several over one connection."""
     with connect(server) as wire:
@@ -232,8 +226,6 @@ def test_a_server_that_answers_as_many_as_it_may_says_so_and_is_healthy(big: Sou
         for _ in range(8):
             wire = stack.enter_context(connect(server))
             wire.sendall(b"GET /export/big HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-        until = time.monotonic() + PATIENCE_S
-        while ask(server, "/batches?limit=1", "127.0.0.1")[0] != 503:
-            assert time.monotonic() < until
+        wait_until(lambda: ask(server, "/batches?limit=1", "127.0.0.1")[0] == 503)
         assert ask(server, "/health", "127.0.0.1")[0] == 200
         assert ask(server, "/batches?limit=1", "127.0.0.2")[0] == 200

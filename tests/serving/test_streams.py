@@ -14,6 +14,7 @@ import pytest
 
 from tests.serving.conftest import BIG_DOMAINS, LARGE_DOMAINS, Source
 from tests.serving.kit import Peak, Served, export_path, served, served_by_program
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
@@ -73,9 +74,7 @@ def test_a_slow_reader_is_cut_off_and_others_go_on(server: Served) -> None:
         # Meanwhile, who asks for a page of something is answered.
         assert server.ask("/batches").status == 200
         # It holds the only turn until it is cut off, 2 s after it took the last byte.
-        until = time.monotonic() + 120
-        while server.ask(export_path("small")).status != 200:
-            assert time.monotonic() < until
+        wait_until(lambda: server.ask(export_path("small")).status == 200)
         received = b""
         try:
             while part := slow.recv(1 << 20):

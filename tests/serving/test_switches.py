@@ -14,6 +14,7 @@ from tests.exporting import export, settings_for
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables
 from tests.serving.kit import Client, Served, export_path, served
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
@@ -107,10 +108,11 @@ def test_without_requests_the_old_snapshot_is_let_go_too(database: Database, tmp
     with served(tmp_path) as server:
         assert server.ask(export_path("b1")).status == 200
         published = _publish(database, tmp_path, 2)
-        until = time.monotonic() + 120
-        while not all(published in name for name in server.open_files() if str(tmp_path / "snapshots") in name):
-            assert time.monotonic() < until, server.open_files()
-            time.sleep(0.1)
+        snapshots = str(tmp_path / "snapshots")
+        wait_until(
+            lambda: all(published in name for name in server.open_files() if snapshots in name),
+            reason=server.open_files,
+        )
 
 
 def _remove(export_dir: Path) -> Callable[[], None]:
@@ -213,8 +215,9 @@ def test_every_answer_is_of_one_snapshot(database: Database, tmp_path: Path) -> 
         current = current_snapshot(tmp_path)
         assert current is not None
         assert server.ask("/ready").headers["snapshot-id"] == current.manifest.id
-        until = time.monotonic() + 120
-        while any(not name.startswith(str(current.folder)) for name in _held(server, tmp_path)):
-            assert time.monotonic() < until, _held(server, tmp_path)
-            time.sleep(0.1)
+        folder = str(current.folder)
+        wait_until(
+            lambda: all(name.startswith(folder) for name in _held(server, tmp_path)),
+            reason=lambda: _held(server, tmp_path),
+        )
         assert _held(server, tmp_path)
