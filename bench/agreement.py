@@ -10,10 +10,6 @@ _TEXTS = ("all_lei_codes", "all_legal_names", "all_jurisdictions", "all_entity_s
 def differing_rows(folder: Path, exports: Path) -> int:
     """Rows of a peer's domain_exports (CSV, Parquet or in a DuckDB file) that ours has not, by id, count and texts.
 
-    Args:
-        folder: Where the peer wrote.
-        exports: Our folder of exports.
-
     Raises:
         FileNotFoundError: The peer wrote no domain_exports.
     """

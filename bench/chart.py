@@ -18,12 +18,7 @@ _LONGEST = 1.25
 
 
 def draw_ratios(ratios: Mapping[str, float], path: Path) -> None:
-    """Draw one bar per tool, the fastest first; ours blue, others grey, those extrapolated cut where they are too long.
-
-    Args:
-        ratios: Times the floor, by result.
-        path: The SVG file.
-    """
+    """Draw one bar per tool, the fastest first; ours blue, others grey, those extrapolated cut where too long."""
     shown = sorted((name for name in _LABELS if name in ratios), key=lambda name: ratios[name])
     whole = max((ratios[name] for name in shown if not _LABELS[name].startswith("≈")), default=1.0)
     most = whole * _LONGEST

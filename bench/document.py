@@ -12,11 +12,6 @@ DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 def write_section(name: str, lines: Sequence[str], document: Path = DOCUMENT) -> None:
     """Put lines between `<!-- name: begin -->` and `<!-- name: end -->`.
 
-    Args:
-        name: Of the section.
-        lines: Its new content.
-        document: The file.
-
     Raises:
         ValueError: The markers are not there, once each and in this order.
     """

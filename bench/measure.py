@@ -45,7 +45,6 @@ def measure(
     """Run a command to its end.
 
     Args:
-        command: Program and arguments.
         environment: What is added to this process's environment.
         server_pid: PostgreSQL's first process, whose processor time is then measured too.
 

@@ -21,8 +21,6 @@ class Question:
     """A question.
 
     Attributes:
-        number: 1 to 10, as in the document.
-        title: The question in words.
         exported: Its first query in the document, for exports.duckdb.
         source: The same in PostgreSQL's SQL, over `domains` and `gleif_candidates`.
     """

@@ -189,10 +189,7 @@ def require_store(url: str) -> str:
 
 
 def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
-    """Read the settings from the environment.
-
-    Args:
-        overrides: Field values that win over the environment.
+    """Read the settings from the environment; the values of `overrides`, by field, win over it.
 
     Raises:
         SettingsError: A value can't be used; the message names every such setting, never its value.

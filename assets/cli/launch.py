@@ -115,11 +115,7 @@ def launch_export(settings: Settings, started: float, chosen: Mapping[str, bool]
 
 @dataclass
 class _RunOutcome:
-    """What the run said of its switch.
-
-    Attributes:
-        published: Id of the snapshot that it pointed `current` at; "": it did not.
-    """
+    """What the run said of its switch: the id of the snapshot that it pointed `current` at; "": it did not."""
 
     published: str = ""
 
@@ -225,12 +221,7 @@ def _instance(settings: Settings) -> DagsterInstance:
 
 
 def serve_ui(settings: Settings, port: int, *, read_only: bool = False) -> None:
-    """Serve Dagster's UI for this project, with schedules and sensors, until it is stopped.
-
-    Args:
-        settings: Where Dagster's home is.
-        port: On 127.0.0.1.
-        read_only: Nothing can be started or changed in the UI.
+    """Serve Dagster's UI for this project on 127.0.0.1, with schedules and sensors, until it is stopped.
 
     Raises:
         SettingsError: The port is taken, or DAGSTER_HOME can't be used, or has a daemon already.

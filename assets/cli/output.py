@@ -19,9 +19,6 @@ class Output:
     Attributes:
         is_required: Whether such an error is raised, then and whenever the stream is flushed.
         failure: The first error; None: none.
-
-    Args:
-        stream: What is written to.
     """
 
     def __init__(self, stream: TextIO, *, is_required: bool) -> None:

@@ -77,7 +77,6 @@ def verify_published(settings: Settings, snapshot_id: str | None) -> None:
     """Compare every object of a snapshot in object storage with its manifest, and say so.
 
     Args:
-        settings: The settings; PUBLISH_URL is set.
         snapshot_id: Its id; None: the one that is current there.
 
     Raises:

@@ -32,10 +32,7 @@ def show_publication(
     """Say what was read, what was published and where, what was rejected, what warns, and how long it took.
 
     Args:
-        console: Where to.
-        manifest: Of the new snapshot.
         rejects: Rejected rows by reason.
-        folder: Where the snapshot is.
         seconds: Since the command began.
     """
     console.print()

@@ -124,12 +124,7 @@ class ProgressView:
 
 
 def describe_progress(message: Message, seconds: float) -> str:
-    """How far a stage is, in words: what is done and how much there is, how much a second, the share.
-
-    Args:
-        message: The last one of the stage.
-        seconds: Since the stage began.
-    """
+    """How far a stage is so many seconds after it began, in words: what is done of how much, how much a second."""
     if not message.done:
         return ""
     reported = [

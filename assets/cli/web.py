@@ -56,13 +56,7 @@ _STOP_SECONDS = 5
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a request is refused.
-
-    Attributes:
-        status: HTTP status.
-        reason: For the person who reads the answer.
-        headers: More headers of the answer.
-    """
+    """Why a request is refused, as the answer says it, in words for a person."""
 
     status: HTTPStatus
     reason: str
@@ -73,7 +67,6 @@ def own_hosts(port: int, more: Iterable[str]) -> frozenset[str]:
     """What a request may give as its Host.
 
     Args:
-        port: The server's.
         more: Public names, with their port where it is not the usual one of http and https (UI_HOSTS).
     """
     names = {f"{name}:{port}" for name in LOOPBACK_NAMES}
@@ -111,12 +104,7 @@ class WebGuard:
 
 
 def find_refusal(scope: Scope, hosts: frozenset[str]) -> Refusal | None:
-    """Why a request (http or websocket) is refused; None: it is let in.
-
-    Args:
-        scope: As ASGI has it.
-        hosts: What it may give as its Host (own_hosts).
-    """
+    """Why a request (http or websocket) is refused by a server of these hosts (own_hosts); None: it is let in."""
     headers = Headers(scope=scope)
     given = headers.getlist("host")
     if len(given) != 1 or given[0].lower() not in hosts:
@@ -194,7 +182,6 @@ def serve_web(listening: socket.socket, workspace: Path, *, read_only: bool) -> 
     Args:
         listening: Socket to serve. The UI has no login: in a container it listens at all interfaces, and the port is
             published on the machine's loopback; the guard takes the same names in Host there.
-        workspace: Says where the code server is.
         read_only: Dagster's own mode in which nothing can be started or changed in the UI.
 
     Raises:

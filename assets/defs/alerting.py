@@ -26,11 +26,7 @@ _UNSET = "ALERT_WEBHOOK_URL is unset: nobody is told"
 
 
 def failure_reasons(events: Iterable[dg.DagsterEvent]) -> list[str]:
-    """Why steps failed, in our words: of an error that is not ours what can hold no row content (unexpected.py).
-
-    Args:
-        events: Events of a run; those that are no failure of a step are left out.
-    """
+    """Why steps failed, in our words: of an error that is not ours what can hold no row content (unexpected.py)."""
     reasons = []
     for event in events:
         if event.event_type_value != "STEP_FAILURE":
@@ -63,7 +59,6 @@ def alert_failure(
     """Post that a run failed, where a webhook is set, and note in the run's log whether it was delivered.
 
     Args:
-        reasons: Why it failed.
         log: Gets the reason why the alert could not be posted.
         instance: Dagster's; None: that of DAGSTER_HOME.
     """

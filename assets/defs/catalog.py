@@ -89,8 +89,6 @@ def check_results(
     """Outcomes of an asset's checks, with what decided them.
 
     Args:
-        key: The asset.
-        checks: Its checks.
         found_by: Id of the snapshot whose run found what a record does not say it of.
     """
     severities = {"error": dg.AssetCheckSeverity.ERROR, "warn": dg.AssetCheckSeverity.WARN}
@@ -115,8 +113,6 @@ def as_event(
     """An outcome of `check_results` as an event, for a step that is not the one that evaluates the check.
 
     Args:
-        key: The asset.
-        result: The outcome.
         more: Metadata besides that of the check.
         stands_for: The materialization that it is about; None: the one of this run.
     """

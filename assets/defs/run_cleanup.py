@@ -54,7 +54,6 @@ def fail_dead_runs(instance: dg.DagsterInstance, settings: Settings, log: Callab
     would have posted it. Of others the sensor `alert_on_failure` posts it.
 
     Args:
-        instance: Where the runs are.
         settings: The settings; runs of other export folders are looked at too.
         log: Gets the reason why an alert could not be posted.
 
@@ -143,9 +142,7 @@ def delete_old_runs(instance: dg.DagsterInstance, older_than: timedelta, now: da
     The run that an asset was materialized in last stays, however old: else the asset would look as if it never was.
 
     Args:
-        instance: Dagster's instance.
         older_than: Runs that were created longer ago than this go (KEEP_RUN_DAYS).
-        now: The clock, UTC.
 
     Returns:
         How many were deleted; of more than 200 the others go the next time.

@@ -31,9 +31,6 @@ _COMMAND_TAG = ".dagster/lei_exports_run_of_command"
 def showing(run_id: str, export_dir: Path) -> Iterator[dict[str, str]]:
     """Show a run of this process while the block lasts, from before Dagster knows it.
 
-    Args:
-        export_dir: The folder that it works on.
-
     Yields:
         The tags to create it with.
     """
@@ -51,12 +48,8 @@ def showing(run_id: str, export_dir: Path) -> Iterator[dict[str, str]]:
 def show(instance: dg.DagsterInstance, run_id: str, export_dir: Path) -> None:
     """Show a run that has begun in this process, until the process ends.
 
-    Not until its resources are closed: the run writes down afterwards how it ended, and is alive meanwhile.
-
-    Args:
-        instance: Where the run is.
-        run_id: Its id; one that is shown already stays as it is.
-        export_dir: The folder that it works on.
+    Not until its resources are closed: the run writes down afterwards how it ended, and is alive meanwhile. A run that
+    is shown already stays as it is.
     """
     for other in [each for each in _shown if each != run_id]:
         run = instance.get_run_by_id(other)
@@ -81,11 +74,6 @@ def execute_as_command(
 
     The pages of the job, the timeline and the sensors find runs by that origin. No public function of Dagster runs a
     job in process and lets its origin be set; `execute_in_process` makes the run itself.
-
-    Args:
-        definitions: What the job is in.
-        instance: Where the run is recorded.
-        export_dir: The folder that it works on.
     """
     run_id, job = str(uuid.uuid4()), definitions.resolve_job_def(job_name)
     origin = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(LOCATION), SINGLETON_REPOSITORY_NAME)

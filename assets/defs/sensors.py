@@ -36,7 +36,6 @@ class Try:
 
     Attributes:
         position: Position it was asked for; "" where somebody else started it.
-        outcome: What became of it.
         ended_at: When it ended; None while it runs.
     """
 
@@ -69,7 +68,6 @@ def decide(
         position: What the source looks like now (probe_source).
         done: Position that a run succeeded with; "" before the first.
         tries: Runs of the job, of whatever position.
-        now: The clock, UTC.
         shortest_pause: Shortest time from the end of a run that succeeded to the next one.
     """
     if position == done:

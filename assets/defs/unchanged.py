@@ -19,12 +19,7 @@ _KEPT = ("plots", "rejected_by_reason")
 
 
 def report_unchanged(context: dg.AssetExecutionContext, snapshot: Snapshot) -> None:
-    """Report that a snapshot is as the source is, and report its checks again, marked as found by an earlier run.
-
-    Args:
-        context: Of the step that looked at the source.
-        snapshot: The snapshot that is as the source is.
-    """
+    """Report that a snapshot is as the source is, and report its checks again, marked as found by an earlier run."""
     # The steps that would evaluate these checks are skipped; Dagster warns of each blocking one that they emitted none.
     logging.getLogger("dagster._core.execution.plan.active").setLevel(logging.ERROR)
     manifest = snapshot.manifest

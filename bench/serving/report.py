@@ -16,11 +16,8 @@ class Measured:
     """One server under one load; the figures from `answer_bytes` on are per request.
 
     Attributes:
-        server: Name of the server.
         question: `batch` or `candidates`.
         clients: How many asked at a time.
-        requests: How many were answered.
-        per_second: Requests per second.
         p50_s: Median latency, seconds.
         p99_s: 99th percentile, seconds; of fewer than 100 requests close to the longest.
         first_p50_s: Median latency of what was asked for the first time, by one client, before the load.
@@ -28,8 +25,6 @@ class Measured:
         answer_bytes: Bytes of the body.
         postgres_cpu_s: Processor time of PostgreSQL, seconds.
         server_cpu_s: Processor time of the server, seconds.
-        transactions: Transactions in PostgreSQL.
-        rows: Rows that PostgreSQL read.
     """
 
     server: str

@@ -31,7 +31,6 @@ class Server:
     """A server that is compared.
 
     Attributes:
-        name: Its key in the results.
         title: Its name in the table.
         command: What starts it; `{port}` is filled in.
         folder: Where it is started.
@@ -48,12 +47,7 @@ class Server:
 
 
 def servers(url: str, export_dir: Path) -> list[Server]:
-    """All of them, on one database.
-
-    Args:
-        url: The database.
-        export_dir: Exports of it, for ours.
-    """
+    """All of them, on one database; ours on its exports."""
     # Of libpq, which pg for Node knows too.
     database = {
         f"PG{name.upper()}": str(value)
