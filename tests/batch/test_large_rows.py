@@ -13,7 +13,7 @@ from pipelines.snapshots.opening import Snapshot
 from tests.exporting import export, settings_for
 from tests.memory import HUGE, HUGE_MB, peak_bytes
 from tests.oracle.postgres import Cluster, Database
-from tests.oracle.source import create_source_tables, insert_source
+from tests.oracle.source import create_source_tables, fill_source
 
 pytestmark = [pytest.mark.integration, pytest.mark.extended]
 
@@ -54,9 +54,7 @@ def fill(database: Database) -> None:
     candidates += [
         {"id": 1_000 + k, "domain_id": 8, "lei_code": f"M{k:05}", "legal_name": "N" * 900} for k in range(6_000)
     ]
-    with database.connect() as connection:
-        create_source_tables(connection)
-        insert_source(connection, domains, candidates)
+    fill_source(database, domains, candidates)
 
 
 @pytest.fixture(scope="module")

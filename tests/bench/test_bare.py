@@ -9,16 +9,14 @@ from pipelines.snapshots.opening import current_snapshot
 from pipelines.snapshots.verification import failed_checks, verify_files
 from tests.exporting import assert_agrees, export, settings_for
 from tests.oracle.postgres import Database
-from tests.oracle.source import create_source_tables, insert_source
+from tests.oracle.source import fill_source
 from tests.random_rows import random_rows
 
 pytestmark = pytest.mark.extended
 
 
 def test_bare_is_the_same_rows_without_checks_and_digests(database: Database, tmp_path: Path) -> None:
-    with database.connect() as connection:
-        create_source_tables(connection)
-        insert_source(connection, *random_rows(5, 60))
+    fill_source(database, *random_rows(5, 60))
     rows = run_bare(settings_for(database, tmp_path / "bare"))
     bare = current_snapshot(tmp_path / "bare")
     assert bare is not None

@@ -27,7 +27,7 @@ from tests.exporting import assert_agrees, before_it_reads, export, settings_for
 from tests.hostile import insert_hostile
 from tests.integration.kit import OUR_SESSIONS, SLOW_READS, make_slow, run_sql, scalar, session
 from tests.oracle.postgres import Database
-from tests.oracle.source import create_source_tables, insert_source, load_csv_dir
+from tests.oracle.source import create_source_tables, fill_source, insert_source, load_csv_dir
 from tests.random_rows import random_rows
 from tests.waiting import wait_until
 
@@ -138,9 +138,7 @@ _TRIES = 10
 def test_a_node_killed_in_a_stage(
     database: Database, ray_cluster: RayCluster, new_node: Callable[..., Node], tmp_path: Path, stage: str
 ) -> None:
-    with database.connect() as connection:
-        create_source_tables(connection)
-        insert_source(connection, *random_rows(7, 3000))
+    fill_source(database, *random_rows(7, 3000))
     expected = facts_of(export(settings_for(database, tmp_path / "local", segment_size=100)))
     settings = on_ray(database, tmp_path / "ray", ray_cluster, segment_size=100, read_connections=3)
     for _ in range(_TRIES):

@@ -15,7 +15,7 @@ from tests.faults.kit import Operator
 from tests.faults.test_stopping import is_reading
 from tests.integration.kit import make_slow
 from tests.oracle.postgres import Database
-from tests.oracle.source import create_source_tables, insert_source
+from tests.oracle.source import fill_source
 from tests.publish.kit import ROOT
 from tests.random_rows import random_rows
 from tests.system.kit import held_by_another_process, library_without_flock
@@ -34,9 +34,7 @@ def no_flock(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def test_two_runs_at_once_never_damage_a_snapshot(database: Database, tmp_path: Path, no_flock: dict[str, str]) -> None:
-    with database.connect() as connection:
-        create_source_tables(connection)
-        insert_source(connection, *random_rows(5, 300))
+    fill_source(database, *random_rows(5, 300))
     done = subprocess.run(
         [sys.executable, "-m", "tests.faults.second_host", database.url, tmp_path, *STAGES],
         env={**os.environ, **no_flock, "PYTHONPATH": str(ROOT)},

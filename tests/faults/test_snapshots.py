@@ -23,7 +23,7 @@ from pipelines.snapshots.verification import verify_snapshot
 from tests.exporting import assert_agrees, export, settings_for
 from tests.integration.kit import assert_says, run_sql
 from tests.oracle.postgres import Database
-from tests.oracle.source import create_source_tables, insert_source
+from tests.oracle.source import fill_source
 from tests.published import PublishedSources
 from tests.random_rows import random_rows
 
@@ -31,9 +31,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.extended]
 
 
 def publish_two(database: Database, export_dir: Path) -> None:
-    with database.connect() as connection:
-        create_source_tables(connection)
-        insert_source(connection, *random_rows(12, 60))
+    fill_source(database, *random_rows(12, 60))
     settings = settings_for(database, export_dir, segment_size=100)
     export(settings)
     run_sql(database, "UPDATE domains SET retry_count = 1 WHERE id = (SELECT min(id) FROM domains)")

@@ -11,15 +11,14 @@ from tests.exporting import settings_for
 from tests.integration.kit import Published
 from tests.oracle.postgres import Cluster
 from tests.oracle.server import embedded_programs, new_server
-from tests.oracle.source import create_source_tables
+from tests.oracle.source import fill_source
 
 
 @pytest.fixture(scope="session")
 def _published_once(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
     export_dir = tmp_path_factory.mktemp("published")
     with cluster.new_database() as database:
-        with database.connect() as connection:
-            create_source_tables(connection)
+        fill_source(database)
         run_export(settings_for(database, export_dir))
     return export_dir
 

@@ -25,7 +25,7 @@ from pipelines.settings import Settings
 from pipelines.system.run_lock import hold_run_lock
 from tests.exporting import settings_for
 from tests.oracle.postgres import Database
-from tests.oracle.source import create_source_tables, insert_source
+from tests.oracle.source import fill_source
 from tests.random_rows import random_rows
 from tests.waiting import wait_until
 
@@ -126,9 +126,7 @@ def settings_of(database: Database, tmp_path: Path, **overrides: Any) -> Setting
 
 def fill(database: Database, seed: int = 1, rows: int = 300) -> None:
     """Both tables with random rows, on a few dozen pages."""
-    with database.connect() as connection:
-        create_source_tables(connection)
-        insert_source(connection, *random_rows(seed, rows))
+    fill_source(database, *random_rows(seed, rows))
 
 
 def run_sql(database: Database, *statements: str) -> None:

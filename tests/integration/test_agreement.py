@@ -10,7 +10,7 @@ from pipelines.snapshots.opening import current_snapshot
 from tests.exporting import assert_agrees, export, settings_for
 from tests.hostile import TOPICS, insert_hostile
 from tests.oracle.postgres import Database
-from tests.oracle.source import create_source_tables, insert_rows, insert_source, load_csv_dir
+from tests.oracle.source import create_source_tables, fill_source, insert_rows, load_csv_dir
 from tests.random_rows import random_rows
 
 pytestmark = [pytest.mark.integration, pytest.mark.standard]
@@ -58,15 +58,12 @@ def test_all_hostile_rows_at_once(database: Database, tmp_path: Path, *, include
 @pytest.mark.parametrize("seed", [0, 1, 2, *(pytest.param(n, marks=pytest.mark.extended) for n in range(3, 12))])
 def test_random_rows(database: Database, tmp_path: Path, seed: int) -> None:
     domains, candidates = random_rows(seed, 400)
-    with database.connect() as connection:
-        create_source_tables(connection)
-        insert_source(connection, domains, candidates)
+    fill_source(database, domains, candidates)
     assert_agrees(database, export(settings_for(database, tmp_path, segment_size=100 + 300 * (seed % 2))))
 
 
 def test_empty_tables(database: Database, tmp_path: Path) -> None:
-    with database.connect() as connection:
-        create_source_tables(connection)
+    fill_source(database)
     snapshot = export(settings_for(database, tmp_path))
     assert_agrees(database, snapshot)
     assert [table.rows for table in snapshot.manifest.tables] == [0] * len(snapshot.manifest.tables)
@@ -87,9 +84,7 @@ def test_candidates_without_any_domain(database: Database, tmp_path: Path) -> No
 
 def test_tables_built_one_after_the_other(database: Database, tmp_path: Path) -> None:
     """Rows by key range are written where all tables are built together; else the derived tables find them."""
-    with database.connect() as connection:
-        create_source_tables(connection)
-        insert_source(connection, *random_rows(3, 400))
+    fill_source(database, *random_rows(3, 400))
     with hold_run(settings_for(database, tmp_path, segment_size=100)) as run:
         run.stage()
         for name in ("rejected_rows", "candidate_exports", "domain_exports"):

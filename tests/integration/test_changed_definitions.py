@@ -14,7 +14,7 @@ from tests.exporting import assert_agrees, export, settings_for
 from tests.integration.kit import run_sql
 from tests.integration.test_fingerprints import simple_rows
 from tests.oracle.postgres import Database
-from tests.oracle.source import create_source_tables, insert_source
+from tests.oracle.source import fill_source
 
 pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
@@ -47,9 +47,7 @@ def test_changed_for_the_read_alone(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, read: str
 ) -> None:
     preparation, change, back = DEFINITIONS[name]
-    with database.connect() as connection:
-        create_source_tables(connection)
-        insert_source(connection, *simple_rows(300))
+    fill_source(database, *simple_rows(300))
     run_sql(database, *preparation)
     settings = settings_for(database, tmp_path, segment_size=100)
     if read == "one segment":

@@ -18,7 +18,7 @@ from tests.exporting import assert_agrees, before_it_reads, export, settings_for
 from tests.integration.kit import run_sql, scalar, session
 from tests.oracle.compare import assert_formats
 from tests.oracle.postgres import Database
-from tests.oracle.source import create_source_tables, insert_source
+from tests.oracle.source import fill_source
 from tests.random_rows import random_rows
 from tests.waiting import wait_until
 
@@ -129,9 +129,7 @@ def instant(database: Database) -> Iterator[Instant]:
 def test_a_writer_changes_nothing(  # noqa: PLR0917
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instant: Instant, seed: int, rows: int
 ) -> None:
-    with database.connect() as connection:
-        create_source_tables(connection, id_type="integer PRIMARY KEY" if seed == 1 else "integer")
-        insert_source(connection, *random_rows(seed, rows))
+    fill_source(database, *random_rows(seed, rows), id_type="integer PRIMARY KEY" if seed == 1 else "integer")
     monkeypatch.setattr(ranges, "RANGE_BYTES", 8192 if rows > 300 else 3 * 8192)
     writer = Writer(database, seed)
     commits: list[int] = []
@@ -170,9 +168,7 @@ def test_a_writer_changes_nothing(  # noqa: PLR0917
 def test_what_is_committed_right_before_the_snapshot_is_in_it(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instant: Instant, statements: list[str]
 ) -> None:
-    with database.connect() as connection:
-        create_source_tables(connection)
-        insert_source(connection, *random_rows(4, 60))
+    fill_source(database, *random_rows(4, 60))
     real = preflight.find_relations
     wanted = list(statements)
 
@@ -191,9 +187,7 @@ def test_what_is_committed_right_before_the_snapshot_is_in_it(
 def test_materialized_view_refreshed_between_snapshot_and_lock(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instant: Instant
 ) -> None:
-    with database.connect() as connection:
-        create_source_tables(connection)
-        insert_source(connection, *random_rows(6, 60))
+    fill_source(database, *random_rows(6, 60))
     for table in ("domains", "gleif_candidates"):
         run_sql(
             database,

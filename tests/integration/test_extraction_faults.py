@@ -32,7 +32,7 @@ from tests.integration.kit import (
     wait_until,
 )
 from tests.oracle.postgres import Database
-from tests.oracle.source import create_source_tables, insert_rows, insert_source
+from tests.oracle.source import create_source_tables, fill_source, insert_rows, insert_source
 from tests.random_rows import random_rows
 
 pytestmark = [pytest.mark.integration, pytest.mark.standard]
@@ -201,9 +201,7 @@ def test_cancelled_by_somebody(database: Database, published: Published, slow: S
 def test_exporter_lost_between_two_ranges(
     database: Database, published: Published, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with database.connect() as connection:
-        create_source_tables(connection, id_type="integer PRIMARY KEY")
-        insert_source(connection, *random_rows(1, 300))
+    fill_source(database, *random_rows(1, 300), id_type="integer PRIMARY KEY")
     monkeypatch.setattr(ranges, "RANGE_BYTES", 8192)
     lose_it = f"SELECT pg_terminate_backend(pid) {OURS} AND state = 'idle in transaction'"
     settings = settings_for(database, published.export_dir, read_connections=1)
@@ -228,9 +226,7 @@ def test_longest_time(database: Database, published: Published, slow: Settings) 
 def test_longest_time_holds_for_repeated_ids_as_well(
     database: Database, published: Published, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with database.connect() as connection:
-        create_source_tables(connection)
-        insert_source(connection, [{"id": n, "domain": "d"} for n in range(100)], [])
+    fill_source(database, [{"id": n, "domain": "d"} for n in range(100)], [])
     make_slow(database, 0.06, "%HAVING%")
     settings = settings_for(database, published.export_dir, export_max_seconds=2)
     published.fails(settings, "EXPORT_MAX_SECONDS = 2 s", kind=ExtractError)
@@ -298,9 +294,7 @@ def test_gives_way_for_a_partition_and_succeeds_then(
 def test_rows_that_do_not_come_are_missed(
     database: Database, published: Published, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with database.connect() as connection:
-        create_source_tables(connection)
-        insert_source(connection, *random_rows(1, 50))
+    fill_source(database, *random_rows(1, 50))
     real = read_range.read_query
 
     def drop_a_row(url: SecretStr, query: str, setup: list[str]) -> Any:
@@ -315,9 +309,7 @@ def test_rows_that_do_not_come_are_missed(
 def test_reads_are_not_repeated_after_one_failed(
     database: Database, published: Published, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with database.connect() as connection:
-        create_source_tables(connection)
-        insert_source(connection, *random_rows(1, 300))
+    fill_source(database, *random_rows(1, 300))
     monkeypatch.setattr(ranges, "RANGE_BYTES", 8192)
     calls: list[str] = []
 
@@ -340,9 +332,7 @@ def _limited(limit: int, function: Callable[[], Any]) -> Any:
 
 
 def test_staging_that_can_not_be_written(database: Database, published: Published) -> None:
-    with database.connect() as connection:
-        create_source_tables(connection)
-        insert_source(connection, *random_rows(1, 400))
+    fill_source(database, *random_rows(1, 400))
     settings = settings_for(database, published.export_dir)
     _limited(
         60_000, lambda: published.fails(settings, "can't be written", "make room", "EXPORT_DIR", kind=StagingError)

@@ -18,7 +18,7 @@ from tests.integration.kit import run_sql
 from tests.integration.test_incremental import execute, filled
 from tests.oracle.postgres import Cluster, Database
 from tests.oracle.server import Server, embedded_programs, new_server
-from tests.oracle.source import create_source_tables, insert_source
+from tests.oracle.source import create_source_tables, fill_source, insert_source
 from tests.published import PublishedSources
 
 pytestmark = [pytest.mark.integration, pytest.mark.standard]
@@ -45,9 +45,7 @@ def simple_rows(count: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]
 
 
 def publish_simple_rows(database: Database, export_dir: Path) -> None:
-    with database.connect() as connection:
-        create_source_tables(connection)
-        insert_source(connection, *simple_rows(600))
+    fill_source(database, *simple_rows(600))
     export(settings_for(database, export_dir, segment_size=SEGMENT))
 
 
@@ -230,9 +228,7 @@ def test_a_disk_that_is_set_back_is_seen(tmp_path: Path) -> None:
     """The server gives the same transaction numbers again, on the same timeline."""
     with new_server(embedded_programs()) as server:
         database = server.database()
-        with database.connect() as connection:
-            create_source_tables(connection)
-            insert_source(connection, *simple_rows(30))
+        fill_source(database, *simple_rows(30))
         run_sql(database, "CREATE INDEX ON domains (company_name)")
         server.stop()
         shutil.copytree(server.data, server.folder / "copy", copy_function=shutil.copy2)
@@ -272,9 +268,7 @@ def crash(server: Server) -> None:
 def test_after_a_restart_or_a_crash_nothing_is_read_again(tmp_path: Path, event: Callable[[Server], None]) -> None:
     with new_server(embedded_programs()) as server:
         database = server.database()
-        with database.connect() as connection:
-            create_source_tables(connection)
-            insert_source(connection, *simple_rows(30))
+        fill_source(database, *simple_rows(30))
         configured = settings_for(database, tmp_path)
         first = export(configured)
         event(server)
@@ -289,9 +283,7 @@ def test_letter_case_in_a_case_insensitive_column_is_seen(tmp_path: Path) -> Non
             database,
             "CREATE COLLATION any_case (provider = icu, locale = 'und-u-ks-level2', deterministic = false)",
         )
-        with database.connect() as connection:
-            create_source_tables(connection, columns={"domains": {"company_name": "text COLLATE any_case"}})
-            insert_source(connection, *simple_rows(30))
+        fill_source(database, *simple_rows(30), columns={"domains": {"company_name": "text COLLATE any_case"}})
         execute(database, "UPDATE domains SET company_name = 'Acme' WHERE id = 3")
         configured = settings_for(database, tmp_path)
         first = export(configured)
@@ -309,9 +301,7 @@ def test_a_copy_in_another_database_is_another_source_and_reads_only_what_differ
 ) -> None:
     configured, first = exported
     with cluster.new_database() as other:
-        with other.connect() as connection:
-            create_source_tables(connection)
-            insert_source(connection, *simple_rows(600))
+        fill_source(other, *simple_rows(600))
         elsewhere = settings_for(other, configured.export_dir, segment_size=SEGMENT)
         with pytest.raises(SourceChangedError):
             export(elsewhere)
@@ -334,9 +324,7 @@ def test_a_copy_in_another_database_is_another_source_and_reads_only_what_differ
 def test_the_same_cluster_at_another_address_is_a_copy_or_a_move(tmp_path: Path) -> None:
     with new_server(embedded_programs()) as server:
         by_socket, by_tcp = server.database(), server.over_tcp()
-        with by_socket.connect() as connection:
-            create_source_tables(connection)
-            insert_source(connection, *simple_rows(30))
+        fill_source(by_socket, *simple_rows(30))
         first = export(settings_for(by_socket, tmp_path))
         elsewhere = settings_for(by_tcp, tmp_path)
         with pytest.raises(SourceChangedError, match="another address") as caught:

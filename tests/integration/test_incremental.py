@@ -22,7 +22,7 @@ from pipelines.snapshots.verification import verify_snapshot
 from pipelines.system.run_lock import DIGESTS
 from tests.exporting import assert_agrees, export, settings_for
 from tests.oracle.postgres import Database
-from tests.oracle.source import create_source_tables, insert_source
+from tests.oracle.source import create_source_tables, fill_source
 from tests.published import PublishedSources
 from tests.random_rows import random_rows
 
@@ -32,9 +32,7 @@ SEGMENT = 100
 
 
 def filled(database: Database, seed: int = 5, rows: int = 300, **types: str) -> None:
-    with database.connect() as connection:
-        create_source_tables(connection, columns={"domains": dict(types)} if types else None)
-        insert_source(connection, *random_rows(seed, rows))
+    fill_source(database, *random_rows(seed, rows), columns={"domains": dict(types)} if types else None)
 
 
 def execute(database: Database, *statements: str) -> None:

@@ -10,7 +10,7 @@ from pipelines.snapshots.verification import verify_snapshot
 from tests.exporting import assert_agrees, export, settings_for
 from tests.killing import run_and_kill_after, run_and_kill_at_rename, run_and_measure
 from tests.oracle.postgres import Database
-from tests.oracle.source import create_source_tables, insert_source
+from tests.oracle.source import fill_source
 from tests.random_rows import random_rows
 
 pytestmark = [pytest.mark.integration, pytest.mark.standard]
@@ -23,9 +23,7 @@ _TRIES = 3
 @pytest.fixture
 def published(database: Database, tmp_path: Path) -> Settings:
     """Settings of a source that is published already."""
-    with database.connect() as connection:
-        create_source_tables(connection)
-        insert_source(connection, *random_rows(7, 300))
+    fill_source(database, *random_rows(7, 300))
     settings = settings_for(database, tmp_path, segment_size=300)
     export(settings)
     return settings

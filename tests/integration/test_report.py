@@ -21,7 +21,7 @@ from pipelines.system.run_lock import hold_run_lock
 from tests.exporting import export, settings_for
 from tests.hostile import insert_hostile
 from tests.oracle.postgres import Database
-from tests.oracle.source import create_source_tables, insert_source
+from tests.oracle.source import create_source_tables, fill_source
 from tests.random_rows import random_rows
 from tests.report.kit import Page
 
@@ -30,9 +30,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
 @pytest.fixture
 def settings(database: Database, tmp_path: Path) -> Settings:
-    with database.connect() as connection:
-        create_source_tables(connection)
-        insert_source(connection, *random_rows(3, 60))
+    fill_source(database, *random_rows(3, 60))
     return settings_for(database, tmp_path / "exports")
 
 

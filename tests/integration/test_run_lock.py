@@ -17,7 +17,7 @@ from tests import killing  # noqa: F401  preloads the machine in the fork server
 from tests.exporting import assert_agrees, export, settings_for
 from tests.integration.kit import Background
 from tests.oracle.postgres import Database
-from tests.oracle.source import create_source_tables, insert_source
+from tests.oracle.source import fill_source
 from tests.random_rows import random_rows
 
 pytestmark = [pytest.mark.integration, pytest.mark.standard]
@@ -27,9 +27,7 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 
 @pytest.fixture
 def settings(database: Database, tmp_path: Path) -> Settings:
-    with database.connect() as connection:
-        create_source_tables(connection)
-        insert_source(connection, *random_rows(11, 300))
+    fill_source(database, *random_rows(11, 300))
     return settings_for(database, tmp_path, segment_size=100)
 
 

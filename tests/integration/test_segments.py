@@ -13,7 +13,7 @@ from pipelines.snapshots.verification import verify_snapshot
 from tests.exporting import assert_agrees, export, settings_for
 from tests.integration.test_incremental import execute
 from tests.oracle.postgres import Database
-from tests.oracle.source import create_source_tables, insert_source
+from tests.oracle.source import fill_source
 
 pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
@@ -28,9 +28,7 @@ def fill(database: Database, ids: list[int], owners: list[int | None] | None = N
         {"id": n, "domain_id": owner, "lei_code": f"L{n}", "legal_name": f"N{n}"}
         for n, owner in enumerate(ids if owners is None else owners)
     ]
-    with database.connect() as connection:
-        create_source_tables(connection)
-        insert_source(connection, domains, candidates)
+    fill_source(database, domains, candidates)
 
 
 def settings_of(database: Database, tmp_path: Path) -> Settings:

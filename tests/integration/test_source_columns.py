@@ -9,7 +9,7 @@ from tests.exporting import assert_agrees, export, settings_for
 from tests.integration.kit import ROW_MARK, Published, run_sql, settings_of, stage
 from tests.oracle.expected import DOMAINS, GLEIF_CANDIDATES
 from tests.oracle.postgres import Database
-from tests.oracle.source import Columns, create_source_tables, insert_rows, insert_source
+from tests.oracle.source import Columns, create_source_tables, fill_source, insert_rows, insert_source
 from tests.random_rows import random_rows
 
 pytestmark = [pytest.mark.integration, pytest.mark.standard]
@@ -205,8 +205,7 @@ def test_columns_that_do_not_fit_are_all_named_before_any_read(database: Databas
         "guessed_country": '"char"',
         "batch_id": "bytea",
     }
-    with database.connect() as connection:
-        create_source_tables(connection, columns={"domains": {**wrong, "domain": None, "status": None}})
+    fill_source(database, columns={"domains": {**wrong, "domain": None, "status": None}})
     error = published.fails(
         settings_for(database, published.export_dir),
         "Source table public.domains can't be read",
@@ -223,8 +222,7 @@ def test_columns_that_do_not_fit_are_all_named_before_any_read(database: Databas
 
 
 def test_column_of_the_second_table_does_not_fit(database: Database, published: Published) -> None:
-    with database.connect() as connection:
-        create_source_tables(connection, columns={"gleif_candidates": {"lei_code": None, "domain_id": "numeric"}})
+    fill_source(database, columns={"gleif_candidates": {"lei_code": None, "domain_id": "numeric"}})
     published.fails(
         settings_for(database, published.export_dir),
         "Source table public.gleif_candidates",
@@ -235,8 +233,7 @@ def test_column_of_the_second_table_does_not_fit(database: Database, published: 
 
 
 def test_full_data_is_validated_only_where_it_is_read(database: Database, published: Published, tmp_path: Path) -> None:
-    with database.connect() as connection:
-        create_source_tables(connection, columns={"gleif_candidates": {"gleif_full_data": "bytea"}})
+    fill_source(database, columns={"gleif_candidates": {"gleif_full_data": "bytea"}})
     record, _ = stage(settings_of(database, tmp_path))
     assert record.source.relations["gleif_candidates"].unknown == ()
     settings = settings_for(database, published.export_dir, include_full_data=True)

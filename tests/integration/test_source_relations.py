@@ -13,7 +13,7 @@ from tests.exporting import assert_agrees, before_it_reads, export, settings_for
 from tests.integration.kit import Published, as_role, fill, role, run_sql, session, settings_of, stage
 from tests.oracle.expected import DOMAINS, GLEIF_CANDIDATES
 from tests.oracle.postgres import Database
-from tests.oracle.source import create_source_tables
+from tests.oracle.source import fill_source
 
 pytestmark = [pytest.mark.integration, pytest.mark.standard]
 
@@ -131,8 +131,7 @@ def tables_emptied_by_delete(database: Database) -> None:
 
 
 def partitioned_without_partitions(database: Database) -> None:
-    with database.connect() as connection:
-        create_source_tables(connection)
+    fill_source(database)
     run_sql(
         database,
         "ALTER TABLE gleif_candidates RENAME TO t",
@@ -228,8 +227,7 @@ def test_values_stored_out_of_line(database: Database, tmp_path: Path, reads: li
 
 
 def test_foreign_rows_are_refused(database: Database, published: Published) -> None:
-    with database.connect() as connection:
-        create_source_tables(connection)
+    fill_source(database)
     try:
         run_sql(database, "CREATE FOREIGN DATA WRAPPER nothing", "CREATE SERVER elsewhere FOREIGN DATA WRAPPER nothing")
     except Exception as error:  # noqa: BLE001
@@ -249,8 +247,7 @@ def test_foreign_rows_are_refused(database: Database, published: Published) -> N
 
 
 def test_materialized_view_without_data(database: Database, published: Published) -> None:
-    with database.connect() as connection:
-        create_source_tables(connection)
+    fill_source(database)
     run_sql(
         database,
         "ALTER TABLE domains RENAME TO t",
@@ -262,8 +259,7 @@ def test_materialized_view_without_data(database: Database, published: Published
 
 
 def test_one_page_and_its_last_row(database: Database, tmp_path: Path) -> None:
-    with database.connect() as connection:
-        create_source_tables(connection)
+    fill_source(database)
     run_sql(database, "INSERT INTO gleif_candidates (id, domain_id) SELECT n, n FROM generate_series(1, 1000) n")
     with session(database) as connection:
         (last,) = connection.execute("SELECT max(ctid)::text FROM gleif_candidates").fetchone() or ("",)

@@ -16,7 +16,7 @@ from pipelines.system.run_lock import hold_running
 from tests.faults.kit import Operator
 from tests.operating.kit import webhook
 from tests.oracle.postgres import Database
-from tests.oracle.source import create_source_tables, insert_source
+from tests.oracle.source import fill_source
 from tests.publish.kit import ROOT
 from tests.random_rows import random_rows
 from tests.waiting import wait_until
@@ -52,9 +52,7 @@ BEHIND_THE_LOCK = "dagster._core.events:DagsterEvent.job_success"
 
 @pytest.fixture
 def operator(database: Database, tmp_path: Path) -> Operator:
-    with database.connect() as connection:
-        create_source_tables(connection)
-        insert_source(connection, *random_rows(9, 40))
+    fill_source(database, *random_rows(9, 40))
     operator = Operator(database, tmp_path)
     operator.home.mkdir()
     (operator.home / "dagster.yaml").write_text("telemetry: {enabled: false}")

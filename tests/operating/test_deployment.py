@@ -23,7 +23,7 @@ from pipelines.snapshots.opening import current_snapshot
 from tests.integration.kit import run_sql
 from tests.operating.kit import SECRET, Hook, webhook
 from tests.oracle.postgres import Cluster, Database
-from tests.oracle.source import create_source_tables, insert_source
+from tests.oracle.source import fill_source
 from tests.ports import free_port
 from tests.random_rows import random_rows
 
@@ -70,9 +70,7 @@ class Deployment:
 def deployment(
     cluster: Cluster, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Deployment]:
-    with database.connect() as connection:
-        create_source_tables(connection)
-        insert_source(connection, *random_rows(8, 60))
+    fill_source(database, *random_rows(8, 60))
     home = tmp_path / "home"
     home.mkdir()
     shutil.copy(DEPLOY / "dagster.yaml", home)

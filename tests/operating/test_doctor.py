@@ -14,7 +14,7 @@ from tests.exporting import export, settings_for
 from tests.integration.kit import as_role, role, run_sql
 from tests.operating.kit import SECRET, webhook
 from tests.oracle.postgres import Database
-from tests.oracle.source import create_source_tables, insert_source
+from tests.oracle.source import fill_source
 from tests.random_rows import random_rows
 
 pytestmark = [pytest.mark.integration, pytest.mark.fast]
@@ -22,9 +22,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.fast]
 
 @pytest.fixture
 def source(database: Database) -> Database:
-    with database.connect() as connection:
-        create_source_tables(connection, id_type="integer PRIMARY KEY")
-        insert_source(connection, *random_rows(5, 40))
+    fill_source(database, *random_rows(5, 40), id_type="integer PRIMARY KEY")
     return database
 
 

@@ -16,7 +16,7 @@ from pipelines.snapshots.switch import record_failed_run
 from tests.exporting import export, settings_for
 from tests.integration.kit import run_sql
 from tests.oracle.postgres import Database
-from tests.oracle.source import create_source_tables, insert_source
+from tests.oracle.source import fill_source
 from tests.published import PublishedSources
 from tests.random_rows import random_rows
 
@@ -24,9 +24,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.fast]
 
 
 def publish_rows(database: Database, export_dir: Path) -> None:
-    with database.connect() as connection:
-        create_source_tables(connection)
-        insert_source(connection, *random_rows(6, 60))
+    fill_source(database, *random_rows(6, 60))
     export(settings_for(database, export_dir))
 
 

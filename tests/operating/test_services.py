@@ -19,7 +19,7 @@ from pipelines.system.run_lock import hold_run_lock
 from tests.browser.kit import Server, allow_connections, serve_ui
 from tests.forking import run_command, run_forked
 from tests.oracle.postgres import Cluster, Database
-from tests.oracle.source import create_source_tables, insert_source
+from tests.oracle.source import fill_source
 from tests.ports import free_port
 from tests.random_rows import random_rows
 from tests.waiting import wait_until
@@ -142,9 +142,7 @@ def test_the_log_of_the_daemon_has_what_is_new_and_each_line_once() -> None:
 def test_services_are_started_again_or_end_and_an_unchanged_source_leaves_the_page_as_it_was(
     cluster: Cluster, database: Database, tmp_path: Path
 ) -> None:
-    with database.connect() as connection:
-        create_source_tables(connection)
-        insert_source(connection, *random_rows(4, 60))
+    fill_source(database, *random_rows(4, 60))
     home = tmp_path / "home"
     allow_connections(cluster, database, "false")
     with serve_ui(database.url, tmp_path) as server:

@@ -23,7 +23,7 @@ from tests.faults.shim import Clock
 from tests.integration.kit import run_sql
 from tests.operating.kit import Hook, webhook
 from tests.oracle.postgres import Database
-from tests.oracle.source import create_source_tables, insert_source
+from tests.oracle.source import fill_source
 from tests.ports import free_port
 from tests.random_rows import random_rows
 from tests.waiting import wait_until
@@ -118,9 +118,7 @@ def living_service(database: Database, folder: Path, hook: Hook) -> Iterator[Ser
 
 @pytest.fixture
 def source(database: Database) -> Database:
-    with database.connect() as connection:
-        create_source_tables(connection)
-        insert_source(connection, *random_rows(9, 300))
+    fill_source(database, *random_rows(9, 300))
     return database
 
 

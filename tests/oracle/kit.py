@@ -16,7 +16,7 @@ APPLE, INTEL, CISCO = "HWUPKR0MPOU8FGXBT394", "KNX4USFCNGPY45LOCE31", "132500000
 JUNE, JULY, AUGUST = datetime(2025, 6, 1), datetime(2025, 7, 1, 1, 2, 3, 4), datetime(2025, 8, 1)  # noqa: DTZ001
 
 
-def frame(name: str, *rows: Row) -> pl.DataFrame:
+def rows_of(name: str, *rows: Row) -> pl.DataFrame:
     """Hand-written rows of a table; columns that a row does not name are NULL."""
     schema = expected.SCHEMAS[name]
     assert all(set(row) <= set(schema) for row in rows)

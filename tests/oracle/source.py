@@ -12,6 +12,7 @@ import psycopg
 from psycopg import sql
 
 from tests.oracle.expected import SOURCE
+from tests.oracle.postgres import Database
 
 Columns = Mapping[str, Mapping[str, str | None]]
 Row = dict[str, Any]
@@ -70,6 +71,15 @@ def insert_source(
     """Insert rows of both tables."""
     insert_rows(conn, "domains", list(domains), schema)
     insert_rows(conn, "gleif_candidates", list(candidates), schema)
+
+
+def fill_source(
+    database: Database, domains: Iterable[Row] = (), candidates: Iterable[Row] = (), **options: Any
+) -> None:
+    """Make both tables in an empty database, with options of `create_source_tables`, and insert rows."""
+    with database.connect() as conn:
+        create_source_tables(conn, **options)
+        insert_source(conn, domains, candidates)
 
 
 def load_csv_dir(conn: psycopg.Connection[Any], directory: Path, schema: str = "public") -> dict[str, int]:

@@ -19,8 +19,8 @@ from tests.oracle.kit import (
     candidate,
     computed,
     domain,
-    frame,
     md5,
+    rows_of,
 )
 from tests.oracle.source import insert_source
 
@@ -64,7 +64,7 @@ def test_domain_exports(conn: Connection) -> None:
     )
     assert_same(
         computed(conn, "domain_exports"),
-        frame(
+        rows_of(
             "domain_exports",
             {
                 "domain_id": 2,
@@ -125,7 +125,7 @@ def test_candidate_exports(conn: Connection) -> None:
         ],
     )
     common_9 = {"domain_id": 9, "domain_hash": md5("b.example"), "domain": "b.example", "batch_id": "b1"}
-    wanted = frame(
+    wanted = rows_of(
         "candidate_exports",
         {
             "candidate_id": 6,

@@ -15,8 +15,8 @@ from tests.oracle.kit import (
     candidate,
     computed,
     domain,
-    frame,
     md5,
+    rows_of,
 )
 from tests.oracle.source import insert_source
 
@@ -87,7 +87,7 @@ def test_unique_domains(conn: Connection) -> None:
         "lei_codes": ["Z", APPLE, INTEL, "A", "B", CISCO],
     }
     wanted = [several, alone] if hashes[0] == md5("x.example") else [alone, several]
-    assert_same(computed(conn, "unique_domains"), frame("unique_domains", *wanted))
+    assert_same(computed(conn, "unique_domains"), rows_of("unique_domains", *wanted))
 
 
 def test_entities(conn: Connection) -> None:
@@ -124,7 +124,7 @@ def test_entities(conn: Connection) -> None:
     small = {"is_valid_lei": False, "candidate_count": 1, "domain_count": 1, "batch_count": 1, "primary_count": 0}
     assert_same(
         computed(conn, "entities"),
-        frame(
+        rows_of(
             "entities",
             {
                 "lei_code": APPLE,
@@ -180,7 +180,7 @@ def test_batch_summaries(conn: Connection) -> None:
     tenth = 0.10000000149011612  # the float4 0.1, as float8
     assert_same(
         computed(conn, "batch_summaries"),
-        frame(
+        rows_of(
             "batch_summaries",
             {
                 "batch_id": "B2",

@@ -9,7 +9,7 @@ import pytest
 from tests import hostile
 from tests.oracle import expected
 from tests.oracle.compare import Expected, assert_same, oracle_frame
-from tests.oracle.kit import APPLE, JULY, Connection, candidate, computed, domain, frame, md5
+from tests.oracle.kit import APPLE, JULY, Connection, candidate, computed, domain, md5, rows_of
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source, load_csv_dir
 from tests.random_rows import random_rows
@@ -111,7 +111,7 @@ def test_old_and_other_column_types(database: Database) -> None:
         frames = {name: oracle_frame(conn, Expected(name), 'Odd "Schema"') for name in expected.SCHEMAS}
     assert_same(
         frames["domain_exports"],
-        frame(
+        rows_of(
             "domain_exports",
             {
                 "domain_id": 1,

@@ -11,7 +11,7 @@ from pipelines.snapshots.verification import verify_snapshot
 from tests.exporting import export, settings_for
 from tests.faults.kit import Operator
 from tests.oracle.postgres import Database
-from tests.oracle.source import create_source_tables, insert_source
+from tests.oracle.source import fill_source
 from tests.publish.kit import ROOT
 from tests.random_rows import random_rows
 
@@ -41,9 +41,7 @@ IN_THE_STEP, BEHIND_THE_RUN = "assets.defs.published._format_summary", "assets.c
 
 @pytest.fixture
 def operator(database: Database, tmp_path: Path) -> Operator:
-    with database.connect() as connection:
-        create_source_tables(connection)
-        insert_source(connection, *random_rows(9, 40))
+    fill_source(database, *random_rows(9, 40))
     export(settings_for(database, tmp_path / "exports"))
     return Operator(database, tmp_path)
 

@@ -16,7 +16,7 @@ from pipelines.snapshots.verification import verify_snapshot
 from tests.exporting import assert_agrees, export, settings_for
 from tests.integration.kit import OUR_SESSIONS
 from tests.oracle.postgres import Database
-from tests.oracle.source import create_source_tables, insert_source
+from tests.oracle.source import fill_source
 from tests.random_rows import random_rows
 
 pytestmark = [pytest.mark.orchestration, pytest.mark.integration, pytest.mark.standard]
@@ -63,9 +63,7 @@ class Operator:
 
 @pytest.fixture
 def operator(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Operator]:
-    with database.connect() as connection:
-        create_source_tables(connection)
-        insert_source(connection, *random_rows(3, 200))
+    fill_source(database, *random_rows(3, 200))
     monkeypatch.setenv("DATABASE_URL", database.url)
     with dg.DagsterInstance.ephemeral() as instance:
         yield Operator(database, tmp_path / "exports", instance)

@@ -11,7 +11,7 @@ from assets.cli.commands import app
 from pipelines.errors import QueryError, ReportError, SnapshotError
 from tests.exporting import export, settings_for
 from tests.oracle.postgres import Database
-from tests.oracle.source import create_source_tables, insert_source
+from tests.oracle.source import fill_source
 from tests.published import PublishedSources
 from tests.random_rows import random_rows
 
@@ -19,9 +19,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.fast]
 
 
 def publish_rows(database: Database, export_dir: Path) -> None:
-    with database.connect() as connection:
-        create_source_tables(connection)
-        insert_source(connection, *random_rows(4, 80))
+    fill_source(database, *random_rows(4, 80))
     export(settings_for(database, export_dir))
 
 

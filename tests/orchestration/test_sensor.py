@@ -13,7 +13,7 @@ from pipelines.source.connection import SourceAddress
 from pipelines.source.probe import probe_source
 from tests.exporting import settings_for
 from tests.oracle.postgres import Database
-from tests.oracle.source import create_source_tables, insert_source
+from tests.oracle.source import create_source_tables, fill_source
 from tests.random_rows import random_rows
 
 pytestmark = pytest.mark.standard
@@ -70,9 +70,7 @@ def test_a_failure_of_another_position_does_not_delay() -> None:
 def test_a_change_is_asked_for_again_after_its_run_failed(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with database.connect() as connection:
-        create_source_tables(connection)
-        insert_source(connection, *random_rows(2, 50))
+    fill_source(database, *random_rows(2, 50))
     monkeypatch.setenv("DATABASE_URL", database.url)
     exports = ExportsResource(overrides={"export_dir": str(tmp_path), "min_rows_pct": "0"})
     definitions = build_definitions(exports)

@@ -10,8 +10,9 @@ import pytest
 from pipelines.contracts.tables import BATCH_SUMMARIES, UNIQUE_DOMAINS, Table
 from pipelines.snapshots.database import build_database
 from pipelines.snapshots.parquet import write_parquet
+from tests.oracle.kit import rows_of
 from tests.publish.kit import in_duckdb
-from tests.unit.tables import candidate, derive, domain, rows_of
+from tests.unit.tables import candidate, derive, domain
 
 pytestmark = pytest.mark.fast
 

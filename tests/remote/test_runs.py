@@ -16,7 +16,7 @@ from tests.exporting import settings_for
 from tests.faults.kit import Operator
 from tests.operating.kit import webhook
 from tests.oracle.postgres import Database
-from tests.oracle.source import create_source_tables, insert_source
+from tests.oracle.source import fill_source
 from tests.random_rows import random_rows
 from tests.remote.kit import KEY_ID, SECRET, Bucket, Proxy, assert_published, store_environment
 
@@ -27,9 +27,7 @@ REMOTE = dg.AssetKey(["published", "remote"])
 
 @pytest.fixture
 def source(database: Database) -> Database:
-    with database.connect() as connection:
-        create_source_tables(connection)
-        insert_source(connection, *random_rows(3, 60))
+    fill_source(database, *random_rows(3, 60))
     return database
 
 

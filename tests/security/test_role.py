@@ -13,7 +13,7 @@ from tests.exporting import assert_agrees, export, settings_for
 from tests.integration.kit import Background, run_sql, scalar, session
 from tests.oracle.postgres import Database
 from tests.oracle.server import Server, embedded_programs, new_server
-from tests.oracle.source import create_source_tables, insert_source
+from tests.oracle.source import fill_source
 from tests.random_rows import random_rows
 from tests.waiting import wait_until
 
@@ -29,9 +29,7 @@ def server() -> Iterator[Server]:
     with new_server(embedded_programs(), hba=["host all all 127.0.0.1/32 scram-sha-256"]) as server:
         run_sql(server.database(), "CREATE DATABASE app")
         app = server.database("app")
-        with app.connect() as connection:
-            create_source_tables(connection, id_type="integer PRIMARY KEY")
-            insert_source(connection, *random_rows(9, 80))
+        fill_source(app, *random_rows(9, 80), id_type="integer PRIMARY KEY")
         blocks = BLOCK.findall(DOCUMENT.read_text(encoding="utf-8"))
         assert len(blocks) == 2
         run_sql(app, *blocks)

@@ -1,6 +1,5 @@
 """Hand-written rows of domain_exports and candidate_exports, and the rules of the other tables on whole frames."""
 
-import hashlib
 from typing import Any
 
 import polars as pl
@@ -19,17 +18,7 @@ from pipelines.transform.jurisdiction_summaries import (
 )
 from pipelines.transform.unique_domains import build_unique_domains
 from tests.oracle.expected import SCHEMAS
-
-
-def md5(text: str) -> str:
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
-
-
-def rows_of(table: str, *rows: dict[str, Any]) -> pl.DataFrame:
-    """Rows of a table; columns that a row does not name are NULL."""
-    schema = SCHEMAS[table]
-    assert all(set(row) <= set(schema) for row in rows)
-    return pl.DataFrame([{column: row.get(column) for column in schema} for row in rows], schema=schema)
+from tests.oracle.kit import md5
 
 
 def domain(number: int, name: str = "a.example", batch: str = "b1", **more: Any) -> dict[str, Any]:

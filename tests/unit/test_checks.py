@@ -18,7 +18,8 @@ from pipelines.contracts.tables import (
     UNIQUE_DOMAINS,
     published_tables,
 )
-from tests.unit.tables import candidate, derive, domain, rows_of, with_candidates
+from tests.oracle.kit import rows_of
+from tests.unit.tables import candidate, derive, domain, with_candidates
 
 pytestmark = pytest.mark.fast
 

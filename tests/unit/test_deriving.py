@@ -18,8 +18,9 @@ from pipelines.errors import StagingError
 from pipelines.progress import Progress
 from pipelines.system.run_lock import hold_run_lock
 from pipelines.transform import entities
+from tests.oracle.kit import rows_of
 from tests.unit.staged import stage_tables
-from tests.unit.tables import candidate, derive, domain, rows_of, with_candidates
+from tests.unit.tables import candidate, derive, domain, with_candidates
 
 pytestmark = pytest.mark.fast
 

@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 
 from tests.oracle.expected import SCHEMAS
-from tests.unit.tables import candidate, derive, domain, md5, rows_of
+from tests.oracle.kit import md5, rows_of
+from tests.unit.tables import candidate, derive, domain
 
 pytestmark = pytest.mark.fast
 

@@ -16,7 +16,7 @@ from pipelines.transform.domain_exports import build_domain_exports
 from pipelines.transform.text import is_valid_lei
 from pipelines.transform.validation import build_rejected_rows, validate_candidates, validate_domains
 from tests.oracle.expected import SCHEMAS
-from tests.unit.tables import md5
+from tests.oracle.kit import md5
 
 pytestmark = pytest.mark.fast
 
