@@ -17,10 +17,9 @@ import polars as pl
 
 from pipelines.build.extraction import open_source
 from pipelines.contracts.tables import published_tables
-from pipelines.errors import SnapshotError
 from pipelines.settings import load_settings
 from pipelines.snapshots.database import build_database
-from pipelines.snapshots.opening import Snapshot, current_snapshot
+from pipelines.snapshots.opening import Snapshot, published_snapshot
 from pipelines.snapshots.parquet import write_parquet
 from pipelines.snapshots.verification import verify_snapshot
 from pipelines.source.preflight import open_snapshot
@@ -75,10 +74,7 @@ def verify() -> None:
 
 
 def _published() -> Snapshot:
-    snapshot = current_snapshot(load_settings().export_dir)
-    if snapshot is None:
-        raise SnapshotError("Nothing is published", fix="run the export first")
-    return snapshot
+    return published_snapshot(load_settings().export_dir)
 
 
 def _folder() -> "tempfile.TemporaryDirectory[str]":

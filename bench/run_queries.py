@@ -16,7 +16,7 @@ from bench.document import write_section
 from bench.generate import fill
 from bench.questions import comparable, questions, subjects
 from bench.session import BUILD, RUN, describe, open_session
-from pipelines.snapshots.opening import current_snapshot
+from pipelines.snapshots.opening import published_snapshot
 
 
 def timed(ask: Callable[[], list[tuple[Any, ...]]], rounds: int) -> tuple[float, list[tuple[Any, ...]]]:
@@ -45,9 +45,7 @@ def main() -> None:
         print(f"Filling PostgreSQL with {options.domains:,} domains ...", flush=True)
         rows, candidates = fill(session.url, options.domains, random_order=False)
         session.measure("full", RUN)
-        snapshot = current_snapshot(session.exports)
-        if snapshot is None:
-            raise RuntimeError("the run published nothing")
+        snapshot = published_snapshot(session.exports)
         with snapshot.connect() as exported, psycopg.connect(session.url, autocommit=True) as source:
             for question in questions(*subjects(source)):
                 ours, our_answer = timed(lambda q=question: exported.execute(q.exported).fetchall(), options.rounds)

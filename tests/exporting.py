@@ -11,7 +11,7 @@ from pipelines.contracts.tables import published_tables
 from pipelines.export import run_export
 from pipelines.progress import OnProgress, Progress, ignore_progress
 from pipelines.settings import Settings, load_settings
-from pipelines.snapshots.opening import Snapshot, current_snapshot
+from pipelines.snapshots.opening import Snapshot, published_snapshot
 from tests.oracle.compare import assert_formats
 from tests.oracle.postgres import Database
 
@@ -30,8 +30,7 @@ def export(
 ) -> Snapshot:
     """Run the export; the snapshot that is current then, new or (where nothing changed) the one before."""
     publication = run_export(settings, accepted, on_progress, full_refresh=full_refresh, in_process=True)
-    snapshot = current_snapshot(settings.export_dir)
-    assert snapshot is not None
+    snapshot = published_snapshot(settings.export_dir)
     assert publication is None or snapshot.manifest == publication.manifest
     return snapshot
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from psycopg import sql
 
-from pipelines.snapshots.opening import Snapshot, current_snapshot
+from pipelines.snapshots.opening import Snapshot, published_snapshot
 from tests.oracle.postgres import Cluster, Database
 
 Make = Callable[[Database, Path], object]
@@ -58,9 +58,7 @@ class PublishedSources:
             make(database, export_dir)
             if self._may_copy:
                 self._made[key] = self._keep(database.name, export_dir)
-        snapshot = current_snapshot(export_dir)
-        assert snapshot is not None
-        return snapshot
+        return published_snapshot(export_dir)
 
     def forget(self) -> None:
         """Drop what was kept in the cluster."""

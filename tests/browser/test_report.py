@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from pipelines.export import run_export
-from pipelines.snapshots.opening import current_snapshot
+from pipelines.snapshots.opening import published_snapshot
 from tests.browser.kit import keep_screenshot
 from tests.exporting import settings_for
 from tests.oracle.postgres import Cluster
@@ -70,8 +70,7 @@ def report(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> str:
         with database.connect() as connection:
             connection.execute(CHANGE)
         run_export(settings_for(database, export_dir), with_report=True)
-    snapshot = current_snapshot(export_dir)
-    assert snapshot is not None
+    snapshot = published_snapshot(export_dir)
     assert snapshot.manifest.sequence == 2
     return (snapshot.folder / "report.html").as_uri()
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.snapshots.opening import Snapshot, current_snapshot
+from pipelines.snapshots.opening import Snapshot, published_snapshot
 from tests.exporting import export, settings_for
 from tests.oracle.postgres import Cluster
 from tests.oracle.source import create_source_tables, load_csv_dir
@@ -26,6 +26,4 @@ def home(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="package")
 def snapshot(home: Path) -> Snapshot:
-    found = current_snapshot(home / "data" / "exports")
-    assert found is not None
-    return found
+    return published_snapshot(home / "data" / "exports")

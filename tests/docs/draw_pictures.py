@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from playwright.sync_api import Browser, Page
 
-from pipelines.snapshots.opening import current_snapshot
+from pipelines.snapshots.opening import published_snapshot
 from tests.browser.kit import open_browser, serve_ui
 from tests.docs.kit import PLACES, ROOT
 from tests.forking import LEI_EXPORTS
@@ -48,8 +48,7 @@ def draw_report(browser: Browser, folder: Path) -> None:
     lei_exports(folder, "run")
     lei_exports(folder, "sample", "load", "--from", str(changed))
     lei_exports(folder, "run")
-    snapshot = current_snapshot(folder / PLACES["EXPORT_DIR"])
-    assert snapshot is not None
+    snapshot = published_snapshot(folder / PLACES["EXPORT_DIR"])
     assert snapshot.manifest.sequence > 1
     page = browser.new_page(viewport={"width": 1280, "height": 1330})
     page.goto((snapshot.folder / "report.html").as_uri())

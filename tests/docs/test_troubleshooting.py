@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from assets.cli.commands import app
 from pipelines.errors import ExportError
 from pipelines.export import run_export
-from pipelines.snapshots.opening import current_snapshot
+from pipelines.snapshots.opening import published_snapshot
 from tests.docs.conftest import SAMPLE
 from tests.docs.kit import ROOT
 from tests.exporting import settings_for
@@ -124,8 +124,7 @@ def lost_column(world: World) -> str:
 
 def damaged(world: World) -> str:
     world.publish()
-    snapshot = current_snapshot(world.export_dir)
-    assert snapshot is not None
+    snapshot = published_snapshot(world.export_dir)
     snapshot.database_path.chmod(0o644)
     snapshot.database_path.write_bytes(b"")
     return world.run("status")

@@ -16,7 +16,7 @@ from pipelines.progress import Progress
 from pipelines.settings import Settings
 from pipelines.snapshots.health import evaluate_health
 from pipelines.snapshots.lookup import wait_for_snapshot
-from pipelines.snapshots.opening import Snapshot, current_snapshot, list_snapshots
+from pipelines.snapshots.opening import Snapshot, list_snapshots, published_snapshot
 from pipelines.snapshots.retention import prune_now
 from pipelines.snapshots.rollback import release_rollback, rollback
 from pipelines.snapshots.verification import verify_snapshot
@@ -46,9 +46,7 @@ def settings(database: Database, published_sources: PublishedSources, tmp_path: 
 
 
 def current(settings: Settings) -> Snapshot:
-    snapshot = current_snapshot(settings.export_dir)
-    assert snapshot is not None
-    return snapshot
+    return published_snapshot(settings.export_dir)
 
 
 def flip(path: Path) -> None:

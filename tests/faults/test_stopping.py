@@ -14,7 +14,7 @@ import pytest
 
 from assets.defs.definitions import build_definitions
 from assets.defs.resources import ExportsResource
-from pipelines.snapshots.opening import current_snapshot
+from pipelines.snapshots.opening import current_snapshot, published_snapshot
 from pipelines.snapshots.verification import verify_snapshot
 from tests.exporting import assert_agrees, settings_for
 from tests.faults.kit import Operator
@@ -59,8 +59,7 @@ def is_reading(database: Database) -> bool:
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_the_read(operator: Operator, tmp_path: Path, how: signal.Signals, where: str) -> None:
     """SIGTERM is what Dagster's "terminate" sends. With a retry policy Dagster would begin again instead."""
-    before = current_snapshot(operator.export_dir)
-    assert before is not None
+    before = published_snapshot(operator.export_dir)
     make_slow(operator.database, 0.2)  # a read of 100 s
     path = tmp_path / "path"
     path.mkdir()
@@ -114,8 +113,7 @@ def read_all(terminal: int) -> str:
 
 def test_a_killed_run_leaves_no_session_either(operator: Operator) -> None:
     """It can't cancel anything: the server looks every 5 s whether its client is there, long queries or not."""
-    before = current_snapshot(operator.export_dir)
-    assert before is not None
+    before = published_snapshot(operator.export_dir)
     run_sql(operator.database, "UPDATE domains SET company_name = 'Changed'")
     make_slow(operator.database, 0.5)  # 8 KB of rows, which the server sends at once, take a minute
     settings = settings_for(operator.database, operator.export_dir)
@@ -167,6 +165,5 @@ def test_server_stopped_and_started_during_a_read(
         helper.result()
     assert result.success
     assert [event for event in result.all_events if event.event_type_value == "STEP_UP_FOR_RETRY"]
-    snapshot = current_snapshot(tmp_path)
-    assert snapshot is not None
+    snapshot = published_snapshot(tmp_path)
     assert_agrees(database, snapshot)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.contracts.tables import published_tables
-from pipelines.snapshots.opening import current_snapshot
+from pipelines.snapshots.opening import published_snapshot
 from tests.install.kit import build_wheel, install, launch, run, running, wait_for_answer
 from tests.ports import free_port
 
@@ -23,8 +23,7 @@ def test_it_runs_shows_and_serves_the_sample_from_an_empty_folder(tmp_path: Path
 
     done = run("env", "-i", *(f"{name}={value}" for name, value in environment.items()), program, "run", cwd=here)
     assert str(data) in done.stderr, "the folder that nobody chose is named"
-    snapshot = current_snapshot(data / "exports")
-    assert snapshot is not None
+    snapshot = published_snapshot(data / "exports")
     assert {entry.name for entry in snapshot.manifest.tables} == {
         table.name for table in published_tables(include_full_data=False)
     }

@@ -13,7 +13,7 @@ from assets.cli.summary import show_publication
 from pipelines.build.extraction import Acceptance, stage_source
 from pipelines.contracts.records import CheckRecord
 from pipelines.settings import Settings
-from pipelines.snapshots.opening import Snapshot, current_snapshot
+from pipelines.snapshots.opening import Snapshot, published_snapshot
 from pipelines.system.run_lock import hold_run_lock
 from tests.exporting import assert_agrees, export, settings_for
 from tests.integration.kit import run_sql
@@ -70,8 +70,7 @@ def lost(snapshot: Snapshot) -> dict[str, list[str]]:
 
 
 def test_nothing_is_lost_at_first(settings: Settings) -> None:
-    snapshot = current_snapshot(settings.export_dir)
-    assert snapshot is not None
+    snapshot = published_snapshot(settings.export_dir)
     assert lost(snapshot) == {}
 
 

@@ -31,11 +31,11 @@ from tests.integration.kit import (
     scalar,
     session,
     stage,
-    wait_until,
 )
 from tests.oracle.postgres import Cluster, Database
 from tests.oracle.source import create_source_tables, insert_rows, insert_source
 from tests.random_rows import random_rows
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.fast]
 

@@ -15,7 +15,7 @@ from pipelines.export import run_export
 from pipelines.progress import Progress
 from pipelines.report.charts import draw_bars
 from pipelines.settings import Settings
-from pipelines.snapshots.opening import Snapshot, current_snapshot
+from pipelines.snapshots.opening import Snapshot, published_snapshot
 from pipelines.snapshots.verification import verify_snapshot
 from pipelines.system.run_lock import hold_run_lock
 from tests.exporting import export, settings_for
@@ -37,8 +37,7 @@ def settings(database: Database, tmp_path: Path) -> Settings:
 def publish(settings: Settings, on_progress: Callable[[Progress], None] = lambda _: None) -> Snapshot:
     publication = run_export(settings, on_progress=on_progress, full_refresh=True, with_report=True, in_process=True)
     assert publication is not None
-    snapshot = current_snapshot(settings.export_dir)
-    assert snapshot is not None
+    snapshot = published_snapshot(settings.export_dir)
     assert snapshot.manifest == publication.manifest
     assert bool(publication.plots) == bool(snapshot.manifest.extras)
     return snapshot

@@ -19,7 +19,7 @@ from psycopg import conninfo
 from assets.defs.definitions import build_definitions
 from assets.defs.resources import EXPORT_FOLDER, ExportsResource
 from pipelines.snapshots.history import LAST_CHECKED
-from pipelines.snapshots.opening import current_snapshot
+from pipelines.snapshots.opening import published_snapshot
 from tests.integration.kit import run_sql
 from tests.operating.kit import SECRET, Hook, webhook
 from tests.oracle.postgres import Cluster, Database
@@ -98,16 +98,14 @@ def test_jobs_and_alerts_in_an_instance_on_postgresql(
         assert deployment.look(sensor) == [], "a sensor begins with what is to come"
 
     assert deployment.run("export").success
-    snapshot = current_snapshot(deployment.export_dir)
-    assert snapshot is not None
+    snapshot = published_snapshot(deployment.export_dir)
     assert deployment.look("alert_on_success") == ["success"]
     assert deployment.hook.alerts[-1]["snapshot_id"] == snapshot.manifest.id
     assert deployment.look("alert_on_failure") == []
 
     full = deployment.run("full_refresh")
     assert full.success
-    again = current_snapshot(deployment.export_dir)
-    assert again is not None
+    again = published_snapshot(deployment.export_dir)
     assert again.manifest.sequence == snapshot.manifest.sequence + 1
     assert again.manifest.base_snapshot is None
     story = [entry.user_message for entry in deployment.instance.all_logs(full.run_id) if not entry.is_dagster_event]

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from assets.cli.commands import app
 from assets.defs.definitions import build_definitions
-from pipelines.snapshots.opening import current_snapshot
+from pipelines.snapshots.opening import published_snapshot
 from pipelines.snapshots.verification import verify_snapshot
 from tests.forking import LEI_EXPORTS
 from tests.operating.kit import webhook
@@ -75,8 +75,7 @@ def test_it_publishes_the_sample_and_posts_it(
     first_run_and_alerts: tuple[Shown, list[dict[str, Any]]], folder: Path
 ) -> None:
     shown, alerts = first_run_and_alerts
-    snapshot = current_snapshot(folder / PLACES["EXPORT_DIR"])
-    assert snapshot is not None
+    snapshot = published_snapshot(folder / PLACES["EXPORT_DIR"])
     verify_snapshot(snapshot)
     assert snapshot.manifest.source.identity == "sample"
     assert [(alert["kind"], alert["snapshot_id"]) for alert in alerts] == [("success", snapshot.manifest.id)]
@@ -125,8 +124,7 @@ def test_terminal_status_report_and_dagster_say_the_same(
     first_run: Shown, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EXPORT_DIR", str(folder / PLACES["EXPORT_DIR"]))
-    snapshot = current_snapshot(folder / PLACES["EXPORT_DIR"])
-    assert snapshot is not None
+    snapshot = published_snapshot(folder / PLACES["EXPORT_DIR"])
     report = re.sub(r"<[^>]+>|\s+", " ", (snapshot.folder / "report.html").read_text(encoding="utf-8"))
     status = CliRunner().invoke(app, ["status"], catch_exceptions=False).stdout
     passed = re.match(r"\d+ of (\d+)", fact(first_run, "Checks"))

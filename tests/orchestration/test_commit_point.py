@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.snapshots.opening import Snapshot, current_snapshot
+from pipelines.snapshots.opening import Snapshot, published_snapshot
 from pipelines.snapshots.verification import verify_snapshot
 from tests.exporting import export, settings_for
 from tests.faults.kit import Operator
@@ -47,8 +47,7 @@ def operator(database: Database, tmp_path: Path) -> Operator:
 
 
 def current(operator: Operator) -> Snapshot:
-    snapshot = current_snapshot(operator.export_dir)
-    assert snapshot is not None
+    snapshot = published_snapshot(operator.export_dir)
     verify_snapshot(snapshot)
     return snapshot
 

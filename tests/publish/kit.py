@@ -30,7 +30,7 @@ from pipelines.contracts.tables import Table, published_tables
 from pipelines.contracts.version import CONTRACT_VERSION
 from pipelines.snapshots.assembly import SnapshotInputs
 from pipelines.snapshots.lookup import newest_snapshot
-from pipelines.snapshots.opening import Snapshot, current_snapshot
+from pipelines.snapshots.opening import Snapshot, published_snapshot
 from pipelines.snapshots.parquet import write_parquet
 from pipelines.snapshots.publishing import publish_snapshot, record_unchanged
 from pipelines.snapshots.verification import verify_snapshot
@@ -312,9 +312,7 @@ class Kit:
         overwrite(snapshot.folder / "manifest.json", lambda content: content.__setitem__(slice(None), text.encode()))
 
     def current(self) -> Snapshot:
-        snapshot = current_snapshot(self.export_dir)
-        assert snapshot is not None
-        return snapshot
+        return published_snapshot(self.export_dir)
 
     def copy_to(self, root: Path) -> "Kit":
         """The same export folder in another place, links between files not kept: faster than publishing again."""

@@ -79,20 +79,6 @@ print(json.dumps([result for result in results if result["ended"] == "interrupte
 """
 
 
-@pytest.fixture(scope="module")
-def two_to_copy(tmp_path_factory: pytest.TempPathFactory) -> Kit:
-    kit = Kit(tmp_path_factory.mktemp("two"))
-    kit.publish(1)
-    kit.publish(2, {0: range(7)})
-    return kit
-
-
-@pytest.fixture
-def two(two_to_copy: Kit, tmp_path: Path) -> Kit:
-    """Published at hours 1 and 2."""
-    return two_to_copy.copy_to(tmp_path)
-
-
 @contextmanager
 def files_of_at_most(size: int) -> Iterator[None]:
     """As on a disk that is full for larger files: the kernel refuses to write beyond this."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.snapshots.opening import current_snapshot
+from pipelines.snapshots.opening import published_snapshot
 from tests.exporting import export, settings_for
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables
@@ -212,8 +212,7 @@ def test_every_answer_is_of_one_snapshot(database: Database, tmp_path: Path) -> 
         assert clients.answers > _CLIENTS
         # Each text was seen with the id of its own snapshot, and all of them were seen.
         assert clients.seen == set(published.items())
-        current = current_snapshot(tmp_path)
-        assert current is not None
+        current = published_snapshot(tmp_path)
         assert server.ask("/ready").headers["snapshot-id"] == current.manifest.id
         folder = str(current.folder)
         wait_until(
