@@ -11,9 +11,10 @@ from pipelines.query.batch.batches import open_batch
 from pipelines.query.batch.files import BatchFormat, encode_batch
 from pipelines.snapshots.opening import Snapshot
 from tests.exporting import export, settings_for
+from tests.integration.kit import run_sql
 from tests.memory import HUGE, HUGE_MB, peak_bytes
 from tests.oracle.postgres import Cluster, Database
-from tests.oracle.source import create_source_tables, fill_source
+from tests.oracle.source import fill_source
 
 pytestmark = [pytest.mark.integration, pytest.mark.extended]
 
@@ -87,10 +88,8 @@ def test_parquet_is_the_same_or_refused(large: Snapshot) -> None:
 @pytest.fixture(scope="module")
 def huge(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
     with cluster.new_database() as database:
-        with database.connect() as connection:
-            create_source_tables(connection)
-            for statement in HUGE:
-                connection.execute(statement.encode())
+        fill_source(database)
+        run_sql(database, *HUGE)
         return export(settings_for(database, tmp_path_factory.mktemp("huge"), database_memory_mb=HUGE_MB))
 
 

@@ -8,18 +8,17 @@ from pipelines.errors import PublishError, SnapshotError
 from pipelines.snapshots.opening import current_snapshot
 from pipelines.snapshots.verification import check_snapshot, failed_checks, raise_failed
 from tests.exporting import export, settings_for
+from tests.integration.kit import run_sql
 from tests.memory import HUGE, HUGE_ID, HUGE_MB
 from tests.oracle.postgres import Database
-from tests.oracle.source import create_source_tables
+from tests.oracle.source import fill_source
 
 pytestmark = [pytest.mark.integration, pytest.mark.extended]
 
 
 def test_a_text_of_200_mb_is_published_with_the_memory_for_it(database: Database, tmp_path: Path) -> None:
-    with database.connect() as connection:
-        create_source_tables(connection)
-        for statement in HUGE:
-            connection.execute(statement.encode())
+    fill_source(database)
+    run_sql(database, *HUGE)
     with pytest.raises(PublishError, match="set DATABASE_MEMORY_MB to six times its size"):
         export(settings_for(database, tmp_path))
     assert current_snapshot(tmp_path) is None

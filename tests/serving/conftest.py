@@ -10,8 +10,9 @@ import pytest
 from pipelines.snapshots.opening import Snapshot
 from tests.exporting import export, settings_for
 from tests.hostile import insert_hostile
+from tests.integration.kit import run_sql
 from tests.oracle.postgres import Cluster, Database
-from tests.oracle.source import create_source_tables
+from tests.oracle.source import create_source_tables, fill_source
 from tests.serving.kit import Served, served
 
 BIG_DOMAINS, LARGE_DOMAINS = 100_000, 40_000
@@ -71,8 +72,6 @@ def large(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 @contextmanager
 def _two_batches(cluster: Cluster, folder: Path, rows: int) -> Iterator[Source]:
     with cluster.new_database() as database:
-        with database.connect() as connection:
-            create_source_tables(connection)
-            for statement in _BATCHES.format(rows=rows).split(";"):
-                connection.execute(statement.encode())
+        fill_source(database)
+        run_sql(database, *_BATCHES.format(rows=rows).split(";"))
         yield Source(database, export(settings_for(database, folder)))

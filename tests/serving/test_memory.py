@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.exporting import export, settings_for
+from tests.integration.kit import run_sql
 from tests.memory import HUGE, HUGE_ID, HUGE_MB
 from tests.oracle.postgres import Cluster
-from tests.oracle.source import create_source_tables
+from tests.oracle.source import fill_source
 from tests.serving.kit import Peak, Served, export_path, served_by_program, with_query
 
 pytestmark = [pytest.mark.integration, pytest.mark.extended]
@@ -28,10 +29,8 @@ PAGES = (
 
 def export_dir_of(cluster: Cluster, folder: Path, statements: tuple[str, ...], memory_mb: int) -> Path:
     with cluster.new_database() as database:
-        with database.connect() as connection:
-            create_source_tables(connection)
-            for statement in statements:
-                connection.execute(statement.encode())
+        fill_source(database)
+        run_sql(database, *statements)
         export(settings_for(database, folder, database_memory_mb=memory_mb))
     return folder
 

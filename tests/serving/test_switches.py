@@ -11,8 +11,9 @@ import pytest
 
 from pipelines.snapshots.opening import published_snapshot
 from tests.exporting import export, settings_for
+from tests.integration.kit import run_sql
 from tests.oracle.postgres import Database
-from tests.oracle.source import create_source_tables
+from tests.oracle.source import fill_source
 from tests.serving.kit import Client, Served, export_path, served
 from tests.waiting import wait_until
 
@@ -100,10 +101,8 @@ class _Clients:
 
 
 def test_without_requests_the_old_snapshot_is_let_go_too(database: Database, tmp_path: Path) -> None:
-    with database.connect() as connection:
-        create_source_tables(connection)
-        for statement in _FILL.split(";"):
-            connection.execute(statement.encode())
+    fill_source(database)
+    run_sql(database, *_FILL.split(";"))
     _publish(database, tmp_path, 1)
     with served(tmp_path) as server:
         assert server.ask(export_path("b1")).status == 200
@@ -155,10 +154,8 @@ LOSSES: dict[str, Callable[[Path], Callable[[], None]]] = {
 
 
 def test_without_current_what_is_served_stays(database: Database, tmp_path: Path) -> None:
-    with database.connect() as connection:
-        create_source_tables(connection)
-        for statement in _FILL.split(";"):
-            connection.execute(statement.encode())
+    fill_source(database)
+    run_sql(database, *_FILL.split(";"))
     export_dir = tmp_path / "exports"
     published = _publish(database, export_dir, 1)
 
@@ -190,10 +187,8 @@ def _held(server: Served, folder: Path) -> set[str]:
 
 @pytest.mark.extended
 def test_every_answer_is_of_one_snapshot(database: Database, tmp_path: Path) -> None:
-    with database.connect() as connection:
-        create_source_tables(connection)
-        for statement in _FILL.split(";"):
-            connection.execute(statement.encode())
+    fill_source(database)
+    run_sql(database, *_FILL.split(";"))
     published = {_publish(database, tmp_path, 1): "version 1"}
     with served(tmp_path, API_EXPORT_WAIT_SECONDS="180", API_QUERY_SECONDS="180", API_MEMORY_MB="64") as server:
         clients = _Clients(server)
