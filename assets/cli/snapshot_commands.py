@@ -22,7 +22,6 @@ from pipelines.snapshots.rollback import release_rollback, rollback
 from pipelines.snapshots.switch import current_id
 from pipelines.snapshots.verification import check_snapshot, describe_check, raise_failed
 
-_MINUTE_S, _HOUR_S, _DAY_S = 60, 3_600, 86_400
 _MEGABYTE = 1_000_000
 
 
@@ -55,7 +54,7 @@ def show_snapshots(*, as_json: Annotated[bool, typer.Option("--json", help="As J
             cell(manifest.id),
             numbers[manifest.id],
             show_age((now - manifest.created_at).total_seconds()),
-            f"{_rows(manifest):,}",
+            f"{sum(table.rows for table in manifest.tables):,}",
             f"{manifest.bytes / _MEGABYTE:,.1f}",
             numbers.get(manifest.base_snapshot or "", "gone" if manifest.base_snapshot else ""),
         )
@@ -199,13 +198,9 @@ def _facts(manifest: Manifest, current: str | None) -> dict[str, Any]:
     }
 
 
-def _rows(manifest: Manifest) -> int:
-    return sum(table.rows for table in manifest.tables)
-
-
 def show_age(seconds: float) -> str:
     """An age in its largest unit, such as `3 h`."""
-    for unit, size in (("d", _DAY_S), ("h", _HOUR_S), ("min", _MINUTE_S)):
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= size:
             return f"{seconds / size:.0f} {unit}"
     return f"{max(0.0, seconds):.0f} s"

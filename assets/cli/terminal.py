@@ -3,7 +3,6 @@
 import sys
 import time
 from textwrap import shorten
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
@@ -58,14 +57,9 @@ class ProgressView:
         self._progress.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    @uninterrupted()
+    def __exit__(self, *_: object) -> None:
         """Leave the last state on the screen: how far it came, where it did not come to its end."""
-        with uninterrupted():
-            self._leave()
-
-    def _leave(self) -> None:
         if self._is_complete:
             self._end_stage()
         for task in self._progress.tasks:
@@ -79,12 +73,9 @@ class ProgressView:
         """The run has succeeded: the last stage is done."""
         self._is_complete = True
 
+    @uninterrupted()  # Ctrl-C in the middle of drawing would leave half of it on the screen
     def show(self, message: Message) -> None:
         """Take one message of the run."""
-        with uninterrupted():  # Ctrl-C in the middle of drawing would leave half of it on the screen
-            self._show(message)
-
-    def _show(self, message: Message) -> None:
         now = time.monotonic()
         is_new = message.stage not in self._tasks
         if is_new:
