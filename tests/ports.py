@@ -1,12 +1,14 @@
-"""Ports for servers of tests."""
+"""Ports for servers of tests, and a small server of HTTP."""
 
 import itertools
 import os
 import secrets
 import socket
+import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 _FIRST = 20_000
@@ -43,3 +45,18 @@ def _begin_of_system() -> int:
         return int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0])
     except OSError:
         return _LINUX_BEGINS_AT
+
+
+@contextmanager
+def answering(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
+    """Port of an HTTP server of this process, each request in a thread of its own; what it would log is not shown."""
+    silent = type("Silent", (handler,), {"log_message": lambda *_: None})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), silent)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

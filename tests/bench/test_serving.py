@@ -1,11 +1,10 @@
 """The comparison of servers: the load, what it says of failures, and the lines of its report."""
 
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from bench.serving.__main__ import load
 from bench.serving.load import Plan
 from bench.serving.report import BATCH, CANDIDATES, Measured, lines_of
 from bench.serving.servers import NODE, OURS, Server
+from tests.ports import answering
 
 pytestmark = pytest.mark.extended
 
@@ -31,18 +31,11 @@ class _Answers(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *_: object) -> None:
-        return
-
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Answers) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield server.server_address[1]
-        server.shutdown()
-        thread.join()
+    with answering(_Answers) as port:
+        yield port
 
 
 def test_each_path_is_asked_once_where_no_more_are_wanted(port: int) -> None:

@@ -1,15 +1,15 @@
 """A page of somebody else, in a real browser on this machine, starts nothing in the Dagster UI; the UI itself does."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.kit import PATIENCE_MS, Server, open_browser, serve_ui
+from tests.ports import answering
 
 pytestmark = [pytest.mark.orchestration, pytest.mark.extended]
 
@@ -66,18 +66,8 @@ def other_server() -> Iterator[int]:
             self.end_headers()
             self.wfile.write(b"<!doctype html><title>Free cake</title><body>")
 
-        def log_message(self, *_: object) -> None:
-            """Not in the tests' output."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with answering(Handler) as port:
+        yield port
 
 
 @pytest.fixture(scope="module")

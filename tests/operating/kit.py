@@ -1,12 +1,13 @@
 """A webhook of an operator: a server on 127.0.0.1 that keeps what is posted to it."""
 
 import json
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.ports import answering
 
 SECRET = "s3cr3t-path-of-the-hook"
 
@@ -39,16 +40,6 @@ def webhook(answers: Sequence[int] = ()) -> Iterator[Hook]:
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        def log_message(self, *_: object) -> None:
-            """Not in the tests' output."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    hook.url = f"http://127.0.0.1:{server.server_port}/{SECRET}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
+    with answering(Handler) as port:
+        hook.url = f"http://127.0.0.1:{port}/{SECRET}"
         yield hook
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
