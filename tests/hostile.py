@@ -380,8 +380,8 @@ def hostile_rows(*topics: str) -> Builder:
     return rows
 
 
-def insert_hostile(conn: psycopg.Connection[Any], *topics: str, schema: str = "public") -> Builder:
+def insert_hostile(conn: psycopg.Connection[Any], *topics: str) -> Builder:
     """Insert the hostile rows of the named topics (default: all) into both tables; what was inserted."""
     rows = hostile_rows(*topics)
-    insert_source(conn, rows.domains, rows.candidates, schema)
+    insert_source(conn, rows.domains, rows.candidates)
     return rows

@@ -19,28 +19,28 @@ from tests.hostile_values import (
 )
 from tests.oracle.source import Row
 
+_RATE = 0.15  # of oddities
 
-def random_rows(seed: int, n: int, *, rate: float = 0.15) -> tuple[list[Row], list[Row]]:
-    """`n` rows of `domains` and their candidates, all oddities mixed in at `rate`; the same for the same arguments."""
+
+def random_rows(seed: int, n: int) -> tuple[list[Row], list[Row]]:
+    """`n` rows of `domains` and their candidates, all oddities mixed in; the same for the same arguments."""
     chance = random.Random(seed)  # noqa: S311
     domain_ids = chance.sample(range(1, 3 * n + 2), n)
-    domains = [_random_domain(chance, number, n, rate) for number in domain_ids]
+    domains = [_random_domain(chance, number, n) for number in domain_ids]
     owners: list[int | None] = []
     for number in domain_ids:
         owners += [number] * chance.choice([0, 0, 1, 2, 3, 5, 12])
-    for _ in range(int(n * rate)):
+    for _ in range(int(n * _RATE)):
         owners.append(chance.choice([None, 3 * n + 10, -1, *domain_ids[:2]]))
     chance.shuffle(owners)
     ids = chance.sample(range(1, 3 * len(owners) + 2), len(owners))
     pool = [make_lei(f"POOL{number:014d}") for number in range(max(6, n // 2))]
-    candidates = [
-        _random_candidate(chance, number, owner, pool, rate) for number, owner in zip(ids, owners, strict=True)
-    ]
+    candidates = [_random_candidate(chance, number, owner, pool) for number, owner in zip(ids, owners, strict=True)]
     return domains, candidates
 
 
-def _random_domain(chance: random.Random, number: int, n: int, rate: float) -> Row:
-    odd = _Odd(chance, rate)
+def _random_domain(chance: random.Random, number: int, n: int) -> Row:
+    odd = _Odd(chance)
     name = f"site{chance.randrange(max(2, n // 2))}.example"
     name = odd.pick(name, [name.upper(), name.title(), f" {name}", f"{name}{chance.choice(TRIMMED)}", *CASED])
     return {
@@ -62,8 +62,8 @@ def _random_domain(chance: random.Random, number: int, n: int, rate: float) -> R
     }
 
 
-def _random_candidate(chance: random.Random, number: int, owner: int | None, pool: list[str], rate: float) -> Row:
-    odd = _Odd(chance, rate)
+def _random_candidate(chance: random.Random, number: int, owner: int | None, pool: list[str]) -> Row:
+    odd = _Odd(chance)
     few = pool[:6] if chance.random() < 0.5 else pool
     return {
         "id": number,
@@ -89,8 +89,7 @@ def _random_time(chance: random.Random) -> str:
 @dataclass(frozen=True)
 class _Odd:
     chance: random.Random
-    rate: float
 
     def pick(self, usual: Any, odd: list[Any], *, divisor: int = 1) -> Any:
         """The usual value, or at the rate (over the divisor) an odd one."""
-        return self.chance.choice(odd) if self.chance.random() < self.rate / divisor else usual
+        return self.chance.choice(odd) if self.chance.random() < _RATE / divisor else usual

@@ -220,7 +220,7 @@ def _instance(settings: Settings) -> DagsterInstance:
     )
 
 
-def serve_ui(settings: Settings, port: int, *, read_only: bool = False) -> None:
+def serve_ui(settings: Settings, port: int, *, read_only: bool) -> None:
     """Serve Dagster's UI for this project on 127.0.0.1, with schedules and sensors, until it is stopped.
 
     Raises:

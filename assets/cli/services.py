@@ -83,7 +83,7 @@ class _Service:
 
 
 def run_services(
-    listening: socket.socket, home: Path, daemon_lock: int, log: Callable[[str], None], *, read_only: bool = False
+    listening: socket.socket, home: Path, daemon_lock: int, log: Callable[[str], None], *, read_only: bool
 ) -> str:
     """Run the services on this machine's loopback, with DAGSTER_HOME as the environment has it.
 

@@ -71,14 +71,11 @@ def time_text(column: str) -> str:
     )
 
 
-def cells_in_postgres(connection: psycopg.Connection[Any], schema: str = "public") -> dict[str, Cells]:
+def cells_in_postgres(connection: psycopg.Connection[Any]) -> dict[str, Cells]:
     """The CSV's cells of every batch as text, by SQL on the source tables."""
     texts = [time_text(name) if header in TIMES else f"{name}::text" for header, name in HEADER.items()]
     cells = ", ".join(f"coalesce({text}, '')" for text in texts)
-    query = (
-        f"SELECT batch_id, {cells}"
-        f" FROM ({oracle_sql(connection, 'domain_exports', schema)}) AS exported ORDER BY domain_id"
-    )
+    query = f"SELECT batch_id, {cells} FROM ({oracle_sql(connection, 'domain_exports')}) AS exported ORDER BY domain_id"
     batches: dict[str, Cells] = {}
     with connection.transaction():
         connection.execute("SET LOCAL enable_nestloop = off")

@@ -129,10 +129,10 @@ def read_parquet_face(snapshot_dir: Path, table_name: str) -> pl.DataFrame:
     return pl.concat(frames, how="vertical")
 
 
-def read_duckdb_face(snapshot_dir: Path, table: TableLike, *, ordered: bool = True) -> pl.DataFrame:
-    """All rows of the table in exports.duckdb: in its sort order, or (not `ordered`) as they lie in the file."""
+def read_duckdb_face(snapshot_dir: Path, table: TableLike) -> pl.DataFrame:
+    """All rows of the table in exports.duckdb, in its sort order."""
     with _open_duckdb(snapshot_dir) as connection:
-        return _read_table(connection, table, ordered=ordered)
+        return _read_table(connection, table, ordered=True)
 
 
 def _open_duckdb(snapshot_dir: Path) -> duckdb.DuckDBPyConnection:

@@ -82,7 +82,7 @@ def fill_source(
         insert_source(conn, domains, candidates)
 
 
-def load_csv_dir(conn: psycopg.Connection[Any], directory: Path, schema: str = "public") -> dict[str, int]:
+def load_csv_dir(conn: psycopg.Connection[Any], directory: Path) -> dict[str, int]:
     """Load domains.csv and gleif_candidates.csv by COPY; an unquoted empty field is NULL. Committed.
 
     Returns:
@@ -94,7 +94,7 @@ def load_csv_dir(conn: psycopg.Connection[Any], directory: Path, schema: str = "
         with path.open(encoding="utf-8", newline="") as file:
             names = next(csv.reader(file))
         statement = sql.SQL("COPY {} ({}) FROM STDIN WITH (FORMAT csv, HEADER true)").format(
-            sql.Identifier(schema, table), sql.SQL(", ").join(map(sql.Identifier, names))
+            sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, names))
         )
         with path.open("rb") as data, conn.cursor() as cursor:
             with cursor.copy(statement) as copy:
