@@ -118,9 +118,11 @@ def run_services(
         services.append(code)
         if not _wait_until_up(address, code, stop):
             return "" if stop.is_set() else f"{_describe_start(code)}, before it served"
-        services.append(_web_server(listening, workspace, read_only=read_only))
-        command = [*command_of("assets.cli.daemon"), "-w", str(workspace)]
-        services.append(_Service("daemon", command, inherits=(daemon_lock,)))
+        web = [*command_of("assets.cli.web"), "--listening-fd", str(listening.fileno()), "--workspace", str(workspace)]
+        web += ["--read-only"] if read_only else []
+        services.append(_Service("web server", web, inherits=(listening.fileno(),)))
+        daemon = [*command_of("assets.cli.daemon"), "-w", str(workspace)]
+        services.append(_Service("daemon", daemon, inherits=(daemon_lock,)))
         return _watch(code, services, stop, log)
     finally:
         _end(services)
@@ -169,14 +171,6 @@ def _code_server(address: str) -> list[str]:
     # Runs start with this very interpreter.
     more = ["--use-python-environment-entry-point", "--log-level", "warning"]
     return [*program, "api", "grpc", "--socket", address, *place, *more]
-
-
-def _web_server(listening: socket.socket, workspace: Path, *, read_only: bool) -> _Service:
-    """The web server, with the guard that keeps other web pages out."""
-    descriptor = listening.fileno()
-    command = [*command_of("assets.cli.web"), "--listening-fd", str(descriptor)]
-    command += ["--workspace", str(workspace), *(["--read-only"] if read_only else [])]
-    return _Service("web server", command, inherits=(descriptor,))
 
 
 def _wait_until_up(address: str, server: _Service, stop: threading.Event) -> bool:

@@ -61,8 +61,10 @@ def fail_dead_runs(instance: dg.DagsterInstance, settings: Settings, log: Callab
         What was marked, in words.
     """
     found = []
-    for record in _under_way(instance):
+    for record in instance.get_run_records(dg.RunsFilter(statuses=[*_LAUNCHED, *_STARTED])):
         run, why = record.dagster_run, ""
+        if not _is_ours(run):
+            continue
         with suppress(OSError, ExportError), _alone(settings.export_dir):
             why = _mark(instance, record, settings.export_dir)
         if not why:
@@ -73,13 +75,8 @@ def fail_dead_runs(instance: dg.DagsterInstance, settings: Settings, log: Callab
     return found
 
 
-def _under_way(instance: dg.DagsterInstance) -> list[dg.RunRecord]:
-    """Runs of this code location that Dagster holds to be under way; earlier versions gave the command's none."""
-    records = instance.get_run_records(dg.RunsFilter(statuses=[*_LAUNCHED, *_STARTED]))
-    return [record for record in records if _is_ours(record.dagster_run)]
-
-
 def _is_ours(run: dg.DagsterRun) -> bool:
+    """Whether a run is of this code location; earlier versions gave the command's none."""
     if run.remote_job_origin is None:
         return run.job_name == export_job.name
     return run.remote_job_origin.repository_origin.code_location_origin.location_name == LOCATION
