@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import Any
 
 LEI_EXPORTS = Path(sys.executable).with_name("lei-exports")
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -29,6 +30,11 @@ _MAX_S = 180
 def clean_environment(**variables: str) -> dict[str, str]:
     """Nothing of this process's environment but PATH and HOME, and these variables."""
     return {**{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}, **variables}
+
+
+def run_program(command: Sequence[str | Path], **options: Any) -> "subprocess.CompletedProcess[str]":
+    """Run a program to its end, whatever its exit status, and keep what it printed; options of subprocess.run."""
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
 
 
 def run_forked(script: str, *arguments: object, status: int | None = 0) -> "subprocess.CompletedProcess[str]":

@@ -1,9 +1,10 @@
 """Peak memory of a piece of Python, in a process of its own; and rows that are made to take much."""
 
 import os
-import subprocess
 import sys
 from collections.abc import Mapping
+
+from tests.forking import run_program
 
 # 300 domains with a candidate each in batch `b`; the text of one domain has 200 MB and needs twice as much as JSON.
 HUGE_ID = 150
@@ -46,12 +47,6 @@ def peak_bytes(code: str, *arguments: str, environment: Mapping[str, str] | None
         arguments: Its arguments.
         environment: What is added to this process's environment.
     """
-    done = subprocess.run(
-        [sys.executable, "-c", _LOOKING, code, *arguments],
-        env={**os.environ, **(environment or {})},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_program([sys.executable, "-c", _LOOKING, code, *arguments], env={**os.environ, **(environment or {})})
     assert done.returncode == 0, done.stderr
     return int(done.stderr.split()[-1]) * 1024

@@ -1,11 +1,10 @@
 """A folder in which the commands of the documents run as in a fresh checkout, and the blocks that they stand in."""
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
-from tests.forking import clean_environment
+from tests.forking import clean_environment, run_program
 
 ROOT = Path(__file__).resolve().parents[2]
 # Relative, as a checkout has them; the program of this test's environment would use the `data/` of its own checkout.
@@ -39,15 +38,7 @@ def environment_of(**variables: str) -> dict[str, str]:
 
 def run(command: str, folder: Path, **variables: str) -> str:
     """Output of a command of a document, which must succeed."""
-    done = subprocess.run(
-        ["sh", "-c", command],
-        cwd=folder,
-        env=environment_of(**variables),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=900,
-    )
+    done = run_program(["sh", "-c", command], cwd=folder, env=environment_of(**variables), timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Installing" not in done.stdout
     return done.stdout

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.snapshots.opening import Snapshot
-from tests.forking import clean_environment
+from tests.forking import clean_environment, run_program
 
 pytestmark = [pytest.mark.integration, pytest.mark.fast]
 
@@ -35,13 +35,10 @@ ANSWERS = {
 
 def run(example: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a script as a person does, with nothing of this shell's environment but PATH and HOME."""
-    return subprocess.run(
+    return run_program(
         [sys.executable, "-W", "error", EXAMPLES / example],
         cwd=cwd,
         env=clean_environment(PYTHONUTF8="1", **environment),
-        capture_output=True,
-        text=True,
-        check=False,
         timeout=240,
     )
 

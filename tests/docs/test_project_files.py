@@ -1,12 +1,13 @@
 """Files that other programs read have the form these programs want, and say what must not get lost."""
 
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from tests.forking import run_program
 
 pytestmark = pytest.mark.fast
 
@@ -24,7 +25,7 @@ RAY_MANIFESTS = MANIFESTS.with_name("ray.yaml")
 
 
 def check(*command: object) -> None:
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, timeout=240)
+    done = run_program([*map(str, command)], timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

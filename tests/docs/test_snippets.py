@@ -1,13 +1,13 @@
 """What the documents tell people to copy works: every SQL and Python block, on the sample, as it stands there."""
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from pipelines.snapshots.opening import Snapshot
+from tests.forking import run_program
 
 pytestmark = [pytest.mark.integration, pytest.mark.fast]
 
@@ -44,7 +44,7 @@ def test_sql(snapshot: Snapshot, query: str) -> None:
 
 @pytest.mark.parametrize("code", blocks("python"))
 def test_python(home: Path, code: str) -> None:
-    done = subprocess.run([sys.executable, "-c", code], cwd=home, capture_output=True, text=True, check=False)
+    done = run_program([sys.executable, "-c", code], cwd=home)
     assert done.returncode == 0, done.stderr
     assert done.stdout
 

@@ -3,7 +3,6 @@
 import re
 import shlex
 import socket
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from pipelines.snapshots.opening import published_snapshot
 from tests.docs.conftest import SAMPLE
 from tests.docs.kit import ROOT
 from tests.exporting import settings_for
-from tests.forking import LEI_EXPORTS
+from tests.forking import LEI_EXPORTS, run_program
 from tests.integration.kit import as_role, role, run_sql
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, load_csv_dir
@@ -145,7 +144,7 @@ def taken_port(_: World) -> str:
 def serve(*arguments: str) -> str:
     """The server replaces its process, so it is started as one."""
     program = LEI_EXPORTS
-    done = subprocess.run([program, "serve", *arguments], capture_output=True, text=True, check=False, timeout=240)
+    done = run_program([program, "serve", *arguments], timeout=240)
     assert done.returncode == 1
     return done.stdout + done.stderr
 

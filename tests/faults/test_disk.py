@@ -18,7 +18,7 @@ from pipelines.snapshots.verification import verify_snapshot
 from pipelines.source import read_range
 from tests.exporting import export, settings_for
 from tests.faults.kit import fill, need, small_disk
-from tests.forking import LEI_EXPORTS
+from tests.forking import LEI_EXPORTS, run_program
 from tests.integration.kit import ROW_MARK, assert_says, run_sql
 from tests.oracle.postgres import Database
 from tests.oracle.source import create_source_tables, insert_source
@@ -50,7 +50,7 @@ def grow(database: Database) -> None:
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 48 MB."""
-    with small_disk(tmp_path / "disk", 48) as folder:
+    with small_disk(tmp_path / "disk", "48m") as folder:
         yield folder
 
 
@@ -238,9 +238,7 @@ def test_a_folder_that_can_not_be_written_to(source: Database, tmp_path: Path) -
     for folder in folders:
         folder.chmod(0o555)
     try:
-        done = subprocess.run(
-            command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False, timeout=240
-        )
+        done = run_program(command, cwd=Path(__file__).parents[2], timeout=240)
     finally:
         for folder in folders:
             folder.chmod(0o755)

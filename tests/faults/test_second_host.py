@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from pipelines.snapshots.verification import verify_snapshot
 from tests.exporting import export, settings_for
 from tests.faults.kit import Operator
 from tests.faults.test_stopping import is_reading
+from tests.forking import run_program
 from tests.integration.kit import make_slow
 from tests.oracle.postgres import Database
 from tests.oracle.source import fill_source
@@ -35,12 +35,9 @@ def no_flock(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 def test_two_runs_at_once_never_damage_a_snapshot(database: Database, tmp_path: Path, no_flock: dict[str, str]) -> None:
     fill_source(database, *random_rows(5, 300))
-    done = subprocess.run(
+    done = run_program(
         [sys.executable, "-m", "tests.faults.second_host", database.url, tmp_path, *STAGES],
         env={**os.environ, **no_flock, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
         timeout=900,
     )
     assert done.returncode == 0, done.stderr

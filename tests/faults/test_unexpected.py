@@ -19,7 +19,7 @@ from pipelines.system.unexpected import as_unexpected, describe_message, first_w
 from tests.exporting import assert_agrees, export, settings_for
 from tests.faults.kit import Operator
 from tests.faults.shim import build_shim
-from tests.forking import LEI_EXPORTS
+from tests.forking import LEI_EXPORTS, run_program
 from tests.integration.kit import ROW_MARK, run_sql
 from tests.operating.kit import webhook
 from tests.oracle.postgres import Database
@@ -48,7 +48,7 @@ def run_without_dagster(operator: Operator, environment: dict[str, str]) -> subp
         "run_export(load_settings(), full_refresh=True)"
     )
     command = [sys.executable, "-c", script]
-    return subprocess.run(command, env={**places, **environment}, capture_output=True, text=True, check=False)
+    return run_program(command, env={**places, **environment})
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_too_few_addresses_stop_a_run_before_it_begins(operator: Operator) -> No
     environment |= {"EXPORT_DIR": str(operator.export_dir), "DAGSTER_HOME": str(operator.home)}
     for command, stream in (("run", "stderr"), ("doctor", "stdout")):
         limited = f'ulimit -v 1500000; exec "{LEI_EXPORTS}" {command}'
-        done = subprocess.run(["sh", "-c", limited], env=environment, capture_output=True, text=True, check=False)
+        done = run_program(["sh", "-c", limited], env=environment)
         assert done.returncode == 1, done.stderr
         assert "1,536,000,000 bytes (ulimit -v" in getattr(done, stream)
 

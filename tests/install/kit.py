@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from tests.forking import run_program
+
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = ROOT / "requirements.lock"
 PATIENCE_S = 300
@@ -29,15 +31,7 @@ _LAUNCH = """mutation($selector: JobOrPipelineSelector!) {
 
 def run(*command: object, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
     """Run a command to its good end; a bad one fails the test with all that it printed."""
-    done = subprocess.run(
-        [*map(str, command)],
-        cwd=cwd,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=1800,
-    )
+    done = run_program([*map(str, command)], cwd=cwd, env={**os.environ, **environment}, timeout=1800)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     return done
 

@@ -20,6 +20,7 @@ from assets.defs.definitions import build_definitions
 from assets.defs.resources import EXPORT_FOLDER, ExportsResource
 from pipelines.snapshots.history import LAST_CHECKED
 from pipelines.snapshots.opening import published_snapshot
+from tests.forking import run_program
 from tests.integration.kit import run_sql
 from tests.operating.kit import SECRET, Hook, webhook
 from tests.oracle.postgres import Cluster, Database
@@ -168,7 +169,7 @@ def test_a_unit_is_one_that_systemd_takes(unit: Path, tmp_path: Path) -> None:
     assert f"{INSTALLED}/.venv/bin/" in text
     copy = tmp_path / unit.name
     copy.write_text(text.replace(f"{INSTALLED}/.venv/bin/", f"{programs}/").replace(INSTALLED, str(ROOT)))
-    done = subprocess.run([verify, "verify", copy], capture_output=True, text=True, check=False)
+    done = run_program([verify, "verify", copy])
     about_it = [line for line in (done.stdout + done.stderr).splitlines() if unit.name in line]
     assert (done.returncode, about_it) == (0, [])
 

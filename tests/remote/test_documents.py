@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from pipelines.remote.reading import open_remote
 from pipelines.remote.store import RemoteStore
 from pipelines.remote.verification import verify_remote
 from pipelines.snapshots.verification import failed_checks
+from tests.forking import run_program
 from tests.publish.kit import Kit, new_id
 from tests.remote.kit import KEY_ID, SECRET, Bucket, assert_published, push, s3_server, store_environment
 
@@ -31,7 +31,7 @@ def test_snippets(kit: Kit, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -
     push(kit, Bucket(s3_endpoint, "bucket", "prefix").url)
     assert len(SNIPPETS) == 3
     for snippet in SNIPPETS:
-        done = subprocess.run([sys.executable, "-c", snippet], capture_output=True, text=True, check=False, timeout=240)
+        done = run_program([sys.executable, "-c", snippet], timeout=240)
         assert done.returncode == 0, done.stderr
         assert done.stdout
 

@@ -1,7 +1,6 @@
 """The process that draws: the same drawings as in process, and every way in which it can fail."""
 
 import signal
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from pipelines.errors import ReportError
 from pipelines.report.charts import Spec, draw_bars
 from pipelines.report.drawing import MAX_SECONDS, draw_here, drawing_process, image_uri, inline_svg
+from tests.forking import run_program
 
 pytestmark = pytest.mark.fast
 
@@ -98,7 +98,7 @@ def test_ends_with_its_parent(tmp_path: Path) -> None:
         "    print(psutil.Process().children()[0].pid, flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = run_program([sys.executable, "-c", code])
     assert done.returncode == -signal.SIGKILL, done.stderr
     try:
         child = psutil.Process(int(done.stdout))

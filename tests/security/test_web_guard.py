@@ -18,6 +18,7 @@ import pytest
 
 from pipelines.errors import SettingsError
 from pipelines.settings import load_settings
+from tests.forking import run_program
 from tests.ports import free_port
 
 pytestmark = [pytest.mark.orchestration, pytest.mark.standard]
@@ -227,8 +228,7 @@ def test_read_only_changes_nothing_for_anybody(tmp_path: Path) -> None:
 def test_a_port_that_is_taken_is_a_clear_error(server: Web, tmp_path: Path) -> None:
     options = ["--port", str(server.port), "--workspace", str(tmp_path / "none")]
     command = [sys.executable, "-m", "assets.cli.web", *options]
-    done = subprocess.run(command, env={**os.environ, "DAGSTER_HOME": str(tmp_path)}, capture_output=True, text=True,
-                          check=False, timeout=60)  # fmt: skip
+    done = run_program(command, env={**os.environ, "DAGSTER_HOME": str(tmp_path)}, timeout=60)  # fmt: skip
     assert done.returncode == 1
     assert "--port" in done.stderr
     assert "Traceback" not in done.stderr

@@ -1,7 +1,6 @@
 """Batches that are kept: the same as read again, on disk without a name, within their limit, gone with the snapshot."""
 
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from pipelines.query.batch.files import BatchFormat, BatchOptions, stream_batch
 from pipelines.query.queries import find_candidates_json
 from pipelines.serving.export_sources import CacheWriter, FileCache, KeptSource
 from tests.batch.kit import reader_of
+from tests.faults.kit import small_disk
 from tests.forking import run_command
 from tests.serving.conftest import Source
 from tests.serving.kit import Served, export_path, served
@@ -88,18 +88,11 @@ def test_what_is_too_large_is_not_kept(big: Source) -> None:
 
 
 def test_on_a_full_disk_answers_go_on(big: Source, tmp_path: Path) -> None:
-    if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", tmp_path], check=False, capture_output=True
-    ).returncode:
-        pytest.skip("mounting a tmpfs is not allowed here")
-    try:
-        with served(big.export_dir, API_CACHE_DIR=str(tmp_path)) as server:
-            assert len(server.ask(export_path("big", "csv")).body) > 1 << 20
-            for domain_id in (1, 1, 50_000):
-                assert len(json.loads(server.ask(f"/domains/{domain_id}/candidates").body)) == 3
-            wait_until(lambda: not any(str(tmp_path) in name for name in server.open_files()))
-    finally:
-        subprocess.run(["umount", "-l", tmp_path], check=True)
+    with small_disk(tmp_path, "64k"), served(big.export_dir, API_CACHE_DIR=str(tmp_path)) as server:
+        assert len(server.ask(export_path("big", "csv")).body) > 1 << 20
+        for domain_id in (1, 1, 50_000):
+            assert len(json.loads(server.ask(f"/domains/{domain_id}/candidates").body)) == 3
+        wait_until(lambda: not any(str(tmp_path) in name for name in server.open_files()))
 
 
 @pytest.mark.parametrize("kind", ["missing", "file"])

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from hashlib import sha256
@@ -13,6 +12,7 @@ from urllib.parse import quote
 import pytest
 
 from pipelines.query.batch.files import BatchFormat
+from tests.forking import run_program
 from tests.serving.conftest import Source
 from tests.serving.kit import Served, export_path, served
 
@@ -43,9 +43,7 @@ def ask(server: Served, path: str) -> bytes:
 
 
 def run(*command: object, cwd: Path, **environment: str) -> str:
-    done = subprocess.run(
-        [*map(str, command)], cwd=cwd, env=environment or None, capture_output=True, text=True, check=False, timeout=600
-    )
+    done = run_program([*map(str, command)], cwd=cwd, env=environment or None, timeout=600)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     return done.stdout
 
@@ -85,10 +83,8 @@ def test_a_python_client(server: Served, hostile: Source, document: Path, tmp_pa
     run(UV, "venv", "--quiet", "--python", sys.executable, environment, cwd=tmp_path)
     lock = ROOT / "tests" / "openapi_client.lock"
     python = environment / "bin" / "python"
-    installed = subprocess.run(
-        [UV, "pip", "install", "--quiet", "--python", python, "--no-deps", "--require-hashes", "-r", lock],
-        capture_output=True, text=True, check=False, timeout=600,
-    )  # fmt: skip
+    command = [UV, "pip", "install", "--quiet", "--python", python, "--no-deps", "--require-hashes", "-r", lock]
+    installed = run_program(command, timeout=600)
     if installed.returncode:
         pytest.skip(f"can't install openapi-python-client: {installed.stderr.strip().splitlines()[:1]}")
     said = run(
@@ -113,7 +109,7 @@ def test_a_typescript_client(server: Served, hostile: Source, document: Path, tm
     for name in names:
         shutil.copy(ROOT / "examples" / "typescript_client" / name, example / name)
     command = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
-    installed = subprocess.run(command, cwd=example, capture_output=True, text=True, check=False, timeout=600)
+    installed = run_program(command, cwd=example, timeout=600)
     if installed.returncode:
         pytest.skip(f"npm can't install the client: {installed.stderr.strip().splitlines()[:1]}")
     bin_ = f"{Path(shutil.which('node') or '').parent}:/usr/bin:/bin"

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.forking import run_program
 from tests.ports import free_port
 from tests.serving.conftest import Source
 from tests.serving.kit import Client, Served, export_path, served
@@ -33,7 +34,7 @@ def application(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in _FILES:
         shutil.copy(EXAMPLE / name, folder / name)
     command = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=600)
+    done = run_program(command, cwd=folder, timeout=600)
     if done.returncode:
         pytest.skip(f"npm can't install express: {done.stderr.strip().splitlines()[:1]}")
     return folder

@@ -1,12 +1,12 @@
 """The OpenAPI document holds: whatever schemathesis makes of it, valid or not, gets an answer that it describes."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.forking import run_program
 from tests.serving.kit import Served
 
 pytestmark = [pytest.mark.integration, pytest.mark.standard]
@@ -20,15 +20,13 @@ _CHECKS = (
 @pytest.mark.parametrize("phases", ["coverage", pytest.param("coverage,fuzzing", marks=pytest.mark.extended)])
 def test_answers_are_as_the_document_says(hostile_server: Served, tmp_path: Path, phases: str) -> None:
     report = tmp_path / "report.ndjson"
-    done = subprocess.run(
-        [
-            Path(sys.executable).with_name("st"), "run", f"http://127.0.0.1:{hostile_server.port}/openapi.json",
-            "--checks", ",".join(_CHECKS), "--phases", phases, "--max-examples", "25",
-            "--seed", "20261125", "--generation-deterministic",
-            "--continue-on-failure", "--no-color", "--report-ndjson-path", report,
-        ],
-        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=600,
-    )  # fmt: skip
+    command = [
+        Path(sys.executable).with_name("st"), "run", f"http://127.0.0.1:{hostile_server.port}/openapi.json",
+        "--checks", ",".join(_CHECKS), "--phases", phases, "--max-examples", "25",
+        "--seed", "20261125", "--generation-deterministic",
+        "--continue-on-failure", "--no-color", "--report-ndjson-path", report,
+    ]  # fmt: skip
+    done = run_program(command, cwd=tmp_path, timeout=600)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     document = json.loads(hostile_server.ask("/openapi.json").body)
     asked = report.read_text(encoding="utf-8")

@@ -1,7 +1,6 @@
 """The lock of a run: threads and processes wait alike, it is given back at every end, a second host is noticed."""
 
 import os
-import subprocess
 import threading
 import time
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 from pipelines.errors import BusyError, LockLostError, SettingsError
 from pipelines.system.file_lock import Holder
 from pipelines.system.run_lock import RUN_LOCK, hold_run_lock
+from tests.faults.kit import small_disk
 from tests.system.kit import held_by_another_process, library_without_flock
 
 pytestmark = pytest.mark.fast
@@ -79,12 +79,7 @@ def test_a_folder_that_can_not_be_made_is_a_clear_error(tmp_path: Path, place: s
 
 def test_a_full_disk_does_not_keep_a_command_from_the_lock(tmp_path: Path) -> None:
     """Else nothing could be pruned there."""
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", tmp_path], check=False, capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip("mounting a tmpfs is not allowed here")
-    try:
+    with small_disk(tmp_path, "64k"):
         with pytest.raises(OSError, match="No space"):
             (tmp_path / "ballast").write_bytes(bytes(10**6))
         with hold_run_lock(tmp_path) as lock:
@@ -94,8 +89,6 @@ def test_a_full_disk_does_not_keep_a_command_from_the_lock(tmp_path: Path) -> No
         (tmp_path / "ballast").unlink()
         with hold_run_lock(tmp_path) as lock:
             lock.require_held()
-    finally:
-        subprocess.run(["umount", "-l", tmp_path], check=True)
 
 
 # --- where flock does nothing

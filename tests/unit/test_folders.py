@@ -12,6 +12,7 @@ import pytest
 from pipelines.errors import SettingsError
 from pipelines.serving.settings import ServingSettings
 from pipelines.settings import load_settings
+from tests.forking import run_program
 
 pytestmark = pytest.mark.fast
 
@@ -35,13 +36,10 @@ def installed(tmp_path: Path) -> Path:
 
 
 def run(code: str, *arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    return run_program(
         [sys.executable, "-P", "-c", code, *arguments],
         cwd=cwd,
         env={"PATH": os.environ["PATH"], **environment},
-        capture_output=True,
-        text=True,
-        check=False,
         timeout=240,
     )
 
