@@ -96,19 +96,19 @@ class Settings(EnvironmentSettings):
     @field_validator("database_url")
     @classmethod
     def _is_postgres_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
         # A file that holds a URL ends with a line break; libpq would take it as part of the database's name.
-        value = SecretStr(value.get_secret_value().strip()) if value is not None else None
-        if value is not None and not value.get_secret_value().startswith(("postgresql://", "postgres://")):
-            msg = "must begin with postgresql:// or postgres://"
-            raise ValueError(msg)
+        value = SecretStr(value.get_secret_value().strip())
+        if not value.get_secret_value().startswith(("postgresql://", "postgres://")):
+            raise ValueError("must begin with postgresql:// or postgres://")
         return value
 
     @field_validator("engine")
     @classmethod
     def _is_installed(cls, value: str) -> str:
         if value == "ray" and find_spec("ray") is None:
-            msg = 'needs the module ray, which is not installed: pip install "lei-exports[ray]"'
-            raise ValueError(msg)
+            raise ValueError('needs the module ray, which is not installed: pip install "lei-exports[ray]"')
         return value
 
     @field_validator("ray_address")
@@ -118,16 +118,14 @@ class Settings(EnvironmentSettings):
         if value is None or info.data.get("engine") != "ray":
             return None
         if not _HOST_AND_PORT.fullmatch(value.strip()):
-            msg = "must be the host and port of the cluster's head, such as 10.0.0.5:6379"
-            raise ValueError(msg)
+            raise ValueError("must be the host and port of the cluster's head, such as 10.0.0.5:6379")
         return value.strip()
 
     @field_validator("alert_webhook_url")
     @classmethod
     def _is_web_url(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not value.get_secret_value().startswith(("https://", "http://")):
-            msg = "must begin with https:// or http://"
-            raise ValueError(msg)
+            raise ValueError("must begin with https:// or http://")
         return value
 
     @field_validator("publish_url")
@@ -139,8 +137,9 @@ class Settings(EnvironmentSettings):
     @classmethod
     def _are_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not all(_HOST.fullmatch(name) for name in value):
-            msg = "must be names such as exports.example, with :port where it is not 80 or 443; no scheme, path or *"
-            raise ValueError(msg)
+            raise ValueError(
+                "must be names such as exports.example, with :port where it is not 80 or 443; no scheme, path or *"
+            )
         return value
 
 
@@ -159,18 +158,15 @@ def require_store_url(url: str) -> str:
     except ValueError:
         parts, is_plain = urllib.parse.urlsplit(""), False
     if parts.scheme not in _STORES or not is_plain or not (parts.netloc or parts.scheme == "file"):
-        msg = (
+        raise ValueError(
             "must be a prefix such as s3://bucket/prefix, with one of the schemes "
             f"{', '.join(_STORES)}, without credentials and without ? or #"
         )
-        raise ValueError(msg)
     if parts.scheme == "file" and (parts.netloc or not parts.path.strip("/")):
-        msg = "must name an absolute folder, as in file:///srv/exports"
-        raise ValueError(msg)
+        raise ValueError("must name an absolute folder, as in file:///srv/exports")
     missing = [name for name in _STORE_MODULES if find_spec(name) is None]
     if missing:
-        msg = f"needs the module {missing[0]}, which is not installed: install lei-exports[cloud]"
-        raise ValueError(msg)
+        raise ValueError(f"needs the module {missing[0]}, which is not installed: install lei-exports[cloud]")
     return parts.geturl().rstrip("/")
 
 
