@@ -14,7 +14,8 @@ from pipelines.snapshots.parquet import write_parquet
 from pipelines.snapshots.table_changes import TableChanges
 from pipelines.snapshots.verification import verify_snapshot
 from pipelines.system.files import sha256_of
-from tests.publish.kit import BEFORE, DOMAIN_EXPORTS, Kit, Said, domain_rows, flip_a_byte, new_id, staging_record
+from tests.publish.kit import BEFORE, Kit, Said, flip_a_byte, new_id, staging_record
+from tests.publish.rows import DOMAIN_EXPORTS, domain_rows
 
 pytestmark = pytest.mark.standard
 

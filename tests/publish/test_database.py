@@ -18,18 +18,16 @@ from pipelines.snapshots.database import WriterOptions, build_database
 from pipelines.snapshots.database_writer import ColumnTask, TableTask, Task, serve
 from pipelines.snapshots.parquet import write_parquet
 from tests.forking import run_forked
-from tests.publish.kit import (
+from tests.publish.kit import ROOT, in_duckdb, start_process
+from tests.publish.rows import (
     CANDIDATE_EXPORTS,
     DOMAIN_EXPORTS,
     REJECTED_ROWS,
-    ROOT,
     TABLES,
     candidate_rows,
     domain_rows,
-    in_duckdb,
     rejected_rows,
     rows_of,
-    start_process,
 )
 from tests.waiting import wait_until
 
@@ -40,7 +38,7 @@ BUILD = """
 import os, sys
 from pathlib import Path
 from pipelines.snapshots.database import build_database
-from tests.publish.kit import REJECTED_ROWS
+from tests.publish.rows import REJECTED_ROWS
 build_database(Path(sys.argv[1]) / "exports.duckdb", [REJECTED_ROWS], {"rejected_rows": [Path(sys.argv[1]) / "fifo"]})
 """
 FULL_DISK = """
@@ -48,7 +46,7 @@ import resource, sys
 from pathlib import Path
 from pipelines.errors import PublishError
 from pipelines.snapshots.database import build_database
-from tests.publish.kit import REJECTED_ROWS
+from tests.publish.rows import REJECTED_ROWS
 resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
 folder = Path(sys.argv[1])
 try:
@@ -61,7 +59,7 @@ import resource, sys
 from pathlib import Path
 from pipelines.errors import PublishError
 from pipelines.snapshots.database import build_database
-from tests.publish.kit import REJECTED_ROWS
+from tests.publish.rows import REJECTED_ROWS
 resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
 folder = Path(sys.argv[1])
 try:

@@ -17,19 +17,8 @@ from pipelines.snapshots.parquet import write_parquet
 from pipelines.snapshots.verification import verify_snapshot
 from pipelines.system.files import sha256_of
 from tests.forking import run_forked
-from tests.publish.kit import (
-    BEFORE,
-    DOMAIN_EXPORTS,
-    FAR_AWAY,
-    TABLES,
-    Kit,
-    Said,
-    domain_rows,
-    in_duckdb,
-    new_id,
-    staging_record,
-    start_process,
-)
+from tests.publish.kit import BEFORE, FAR_AWAY, Kit, Said, in_duckdb, new_id, staging_record, start_process
+from tests.publish.rows import DOMAIN_EXPORTS, TABLES, domain_rows
 from tests.publish.test_database import read_by_1_4
 from tests.publish.test_publish import READER
 

@@ -10,15 +10,8 @@ from pipelines.errors import ContractError, PublishError
 from pipelines.snapshots.parquet import footer, write_parquet
 from pipelines.system.files import sha256_of
 from tests.forking import run_forked
-from tests.publish.kit import (
-    CANDIDATE_EXPORTS,
-    DOMAIN_EXPORTS,
-    REJECTED_ROWS,
-    TABLES,
-    candidate_rows,
-    domain_rows,
-    in_duckdb,
-)
+from tests.publish.kit import in_duckdb
+from tests.publish.rows import CANDIDATE_EXPORTS, DOMAIN_EXPORTS, REJECTED_ROWS, TABLES, candidate_rows, domain_rows
 
 pytestmark = pytest.mark.fast
 
@@ -27,7 +20,7 @@ import resource, sys
 from pathlib import Path
 from pipelines.errors import PublishError
 from pipelines.snapshots.parquet import write_parquet
-from tests.publish.kit import DOMAIN_EXPORTS, domain_rows
+from tests.publish.rows import DOMAIN_EXPORTS, domain_rows
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 frame = domain_rows(range(1000))
 try:

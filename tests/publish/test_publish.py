@@ -13,19 +13,8 @@ from pipelines.errors import BusyError
 from pipelines.snapshots.opening import list_snapshots
 from pipelines.snapshots.switch import building_folder, hold_publish_lock
 from pipelines.snapshots.verification import verify_snapshot
-from tests.publish.kit import (
-    BEGIN,
-    DOMAIN_EXPORTS,
-    REJECTED_ROWS,
-    TABLES,
-    Kit,
-    domain_rows,
-    flip_a_byte,
-    in_duckdb,
-    new_id,
-    staging_record,
-    start_process,
-)
+from tests.publish.kit import BEGIN, Kit, flip_a_byte, in_duckdb, new_id, staging_record, start_process
+from tests.publish.rows import DOMAIN_EXPORTS, REJECTED_ROWS, TABLES, domain_rows
 
 pytestmark = pytest.mark.fast
 

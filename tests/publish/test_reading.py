@@ -7,7 +7,8 @@ import pytest
 
 from pipelines.errors import SnapshotError
 from pipelines.snapshots.opening import current_snapshot, list_snapshots, load_manifest
-from tests.publish.kit import Kit, domain_rows, new_id
+from tests.publish.kit import Kit, new_id
+from tests.publish.rows import domain_rows
 
 pytestmark = pytest.mark.fast
 

@@ -9,16 +9,8 @@ import pytest
 from pipelines.errors import ContractError, PublishError, StagingError
 from pipelines.snapshots.opening import current_snapshot
 from tests.forking import run_forked
-from tests.publish.kit import (
-    TABLES,
-    Kit,
-    assert_untouched,
-    check_record,
-    domain_rows,
-    flip_a_byte,
-    new_id,
-    rejected_rows,
-)
+from tests.publish.kit import Kit, assert_untouched, check_record, flip_a_byte, new_id
+from tests.publish.rows import TABLES, domain_rows, rejected_rows
 
 pytestmark = pytest.mark.fast
 

@@ -14,7 +14,8 @@ from pipelines.snapshots.database import WriterOptions, update_database
 from pipelines.snapshots.database_writer import Task
 from pipelines.snapshots.duckdb_connections import in_ranges
 from pipelines.snapshots.table_changes import TableChanges, differing
-from tests.publish.kit import DOMAIN_EXPORTS, REJECTED_ROWS, Kit, new_id, staging_record
+from tests.publish.kit import Kit, new_id, staging_record
+from tests.publish.rows import DOMAIN_EXPORTS, REJECTED_ROWS
 
 pytestmark = pytest.mark.standard
 

@@ -11,16 +11,8 @@ from pipelines.snapshots.comparison import AttachedDatabase, verify_equal
 from pipelines.snapshots.duckdb_connections import fingerprint
 from pipelines.snapshots.parquet import count_descents, write_parquet
 from pipelines.snapshots.verification import compare_duckdb_and_parquet, failed_checks, verify_files, verify_snapshot
-from tests.publish.kit import (
-    DOMAIN_EXPORTS,
-    REJECTED_ROWS,
-    TABLES,
-    Kit,
-    domain_rows,
-    flip_a_byte,
-    overwrite,
-    rejected_rows,
-)
+from tests.publish.kit import Kit, flip_a_byte, overwrite
+from tests.publish.rows import DOMAIN_EXPORTS, REJECTED_ROWS, TABLES, domain_rows, rejected_rows
 
 pytestmark = pytest.mark.fast
 

@@ -11,7 +11,8 @@ from pipelines.snapshots.database import build_database
 from pipelines.snapshots.opening import list_snapshots
 from pipelines.snapshots.parquet import write_parquet
 from pipelines.snapshots.verification import compare_duckdb_and_parquet, failed_checks
-from tests.publish.kit import REJECTED_ROWS, TABLES, Kit, in_duckdb, new_id, rejected_rows, rows_of
+from tests.publish.kit import Kit, in_duckdb, new_id
+from tests.publish.rows import REJECTED_ROWS, TABLES, rejected_rows, rows_of
 
 pytestmark = pytest.mark.fast
 

@@ -15,7 +15,7 @@ from pipelines.contracts.records import (
     TableRecord,
 )
 from pipelines.contracts.tables import published_tables
-from tests.publish.kit import rows_of
+from tests.publish.rows import rows_of
 
 TABLES = {table.name: table for table in published_tables(include_full_data=False)}
 AT = datetime(2026, 11, 23, 6, 59, 32, tzinfo=UTC)
