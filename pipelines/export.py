@@ -111,9 +111,10 @@ def run_export(  # noqa: PLR0913 - what an operator may choose for a run
         staged = run.stage(accepted, full_refresh=full_refresh)
         raise_if_failed(staged.checks)
         if staged.unchanged_since is None:
-            for build in (run.build, run.derive):
-                for table in build():
-                    raise_if_failed(table.checks)
+            for table in run.build():
+                raise_if_failed(table.checks)
+            for table in run.derive():
+                raise_if_failed(table.checks)
             publication = run.publish(with_report=with_report, in_process=in_process)
         if settings.publish_url is not None:
             run.push()

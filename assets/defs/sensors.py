@@ -106,7 +106,7 @@ def source_changed(context: dg.SensorEvaluationContext, exports: ExportsResource
         position = probe_source(SourceAddress(settings.database_url, is_sample=False), settings.source_schema)
     except ExportError as error:
         return dg.SkipReason(printable(str(error)))
-    done = json.loads(context.cursor)["done"] if context.cursor else ""
+    done = json.loads(context.cursor or "{}").get("done", "")
     pause = timedelta(minutes=settings.sensor_pause_minutes)
     decision = decide(position, done, _tries(context.instance), datetime.now(UTC), pause)
     return dg.SensorResult(
