@@ -1,9 +1,9 @@
 """What a run writes down about itself: the JSON records of staging and of a published snapshot (DESIGN 3, 4)."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from pipelines.contracts.segments import Segmentation
 
@@ -11,6 +11,10 @@ from pipelines.contracts.segments import Segmentation
 SAMPLE_IDENTITY = "sample"
 # The stage of a run in which its report is drawn.
 DRAWING_STAGE = "publish_extras"
+# A record may come from object storage, where others write: what it names lies in the folder that it is about.
+_NAME = r"[^/\\.\x00][^/\\\x00]*"
+Name = Annotated[str, StringConstraints(pattern=rf"^{_NAME}$")]
+RelativePath = Annotated[str, StringConstraints(pattern=rf"^{_NAME}(/{_NAME})*$")]
 
 
 class _Record(BaseModel):
@@ -138,7 +142,7 @@ class FileRecord(_Record):
         first_snapshot: Id of the snapshot that first had this very file; None while it is only staged.
     """
 
-    path: str
+    path: RelativePath
     segment: int | None
     rows: int
     bytes: int
@@ -177,7 +181,7 @@ class TableRecord(_Record):
         findings: What the checks of its content found, by segment name: a later run that takes a segment over needs it.
     """
 
-    name: str
+    name: Name
     staging_id: str
     contract_version: str
     rows: int
@@ -209,7 +213,7 @@ class Manifest(_Record):
             snapshot; kept until they are back, or an operator accepts it.
     """
 
-    id: str
+    id: Name
     sequence: int
     created_at: datetime
     contract_version: str

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
 
-from pipelines.contracts.records import FileRecord, Manifest
+from pipelines.contracts.records import FileRecord, Manifest, Name
 from pipelines.snapshots.opening import MANIFEST
 
 CURRENT = "current.json"
@@ -50,7 +50,7 @@ class RemoteRecord(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    snapshot_id: str
+    snapshot_id: Name
     sequence: int
     instant: datetime
     published_at: datetime

@@ -45,7 +45,7 @@ def pull_snapshot(
     Files that an older local snapshot has are linked, not read again.
 
     Args:
-        settings: The settings; retention of local snapshots applies afterwards.
+        settings: The settings; retention of local snapshots applies where it became current.
 
     Raises:
         RemoteError: The store failed, or an object is damaged.
@@ -80,7 +80,8 @@ def pull_snapshot(
             is_newer = current is None or current.manifest.sequence < manifest.sequence
             if is_newer and read_hold(export_dir) is None:
                 switch_to(export_dir, snapshot, "pulled", now())
-            prune_snapshots(export_dir, settings.keep_snapshots, settings.keep_hours, now())
+                # An older one was brought back for a rollback: it stays until the next snapshot is published.
+                prune_snapshots(export_dir, settings.keep_snapshots, settings.keep_hours, now())
     except OSError as error:
         raise write_failure(f"Snapshot {manifest.id} could not be written to {export_dir}", error) from error
     return snapshot

@@ -35,9 +35,15 @@ class RemoteSnapshot:
         """Its manifest, as in the local snapshot.
 
         Raises:
-            RemoteError: It is gone or can't be read.
+            RemoteError: It is gone, can't be read, or is of another snapshot.
         """
-        return _parsed(Manifest, self.store, snapshot_object(self.record.snapshot_id, MANIFEST))
+        name = snapshot_object(self.record.snapshot_id, MANIFEST)
+        manifest = _parsed(Manifest, self.store, name)
+        if manifest.id != self.record.snapshot_id:
+            raise RemoteError(
+                f"{name} of {self.store.url} is of another snapshot", found=manifest.id, fix="push that snapshot again"
+            )
+        return manifest
 
     def scan(self, table_name: str) -> pl.LazyFrame:
         """Rows of a table in its sort order, as the snapshot has them.

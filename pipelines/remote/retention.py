@@ -48,8 +48,9 @@ def prune_remote(store: RemoteStore, current: RemoteRecord, settings: Settings, 
     gone = {
         name: found
         for name, found in stored.items()
-        if (parts := name.split("/"))[1] not in kept
-        and len(parts) == 3  # noqa: PLR2004  snapshots/<id>/<file>
+        # snapshots/<id>/<file>; some tools make an object for a folder.
+        if len(parts := name.split("/")) == 3  # noqa: PLR2004
+        and parts[1] not in kept
         and (parts[1] in dropped or found.modified_at < oldest)
         and parts[2] != RECORD
     }
@@ -92,7 +93,8 @@ def _records(store: RemoteStore, names: Iterable[str]) -> Iterator[RemoteRecord]
 
 def _kept(records: Iterable[RemoteRecord], current: RemoteRecord, keep_snapshots: int, oldest: datetime) -> set[str]:
     """Ids of the snapshots that stay: the newest ones, and those whose successor is not older than a time."""
-    ordered = sorted(records, key=lambda record: record.published_at)
+    # Not by time: what was published by a clock that was ahead would be the newest until then.
+    ordered = sorted(records, key=lambda record: record.sequence)
     kept = {record.snapshot_id for record in ordered[-keep_snapshots:]} | {current.snapshot_id}
     return kept | {
         record.snapshot_id for record, successor in itertools.pairwise(ordered) if successor.published_at > oldest

@@ -1,6 +1,8 @@
 """Published snapshots (DESIGN 4): find the current one, list all, scan and query one."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -163,8 +165,9 @@ def current_snapshot(export_dir: Path) -> Snapshot | None:
     """
     link = export_dir / CURRENT
     require_link(export_dir)
-    if not link.is_symlink():
-        return None
+    with _reading(link):
+        if not link.is_symlink():
+            return None
     try:
         folder = link.resolve(strict=True)
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
@@ -199,14 +202,33 @@ def try_current(export_dir: Path) -> tuple[Snapshot | None, SnapshotError | None
         return None, error
 
 
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Look at something in EXPORT_DIR.
+
+    Raises:
+        SnapshotError: The body raised OSError, such as that of a folder that this user may not search.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise SnapshotError(
+            f"{path} can't be read",
+            found=error.strerror or type(error).__name__,
+            fix="let this user read EXPORT_DIR, see that its disk is there, or set EXPORT_DIR to another folder",
+        ) from error
+
+
 def require_link(export_dir: Path) -> None:
     """Refuse a `current` that is something else than a link: no switch could replace it.
 
     Raises:
-        SnapshotError: It is a file or a folder.
+        SnapshotError: It is a file or a folder, or can't be looked at.
     """
     link = export_dir / CURRENT
-    if link.exists() and not link.is_symlink():
+    with _reading(link):
+        is_other = link.exists() and not link.is_symlink()
+    if is_other:
         raise SnapshotError(f"{link} is not a link", expected="a symbolic link", fix="move it away")
 
 
@@ -214,12 +236,17 @@ def list_snapshots(export_dir: Path) -> SnapshotListing:
     """All snapshots on disk, whether or not they were ever current. Hidden folders are unfinished and left out.
 
     What else is there is left alone: a folder without a manifest, and one with another name than its manifest says.
+
+    Raises:
+        SnapshotError: The folder can't be read.
     """
     snapshots: list[Snapshot] = []
     unreadable: dict[str, SnapshotError] = {}
-    parent = (export_dir / SNAPSHOTS).resolve()
-    for folder in sorted(parent.iterdir()) if parent.is_dir() else []:
-        if folder.name.startswith(".") or not folder.is_dir():
+    with _reading(export_dir / SNAPSHOTS):
+        parent = (export_dir / SNAPSHOTS).resolve()
+        folders = [found for found in sorted(parent.iterdir()) if found.is_dir()] if parent.is_dir() else []
+    for folder in folders:
+        if folder.name.startswith("."):
             continue
         try:
             snapshots.append(load_snapshot(folder))

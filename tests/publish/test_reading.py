@@ -1,5 +1,7 @@
 import shutil
+from collections.abc import Callable
 from datetime import UTC
+from pathlib import Path
 
 import duckdb
 import polars as pl
@@ -40,6 +42,12 @@ def test_a_link_that_loops_is_our_error(kit: Kit) -> None:
     (kit.export_dir / "current").symlink_to("current")
     with pytest.raises(SnapshotError):
         current_snapshot(kit.export_dir)
+
+
+@pytest.mark.parametrize("read", [current_snapshot, list_snapshots])
+def test_a_folder_that_can_not_be_looked_at_is_our_error(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    with pytest.raises(SnapshotError, match=r"can't be read.*too long"):
+        read(tmp_path / ("x" * 300))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Who reads from object storage: by this package, by engines, by a pull; damage there, and retention meanwhile."""
 
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -69,6 +70,44 @@ def test_pull_brings_the_very_files_and_reuses_those_it_has(kit: Kit, bucket: Bu
     assert open_snapshot(there).manifest.id == new_id(2), "an older one does not become current"
 
 
+@pytest.mark.parametrize("place", ["/outside", "../outside", "domain_exports/../../outside", ".hidden"])
+def test_a_manifest_can_not_name_a_place_outside_of_its_folder(
+    kit: Kit, bucket: Bucket, tmp_path: Path, place: str
+) -> None:
+    """Who may write to the bucket must not write to the machine that pulls."""
+    push(kit, bucket.url)
+    name = f"snapshots/{new_id(1)}/manifest.json"
+    manifest = bucket.read(name).decode()
+    for honest in ('"path":"domain_exports/000000.parquet"', '"path":"exports.duckdb"', f'"id":"{new_id(1)}"'):
+        spaced = honest.replace('":"', '": "')
+        found = honest if honest in manifest else spaced
+        assert found in manifest
+        bucket.write(name, manifest.replace(found, f'{found.split(":")[0]}:"{place}"').encode())
+        with pytest.raises(RemoteError, match=r"manifest\.json .* can't be read"):
+            pull(tmp_path / "reader", bucket.url)
+    bucket.write(name, manifest.replace(f'"{new_id(1)}"', f'"{new_id(2)}"').encode())
+    with pytest.raises(RemoteError, match="is of another snapshot"):
+        pull(tmp_path / "reader", bucket.url)
+    assert not (tmp_path / "outside").exists()
+    assert not Path("/outside").exists()
+
+
+def test_an_older_snapshot_is_brought_back_for_a_rollback(kit: Kit, bucket: Bucket, tmp_path: Path) -> None:
+    push(kit, bucket.url)
+    there = tmp_path / "reader"
+    old = pull(there, bucket.url)
+    change(kit, 2)
+    push(kit, bucket.url)
+    pull(there, bucket.url)
+    shutil.rmtree(old.folder)
+    settings = load_settings({"export_dir": there, "keep_snapshots": 1, "keep_hours": 0})
+    later = datetime.now(UTC) + timedelta(days=30)
+    with hold_run_lock(there) as lock:
+        pulled = pull_snapshot(settings, lock, open_remote(bucket.url, new_id(1)), now=lambda: later)
+    verify_snapshot(pulled)
+    assert open_snapshot(there).manifest.id == new_id(2)
+
+
 def test_pull_builds_the_database_where_it_was_not_published(kit: Kit, bucket: Bucket, tmp_path: Path) -> None:
     push(kit, bucket.url, publish_database=False)
     pulled = pull(tmp_path / "reader", bucket.url)
@@ -106,6 +145,7 @@ def test_damage_is_found_and_mended(kit: Kit, bucket: Bucket, tmp_path: Path, mo
 def test_retention_deletes_what_no_kept_snapshot_needs_and_nothing_else(kit: Kit, bucket: Bucket) -> None:
     """Twelve snapshots, two kept: a reader of the oldest kept one goes on; foreign objects stay."""
     foreign = {"foreign.parquet": b"1", "domain_exports/foreign.parquet": b"2", "snapshots/foreign": b"3"}
+    foreign["snapshots/"] = b""  # as the console of a store makes a folder
     for name, content in foreign.items():
         bucket.write(name, content)
     bucket.client.put_object(
@@ -134,6 +174,17 @@ def test_retention_deletes_what_no_kept_snapshot_needs_and_nothing_else(kit: Kit
     assert bucket.client.head_object(Bucket=bucket.name, Key="exports2/domain_exports/000000-0123456789abcdef.parquet")
     with pytest.raises(RemoteError, match=new_id(3)):
         open_remote(bucket.url, new_id(3))
+
+
+def test_what_a_clock_that_was_ahead_published_takes_no_place_of_what_came_after(kit: Kit, bucket: Bucket) -> None:
+    settings = settings_for(kit, bucket.url, publish_keep_snapshots=2, publish_keep_hours=1)
+    now = datetime.now(UTC)
+    for number, at in enumerate((now + timedelta(days=400), now + timedelta(days=401), now, now, now), 1):
+        if number > 1:
+            change(kit, number)
+        push_snapshot(settings, kit.current(), now=lambda at=at, number=number: at + timedelta(hours=3 * number))
+    kept = {name.split("/")[1] for name in bucket.objects() if name.endswith("/snapshot.json")}
+    assert {new_id(4), new_id(5)} <= kept
 
 
 def kit_rows(snapshot, table: str) -> pl.DataFrame:
