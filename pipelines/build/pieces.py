@@ -6,6 +6,7 @@ pieces as producers times consumers: at most MAX_RANGES page ranges times the se
 MAX_KEY_RANGES key ranges; beyond these both become larger.
 """
 
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from pipelines.system.files import written_beside
 
 MAX_RANGES = 2_048
 MAX_KEY_RANGES = 1_024
+_CRC_BYTES = 4
 _COMPRESSED = pa.ipc.IpcWriteOptions(compression="lz4")
 
 INDEX = pl.Schema(
@@ -26,9 +28,14 @@ INDEX = pl.Schema(
         "offset": pl.Int64(),
         "length": pl.Int64(),
         "rows": pl.Int64(),
+        "crc": pl.UInt32(),
     }
 )
-"""Where pieces are: what they hold, for whom (NULL: rows without a domain_id), file, place in it (bytes), rows."""
+"""Where pieces are: what they hold, for whom (NULL: rows without a domain_id), file, place in it (bytes), rows, CRC-32.
+
+Staged files are not synced, and Arrow stores what does not compress as it is: 4 KiB of zeros, as a power cut leaves
+them, were read as rows at 898 of 1,182 places. CRC-32 of 1 GB takes 0.25 s.
+"""
 
 
 def write_pieces(
@@ -58,7 +65,16 @@ def write_pieces(
             offset = file.tell()
             writer.write_batch(batch)
             found.append((kind, consumer, name, offset, file.tell() - offset, batch.num_rows))
-    return pl.DataFrame(found, INDEX, orient="row")
+        writer.close()
+        file.flush()
+        with pa.OSFile(str(beside)) as written:
+            rows = [(*piece, zlib.crc32(_bytes_of(written, *piece[3:5]))) for piece in found]
+    return pl.DataFrame(rows, INDEX, orient="row")
+
+
+def _bytes_of(file: pa.NativeFile, offset: int, length: int) -> pa.Buffer:
+    file.seek(offset)
+    return file.read_buffer(length)
 
 
 def read_pieces(folder: Path, pieces: pl.DataFrame, schema: pa.Schema) -> pl.DataFrame:
@@ -72,13 +88,12 @@ def read_pieces(folder: Path, pieces: pl.DataFrame, schema: pa.Schema) -> pl.Dat
         pa.ArrowInvalid: A file is damaged.
     """
     batches = []
-    for name, offset, length, rows in pieces.select("file", "offset", "length", "rows").iter_rows():
+    for name, offset, length, crc in pieces.select("file", "offset", "length", "crc").iter_rows():
         with pa.OSFile(str(folder / name)) as file:
-            file.seek(offset)
-            batch = pa.ipc.read_record_batch(file.read_buffer(length), schema)
-        if batch.num_rows != rows:
-            raise pa.ArrowInvalid(f"{batch.num_rows} rows of {rows} in {name}")
-        batches.append(batch)
+            piece = _bytes_of(file, offset, length)
+        if zlib.crc32(piece) != crc:
+            raise pa.ArrowInvalid(f"{name} has other bytes than were written")
+        batches.append(pa.ipc.read_record_batch(piece, schema))
     found = pl.from_arrow(pa.Table.from_batches(batches, schema))
     assert isinstance(found, pl.DataFrame)  # noqa: S101  from_arrow gives a Series for arrays only
     return found
@@ -106,8 +121,9 @@ class PieceIndex:
         Raises:
             OSError: It can't be written.
         """
+        content = self.frame.write_ipc(None).getvalue()
         with written_beside(path, is_synced=False) as beside:
-            self.frame.write_ipc(beside)
+            beside.write_bytes(zlib.crc32(content).to_bytes(_CRC_BYTES) + content)
 
     @classmethod
     def read(cls, path: Path) -> "PieceIndex":
@@ -116,4 +132,8 @@ class PieceIndex:
         Raises:
             OSError, polars.exceptions.PolarsError: It is missing or damaged.
         """
-        return cls([pl.read_ipc(path.read_bytes())])  # not by its name, which may hold what Polars takes for a pattern
+        found = path.read_bytes()
+        crc, content = found[:_CRC_BYTES], found[_CRC_BYTES:]
+        if zlib.crc32(content).to_bytes(_CRC_BYTES) != crc:
+            raise pl.exceptions.ComputeError("the index has other bytes than were written")
+        return cls([pl.read_ipc(content)])  # not by its name, which may hold what Polars takes for a pattern

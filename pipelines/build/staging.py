@@ -9,10 +9,11 @@
         staging.json              StagingRecord; written last, so that a staging without it is incomplete
         tables/<table>/           Parquet files built from it, and table.json (TableRecord), written last
 
-Staged files are not synced: one that a power cut truncates has fewer rows than staging.json says, is found when it is
-read, and read again from the source.
+Staged files are not synced: one that a power cut leaves truncated or with zeros has another CRC-32 than the index says
+(pieces.py). It is found when it is read, and the run ends with an error; the next one stages again.
 """
 
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -169,8 +170,10 @@ class StagingFolder:
     def read_keys(self) -> tuple[str, PieceIndex] | None:
         """What `write_keys` wrote; None where it is not there, or can't be read."""
         try:
-            return (self.keys_dir / _CUTS).read_text(encoding="utf-8"), PieceIndex.read(self.keys_dir / _INDEX)
-        except (OSError, pl.exceptions.PolarsError):
+            cuts = (self.keys_dir / _CUTS).read_text(encoding="utf-8")
+            json.loads(cuts)
+            return cuts, PieceIndex.read(self.keys_dir / _INDEX)
+        except (OSError, ValueError, pl.exceptions.PolarsError):
             return None
 
     def remove_keys(self) -> None:

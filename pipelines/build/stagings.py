@@ -46,7 +46,7 @@ def latest_id(export_dir: Path) -> str | None:
     """Id of the staging that was completed last; None before the first."""
     try:
         return (export_dir / "staging" / LATEST).read_text(encoding="utf-8").strip() or None
-    except OSError:
+    except (OSError, ValueError):
         return None
 
 
