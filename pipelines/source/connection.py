@@ -11,7 +11,7 @@ from typing import Any, LiteralString
 
 import psycopg
 from psycopg import errors as pg
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from pydantic import SecretStr
 
 from pipelines.errors import ExportError, ExtractError, SourceError
@@ -42,10 +42,12 @@ class SourceAddress:
     Attributes:
         url: Its URL as libpq takes it; secret.
         is_sample: Whether it is the embedded server.
+        named: Host and port as the URL, or the environment, names them; of several hosts all. Empty until it is pinned.
     """
 
     url: SecretStr
     is_sample: bool
+    named: str = ""
 
 
 def connect(address: SourceAddress, application_name: str) -> Connection:
@@ -57,6 +59,13 @@ def connect(address: SourceAddress, application_name: str) -> Connection:
     """
     try:
         return try_to_connect(address, application_name)
+    except UnicodeError:  # of a host's name as DNS has it, or of bytes that a URL stands for
+        raise SourceError(
+            "Can't connect to the source PostgreSQL",
+            expected="host names of DNS, and UTF-8 in each part of DATABASE_URL and of the environment of libpq",
+            found="a name or a value that is neither",
+            fix="correct it; é in a password is %C3%A9",
+        ) from None
     except psycopg.Error as error:
         raise explain_refusal(address.url.get_secret_value(), error) from None
 
@@ -95,7 +104,19 @@ def pin(address: SourceAddress, connection: Connection) -> SourceAddress:
     if info.hostaddr:
         place["hostaddr"] = info.hostaddr
     place |= {name: value for name, value in _ANY_SERVER.items() if name in given}
-    return replace(address, url=SecretStr(make_conninfo(address.url.get_secret_value(), **place)))
+    url = make_conninfo(address.url.get_secret_value(), **place)
+    return replace(address, url=SecretStr(url), named=_named(address, connection))
+
+
+def _named(address: SourceAddress, connection: Connection) -> str:
+    """`<host>:<port>`. Not as the connection has them: psycopg makes one for each host, with that host alone."""
+    given = {name: value for name, value in conninfo_to_dict(address.url.get_secret_value()).items() if value}
+    for name in ("host", "hostaddr", "port"):
+        if value := os.environ.get(f"PG{name.upper()}"):
+            given.setdefault(name, value)
+    hosts = str(given.get("host") or given.get("hostaddr") or connection.info.host).casefold().split(",")
+    ports = str(given.get("port") or connection.info.port).split(",")
+    return ",".join(f"{host}:{port}" for host, port in zip(hosts, ports * len(hosts), strict=False))
 
 
 def abort_connection(connection: Connection) -> None:
@@ -116,14 +137,6 @@ def one_row(connection: Connection, query: LiteralString, values: tuple[object, 
     row = connection.execute(query, values, prepare=False).fetchone()
     assert row is not None  # noqa: S101
     return row
-
-
-def host_and_port(connection: Connection) -> str:
-    """Host and port of a connection's URL, `<host>:<port>`; of several hosts all of them, as they stand there."""
-    given = connection.info.get_parameters()
-    hosts = (given.get("host") or given.get("hostaddr") or connection.info.host).casefold().split(",")
-    ports = (given.get("port") or str(connection.info.port)).split(",")
-    return ",".join(f"{host}:{port}" for host, port in zip(hosts, ports * len(hosts), strict=False))
 
 
 @contextmanager

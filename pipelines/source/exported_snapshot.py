@@ -19,7 +19,6 @@ from pipelines.source.connection import (
     SourceAddress,
     connect,
     failed_query,
-    host_and_port,
     one_row,
 )
 
@@ -78,7 +77,7 @@ class SourceSnapshot:
         """
         try:
             connection = connect(self.address, self.application_name)
-        except SourceError:
+        except (SourceError, ExtractError):
             yield self.connection  # its two users take turns then
             return
         try:
@@ -199,13 +198,13 @@ def begin(
 
 
 def source_record(
-    connection: Connection, relations: tuple[Relation, ...], schema: str, *, is_sample: bool
+    connection: Connection, relations: tuple[Relation, ...], schema: str, address: SourceAddress
 ) -> SourceRecord:
     """What is read over a connection; the rows of its relations are still 0."""
     system, database, wal_position, micros, version = one_row(connection, POSITION)
     return SourceRecord(
-        identity=SAMPLE_IDENTITY if is_sample else f"{system}/{database}/{schema}",
-        address="" if is_sample else host_and_port(connection),
+        identity=SAMPLE_IDENTITY if address.is_sample else f"{system}/{database}/{schema}",
+        address="" if address.is_sample else address.named,
         server_version=version,
         wal_position=str(wal_position),  # NULL on a standby that has replayed nothing yet
         snapshot_at=datetime.fromtimestamp(micros / 1e6, UTC),

@@ -73,7 +73,7 @@ def default_file(name: str) -> Path | None:
         path = Path.home() / _HOME / name
     except RuntimeError:  # an account without a home folder
         return None
-    return path if path.exists() else None
+    return path if os.path.exists(path) else None  # noqa: PTH110  false, as for libpq, where HOME can't be searched
 
 
 def root_certificate(settings: Mapping[str, str]) -> Path | None:
@@ -82,7 +82,7 @@ def root_certificate(settings: Mapping[str, str]) -> Path | None:
     libpq ignores a file that is not there unless sslmode is verify-ca or verify-full, and then it does not connect.
     """
     if named := settings.get("sslrootcert"):
-        return Path(named) if Path(named).exists() else None
+        return Path(named) if os.path.exists(named) else None  # noqa: PTH110
     return default_file("root.crt")
 
 

@@ -149,7 +149,7 @@ class SourcePreflight:
                 # What hides below a view, such as row-level security, shows when rows are asked for, were it none.
                 connection.execute(sql.SQL("SELECT {} FROM {} LIMIT 0").format(columns, leaf.source))
         (self._snapshot_id,) = one_row(connection, "SELECT pg_export_snapshot()")
-        self.source = snapshot.source_record(connection, self.relations, schema, is_sample=self.address.is_sample)
+        self.source = snapshot.source_record(connection, self.relations, schema, self.address)
         return [Finding("snapshot", "ok", "both tables can be locked (ACCESS SHARE) and read")]
 
 

@@ -113,7 +113,7 @@ class ReadWatchdog:
                     self._watch(connection)
             except psycopg.Error:
                 # The server is full or gone, or ended this session: the reads say so themselves, the clock goes on.
-                self._reason = self._late()
+                self._reason = self._reason or self._late()
                 self._stop.wait(_POLL_SECONDS)
 
     def _watch(self, connection: Connection) -> None:

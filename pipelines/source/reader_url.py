@@ -143,7 +143,7 @@ def _tls(settings: dict[str, str]) -> dict[str, str]:
     if settings.get("sslcertmode") != "disable":
         named = settings.get("sslcert")
         certificate = Path(named) if named else default_file("postgresql.crt")
-        if certificate is not None and certificate.exists():
+        if certificate is not None and os.path.exists(certificate):  # noqa: PTH110  as in libpq.default_file
             key = settings.get("sslkey")
             files |= {"sslcert": certificate, "sslkey": Path(key) if key else default_file("postgresql.key")}
     query = {name: str(path.absolute()) for name, path in files.items() if path is not None}

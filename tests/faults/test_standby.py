@@ -7,8 +7,10 @@ import pytest
 
 from pipelines.build.extraction import Acceptance
 from pipelines.errors import ExtractError
+from pipelines.snapshots.guards import is_same_source
 from tests.exporting import assert_agrees, before_it_reads, export, settings_for
 from tests.integration.kit import assert_says, run_sql, scalar, session
+from tests.oracle.postgres import Database
 from tests.oracle.server import Server, embedded_programs, new_folder, new_server
 from tests.oracle.source import create_source_tables, insert_source
 from tests.random_rows import random_rows
@@ -59,6 +61,27 @@ def test_a_standby_is_a_source(pair: tuple[Server, Server], tmp_path: Path) -> N
     third = export(settings_for(primary.database(), tmp_path, segment_size=100), Acceptance(new_source=True))
     assert third.manifest.base_snapshot == second.manifest.id
     assert third.manifest.changed_segments == ()
+
+
+def test_a_list_of_hosts_is_one_address_whichever_answers(
+    pair: tuple[Server, Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failover is the reason to have a list: the next run goes on with the other server."""
+    hosts, ports = (",".join(str(value(server)) for server in pair) for value in (lambda s: s.folder, lambda s: s.port))
+    url = f"postgresql:///{pair[0].database().name}?user=postgres&host={hosts}&port={ports}"
+    settings = settings_for(Database("", url, ""), tmp_path, segment_size=100)
+    with monkeypatch.context() as patch:
+        patch.setenv("PGTARGETSESSIONATTRS", "read-write")
+        first = export(settings)
+    caught_up(*pair)
+    with monkeypatch.context() as patch:
+        patch.setenv("PGTARGETSESSIONATTRS", "standby")
+        second = export(settings)
+    assert second.manifest.source.address == first.manifest.source.address
+    assert str(pair[1].folder).casefold() in second.manifest.source.address
+    # Earlier versions recorded the host that answered.
+    source = first.manifest.source.model_copy(update={"address": first.manifest.source.address.partition(",")[0]})
+    assert is_same_source(source, second.manifest.source.identity, second.manifest.source.address)
 
 
 def test_recovery_that_takes_rows_away_cancels_the_read(pair: tuple[Server, Server], tmp_path: Path) -> None:

@@ -226,6 +226,23 @@ def test_a_setting_of_the_url_is_named(server: Server, tmp_path: Path, query: st
     refused(settings_for(at(server, "reader:right", query=query), tmp_path), *says)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u@db..example/app",
+        "postgresql://u:caf%E9@127.0.0.1/app",
+        "postgresql://u@127.0.0.1,.example/app?port=1",
+        f"postgresql://u@{'x' * 64}.example/app",
+    ],
+)
+def test_names_and_values_that_can_not_be_are_our_error(tmp_path: Path, url: str) -> None:
+    settings = load_settings({"database_url": url, "export_dir": tmp_path, "read_connections": 1})
+    with pytest.raises(SourceError) as caught:
+        run_export(settings)
+    assert "caf" not in str(caught.value)
+    assert "example" not in str(caught.value)
+
+
 def test_a_variable_of_the_environment_is_named(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,12 +7,19 @@ from pydantic import SecretStr
 from pipelines.errors import SourceError
 from pipelines.source import reader_url
 from pipelines.source.connection import SourceAddress, connect
+from pipelines.source.libpq import default_file, root_certificate
 from tests.oracle.postgres import Cluster
 
 pytestmark = pytest.mark.fast
 
 KNOWN = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
 DECIDED = [reader_url.PASSED_ON, reader_url.WITHOUT_EFFECT, frozenset(reader_url.REFUSED)]
+
+
+def test_a_home_folder_that_can_not_be_searched_has_no_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", f"/{'x' * 300}")  # one that another account owns is the usual case
+    assert default_file("root.crl") is None
+    assert root_certificate({"sslrootcert": f"/{'x' * 300}"}) is None
 
 
 def test_every_setting_of_this_libpq_is_decided_once() -> None:
