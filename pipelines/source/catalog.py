@@ -49,7 +49,7 @@ SELECT n.nspname::text, c.relname::text, c.relkind::text,
        coalesce(pg_relation_filenode(c.oid), 0)::int8, c.relfilenode::int8,
        has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE') AND NOT row_security_active(c.oid)
 FROM tree JOIN pg_catalog.pg_class c ON c.oid = tree.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind <> 'p'
+WHERE c.relkind <> 'p' AND c.relpersistence <> 't' -- a temporary child of another session is no part of it
 ORDER BY c.oid
 """
 _UNIQUE_ID = """

@@ -123,7 +123,9 @@ class ReadWatchdog:
             if self._reason is not None:
                 connection.execute(_CANCEL, (self._name,))
                 return
-            self.on_copied(*one_row(connection, _COPIED, (self._name,)))
+            copied = one_row(connection, _COPIED, (self._name,))
+            with suppress(Exception):  # who shows it may fail, and the watch goes on
+                self.on_copied(*copied)
 
     def _late(self) -> ExtractError | None:
         elapsed = time.monotonic() - self._started

@@ -25,7 +25,7 @@ from pipelines.source.wire import SILENT, check_certificate, check_network
 
 _CANT = "Can't connect to the source PostgreSQL"
 _SECONDS = 10.0
-_LAST_PORT = 65_535
+_LAST_PORT, _PORT_DIGITS = 65_535, 5
 _VERBOSE = 2  # PQERRORS_VERBOSE
 _CODE = re.compile(r":  ([0-9A-Z]{5}): ")
 _ROUTINE = re.compile(r":  (\w+), [^\s:]+:\d+$", re.MULTILINE)
@@ -160,7 +160,7 @@ def _from_server(answer: _Answer) -> Reason | None:
 
 def _from_settings(url: str, settings: dict[str, str], text: str) -> Reason | None:
     for port in settings.get("port", "").split(","):
-        if port and not (port.isdecimal() and 0 < int(port) <= _LAST_PORT):
+        if port and not (port.isdecimal() and len(port) <= _PORT_DIGITS and 0 < int(port) <= _LAST_PORT):
             where = origin("port", settings["port"], url, settings)
             return Reason(f"a port that is not known, in {where}", f"correct the port in {where}")
     hosts, addresses, ports = (settings.get(name, "").count(",") + 1 for name in ("host", "hostaddr", "port"))

@@ -266,3 +266,12 @@ def test_one_page_and_its_last_row(database: Database, tmp_path: Path) -> None:
     assert not last.startswith("(0,")
     _, frames = stage(settings_of(database, tmp_path))
     assert frames["gleif_candidates"]["id"].equals(pl.Series("id", range(1, 1001), pl.Int64))
+
+
+def test_a_temporary_child_of_another_session_is_no_part_of_a_table(database: Database, tmp_path: Path) -> None:
+    fill(database)
+    with database.connect(autocommit=True) as other:
+        other.execute("SET temp_buffers = 100")  # so that its rows are in a file, where our session finds its pages
+        other.execute("CREATE TEMP TABLE child () INHERITS (domains)")
+        other.execute("INSERT INTO child SELECT d.* FROM ONLY domains AS d, generate_series(1, 200)")
+        assert_agrees(database, export(settings_for(database, tmp_path)))
