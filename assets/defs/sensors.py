@@ -26,6 +26,8 @@ from pipelines.system.printable import printable
 POSITION_TAG = ".dagster/lei_exports_position"
 FIRST_PAUSE = timedelta(minutes=1)
 MAX_PAUSE = timedelta(hours=1)
+# From here on it is MAX_PAUSE; a power without a limit overflows a timedelta.
+_MAX_DOUBLINGS = 6
 
 Outcome = Literal["running", "succeeded", "failed"]
 
@@ -83,7 +85,7 @@ def decide(
     failed = [run for run in mine if run.outcome == "failed"]
     ended = [run.ended_at for run in failed if run.ended_at is not None]
     if ended:
-        pause = min(FIRST_PAUSE * 2 ** (len(failed) - 1), MAX_PAUSE)
+        pause = min(FIRST_PAUSE * 2 ** min(len(failed) - 1, _MAX_DOUBLINGS), MAX_PAUSE)
         next_try = max(ended) + pause
         if now < next_try:
             return Decision(None, done, f"{len(failed)} tries failed; the next one is at {next_try:%H:%M:%S} UTC")

@@ -50,6 +50,12 @@ def test_a_failed_key_is_never_asked_again_and_pauses_grow() -> None:
     assert FIRST_PAUSE < MAX_PAUSE
 
 
+def test_the_pause_stays_the_longest_however_many_tries_failed() -> None:
+    many = [failed(MAX_PAUSE / timedelta(minutes=1) - 0.1)] * 50
+    assert "50 tries failed" in decide("p", "", many, NOW).reason
+    assert decide("p", "", many, NOW + timedelta(minutes=1)).run_key is not None
+
+
 def test_after_a_run_that_succeeded_the_next_one_waits() -> None:
     pause = timedelta(minutes=10)
     ended = [Try("o", "succeeded", NOW - timedelta(minutes=9)), Try("n", "succeeded", NOW - timedelta(minutes=40))]
