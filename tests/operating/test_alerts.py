@@ -1,6 +1,7 @@
 """Alerts: when there is one, what it says, and a webhook that does not take it."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
@@ -120,6 +121,15 @@ def test_a_webhook_that_is_down_is_told_without_its_url(monkeypatch: pytest.Monk
     assert not post_alert(SecretStr(url), ALERT, said.append)
     assert "ALERT_WEBHOOK_URL" in said[0]
     assert "127.0.0.1" not in said[0]
+    assert SECRET not in said[0]
+
+
+def test_certificates_that_are_missing_are_told_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("pipelines.alerts.webhook._FIRST_PAUSE_S", 0.01)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "missing.pem"))
+    said: list[str] = []
+    assert not post_alert(SecretStr(f"https://127.0.0.1:1/{SECRET}"), ALERT, said.append)
+    assert "could not be posted to ALERT_WEBHOOK_URL. Found: OSError" in said[0]
     assert SECRET not in said[0]
 
 
