@@ -60,6 +60,16 @@ def test_a_look_of_the_future_is_told_for_until_then_nothing_would_be_stale() ->
     assert decide_stale(look(-30), reported, DAY, NOW + HOUR)[0] is None, "once a day"
 
 
+def test_a_clock_that_was_ahead_silences_nothing() -> None:
+    year = timedelta(days=365)
+    alert, reported = decide_stale(look(26), StaleMemory(NOW - DAY, NOW + year), DAY, NOW)
+    assert alert is not None
+    assert reported == StaleMemory(NOW - DAY, NOW)
+    nothing, watching = decide_stale(None, StaleMemory(NOW + year), DAY, NOW)
+    assert (nothing, watching) == (None, StaleMemory(NOW))
+    assert decide_stale(None, watching, DAY, NOW + 26 * HOUR)[0] is not None
+
+
 def test_a_source_that_was_never_looked_at_is_stale_from_when_watching_began() -> None:
     assert decide_stale(None, StaleMemory(NOW - 24 * HOUR), DAY, NOW)[0] is None
     alert, _ = decide_stale(None, StaleMemory(NOW - 26 * HOUR), DAY, NOW)
