@@ -19,6 +19,7 @@ from assets.defs.resources import ExportsResource
 from assets.defs.run_cleanup import fail_dead_runs
 from pipelines.contracts.source import SOURCE_TABLES
 from pipelines.errors import ExportError
+from pipelines.snapshots.history import CLOCK_SKEW
 from pipelines.source.connection import SourceAddress
 from pipelines.source.probe import probe_source
 from pipelines.system.printable import printable
@@ -80,22 +81,29 @@ def decide(
         return Decision(None, position, "a run published this change")
     if any(run.outcome == "running" for run in tries):
         return Decision(None, done, "a run is under way; it is asked again when that one has ended")
-    last_success = _last_end(run for run in tries if run.outcome == "succeeded")
+    last_success = _last_end((run for run in tries if run.outcome == "succeeded"), now)
     if last_success is not None and now < (earliest := last_success + shortest_pause):
-        return Decision(None, done, f"changed; the next run is at {earliest:%H:%M:%S} UTC at the earliest")
+        return Decision(None, done, f"changed; the next run is at {_shown(earliest, now)} at the earliest")
     failed = [run for run in mine if run.outcome == "failed"]
-    last_failure = _last_end(failed)
+    last_failure = _last_end(failed, now)
     if last_failure is not None:
         pause = min(FIRST_PAUSE * 2 ** min(len(failed) - 1, _MAX_DOUBLINGS), MAX_PAUSE)
         next_try = last_failure + pause
         if now < next_try:
-            return Decision(None, done, f"{len(failed)} tries failed; the next one is at {next_try:%H:%M:%S} UTC")
-    last_end = _last_end(tries)
+            return Decision(None, done, f"{len(failed)} tries failed; the next one is at {_shown(next_try, now)}")
+    last_end = _last_end(tries, now)
     return Decision(f"{position}:{len(failed)}:{int(last_end.timestamp()) if last_end else 0}", done)
 
 
-def _last_end(tries: Iterable[Try]) -> datetime | None:
-    return max((run.ended_at for run in tries if run.ended_at is not None), default=None)
+def _last_end(tries: Iterable[Try], now: datetime) -> datetime | None:
+    """When the last run ended. An end of the future does not count: a clock was ahead, and nobody waits until then."""
+    ends = (run.ended_at for run in tries if run.ended_at is not None)
+    return max((ended_at for ended_at in ends if ended_at - now <= CLOCK_SKEW), default=None)
+
+
+def _shown(at: datetime, now: datetime) -> str:
+    """A time of today, or with its date."""
+    return f"{at:%H:%M:%S} UTC" if at.date() == now.date() else f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 @dg.sensor(

@@ -73,6 +73,22 @@ def test_after_a_run_that_succeeded_the_next_one_waits() -> None:
     assert decide("p", "o", [*ended, failed(2)], NOW + timedelta(minutes=1), pause).run_key == key(1, 2)
 
 
+def test_a_run_that_ended_in_the_future_holds_up_nothing() -> None:
+    pause, in_a_year = timedelta(minutes=10), -365 * 24 * 60.0
+    ahead = [Try("o", "succeeded", NOW - timedelta(minutes=in_a_year)), failed(in_a_year)]
+    assert decide("p", "o", ahead, NOW, pause).run_key == key(1)
+    assert decide("p", "o", [*ahead, failed(0.5)], NOW, pause).run_key is None
+    assert decide("p", "o", [Try("o", "succeeded", NOW + timedelta(minutes=4))], NOW, pause).run_key is None, (
+        "clocks may differ by minutes"
+    )
+
+
+def test_the_next_run_is_told_with_its_date_where_that_is_another_day() -> None:
+    ended = [Try("o", "succeeded", NOW)]
+    assert "at 12:10:00 UTC" in decide("p", "o", ended, NOW, timedelta(minutes=10)).reason
+    assert "at 2026-11-24 12:00:00 UTC" in decide("p", "o", ended, NOW, timedelta(days=1)).reason
+
+
 def test_a_failure_of_another_position_does_not_delay() -> None:
     assert decide("p", "", [failed(0.1, "other")], NOW).run_key == key(0, 0.1)
 
