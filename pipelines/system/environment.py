@@ -29,7 +29,11 @@ def _with_target(folder: Path) -> str:
 
 
 def _absolute(value: Path) -> Path:
-    folder = value.expanduser().absolute()
+    try:
+        folder = value.expanduser().absolute()
+    except RuntimeError:
+        msg = "begins with ~ where that names no home folder: write the path from /"
+        raise ValueError(msg) from None
     text = _with_target(folder)
     try:
         is_utf8 = text.encode() == os.fsencode(text)
