@@ -23,7 +23,7 @@ from assets.cli.summary import show_publication, show_unchanged
 from assets.cli.terminal import ProgressView, show_error
 from assets.defs.alerting import alert_failure, alert_success, failure_reasons
 from assets.defs.resources import listening
-from assets.defs.run_cleanup import delete_old_runs, fail_dead_runs
+from assets.defs.run_cleanup import fail_dead_runs, try_delete_old_runs
 from assets.defs.running import execute_as_command
 from pipelines.checks.evaluation import count_rejects
 from pipelines.errors import BusyError, ExportError, SettingsError
@@ -160,7 +160,7 @@ def _launch(settings: Settings, chosen: Mapping[str, bool], outcome: _RunOutcome
                 result = execute_as_command(defs, "export", run_config, instance, settings.export_dir)
             if result.success:
                 view.complete()
-        delete_old_runs(instance, timedelta(days=settings.keep_run_days), datetime.now(UTC))
+        try_delete_old_runs(instance, timedelta(days=settings.keep_run_days), datetime.now(UTC), show_error)
     if not result.success:
         _record_failed(settings, outcome, result.run_id, "interrupted" if has_come() else "failed")
     if not result.success and has_come():
