@@ -166,13 +166,13 @@ def require_store_url(url: str) -> str:
     """
     try:
         parts = urllib.parse.urlsplit(url.strip())
-        is_plain = not (parts.username or parts.password or parts.query or parts.fragment)
+        is_plain = set("@:").isdisjoint(parts.netloc) and not (parts.query or parts.fragment)
     except ValueError:
         parts, is_plain = urllib.parse.urlsplit(""), False
     if parts.scheme not in _STORES or not is_plain or not (parts.netloc or parts.scheme == "file"):
         raise ValueError(
             "must be a prefix such as s3://bucket/prefix, with one of the schemes "
-            f"{', '.join(_STORES)}, without credentials and without ? or #"
+            f"{', '.join(_STORES)}, without credentials, a port, ? or #"
         )
     if parts.scheme == "file" and (parts.netloc or not parts.path.strip("/")):
         raise ValueError("must name an absolute folder, as in file:///srv/exports")
