@@ -11,10 +11,14 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from pipelines.errors import SettingsError
 from pipelines.system.environment import (
+    Days,
     EnvironmentSettings,
     ExportFolder,
     Folder,
+    Hours,
+    Minutes,
     Names,
+    Seconds,
     data_folder,
     default_export_dir,
 )
@@ -26,6 +30,8 @@ STALE_AFTER_HOURS = 25.0
 # Of object storage, and the modules of the extra `cloud` that reach it.
 _STORES = ("s3", "gs", "az", "file")
 _STORE_MODULES = ("deltalake", "obstore")
+# A week: no request is worth more, and Delta's client takes no number with an exponent, as a million is written.
+_MAX_RETRY_SECONDS = 604_800
 _HOST = re.compile(r"([\w.-]+|\[[\da-fA-F:.]+\])(:\d{1,5})?", re.ASCII)
 _HOST_AND_PORT = re.compile(r"([\w.-]+|\[[\da-fA-F:.]+\]):\d{1,5}", re.ASCII)
 
@@ -56,13 +62,13 @@ class Settings(EnvironmentSettings):
         None, description="Host and port of the head of the Ray cluster; unset: one is started on this machine"
     )
     keep_snapshots: int = Field(5, ge=1, description="Newest snapshots that stay")
-    keep_hours: float = Field(24, ge=0, description="Hours for which one snapshot an hour stays")
-    keep_run_days: float = Field(30, ge=1, description="Days for which Dagster's runs and their logs stay")
-    sensor_pause_minutes: float = Field(
+    keep_hours: Hours = Field(24, ge=0, description="Hours for which one snapshot an hour stays")
+    keep_run_days: Days = Field(30, ge=1, description="Days for which Dagster's runs and their logs stay")
+    sensor_pause_minutes: Minutes = Field(
         10, ge=0, description="Shortest time from the end of a run to the next one that the sensor asks for, minutes"
     )
     min_rows_pct: float = Field(50, ge=0, le=100, description="Smallest share of the last snapshot's rows; 0 is off")
-    export_max_seconds: float = Field(
+    export_max_seconds: Seconds = Field(
         3600, gt=0, description="Longest time that the source's snapshot is held, seconds"
     )
     dagster_home: Folder = Field(
@@ -77,7 +83,7 @@ class Settings(EnvironmentSettings):
     )
     include_full_data: bool = Field(False, description="Publish gleif_full_data")
     alert_webhook_url: SecretStr | None = Field(None, description="Where alerts are posted as JSON; unset: nowhere")
-    stale_after_hours: float = Field(
+    stale_after_hours: Hours = Field(
         STALE_AFTER_HOURS, gt=0, description="Hours after the last successful look at the source that raise an alarm"
     )
     publish_url: str | None = Field(
@@ -85,12 +91,18 @@ class Settings(EnvironmentSettings):
     )
     publish_database: bool = Field(True, description="Publish exports.duckdb and report.html there as well")
     publish_keep_snapshots: int = Field(5, ge=1, description="Newest snapshots that stay there")
-    publish_keep_hours: float = Field(
+    publish_keep_hours: Hours = Field(
         24, ge=1, description="Hours for which a snapshot stays there after the next one was published"
     )
-    publish_mb_per_s: float = Field(0, ge=0, description="Most that is sent, megabytes a second; 0: no limit")
+    publish_mb_per_s: float = Field(
+        0, ge=0, allow_inf_nan=False, description="Most that is sent, megabytes a second; 0: no limit"
+    )
     publish_retry_seconds: float = Field(
-        60, ge=0, description="How long a request to object storage that fails is tried again, seconds"
+        60,
+        ge=0,
+        le=_MAX_RETRY_SECONDS,
+        allow_inf_nan=False,
+        description="How long a request to object storage that fails is tried again, seconds",
     )
 
     @field_validator("database_url")
@@ -154,13 +166,13 @@ def require_store_url(url: str) -> str:
     """
     try:
         parts = urllib.parse.urlsplit(url.strip())
-        is_plain = not (parts.username or parts.password or parts.query or parts.fragment)
+        is_plain = set("@:").isdisjoint(parts.netloc) and not (parts.query or parts.fragment)
     except ValueError:
         parts, is_plain = urllib.parse.urlsplit(""), False
     if parts.scheme not in _STORES or not is_plain or not (parts.netloc or parts.scheme == "file"):
         raise ValueError(
             "must be a prefix such as s3://bucket/prefix, with one of the schemes "
-            f"{', '.join(_STORES)}, without credentials and without ? or #"
+            f"{', '.join(_STORES)}, without credentials, a port, ? or #"
         )
     if parts.scheme == "file" and (parts.netloc or not parts.path.strip("/")):
         raise ValueError("must name an absolute folder, as in file:///srv/exports")

@@ -16,6 +16,7 @@ from dagster._core.instance import InstanceRef
 from rich.console import Console
 
 from assets.cli.console import name_new_folder, new_console, print_wrapped, styled
+from assets.cli.home import require_readable_home
 from assets.cli.interrupts import end_interrupted, watch_interrupts
 from assets.cli.output import dispensable_output
 from assets.cli.services import run_services
@@ -23,7 +24,7 @@ from assets.cli.summary import show_publication, show_unchanged
 from assets.cli.terminal import ProgressView, show_error
 from assets.defs.alerting import alert_failure, alert_success, failure_reasons
 from assets.defs.resources import listening
-from assets.defs.run_cleanup import delete_old_runs, fail_dead_runs
+from assets.defs.run_cleanup import fail_dead_runs, try_delete_old_runs
 from assets.defs.running import execute_as_command
 from pipelines.checks.evaluation import count_rejects
 from pipelines.errors import BusyError, ExportError, SettingsError
@@ -71,15 +72,15 @@ def prepare_home(settings: Settings) -> None:
     """Make DAGSTER_HOME, with telemetry off, and tell Dagster where it is.
 
     Raises:
-        SettingsError: It can't be made or written to.
+        SettingsError: It can't be made or written to, or what is in it can't be read.
     """
     used = [settings.export_dir, settings.dagster_home]
     name_new_folder(*used, *([settings.embedded_dir] if settings.database_url is None else []))
     config = settings.dagster_home / "dagster.yaml"
     try:
         settings.dagster_home.mkdir(parents=True, exist_ok=True)
-        written_before = {_FIRST_INSTANCE_CONFIG, _SECOND_INSTANCE_CONFIG}
-        if not config.exists() or config.read_text(encoding="utf-8") in written_before:
+        written_before = {_FIRST_INSTANCE_CONFIG.encode(), _SECOND_INSTANCE_CONFIG.encode()}
+        if not config.exists() or config.read_bytes() in written_before:
             config.write_text(_INSTANCE_CONFIG, encoding="utf-8")
     except OSError as error:
         raise SettingsError(
@@ -88,6 +89,7 @@ def prepare_home(settings: Settings) -> None:
             found=error.strerror or type(error).__name__,
             fix="give this user the right to write there, or set DAGSTER_HOME to another folder",
         ) from None
+    require_readable_home(settings.dagster_home)
     os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
 
 
@@ -160,7 +162,7 @@ def _launch(settings: Settings, chosen: Mapping[str, bool], outcome: _RunOutcome
                 result = execute_as_command(defs, "export", run_config, instance, settings.export_dir)
             if result.success:
                 view.complete()
-        delete_old_runs(instance, timedelta(days=settings.keep_run_days), datetime.now(UTC))
+        try_delete_old_runs(instance, timedelta(days=settings.keep_run_days), datetime.now(UTC), show_error)
     if not result.success:
         _record_failed(settings, outcome, result.run_id, "interrupted" if has_come() else "failed")
     if not result.success and has_come():

@@ -156,6 +156,23 @@ def delete_old_runs(instance: dg.DagsterInstance, older_than: timedelta, now: da
     return len(surplus)
 
 
+def try_delete_old_runs(
+    instance: dg.DagsterInstance, older_than: timedelta, now: datetime, log: Callable[[str], None]
+) -> None:
+    """As `delete_old_runs`, after a run: that has its result already, whatever goes wrong here.
+
+    Args:
+        log: Gets what went wrong.
+    """
+    try:
+        delete_old_runs(instance, older_than, now)
+    except Exception as error:  # noqa: BLE001  of Dagster, of its database, of the disk
+        log(
+            f"Dagster's old runs could not be deleted. Found: {type(error).__name__}. Fix: check DAGSTER_HOME; the next"
+            " run tries again"
+        )
+
+
 def _delete_database(instance: dg.DagsterInstance, run_id: str) -> None:
     """In SQLite each run has a database of its own, which is empty now."""
     storage = instance.event_log_storage

@@ -1,11 +1,12 @@
 """The sensor `source_changed`: asks PostgreSQL a cheap question and requests one run per change.
 
 `decide` is pure: what was seen, what the cursor says and what became of the runs asked for. A run_key that a failed run
-has is skipped for ever (FACTS 2.1), so the key holds the number of failed tries; between tries the pause grows.
+has is skipped for ever (FACTS 2.1), so the key holds the number of failed tries, and when the last run ended: of old
+tries nothing is known, and the number may come again. Between tries the pause grows.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -18,6 +19,7 @@ from assets.defs.resources import ExportsResource
 from assets.defs.run_cleanup import fail_dead_runs
 from pipelines.contracts.source import SOURCE_TABLES
 from pipelines.errors import ExportError
+from pipelines.snapshots.history import CLOCK_SKEW
 from pipelines.source.connection import SourceAddress
 from pipelines.source.probe import probe_source
 from pipelines.system.printable import printable
@@ -26,6 +28,8 @@ from pipelines.system.printable import printable
 POSITION_TAG = ".dagster/lei_exports_position"
 FIRST_PAUSE = timedelta(minutes=1)
 MAX_PAUSE = timedelta(hours=1)
+# From here on it is MAX_PAUSE; a power without a limit overflows a timedelta.
+_MAX_DOUBLINGS = 6
 
 Outcome = Literal["running", "succeeded", "failed"]
 
@@ -77,17 +81,29 @@ def decide(
         return Decision(None, position, "a run published this change")
     if any(run.outcome == "running" for run in tries):
         return Decision(None, done, "a run is under way; it is asked again when that one has ended")
-    succeeded = [run.ended_at for run in tries if run.outcome == "succeeded" and run.ended_at is not None]
-    if succeeded and now < (earliest := max(succeeded) + shortest_pause):
-        return Decision(None, done, f"changed; the next run is at {earliest:%H:%M:%S} UTC at the earliest")
+    last_success = _last_end((run for run in tries if run.outcome == "succeeded"), now)
+    if last_success is not None and now < (earliest := last_success + shortest_pause):
+        return Decision(None, done, f"changed; the next run is at {_shown(earliest, now)} at the earliest")
     failed = [run for run in mine if run.outcome == "failed"]
-    ended = [run.ended_at for run in failed if run.ended_at is not None]
-    if ended:
-        pause = min(FIRST_PAUSE * 2 ** (len(failed) - 1), MAX_PAUSE)
-        next_try = max(ended) + pause
+    last_failure = _last_end(failed, now)
+    if last_failure is not None:
+        pause = min(FIRST_PAUSE * 2 ** min(len(failed) - 1, _MAX_DOUBLINGS), MAX_PAUSE)
+        next_try = last_failure + pause
         if now < next_try:
-            return Decision(None, done, f"{len(failed)} tries failed; the next one is at {next_try:%H:%M:%S} UTC")
-    return Decision(f"{position}:{len(failed)}", done)
+            return Decision(None, done, f"{len(failed)} tries failed; the next one is at {_shown(next_try, now)}")
+    last_end = _last_end(tries, now)
+    return Decision(f"{position}:{len(failed)}:{int(last_end.timestamp()) if last_end else 0}", done)
+
+
+def _last_end(tries: Iterable[Try], now: datetime) -> datetime | None:
+    """When the last run ended. An end of the future does not count: a clock was ahead, and nobody waits until then."""
+    ends = (run.ended_at for run in tries if run.ended_at is not None)
+    return max((ended_at for ended_at in ends if ended_at - now <= CLOCK_SKEW), default=None)
+
+
+def _shown(at: datetime, now: datetime) -> str:
+    """A time of today, or with its date."""
+    return f"{at:%H:%M:%S} UTC" if at.date() == now.date() else f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 @dg.sensor(

@@ -95,12 +95,15 @@ def decide_stale(
     Returns:
         The alert, if any, and what to remember once it is sent.
     """
-    last = memory.since if last_check is None else last_check.checked_at
-    is_of_future = last_check is not None and last - now > CLOCK_SKEW
+    # A clock was ahead and is right again: what it left here would keep quiet until then.
+    since = now if _is_of_future(memory.since, now) else memory.since
+    reported_at = None if memory.reported_at and _is_of_future(memory.reported_at, now) else memory.reported_at
+    last = since if last_check is None else last_check.checked_at
+    is_of_future = _is_of_future(last, now)
     if now - last <= stale_after and not is_of_future:
-        return None, StaleMemory(memory.since)
-    if memory.reported_at is not None and now - memory.reported_at < REPEAT:
-        return None, memory
+        return None, StaleMemory(since)
+    if reported_at is not None and now - reported_at < REPEAT:
+        return None, StaleMemory(since, reported_at)
     hour = timedelta(hours=1)
     age = f"{(now - last) / hour:.1f} h"
     looked = f"the last successful look at the source was {age} ago"
@@ -108,9 +111,12 @@ def decide_stale(
     reason += f"; expected one every {stale_after / hour:g} h"
     if is_of_future:
         reason = f"the last look at the source is of the future, {last:%Y-%m-%d %H:%M} UTC: a clock was wrong"
-    return Alert("stale", now, reason, snapshot_id=last_check.snapshot_id if last_check else None), StaleMemory(
-        memory.since, now
-    )
+    alert = Alert("stale", now, reason, snapshot_id=last_check.snapshot_id if last_check else None)
+    return alert, StaleMemory(since, now)
+
+
+def _is_of_future(at: datetime, now: datetime) -> bool:
+    return at - now > CLOCK_SKEW
 
 
 def post_alert(url: SecretStr, alert: Alert, log: Callable[[str], None]) -> bool:
@@ -148,8 +154,9 @@ def _post(url: SecretStr, alert: Alert, until: float, found: list[str]) -> None:
                 url.get_secret_value(), json=alert.payload(), timeout=left, allow_redirects=False, stream=True
             ) as answer:
                 status = answer.status_code
-        except (requests.RequestException, ValueError) as error:
-            # Its text holds the URL. ValueError: a URL that urllib3 can't read.
+        except Exception as error:  # noqa: BLE001  a run that succeeded does not fail by its alert
+            # Its text holds the URL. Not all are of requests: ValueError for a URL that urllib3 can't read, OSError
+            # for REQUESTS_CA_BUNDLE naming a file that is missing.
             found.append(type(error).__name__)
             continue
         if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:

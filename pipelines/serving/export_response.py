@@ -21,7 +21,15 @@ from pipelines.query.queries import Row, closest_batch_ids, find_batch
 from pipelines.serving.export_sources import CacheWriter, KeptSource, SnapshotSource
 from pipelines.serving.negotiation import MEDIA_TYPES, Encoding, choose_encoding
 from pipelines.serving.problems import not_found
-from pipelines.serving.responses import is_any_known, is_head, is_known, not_modified, service_of, snapshot_headers
+from pipelines.serving.responses import (
+    is_any_known,
+    is_head,
+    is_known,
+    list_header,
+    not_modified,
+    service_of,
+    snapshot_headers,
+)
 from pipelines.serving.service import Service
 from pipelines.serving.snapshot_pool import OpenSnapshot
 
@@ -53,11 +61,11 @@ class ExportResponse(Response):
         service, asked = service_of(Request(scope)), Headers(scope=scope)
         async with service.lease() as opened:
             await service.query(opened, partial(require_batch, batch_id=self._batch_id))
-            encoding = choose_encoding(asked.get("accept-encoding")) if self._format.is_text else None
+            encoding = choose_encoding(list_header(asked, "accept-encoding")) if self._format.is_text else None
             variant = f"{self._format}-{short_hash(self._batch_id)}"
             headers = snapshot_headers(opened.snapshot, variant, encoding)
             headers["Vary"] = f"{self._varies_by}{headers['Vary']}"
-            if_none_match = asked.get("if-none-match")
+            if_none_match = list_header(asked, "if-none-match")
             if is_any_known(if_none_match) or is_known(if_none_match, opened.snapshot, variant):
                 await not_modified(headers)(scope, receive, send)
                 return

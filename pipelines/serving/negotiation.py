@@ -46,16 +46,16 @@ class Compressor(Protocol):
         """The end."""
 
 
-def choose_format(accept: str | None) -> BatchFormat:
+def choose_format(accept: str) -> BatchFormat:
     """The format that an Accept header prefers; of equals the first that is offered.
 
     Args:
-        accept: The header; None or empty: anything.
+        accept: The header; where it names nothing: anything.
 
     Raises:
         ProblemError: It accepts none of them.
     """
-    weights = _weights(accept or "*/*")
+    weights = _weights(accept) or {"*/*": 1.0}
 
     def weigh(media_type: str) -> float:
         """By the most specific range that names it; 0: not accepted."""
@@ -69,9 +69,9 @@ def choose_format(accept: str | None) -> BatchFormat:
     return _OFFERED[media_type]
 
 
-def choose_encoding(accepted: str | None) -> Encoding | None:
+def choose_encoding(accepted: str) -> Encoding | None:
     """The encoding to send, by the Accept-Encoding of a request; None: as it is."""
-    weights = _weights(accepted or "")
+    weights = _weights(accepted)
 
     def weigh(encoding: Encoding) -> float:
         return weights.get(encoding, weights.get("*", 0.0))
@@ -90,6 +90,8 @@ def _weights(header: str) -> dict[str, float]:
     weights: dict[str, float] = {}
     for part in header.lower().split(","):
         name, *parameters = (piece.strip() for piece in part.split(";"))
+        if not name:  # an empty element counts for nothing (RFC 9110, 5.6.1)
+            continue
         weights[name] = next((_weight(piece[2:]) for piece in parameters if piece.startswith("q=")), 1.0)
     return weights
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import anyio
 from fastapi import Request
 from pydantic import TypeAdapter
+from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -31,6 +32,11 @@ def service_of(request: Request) -> Service:
     return service
 
 
+def list_header(headers: Headers, name: str) -> str:
+    """A header that is a list, which may stand on several lines (RFC 9110, 5.3); empty where there is none."""
+    return ", ".join(headers.getlist(name))
+
+
 def snapshot_headers(snapshot: Snapshot, variant: str, encoding: Encoding | None) -> dict[str, str]:
     """Headers that say from which snapshot an answer is, and how it may be kept.
 
@@ -47,19 +53,19 @@ def snapshot_headers(snapshot: Snapshot, variant: str, encoding: Encoding | None
     return {**headers, "Content-Encoding": encoding} if encoding else headers
 
 
-def is_known(if_none_match: str | None, snapshot: Snapshot, variant: str) -> bool:
+def is_known(if_none_match: str, snapshot: Snapshot, variant: str) -> bool:
     """Whether a client has the answer already, in whatever encoding, by its If-None-Match (`*` aside)."""
     tag = _tag(snapshot, variant)
     return not _parts(if_none_match).isdisjoint({f'"{tag}"', f'"{tag}-gzip"', f'"{tag}-zstd"'})
 
 
-def is_any_known(if_none_match: str | None) -> bool:
+def is_any_known(if_none_match: str) -> bool:
     """Whether If-None-Match is `*`: a client has the answer already, if there is one at all (RFC 9110, 13.1.2)."""
     return "*" in _parts(if_none_match)
 
 
-def _parts(if_none_match: str | None) -> set[str]:
-    return {part.strip().removeprefix("W/") for part in (if_none_match or "").split(",")}
+def _parts(if_none_match: str) -> set[str]:
+    return {part.strip().removeprefix("W/") for part in if_none_match.split(",")}
 
 
 def not_modified(headers: dict[str, str]) -> Response:
@@ -116,11 +122,11 @@ async def answer_bytes(request: Request, work: Callable[[Reader], bytes]) -> Res
     Args:
         work: What makes the answer; what is not there it raises (`problems.not_found`).
     """
-    service, if_none_match = service_of(request), request.headers.get("if-none-match")
+    service, if_none_match = service_of(request), list_header(request.headers, "if-none-match")
     # Part of the tag: else the tag of one URL would be a 304 of another one that has no answer.
     variant = short_hash(f"{request.scope['path']}?{request.scope['query_string'].decode('latin-1')}")
     async with service.lease() as opened:
-        encoding = choose_encoding(request.headers.get("accept-encoding"))
+        encoding = choose_encoding(list_header(request.headers, "accept-encoding"))
         if is_known(if_none_match, opened.snapshot, variant):
             return not_modified(snapshot_headers(opened.snapshot, variant, encoding))
         content, used = await service.query(opened, lambda reader: _compressed(work(reader), encoding))

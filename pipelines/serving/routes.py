@@ -29,7 +29,7 @@ from pipelines.serving.models import (
 )
 from pipelines.serving.negotiation import choose_format, media_type_of
 from pipelines.serving.problems import not_found
-from pipelines.serving.responses import SNAPSHOT_ID, answer, answer_bytes, next_page, service_of
+from pipelines.serving.responses import SNAPSHOT_ID, answer, answer_bytes, list_header, next_page, service_of
 from pipelines.snapshots.opening import Snapshot
 
 ID_MIN, ID_MAX = -(2**63), 2**63 - 1
@@ -90,7 +90,7 @@ async def export_batch(
     """Stream a batch, as `/files/…` does: there each format has an address of its own, for generated clients."""
     if batch_format is not None:
         return ExportResponse(batch_id, batch_format)
-    return ExportResponse(batch_id, choose_format(request.headers.get("accept")), varies_by="Accept, ")
+    return ExportResponse(batch_id, choose_format(list_header(request.headers, "accept")), varies_by="Accept, ")
 
 
 def _add_file_route(batch_format: BatchFormat) -> None:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator
 
 from pipelines.errors import SettingsError
-from pipelines.system.environment import EnvironmentSettings, ExportFolder, Folder, Names, default_export_dir
+from pipelines.system.environment import EnvironmentSettings, ExportFolder, Folder, Names, Seconds, default_export_dir
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 _TOKEN = re.compile(r"[!-~]+")
@@ -35,16 +35,16 @@ class ServingSettings(EnvironmentSettings):
     api_cors_origins: Names = Field((), description="Web origins that may read answers, separated by commas")
     api_hosts: Names = Field((), description="More names that requests may give as their Host, separated by commas")
     api_max_exports: int = Field(4, ge=1, le=64, description="Batches that are sent at a time")
-    api_export_wait_seconds: float = Field(10, ge=0, description="How long a batch waits for its turn, seconds")
-    api_export_max_seconds: float = Field(1800, gt=0, description="Longest time that one batch is sent, seconds")
-    api_stall_seconds: float = Field(
+    api_export_wait_seconds: Seconds = Field(10, ge=0, description="How long a batch waits for its turn, seconds")
+    api_export_max_seconds: Seconds = Field(1800, gt=0, description="Longest time that one batch is sent, seconds")
+    api_stall_seconds: Seconds = Field(
         60, gt=0, description="A reader that takes nothing for so long is cut off, seconds"
     )
-    api_query_seconds: float = Field(5, gt=0, description="Longest time of one query, seconds")
+    api_query_seconds: Seconds = Field(5, gt=0, description="Longest time of one query, seconds")
     api_memory_mb: int = Field(
         256, ge=64, description="Memory of all queries, batches and answers on their way together, MB"
     )
-    api_request_seconds: float = Field(
+    api_request_seconds: Seconds = Field(
         10, gt=0, description="A connection that brings no whole request for so long is closed, seconds"
     )
     api_client_connections: int = Field(

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, BeforeValidator, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pipelines.errors import SettingsError
@@ -29,7 +29,11 @@ def _with_target(folder: Path) -> str:
 
 
 def _absolute(value: Path) -> Path:
-    folder = value.expanduser().absolute()
+    try:
+        folder = value.expanduser().absolute()
+    except RuntimeError:
+        msg = "begins with ~ where that names no home folder: write the path from /"
+        raise ValueError(msg) from None
     text = _with_target(folder)
     try:
         is_utf8 = text.encode() == os.fsencode(text)
@@ -53,6 +57,13 @@ Folder = Annotated[Path, AfterValidator(_absolute)]
 """A path in UTF-8, made absolute; `~` is the home folder."""
 ExportFolder = Annotated[Folder, AfterValidator(_plain)]
 """Such a path that DuckDB can read and write below."""
+
+# A century: what is added to a time, or given to a timer, has an end.
+_MAX_DAYS = 36_500
+Days = Annotated[float, Field(le=_MAX_DAYS, allow_inf_nan=False)]
+Hours = Annotated[float, Field(le=_MAX_DAYS * 24, allow_inf_nan=False)]
+Minutes = Annotated[float, Field(le=_MAX_DAYS * 24 * 60, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(le=_MAX_DAYS * 24 * 3_600, allow_inf_nan=False)]
 
 
 class EnvironmentSettings(BaseSettings):

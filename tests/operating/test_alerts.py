@@ -1,6 +1,7 @@
 """Alerts: when there is one, what it says, and a webhook that does not take it."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
@@ -57,6 +58,16 @@ def test_a_look_of_the_future_is_told_for_until_then_nothing_would_be_stale() ->
     assert alert is not None
     assert "of the future" in alert.reason
     assert decide_stale(look(-30), reported, DAY, NOW + HOUR)[0] is None, "once a day"
+
+
+def test_a_clock_that_was_ahead_silences_nothing() -> None:
+    year = timedelta(days=365)
+    alert, reported = decide_stale(look(26), StaleMemory(NOW - DAY, NOW + year), DAY, NOW)
+    assert alert is not None
+    assert reported == StaleMemory(NOW - DAY, NOW)
+    nothing, watching = decide_stale(None, StaleMemory(NOW + year), DAY, NOW)
+    assert (nothing, watching) == (None, StaleMemory(NOW))
+    assert decide_stale(None, watching, DAY, NOW + 26 * HOUR)[0] is not None
 
 
 def test_a_source_that_was_never_looked_at_is_stale_from_when_watching_began() -> None:
@@ -120,6 +131,15 @@ def test_a_webhook_that_is_down_is_told_without_its_url(monkeypatch: pytest.Monk
     assert not post_alert(SecretStr(url), ALERT, said.append)
     assert "ALERT_WEBHOOK_URL" in said[0]
     assert "127.0.0.1" not in said[0]
+    assert SECRET not in said[0]
+
+
+def test_certificates_that_are_missing_are_told_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("pipelines.alerts.webhook._FIRST_PAUSE_S", 0.01)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "missing.pem"))
+    said: list[str] = []
+    assert not post_alert(SecretStr(f"https://127.0.0.1:1/{SECRET}"), ALERT, said.append)
+    assert "could not be posted to ALERT_WEBHOOK_URL. Found: OSError" in said[0]
     assert SECRET not in said[0]
 
 

@@ -1,12 +1,18 @@
 """The console script as a person runs it: exit status, words, and nothing secret in them."""
 
 import importlib.metadata
+import re
 import subprocess
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
+from assets.cli.home import require_readable_home
+from assets.cli.launch import prepare_home
 from pipelines.contracts.version import CONTRACT_VERSION
+from pipelines.errors import SettingsError
+from pipelines.settings import load_settings
 from tests.forking import run_command
 from tests.operating.kit import SECRET, webhook
 
@@ -71,3 +77,30 @@ def test_wrong_usage_and_wrong_settings(tmp_path: Path) -> None:
     done = lei_exports("sample", "load", "--from", str(tmp_path / "nowhere"), cwd=tmp_path)
     assert done.returncode == 1
     assert "nowhere" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("dagster.yaml", b"telemetry: \xff"),
+        ("dagster.yaml", b"telemetry: ["),
+        ("dagster.yaml", b"\x00"),
+        ("history/runs.db", b"damaged" * 1000),
+        ("history/runs/index.db", b"damaged" * 1000),
+        ("schedules/schedules.db", b"SQLite format 3\x00" + b"\xff" * 4080),
+    ],
+)
+def test_a_damaged_file_of_dagster_is_named(tmp_path: Path, name: str, content: bytes) -> None:
+    damaged = tmp_path / "home" / name
+    damaged.parent.mkdir(parents=True)
+    damaged.write_bytes(content)
+    settings = load_settings({"dagster_home": tmp_path / "home", "export_dir": tmp_path / "exports"})
+    with pytest.raises(SettingsError, match=f"{re.escape(str(damaged))} can't be read"):
+        prepare_home(settings)
+
+
+def test_a_home_that_is_in_use_is_readable(tmp_path: Path) -> None:
+    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
+        instance.get_asset_records()
+        require_readable_home(tmp_path)
+        assert instance.get_run_ids() == []

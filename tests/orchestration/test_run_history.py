@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from assets.defs.run_cleanup import delete_old_runs
+from assets.defs.run_cleanup import delete_old_runs, try_delete_old_runs
 
 pytestmark = [pytest.mark.orchestration, pytest.mark.standard]
 
@@ -58,3 +58,14 @@ def test_a_run_that_has_not_ended_stays(tmp_path: Path) -> None:
         run = instance.create_run_for_job(looks, status=dg.DagsterRunStatus.STARTED)
         assert delete_old_runs(instance, timedelta(0), datetime.fromtimestamp(time.time() + 9, UTC)) == 0
         assert list(instance.get_run_ids()) == [run.run_id]
+
+
+def test_old_runs_that_can_not_be_deleted_do_not_fail_the_run(tmp_path: Path) -> None:
+    said: list[str] = []
+    with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
+        looks.execute_in_process(instance=instance)
+        for database in tmp_path.rglob("runs.db"):
+            database.write_bytes(b"damaged" * 1000)
+        try_delete_old_runs(instance, timedelta(0), datetime.now(UTC) + timedelta(seconds=9), said.append)
+    assert len(said) == 1
+    assert "old runs could not be deleted. Found: DatabaseError" in said[0]

@@ -21,12 +21,18 @@ pytestmark = pytest.mark.standard
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
+def key(failures: int, last_end_minutes_ago: float | None = None) -> str:
+    """The run_key of position `p`."""
+    ended = 0 if last_end_minutes_ago is None else (NOW - timedelta(minutes=last_end_minutes_ago)).timestamp()
+    return f"p:{failures}:{int(ended)}"
+
+
 def failed(minutes_ago: float, position: str = "p") -> Try:
     return Try(position, "failed", NOW - timedelta(minutes=minutes_ago))
 
 
 def test_a_new_position_asks_for_one_run() -> None:
-    assert decide("p", "before", [], NOW).run_key == "p:0"
+    assert decide("p", "before", [], NOW).run_key == key(0)
     assert decide("p", "", [Try("p", "running", None)], NOW).run_key is None
     assert decide("p", "", [Try("", "running", None)], NOW).run_key is None, "somebody else's run is under way"
 
@@ -42,12 +48,18 @@ def test_the_cursor_moves_only_past_a_success() -> None:
 
 def test_a_failed_key_is_never_asked_again_and_pauses_grow() -> None:
     assert decide("p", "", [failed(0.5)], NOW).run_key is None
-    assert decide("p", "", [failed(1.1)], NOW).run_key == "p:1"
+    assert decide("p", "", [failed(1.1)], NOW).run_key == key(1, 1.1)
     assert decide("p", "", [failed(9), failed(1.1)], NOW).run_key is None
-    assert decide("p", "", [failed(9), failed(2.1)], NOW).run_key == "p:2"
-    many = [failed(1000)] * 30
-    assert decide("p", "", [*many, failed(MAX_PAUSE / timedelta(minutes=1) + 0.1)], NOW).run_key == "p:31"
+    assert decide("p", "", [failed(9), failed(2.1)], NOW).run_key == key(2, 2.1)
+    longest = MAX_PAUSE / timedelta(minutes=1) + 0.1
+    assert decide("p", "", [*[failed(1000)] * 30, failed(longest)], NOW).run_key == key(31, longest)
     assert FIRST_PAUSE < MAX_PAUSE
+
+
+def test_the_pause_stays_the_longest_however_many_tries_failed() -> None:
+    many = [failed(MAX_PAUSE / timedelta(minutes=1) - 0.1)] * 50
+    assert "50 tries failed" in decide("p", "", many, NOW).reason
+    assert decide("p", "", many, NOW + timedelta(minutes=1)).run_key is not None
 
 
 def test_after_a_run_that_succeeded_the_next_one_waits() -> None:
@@ -57,12 +69,37 @@ def test_after_a_run_that_succeeded_the_next_one_waits() -> None:
     assert waiting.run_key is None
     assert waiting.done == "o"
     assert "12:01:00" in waiting.reason
-    assert decide("p", "o", ended, NOW + timedelta(minutes=1), pause).run_key == "p:0"
-    assert decide("p", "o", [*ended, failed(2)], NOW + timedelta(minutes=1), pause).run_key == "p:1"
+    assert decide("p", "o", ended, NOW + timedelta(minutes=1), pause).run_key == key(0, 9)
+    assert decide("p", "o", [*ended, failed(2)], NOW + timedelta(minutes=1), pause).run_key == key(1, 2)
+
+
+def test_a_run_that_ended_in_the_future_holds_up_nothing() -> None:
+    pause, in_a_year = timedelta(minutes=10), -365 * 24 * 60.0
+    ahead = [Try("o", "succeeded", NOW - timedelta(minutes=in_a_year)), failed(in_a_year)]
+    assert decide("p", "o", ahead, NOW, pause).run_key == key(1)
+    assert decide("p", "o", [*ahead, failed(0.5)], NOW, pause).run_key is None
+    assert decide("p", "o", [Try("o", "succeeded", NOW + timedelta(minutes=4))], NOW, pause).run_key is None, (
+        "clocks may differ by minutes"
+    )
+
+
+def test_the_next_run_is_told_with_its_date_where_that_is_another_day() -> None:
+    ended = [Try("o", "succeeded", NOW)]
+    assert "at 12:10:00 UTC" in decide("p", "o", ended, NOW, timedelta(minutes=10)).reason
+    assert "at 2026-11-24 12:00:00 UTC" in decide("p", "o", ended, NOW, timedelta(days=1)).reason
 
 
 def test_a_failure_of_another_position_does_not_delay() -> None:
-    assert decide("p", "", [failed(0.1, "other")], NOW).run_key == "p:0"
+    assert decide("p", "", [failed(0.1, "other")], NOW).run_key == key(0, 0.1)
+
+
+def test_a_key_does_not_come_again_where_old_tries_are_not_known() -> None:
+    first = decide("p", "o", [], NOW).run_key
+    others = [failed(minutes, "other") for minutes in range(50)]
+    assert decide("p", "o", others, NOW).run_key not in {None, first}, "the tries of p are not among the last 50"
+    many = [failed(minutes) for minutes in range(100, 150)]
+    before = decide("p", "o", many, NOW).run_key
+    assert decide("p", "o", [failed(61), *many[:-1]], NOW).run_key not in {None, before}, "still 50 tries"
 
 
 @pytest.mark.orchestration

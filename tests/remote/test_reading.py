@@ -210,7 +210,17 @@ def test_encryption_is_asked_for_by_the_variables_of_the_store(kit: Kit, bucket:
 
 
 @pytest.mark.parametrize(
-    "url", ["s3://", "bucket/prefix", "s3://key:secret@bucket/p", "s3://bucket/p?x=1", "file:///", "http://x/y"]
+    "url",
+    [
+        "s3://",
+        "bucket/prefix",
+        "s3://key:secret@bucket/p",
+        "s3://bucket:99999/p",
+        "s3://bucket:443/p",
+        "s3://bucket/p?x=1",
+        "file:///",
+        "http://x/y",
+    ],
 )
 def test_a_url_that_cannot_be_used_is_refused_and_not_shown(url: str, monkeypatch) -> None:
     monkeypatch.setenv("PUBLISH_URL", url)

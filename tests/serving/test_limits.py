@@ -1,7 +1,9 @@
 """What the server refuses, and how it says so; headers; conditional and compressed answers."""
 
 import gzip
+import http.client
 import json
+from contextlib import closing
 from email.message import Message
 from urllib.parse import quote, unquote, urljoin
 
@@ -109,6 +111,8 @@ def test_the_root_leads_to_the_documentation(hostile_server: Served) -> None:
         ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "application/json"),
         ("*/*, application/json;q=0", "text/csv"),
         ("", "application/json"),
+        (",", "application/json"),
+        (", text/csv", "text/csv"),
     ],
 )
 def test_accept_chooses_the_format_of_a_batch(
@@ -122,6 +126,27 @@ def test_accept_chooses_the_format_of_a_batch(
     named = hostile_server.ask(f"{path}?format=ndjson", Accept=accept)
     assert named.headers["content-type"] == "application/x-ndjson", "what is named wins"
     assert named.headers["vary"] == "Accept-Encoding"
+
+
+def test_a_header_may_stand_on_several_lines(hostile_server: Served, batch_id: str) -> None:
+    path = export_path(batch_id).partition("?")[0]
+    tags = {route: hostile_server.ask(route, Accept="text/csv").headers["etag"] for route in (path, "/batches")}
+
+    def ask(route: str, lines: list[tuple[str, str]]) -> tuple[int, dict[str, str]]:
+        with closing(http.client.HTTPConnection("127.0.0.1", hostile_server.port, timeout=60)) as connection:
+            connection.putrequest("GET", route, skip_accept_encoding=True)
+            for name, value in lines:
+                connection.putheader(name, value)
+            connection.endheaders()
+            with connection.getresponse() as response:
+                return response.status, {name.lower(): value for name, value in response.getheaders()}
+
+    accepts = [("Accept", "text/html"), ("Accept", "text/csv"), ("Accept-Encoding", "br"), ("Accept-Encoding", "gzip")]
+    status, headers = ask(path, accepts)
+    assert (status, headers["content-type"].partition(";")[0], headers["content-encoding"]) == (200, "text/csv", "gzip")
+    assert ask("/batches?limit=1000", accepts)[1].get("content-encoding") == "gzip"
+    for route, tag in tags.items():
+        assert ask(route, [("Accept", "text/csv"), ("If-None-Match", '"other"'), ("If-None-Match", tag)])[0] == 304
 
 
 def test_a_format_that_is_not_offered_is_not_acceptable(hostile_server: Served, batch_id: str) -> None:

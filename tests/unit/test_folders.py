@@ -96,6 +96,24 @@ def test_a_folder_whose_name_is_no_utf8_is_refused(
         load_settings()
 
 
+@pytest.mark.parametrize(
+    ("setting", "load"),
+    [
+        ("EXPORT_DIR", load_settings),
+        ("EMBEDDED_DIR", load_settings),
+        ("DAGSTER_HOME", load_settings),
+        ("EXPORT_DIR", ServingSettings.load),
+        ("API_CACHE_DIR", ServingSettings.load),
+    ],
+)
+def test_the_home_of_nobody_is_refused(
+    monkeypatch: pytest.MonkeyPatch, setting: str, load: Callable[[], object]
+) -> None:
+    monkeypatch.setenv(setting, "~nosuchuser/x")
+    with pytest.raises(SettingsError, match=f"{setting}: .*names no home folder"):
+        load()
+
+
 @pytest.mark.parametrize("command", ["run", "doctor"])
 def test_a_locale_without_utf8_is_named(tmp_path: Path, command: str) -> None:
     ascii_only = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
