@@ -217,7 +217,7 @@ def test_a_clock_that_is_set_back(database: Database, settings: Settings, monkey
         def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
             return real.now(tz) - timedelta(days=400)
 
-    for module in ("build.extraction", "build.publication"):
+    for module in ("build.extraction", "build.publication", "build.stagings"):
         monkeypatch.setattr(f"pipelines.{module}.datetime", SetBack)
     kept = settings.model_copy(update={"keep_snapshots": 2, "keep_hours": 0})
     run_sql(database, "UPDATE domains SET retry_count = 3")
