@@ -1,6 +1,7 @@
 """`status`, `query` and `report` on a published snapshot, in process; no Dagster."""
 
 import csv
+import io
 import json
 from pathlib import Path
 
@@ -60,6 +61,16 @@ def test_query_shows_lists_as_json_and_writes_csv() -> None:
     assert rows[1][:4] == [r'["a\"b", null]', '{"d": "2026-01-02"}', "", ""]
     assert rows[1][4].startswith(("0000-01-01", "-0001", "0001"))
     assert CliRunner().invoke(app, ["query", "--csv", "--json", sql]).exit_code == 2
+
+
+@pytest.mark.usefixtures("published")
+def test_query_shows_lists_whose_texts_hold_ends_of_lines() -> None:
+    sql = "SELECT ['a' || chr(8232) || 'b' || chr(133) || 'c'] AS x"
+    shown = CliRunner().invoke(app, ["query", sql], catch_exceptions=False).stdout
+    assert r'["a\u2028b\x85c"]' in shown
+    (row,) = csv.DictReader(io.StringIO(CliRunner().invoke(app, ["query", "--csv", sql]).stdout))
+    assert json.loads(row["x"]) == ["a\u2028b\u0085c"]
+    assert CliRunner().invoke(app, ["query", "--csv", f"{sql} LIMIT 0"]).stdout == "x\n"
 
 
 def test_report_is_one_file(published: str) -> None:
