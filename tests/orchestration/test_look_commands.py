@@ -73,6 +73,51 @@ def test_query_shows_lists_whose_texts_hold_ends_of_lines() -> None:
     assert CliRunner().invoke(app, ["query", "--csv", f"{sql} LIMIT 0"]).stdout == "x\n"
 
 
+@pytest.mark.usefixtures("published")
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("INTERVAL 1 DAY", "1 day"),
+        ("1::UNION(n INTEGER, t VARCHAR)", "1"),
+        ("'101'::BIT", "101"),
+        ("'ab'::BLOB", "6162"),
+        ("5::BIGNUM", "5"),
+        ("TIMESTAMP '290000-01-01'", "290000-01-01 00:00:00"),
+        ("'infinity'::TIMESTAMPTZ", "infinity"),
+        ("'-infinity'::DATE", "-infinity"),
+        ("TIME '24:00:00'", "24:00:00"),
+        ("'12:00:00+02'::TIMETZ", "12:00:00+02"),
+        ("row(1, INTERVAL 1 DAY)", "(1, 1 day)"),
+        ("170141183460469231731687303715884105727::HUGEINT", "170141183460469231731687303715884105727"),
+        ("sum(20)", 20),
+        ("['a\\x00'::BLOB]", ["a\\x00"]),
+        ("MAP {1: [INTERVAL 1 DAY]}", {"1": ["1 day"]}),
+        ("{'a': [{'b': 'infinity'::TIMESTAMP}]}", {"a": [{"b": "infinity"}]}),
+        ("TIMESTAMPTZ '2026-01-02 03:04:05.6+00'", "2026-01-02T03:04:05.600+00:00"),
+    ],
+)
+def test_query_answers_with_values_of_every_type(value: str, shown: object) -> None:
+    sql = f"SELECT {value} AS x"
+    done = CliRunner().invoke(app, ["query", "--json", sql], catch_exceptions=False)
+    assert json.loads(done.stdout) == {"x": shown}
+    (row,) = csv.DictReader(io.StringIO(CliRunner().invoke(app, ["query", "--csv", sql]).stdout))
+    if isinstance(shown, list | dict):
+        assert json.loads(row["x"]) == shown
+    elif not value.startswith("TIMESTAMPTZ"):
+        assert row["x"] == str(shown)
+    assert CliRunner().invoke(app, ["query", sql]).exit_code == 0
+
+
+@pytest.mark.usefixtures("published")
+def test_query_of_the_published_columns() -> None:
+    sql = (
+        "SELECT sum(gleif_candidate_count) AS n, count(*) AS c, max(processed_at - created_at) AS t FROM domain_exports"
+    )
+    row = json.loads(CliRunner().invoke(app, ["query", "--json", sql], catch_exceptions=False).stdout)
+    assert type(row["n"]) is int
+    assert row["c"] > 0
+
+
 def test_report_is_one_file(published: str) -> None:
     CliRunner().invoke(app, ["report"], catch_exceptions=False)
     text = Path("report.html").read_text(encoding="utf-8")
