@@ -4,6 +4,7 @@ A command that does something (run, rollback, prune) has done it whether or not 
 shows something has failed then.
 """
 
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,21 @@ from contextlib import contextmanager, suppress
 from typing import Any, TextIO, cast
 
 from pipelines.errors import OutputError
+
+
+def prepare_streams() -> None:
+    """Let what is printed be taken by both streams: one that is closed (`>&-`) drops it as /dev/null does.
+
+    Characters that the encoding of a stream does not know are escaped.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            nothing = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115  as long as the process lives
+            os.set_inheritable(nothing.fileno(), True)
+            setattr(sys, name, nothing)
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 class Output:

@@ -9,7 +9,8 @@ import pytest
 
 from assets.cli.commands import main
 from pipelines.snapshots.opening import list_snapshots
-from tests.publish.kit import Kit, flip_a_byte, new_id
+from tests.forking import LEI_EXPORTS, clean_environment, run_program
+from tests.publish.kit import ROOT, Kit, flip_a_byte, new_id
 
 pytestmark = pytest.mark.fast
 
@@ -137,3 +138,21 @@ def test_wait(terminal: Terminal) -> None:
     assert new_id(3) in terminal.run("wait", "--after", new_id(3) + "x", status=1)
     terminal.run("wait", status=2)
     terminal.run("wait", "--after", "0", "--timeout", "-1", status=2)
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_output_changes_nothing_of_what_a_command_does(terminal: Terminal, closed: str) -> None:
+    environment = clean_environment(PYTHONPATH=str(ROOT), EXPORT_DIR=str(terminal.kit.export_dir))
+    done = run_program(["sh", "-c", f'exec "$@" {closed}', "sh", LEI_EXPORTS, "rollback", "1"], env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert current(terminal) == new_id(1)
+
+
+def test_characters_that_the_output_does_not_know_are_escaped(terminal: Terminal) -> None:
+    environment = clean_environment(
+        PYTHONPATH=str(ROOT), EXPORT_DIR=str(terminal.kit.export_dir), PYTHONIOENCODING="ascii"
+    )
+    done = run_program([LEI_EXPORTS, "query", "SELECT '\u00e9\u20ac' AS x"], env=environment)
+    assert done.returncode == 0, done.stderr
+    assert r"\xe9\u20ac" in done.stdout
