@@ -87,6 +87,7 @@ def test_out_and_every_format(run: Callable[..., Result], tmp_path: Path) -> Non
         ["a/b", "--format", "json", "--bom"],
         ["a/b", "--format", "xlsx", "--raw"],
         ["a/b", "--formt", "csv"],
+        ["a/b", "--memory-mb", "9" * 23],
         ["a/b", "c"],
         [],
     ],

@@ -136,6 +136,8 @@ def test_wait(terminal: Terminal) -> None:
     assert terminal.run("wait", "--after", "0", "--timeout", "0") == f"{new_id(3)}\n"
     assert "within 0.1 s" in terminal.run("wait", "--after", new_id(3), "--timeout", "0.1", status=1)
     assert new_id(3) in terminal.run("wait", "--after", new_id(3) + "x", status=1)
+    assert "never had a snapshot" in terminal.run("wait", "--after", "9" * 5000, status=1)
+    assert terminal.run("wait", "--after", "0" * 5000) == f"{new_id(3)}\n"
     terminal.run("wait", status=2)
     terminal.run("wait", "--after", "0", "--timeout", "-1", status=2)
 
