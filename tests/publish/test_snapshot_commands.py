@@ -78,6 +78,14 @@ def test_the_list_has_every_snapshot_newest_first(terminal: Terminal) -> None:
     )
 
 
+@pytest.mark.parametrize("columns", ["0", "5", "000", "30", "9" * 5000])
+def test_tables_in_a_pipe_are_whole_whatever_columns_says(terminal: Terminal, columns: str) -> None:
+    terminal.monkeypatch.setenv("COLUMNS", columns)
+    lines = terminal.run("snapshots").splitlines()
+    assert [new_id(number) in line for number, line in zip((3, 2, 1), lines[1:], strict=True)] == [True] * 3
+    assert f"{'a' * 300} {new_id(3)}" in terminal.run("query", f"SELECT repeat('a', 300) || ' {new_id(3)}' AS x")
+
+
 def test_nothing_published(terminal: Terminal, tmp_path: Path) -> None:
     terminal.monkeypatch.setenv("EXPORT_DIR", str(tmp_path / "empty"))
     assert "No snapshot" in terminal.run("snapshots")
