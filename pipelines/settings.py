@@ -11,6 +11,7 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from pipelines.errors import SettingsError
 from pipelines.system.environment import (
+    LARGEST_MEMORY_MB,
     Days,
     EnvironmentSettings,
     ExportFolder,
@@ -76,7 +77,10 @@ class Settings(EnvironmentSettings):
         description="Where Dagster keeps runs; created when missing",
     )
     database_memory_mb: int = Field(
-        256, ge=64, description="DuckDB's memory while exports.duckdb is written, MB; half as much more to compare it"
+        256,
+        ge=64,
+        le=LARGEST_MEMORY_MB,
+        description="DuckDB's memory while exports.duckdb is written, MB; half as much more to compare it",
     )
     ui_hosts: Names = Field(
         (), description="Public names of the Dagster UI, as a browser gives them in Host, separated by commas"

@@ -21,6 +21,7 @@ from pipelines.query.batch.files import (
 from pipelines.query.batch.workbook import EXCEL_CHARACTERS, Cut
 from pipelines.settings import load_settings
 from pipelines.snapshots.opening import published_snapshot
+from pipelines.system.environment import LARGEST_MEMORY_MB
 
 _STANDARD_OUTPUT = "-"
 _SHOWN_IDS = 10
@@ -51,6 +52,7 @@ def write_batch_file(  # noqa: PLR0913  each is an option
         typer.Option(
             "--memory-mb",
             min=LEAST_MEMORY_MB,
+            max=LARGEST_MEMORY_MB,
             help="Most memory, MB; a large text may be a quarter of it.",
             metavar="MB",
         ),

@@ -23,7 +23,7 @@ from assets.cli.batch_command import write_batch_file
 from assets.cli.console import name_new_folder, new_console, print_wrapped
 from assets.cli.inspect_commands import diagnose_all, show_query, write_report
 from assets.cli.interrupts import end_interrupted, interruptible
-from assets.cli.output import dispensable_output, required_output
+from assets.cli.output import dispensable_output, prepare_streams, required_output
 from assets.cli.remote_commands import pull, push
 from assets.cli.snapshot_commands import prune, roll_back, show_snapshots, verify, wait
 from assets.cli.status_command import show_status
@@ -200,6 +200,7 @@ def _show_usage(error: typer.TyperException) -> None:
 
 def main() -> None:
     """Run the console script; a failure is one clear message and exit status 1."""
+    prepare_streams()
     try:
         with keep_interrupts(KeyboardInterrupt), required_output():
             status = app(standalone_mode=False)

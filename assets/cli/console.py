@@ -6,6 +6,7 @@ command prints may hold names and values of the data. Colours and lines are thos
 
 import codecs
 import io
+import os
 import re
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +24,9 @@ from pipelines.system.printable import printable
 
 # Columns that a text has at least, however narrow the terminal is.
 _NARROWEST = 20
+_COLUMNS = re.compile(r"[2-9]\d|[1-9]\d{2,3}", re.ASCII)  # as many, or more
+# Columns of a pipe or a file. Every line of a table is as wide as its widest cell.
+_WIDTH_ELSEWHERE = 1_000
 
 
 class LiteralConsole(Console):
@@ -54,8 +58,14 @@ class LiteralConsole(Console):
 
 
 def new_console(*, stderr: bool = False) -> Console:
-    """A console on standard output, or on standard error."""
-    return LiteralConsole(stderr=stderr, highlight=False, emoji=False, markup=False)
+    """A console on standard output, or on standard error; what is no terminal is wide, so that no id is cut there."""
+    environment = {**os.environ}
+    if not _COLUMNS.fullmatch(environment.get("COLUMNS", "")):  # 0, say, would show nothing
+        environment.pop("COLUMNS", None)
+    console = LiteralConsole(stderr=stderr, highlight=False, emoji=False, markup=False, _environ=environment)
+    if not console.is_terminal:
+        console.width = _WIDTH_ELSEWHERE
+    return console
 
 
 def styled(*parts: str | tuple[str, str]) -> Text:

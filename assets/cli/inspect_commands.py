@@ -56,14 +56,16 @@ def show_query(
 
 
 def _as_texts(frame: pl.DataFrame) -> pl.DataFrame:
-    """Times as text, because Python knows no year before 1; bytes in hex; lists and structs as JSON."""
+    """Times as text, because Python knows no year before 1; lists and structs as JSON."""
     nested = frame.select(cs.nested())
-    rows = [json.loads(line) for line in nested.write_ndjson().splitlines()] if nested.width else []
+    # Not splitlines: texts in JSON may hold U+2028 and other ends of lines.
+    lines = nested.write_ndjson().rstrip("\n").split("\n") if nested.width and nested.height else []
+    rows = [json.loads(line) for line in lines]
     texts = [
         pl.Series(name, [None if row[name] is None else json.dumps(row[name], ensure_ascii=False) for row in rows])
         for name in nested.columns
     ]
-    return frame.with_columns(*texts).with_columns(cs.temporal().cast(pl.String), cs.binary().bin.encode("hex"))
+    return frame.with_columns(*texts).with_columns(cs.temporal().cast(pl.String))
 
 
 def _show_rows(frame: pl.DataFrame) -> None:

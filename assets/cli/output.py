@@ -4,13 +4,31 @@ A command that does something (run, rollback, prune) has done it whether or not 
 shows something has failed then.
 """
 
+import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, TextIO, cast
+from typing import Any, BinaryIO, TextIO, cast
+
+import typer
 
 from pipelines.errors import OutputError
+
+
+def prepare_streams() -> None:
+    """Let what is printed be taken by both streams: one that is closed (`>&-`) drops it as /dev/null does.
+
+    Characters that the encoding of a stream does not know are escaped.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            nothing = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115  as long as the process lives
+            os.set_inheritable(nothing.fileno(), True)
+            setattr(sys, name, nothing)
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 class Output:
@@ -31,21 +49,21 @@ class Output:
 
         Raises:
             OutputError: It failed, and it is required.
-            BrokenPipeError: Who reads it has gone, and it is required.
+            typer.Exit: Who reads it has gone, as of `lei-exports snapshots | head`, and it is required.
         """
-        try:
-            return self._stream.write(text)
-        except OSError as error:
-            self._give_up(error)
-            self._raise_failure()
-            return len(text)
+        return self._write(self._stream.write, text)
+
+    @property
+    def buffer(self) -> BinaryIO:
+        """For bytes, whose errors of writing are treated as those of text."""
+        return cast("BinaryIO", _OutputBytes(self, self._stream.buffer))
 
     def flush(self) -> None:
         """Bring everything to the file.
 
         Raises:
             OutputError: This or an earlier write failed, and it is required.
-            BrokenPipeError: Who reads it has gone, and it is required.
+            typer.Exit: Who reads it has gone, as of `lei-exports snapshots | head`, and it is required.
         """
         try:
             self._stream.flush()
@@ -55,6 +73,14 @@ class Output:
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401  everything else is the stream's
         return getattr(self._stream, name)
+
+    def _write(self, write: Callable[[Any], int], content: str | bytes) -> int:
+        try:
+            return write(content)
+        except OSError as error:
+            self._give_up(error)
+            self._raise_failure()
+            return len(content)
 
     def _give_up(self, error: OSError) -> None:
         self.failure = self.failure or error
@@ -68,12 +94,35 @@ class Output:
         if self.failure is None or not self.is_required:
             return
         if isinstance(self.failure, BrokenPipeError):
-            raise self.failure
+            raise typer.Exit
         raise OutputError(
             "The output can't be written",
             found=self.failure.strerror or type(self.failure).__name__,
             fix="make room there, or write it elsewhere",
         )
+
+
+class _OutputBytes:
+    """The bytes below an Output."""
+
+    def __init__(self, output: Output, stream: BinaryIO) -> None:
+        self._output = output
+        self._stream = stream
+
+    def write(self, content: bytes) -> int:
+        """As of Output."""
+        return self._output._write(self._stream.write, content)  # noqa: SLF001
+
+    def flush(self) -> None:
+        """As of Output."""
+        self._output.flush()
+
+    def seekable(self) -> bool:
+        """No, not even a file: it may hold something already, and a writer that goes back in it fails twice."""
+        return False
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  as of Output
+        return getattr(self._stream, name)
 
 
 @contextmanager
@@ -90,7 +139,7 @@ def required_output() -> Iterator[None]:
         yield
     finally:
         try:
-            with suppress(BrokenPipeError):  # as of `lei-exports snapshots | head`
+            with suppress(typer.Exit):
                 out.flush()
         finally:
             sys.stdout, sys.stderr = former

@@ -12,6 +12,7 @@ import polars as pl
 from pipelines.errors import AnswerTooLargeError, QueryError, SnapshotError
 from pipelines.query.batch.expressions import MACROS, RARE_REAL, real_text
 from pipelines.query.query_memory import QueryMemory
+from pipelines.query.readable_columns import readable_frame
 from pipelines.snapshots.duckdb_connections import open_scratch, quoted_text
 from pipelines.snapshots.opening import Snapshot
 
@@ -275,6 +276,6 @@ def run_query(snapshot: Snapshot, query: str, max_rows: int) -> pl.DataFrame:
             relation = connection.sql(query)
             if relation is None:
                 raise QueryError("That statement has no result", expected="a query", fix="begin it with SELECT or FROM")
-            return pl.DataFrame(relation.limit(max_rows).to_arrow_table())
+            return readable_frame(relation.limit(max_rows))
         except duckdb.Error as error:
             raise QueryError("DuckDB refuses the query", found=str(error).strip(), fix="correct the SQL") from None

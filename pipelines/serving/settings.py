@@ -10,7 +10,15 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator
 
 from pipelines.errors import SettingsError
-from pipelines.system.environment import EnvironmentSettings, ExportFolder, Folder, Names, Seconds, default_export_dir
+from pipelines.system.environment import (
+    LARGEST_MEMORY_MB,
+    EnvironmentSettings,
+    ExportFolder,
+    Folder,
+    Names,
+    Seconds,
+    default_export_dir,
+)
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 _TOKEN = re.compile(r"[!-~]+")
@@ -42,7 +50,10 @@ class ServingSettings(EnvironmentSettings):
     )
     api_query_seconds: Seconds = Field(5, gt=0, description="Longest time of one query, seconds")
     api_memory_mb: int = Field(
-        256, ge=64, description="Memory of all queries, batches and answers on their way together, MB"
+        256,
+        ge=64,
+        le=LARGEST_MEMORY_MB,
+        description="Memory of all queries, batches and answers on their way together, MB",
     )
     api_request_seconds: Seconds = Field(
         10, gt=0, description="A connection that brings no whole request for so long is closed, seconds"

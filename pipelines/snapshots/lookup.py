@@ -57,14 +57,16 @@ def sequence_of(export_dir: Path, name: str) -> int:
     """
     if name.isdecimal():
         largest = largest_number(export_dir)
-        if int(name) > largest:
+        digits = name.lstrip("0") or "0"
+        # Python makes no number of thousands of digits.
+        if len(digits) > len(str(largest)) or int(digits) > largest:
             raise SnapshotError(
                 f"{export_dir} never had a snapshot of sequence {name}",
                 expected=f"at most {largest}",
                 fix="take a number that `lei-exports snapshots` shows; after a restore without switches.jsonl numbers"
                 " begin again at that of the restored snapshot",
             )
-        return int(name)
+        return int(digits)
     known = {switch.snapshot_id: switch.sequence for switch in read_switches(export_dir)}
     listing = list_snapshots(export_dir)
     damaged = {name: read_number(export_dir / SNAPSHOTS / name) for name in listing.unreadable}

@@ -13,6 +13,8 @@ from pipelines.errors import SettingsError
 # Beside this package in a checkout, and never both in a site-packages.
 _CHECKOUT_FILES = ("pyproject.toml", "workspace.yaml")
 _OWN_FOLDER = "lei-exports"
+# Of every setting of memory, MB: 8 TB. DuckDB takes no number of 20 digits.
+LARGEST_MEMORY_MB = 8_000_000
 
 
 def _split(value: object) -> object:

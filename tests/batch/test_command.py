@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from assets.cli.commands import app
 from tests.batch.conftest import Exported
 from tests.batch.kit import file_of
-from tests.forking import LEI_EXPORTS
+from tests.forking import LEI_EXPORTS, clean_environment, run_program
 from tests.orchestration.test_cli import lei_exports
 
 pytestmark = [pytest.mark.orchestration, pytest.mark.fast]
@@ -86,6 +86,7 @@ def test_out_and_every_format(run: Callable[..., Result], tmp_path: Path) -> Non
         ["a/b", "--format", "json", "--bom"],
         ["a/b", "--format", "xlsx", "--raw"],
         ["a/b", "--formt", "csv"],
+        ["a/b", "--memory-mb", "9" * 23],
         ["a/b", "c"],
         [],
     ],
@@ -109,6 +110,24 @@ def test_standard_output_holds_the_file_and_nothing_else(awkward: Exported, tmp_
     assert done.stdout == file_of(awkward.snapshot, "-kP3xWq9TzYbN_4mLs7Rd", batch_format)
     assert b"6 rows" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("batch_format", ["csv", "parquet", "xlsx"])
+def test_standard_output_that_can_not_be_written(awkward: Exported, tmp_path: Path, batch_format: str) -> None:
+    words = [LEI_EXPORTS, "batch", "a/b", "--out", "-", "--format", batch_format]
+    environment = clean_environment(EXPORT_DIR=export_dir(awkward))
+    full = run_program(["sh", "-c", 'exec "$@" >/dev/full', "sh", *words], env=environment, cwd=tmp_path)
+    assert full.returncode == 1
+    assert full.stderr.splitlines() == [
+        "Error: The output can't be written",
+        "  found: No space left on device",
+        "  fix: make room there, or write it elsewhere",
+    ]
+    unread, written = os.pipe()
+    os.close(unread)
+    with open(written, "wb") as pipe:  # noqa: PTH123
+        gone = subprocess.run(words, stdout=pipe, stderr=subprocess.PIPE, env=environment, cwd=tmp_path, check=False)
+    assert (gone.returncode, gone.stderr) == (0, b"")
 
 
 def test_errors(awkward: Exported, tmp_path: Path) -> None:

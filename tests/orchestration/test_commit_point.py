@@ -114,6 +114,7 @@ def test_a_full_disk_below_standard_output_fails_no_run(operator: Operator) -> N
         (("snapshots", "--json"), 1),
         (("status",), 1),
         (("query", "FROM domain_exports"), 1),
+        (("report", "--out", "-"), 1),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

@@ -1,6 +1,7 @@
 """`status`, `query` and `report` on a published snapshot, in process; no Dagster."""
 
 import csv
+import io
 import json
 from pathlib import Path
 
@@ -60,6 +61,61 @@ def test_query_shows_lists_as_json_and_writes_csv() -> None:
     assert rows[1][:4] == [r'["a\"b", null]', '{"d": "2026-01-02"}', "", ""]
     assert rows[1][4].startswith(("0000-01-01", "-0001", "0001"))
     assert CliRunner().invoke(app, ["query", "--csv", "--json", sql]).exit_code == 2
+
+
+@pytest.mark.usefixtures("published")
+def test_query_shows_lists_whose_texts_hold_ends_of_lines() -> None:
+    sql = "SELECT ['a' || chr(8232) || 'b' || chr(133) || 'c'] AS x"
+    shown = CliRunner().invoke(app, ["query", sql], catch_exceptions=False).stdout
+    assert r'["a\u2028b\x85c"]' in shown
+    (row,) = csv.DictReader(io.StringIO(CliRunner().invoke(app, ["query", "--csv", sql]).stdout))
+    assert json.loads(row["x"]) == ["a\u2028b\u0085c"]
+    assert CliRunner().invoke(app, ["query", "--csv", f"{sql} LIMIT 0"]).stdout == "x\n"
+
+
+@pytest.mark.usefixtures("published")
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("INTERVAL 1 DAY", "1 day"),
+        ("1::UNION(n INTEGER, t VARCHAR)", "1"),
+        ("'101'::BIT", "101"),
+        ("'ab'::BLOB", "6162"),
+        ("5::BIGNUM", "5"),
+        ("TIMESTAMP '290000-01-01'", "290000-01-01 00:00:00"),
+        ("'infinity'::TIMESTAMPTZ", "infinity"),
+        ("'-infinity'::DATE", "-infinity"),
+        ("TIME '24:00:00'", "24:00:00"),
+        ("'12:00:00+02'::TIMETZ", "12:00:00+02"),
+        ("row(1, INTERVAL 1 DAY)", "(1, 1 day)"),
+        ("170141183460469231731687303715884105727::HUGEINT", "170141183460469231731687303715884105727"),
+        ("sum(20)", 20),
+        ("['a\\x00'::BLOB]", ["a\\x00"]),
+        ("MAP {1: [INTERVAL 1 DAY]}", {"1": ["1 day"]}),
+        ("{'a': [{'b': 'infinity'::TIMESTAMP}]}", {"a": [{"b": "infinity"}]}),
+        ("TIMESTAMPTZ '2026-01-02 03:04:05.6+00'", "2026-01-02T03:04:05.600+00:00"),
+    ],
+)
+def test_query_answers_with_values_of_every_type(value: str, shown: object) -> None:
+    sql = f"SELECT {value} AS x"
+    done = CliRunner().invoke(app, ["query", "--json", sql], catch_exceptions=False)
+    assert json.loads(done.stdout) == {"x": shown}
+    (row,) = csv.DictReader(io.StringIO(CliRunner().invoke(app, ["query", "--csv", sql]).stdout))
+    if isinstance(shown, list | dict):
+        assert json.loads(row["x"]) == shown
+    elif not value.startswith("TIMESTAMPTZ"):
+        assert row["x"] == str(shown)
+    assert CliRunner().invoke(app, ["query", sql]).exit_code == 0
+
+
+@pytest.mark.usefixtures("published")
+def test_query_of_the_published_columns() -> None:
+    sql = (
+        "SELECT sum(gleif_candidate_count) AS n, count(*) AS c, max(processed_at - created_at) AS t FROM domain_exports"
+    )
+    row = json.loads(CliRunner().invoke(app, ["query", "--json", sql], catch_exceptions=False).stdout)
+    assert type(row["n"]) is int
+    assert row["c"] > 0
 
 
 def test_report_is_one_file(published: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from assets.cli.commands import main
 from pipelines.snapshots.opening import list_snapshots
+from tests.forking import LEI_EXPORTS, clean_environment, run_program
 from tests.publish.kit import Kit, flip_a_byte, new_id
 
 pytestmark = pytest.mark.fast
@@ -77,6 +78,14 @@ def test_the_list_has_every_snapshot_newest_first(terminal: Terminal) -> None:
     )
 
 
+@pytest.mark.parametrize("columns", ["0", "5", "000", "30", "9" * 5000])
+def test_tables_in_a_pipe_are_whole_whatever_columns_says(terminal: Terminal, columns: str) -> None:
+    terminal.monkeypatch.setenv("COLUMNS", columns)
+    lines = terminal.run("snapshots").splitlines()
+    assert [new_id(number) in line for number, line in zip((3, 2, 1), lines[1:], strict=True)] == [True] * 3
+    assert f"{'a' * 300} {new_id(3)}" in terminal.run("query", f"SELECT repeat('a', 300) || ' {new_id(3)}' AS x")
+
+
 def test_nothing_published(terminal: Terminal, tmp_path: Path) -> None:
     terminal.monkeypatch.setenv("EXPORT_DIR", str(tmp_path / "empty"))
     assert "No snapshot" in terminal.run("snapshots")
@@ -135,5 +144,23 @@ def test_wait(terminal: Terminal) -> None:
     assert terminal.run("wait", "--after", "0", "--timeout", "0") == f"{new_id(3)}\n"
     assert "within 0.1 s" in terminal.run("wait", "--after", new_id(3), "--timeout", "0.1", status=1)
     assert new_id(3) in terminal.run("wait", "--after", new_id(3) + "x", status=1)
+    assert "never had a snapshot" in terminal.run("wait", "--after", "9" * 5000, status=1)
+    assert terminal.run("wait", "--after", "0" * 5000) == f"{new_id(3)}\n"
     terminal.run("wait", status=2)
     terminal.run("wait", "--after", "0", "--timeout", "-1", status=2)
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_output_changes_nothing_of_what_a_command_does(terminal: Terminal, closed: str) -> None:
+    environment = clean_environment(EXPORT_DIR=str(terminal.kit.export_dir))
+    done = run_program(["sh", "-c", f'exec "$@" {closed}', "sh", LEI_EXPORTS, "rollback", "1"], env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert current(terminal) == new_id(1)
+
+
+def test_characters_that_the_output_does_not_know_are_escaped(terminal: Terminal) -> None:
+    environment = clean_environment(EXPORT_DIR=str(terminal.kit.export_dir), PYTHONIOENCODING="ascii")
+    done = run_program([LEI_EXPORTS, "query", "SELECT '\u00e9\u20ac' AS x"], env=environment)
+    assert done.returncode == 0, done.stderr
+    assert r"\xe9\u20ac" in done.stdout

@@ -118,7 +118,7 @@ def test_the_home_of_nobody_is_refused(
 def test_a_locale_without_utf8_is_named(tmp_path: Path, command: str) -> None:
     ascii_only = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     places = {name: str(tmp_path / "f\u00f6" / name) for name in ("EXPORT_DIR", "EMBEDDED_DIR", "DAGSTER_HOME")}
-    done = run(LOAD, command, cwd=tmp_path, PYTHONPATH=str(ROOT), HOME=str(tmp_path), **ascii_only, **places)
+    done = run(LOAD, command, cwd=tmp_path, HOME=str(tmp_path), **ascii_only, **places)
     said = done.stdout + done.stderr
     assert done.returncode == 1
     assert "EXPORT_DIR: Value error, must be a path in UTF-8" in said

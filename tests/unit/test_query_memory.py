@@ -1,14 +1,18 @@
 """What queries may take: limits of open files add up to no more than there is; one query at a time has it all."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import duckdb
 import pytest
 
-from pipelines.errors import AnswerTooLargeError
+from pipelines.errors import AnswerTooLargeError, SettingsError
 from pipelines.query.bounded import BoundedSession, DoesNotFitError
 from pipelines.query.query_memory import QueryMemory
+from pipelines.serving.settings import ServingSettings
+from pipelines.settings import load_settings
+from pipelines.snapshots.duckdb_connections import open_scratch
+from pipelines.system.environment import LARGEST_MEMORY_MB
 
 pytestmark = pytest.mark.fast
 
@@ -101,3 +105,20 @@ def test_who_is_stopped_waits_no_longer() -> None:
             pass
     with memory.shared():
         pass
+
+
+@pytest.mark.parametrize(
+    ("name", "load"), [("DATABASE_MEMORY_MB", load_settings), ("API_MEMORY_MB", ServingSettings.load)]
+)
+def test_memory_that_no_machine_has_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, load: Callable[[], object]
+) -> None:
+    monkeypatch.setenv(name, "9" * 23)
+    with pytest.raises(SettingsError, match=name):
+        load()
+    monkeypatch.setenv(name, "8000000")
+    load()
+
+
+def test_duckdb_takes_the_largest_memory_there_may_be() -> None:
+    open_scratch(LARGEST_MEMORY_MB * 3 // 2).close()  # of a comparison, which has half as much more
