@@ -23,10 +23,11 @@ def require_readable_home(home: Path) -> None:
     try:
         dagster_instance_config(str(home))
     except (UnicodeDecodeError, yaml.YAMLError) as error:
+        mark = getattr(error, "problem_mark", None)  # the text of an error may hold what stands there, such as a URL
         raise SettingsError(
             f"{config} can't be read",
             expected="YAML in UTF-8",
-            found=" ".join(str(error).split()),
+            found=f"{type(error).__name__}{f' at line {mark.line + 1}' if mark else ''}",
             fix="correct the file, or delete it: it is written again",
         ) from None
     for database in (home / name for name in _DATABASES):
