@@ -4,8 +4,8 @@
       latest                      id of the last complete staging
       .<id>.<run>.claim           the run that works in the folder; only that run writes there (system/run_lock.py)
       <id>/
-        source/<table>-<number>.arrow    source rows of one page range, a piece for each segment; index.arrow: where
-        keys/<segment>.arrow      rows for the derived tables, a piece for each key range; index.arrow: where they are
+        source/<table>-<number>.arrow    source rows of one page range, a piece for each segment; index.bin: where
+        keys/<segment>.arrow      rows for the derived tables, a piece for each key range; index.bin: where they are
         staging.json              StagingRecord; written last, so that a staging without it is incomplete
         tables/<table>/           Parquet files built from it, and table.json (TableRecord), written last
 
@@ -32,7 +32,7 @@ from pipelines.system.files import written_beside
 _RECORD = "staging.json"
 _TABLE_RECORD = "table.json"
 LATEST = "latest"
-_INDEX = "index.arrow"
+_INDEX = "index.bin"
 _CUTS = "cuts.json"
 
 

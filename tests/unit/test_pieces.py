@@ -36,7 +36,7 @@ def written(folder: Path) -> PieceIndex:
 
 def test_consumers_get_their_rows_in_the_order_of_producers(tmp_path: Path) -> None:
     index = written(tmp_path)
-    path = tmp_path / "index.arrow"
+    path = tmp_path / "index.bin"
     index.write(path)
     for found in (index, PieceIndex.read(path)):
         assert read_pieces(tmp_path, found.of("k", 0), SCHEMA)["id"].to_list() == [1_001, 1_002]
@@ -73,11 +73,11 @@ def test_damage_is_found(tmp_path: Path, damage: str) -> None:
 def test_zeros_anywhere_are_found(tmp_path: Path) -> None:
     """As a power cut leaves them. Arrow stores what does not compress as it is: they were read as rows."""
     index = written(tmp_path)
-    index.write(tmp_path / "index.arrow")
+    index.write(tmp_path / "index.bin")
     (piece,) = index.of("k", 7).filter(file="2.arrow").iter_rows(named=True)
     for name, begin, end in (
         ("2.arrow", piece["offset"], piece["offset"] + piece["length"]),
-        ("index.arrow", 0, (tmp_path / "index.arrow").stat().st_size),
+        ("index.bin", 0, (tmp_path / "index.bin").stat().st_size),
     ):
         path = tmp_path / name
         content = path.read_bytes()
@@ -87,7 +87,7 @@ def test_zeros_anywhere_are_found(tmp_path: Path) -> None:
                 continue
             path.write_bytes(content[:block] + zeros + content[block + len(zeros) :])
             with pytest.raises((OSError, pa.ArrowException, pl.exceptions.PolarsError)):
-                read_pieces(tmp_path, PieceIndex.read(tmp_path / "index.arrow").of("k", 7), SCHEMA)
+                read_pieces(tmp_path, PieceIndex.read(tmp_path / "index.bin").of("k", 7), SCHEMA)
         path.write_bytes(content)
 
 
