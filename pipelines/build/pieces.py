@@ -67,7 +67,7 @@ def write_pieces(
             found.append((kind, consumer, name, offset, file.tell() - offset, batch.num_rows))
         writer.close()
         file.flush()
-        with pa.OSFile(str(beside)) as written:
+        with pa.memory_map(str(beside)) as written:
             rows = [(*piece, zlib.crc32(_bytes_of(written, *piece[3:5]))) for piece in found]
     return pl.DataFrame(rows, INDEX, orient="row")
 
@@ -87,16 +87,21 @@ def read_pieces(folder: Path, pieces: pl.DataFrame, schema: pa.Schema) -> pl.Dat
         OSError: A file is missing or too short.
         pa.ArrowInvalid: A file is damaged.
     """
-    batches = []
-    for name, offset, length, crc in pieces.select("file", "offset", "length", "crc").iter_rows():
-        with pa.OSFile(str(folder / name)) as file:
-            piece = _bytes_of(file, offset, length)
-        if zlib.crc32(piece) != crc:
-            raise pa.ArrowInvalid(f"{name} has other bytes than were written")
-        batches.append(pa.ipc.read_record_batch(piece, schema))
+    batches = [
+        _read_piece(folder / name, offset, length, crc, schema)
+        for name, offset, length, crc in pieces.select("file", "offset", "length", "crc").iter_rows()
+    ]
     found = pl.from_arrow(pa.Table.from_batches(batches, schema))
     assert isinstance(found, pl.DataFrame)  # noqa: S101  from_arrow gives a Series for arrays only
     return found
+
+
+def _read_piece(path: Path, offset: int, length: int, crc: int, schema: pa.Schema) -> pa.RecordBatch:
+    with pa.OSFile(str(path)) as file:
+        piece = _bytes_of(file, offset, length)
+    if zlib.crc32(piece) != crc:
+        raise pa.ArrowInvalid(f"{path.name} has other bytes than were written")
+    return pa.ipc.read_record_batch(piece, schema)
 
 
 class PieceIndex:
