@@ -4,7 +4,6 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-import yaml
 from dagster._core.instance.config import dagster_instance_config
 
 from pipelines.errors import SettingsError
@@ -22,11 +21,11 @@ def require_readable_home(home: Path) -> None:
     config = home / "dagster.yaml"
     try:
         dagster_instance_config(str(home))
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        mark = getattr(error, "problem_mark", None)  # the text of an error may hold what stands there, such as a URL
+    except Exception as error:  # noqa: BLE001  of the file, of YAML, of Dagster: its text may hold what stands there
+        mark = getattr(error, "problem_mark", None)
         raise SettingsError(
             f"{config} can't be read",
-            expected="YAML in UTF-8",
+            expected="YAML in UTF-8, with settings of Dagster",
             found=f"{type(error).__name__}{f' at line {mark.line + 1}' if mark else ''}",
             fix="correct the file, or delete it: it is written again",
         ) from None

@@ -85,6 +85,7 @@ def test_wrong_usage_and_wrong_settings(tmp_path: Path) -> None:
         ("dagster.yaml", b"telemetry: \xff"),
         ("dagster.yaml", b"telemetry: ["),
         ("dagster.yaml", b"\x00"),
+        ("dagster.yaml", b"- a list"),
         ("history/runs.db", b"damaged" * 1000),
         ("history/runs/index.db", b"damaged" * 1000),
         ("schedules/schedules.db", b"SQLite format 3\x00" + b"\xff" * 4080),
